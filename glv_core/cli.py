@@ -1,0 +1,198 @@
+"""The command line: long video from a diffusers pipeline folder, by default the demo model."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .cli_job import SHORTEST_SIDE, Job, UserError, option, prepare
+from .demo import MODEL_DIR
+
+DEFAULT_LENGTH = "161"
+
+# Spelled out so that --help need not import torch; a test compares them with the core.
+SCHEDULES = ("shifted", "static")
+MERGES = ("pyramid", "hann", "flat")
+TRANSITIONS = ("hard", "linear", "ease")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 for an error of the user's, 130 when interrupted."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        job = prepare(arguments)
+        run(job, arguments)
+    except UserError as error:
+        print(f"genlong: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("genlong: interrupted; no video was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"genlong: error: {message}. See genlong --help.\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = _Parser(
+        prog="genlong",
+        description="Make long, multi-prompt video with a short video diffusion model: overlapping windows of one long "
+        "latent are denoised together, each with the prompt of its place on the timeline. Runs on what is on this "
+        "machine and downloads nothing.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("video").add_argument
+    add("--prompts", metavar="TEXT", help="prompt schedule: 'a cat | a dog', or lines such as '0: a cat' and '2.5s: a "
+        "dog', or @FILE with such text (default for the demo model: three prompts)")  # fmt: skip
+    add("--negative", metavar="TEXT", default="", help="what to avoid, over the whole video")
+    add("--length", default=DEFAULT_LENGTH, help="frames (161) or seconds (10s) (default: %(default)s)")
+    add("--fps", type=float, help="frames per second (default from the model: demo and Wan 16, others 8)")
+    add("--width", type=int, help="pixels (default from the model: demo 64, Wan 832)")
+    add("--height", type=int, help="pixels (default from the model: demo 64, Wan 480)")
+    add("--transition", choices=TRANSITIONS, default="linear", help="how prompts change (default: %(default)s)")
+    add("--transition-length", default="8", metavar="LENGTH", help="frames or seconds (default: %(default)s)")
+    add = parser.add_argument_group("windows").add_argument
+    add("--window", type=int, help="frames denoised together (default from the model: demo 61, Wan 81, others 16)")
+    add("--overlap", type=int, help="frames that neighbours share (default from the model: demo and Wan 24, "
+        "TextToVideoSD 8, AnimateDiff 4)")  # fmt: skip
+    add("--schedule", choices=SCHEDULES, help="shifted: windows move at every step; static: they stay "
+        "(default: shifted)")  # fmt: skip
+    add("--merge", choices=MERGES, default="pyramid", help="weights inside a window (default: %(default)s)")
+    add("--windows-per-forward", type=int, default=0, metavar="N", help="windows that share a forward pass; less needs "
+        "less memory (default: 0, which is 4)")  # fmt: skip
+    add("--isolated", action="store_true", help="baseline: clip after clip without overlap, the last one moved left to "
+        "end with the video")  # fmt: skip
+    add = parser.add_argument_group("sampling").add_argument
+    add("--steps", type=int, help="sampling steps (default from the model: demo 20)")
+    add("--cfg", type=float, help="guidance; 1 switches it off (default from the model: demo 4, Wan 5)")
+    add("--seed", type=int, default=0, help="seed of the noise (default: %(default)s)")
+    add("--scheduler", metavar="NAME", help="class name of a diffusers scheduler (default: the model's own)")
+    add("--flow-shift", type=float, metavar="SHIFT", help="shift of a flow-matching schedule (default: the model's)")
+    add = parser.add_argument_group("model and files").add_argument
+    add("--model", type=Path, default=MODEL_DIR, metavar="FOLDER", help="diffusers pipeline folder: Wan text-to-video, "
+        "TextToVideoSD or AnimateDiff (default: the demo model)")  # fmt: skip
+    add("--device", help="torch device (default: cuda if there is one, else cpu)")
+    add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32 on the CPU, else bfloat16")
+    add("--output", type=Path, metavar="FILE", help="video file, .mp4 (default: the next free output/genlong_N.mp4)")
+    add("--upscale", type=int, metavar="N", help=f"enlarge so many times by repeating pixels (default: to "
+        f"{SHORTEST_SIDE} pixels or more)")  # fmt: skip
+    add("--no-plan", action="store_true", help="write no picture of the windows beside the video")
+    return parser
+
+
+def run(job: Job, arguments: argparse.Namespace) -> None:
+    """Load the model, make the video, write it and say what came out."""
+    from .hosts.diffusers import generate
+    from .hosts.diffusers.folder import load_pipeline
+    from .plan_picture import draw_plan
+    from .video_io import save_video
+
+    started = time.monotonic()
+    plan_path = job.output.with_suffix(".plan.png")
+    if not arguments.no_plan:
+        draw_plan(job.settings, job.timebase, job.schedule, job.steps).save(plan_path)
+    _quiet()
+    with option("--model", job.folder.path):
+        pipeline = load_pipeline(job.folder, job.device, job.dtype)
+    with _progress_bar(job.steps) as progress, _memory():
+        frames = generate(
+            pipeline,
+            job.schedule,
+            job.timebase,
+            job.settings,
+            negative_prompt=arguments.negative,
+            guidance_scale=job.cfg,
+            num_inference_steps=job.steps,
+            seed=arguments.seed,
+            height=job.height,
+            width=job.width,
+            scheduler=job.scheduler,
+            progress=progress,
+        )
+    with option("--output", job.output):
+        save_video(job.output, frames, job.timebase.fps, upscale=job.upscale)
+    size = f"{job.width * job.upscale} x {job.height * job.upscale}"
+    print(f"video       {job.output} ({job.timebase.num_frames} frames, {job.timebase.seconds:.4g} s, {size})")
+    if not arguments.no_plan:
+        print(f"plan        {plan_path}")
+    print(f"forwards    {_cost(job):.2f} times what the length alone needs")
+    print(f"seam ratio  {_seam_ratio(job, frames)}")
+    print(f"time        {time.monotonic() - started:.1f} s")
+
+
+def _quiet() -> None:
+    """Keep diffusers and transformers from writing between our lines."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def _cost(job: Job) -> float:
+    from .windows import forward_cost
+
+    settings = job.settings
+    length = job.timebase.num_latent_frames
+    return forward_cost(settings.schedule, length, settings.window, settings.overlap, job.steps)
+
+
+def _seam_ratio(job: Job, frames: Any) -> str:
+    """The seam ratio at the boundaries of the first step's windows, prompt transitions left out, in words."""
+    from .metrics import seam_ratio, window_boundaries
+
+    windows = job.settings.windows(job.timebase.num_latent_frames, 0)
+    margin = job.timebase.temporal_compression
+    changes = []
+    for segment in job.schedule.segments[1:]:
+        reach = segment.transition.frames / 2 + margin
+        changes.append((segment.start - reach, segment.start + reach))
+    try:
+        ratio = seam_ratio(frames, window_boundaries(windows, job.timebase), changes)
+    except ValueError:
+        return "none: no window boundary outside the prompt transitions"
+    return f"{ratio:.2f} (difference of neighbouring frames where windows meet, over elsewhere; 1 is seamless)"
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """Turns running out of device memory into advice."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the device ran out of memory: lower --windows-per-forward to 1, then --width and --height, then --window."
+        ) from error
+
+
+@contextmanager
+def _progress_bar(steps: int) -> Iterator[Any]:
+    """A bar of sampling steps that also counts the windows denoised; yields what to call after each forward pass."""
+    from tqdm import tqdm
+
+    windows = 0
+    with tqdm(total=steps, unit="step") as bar:
+
+        def show(progress: Any) -> None:
+            nonlocal windows
+            if progress.passes_done == progress.num_passes:
+                windows += progress.num_windows
+            bar.total, bar.n = progress.num_steps, progress.step
+            done = f"{progress.passes_done}/{progress.num_passes} of this step, {windows} in all"
+            bar.set_postfix_str(f"windows {done}")
+
+        yield show
+        bar.n = bar.total
+        bar.refresh()

@@ -1,0 +1,67 @@
+"""Putting co-denoising on a ComfyUI model."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.patcher_extension
+
+from .families import time_dim_of
+from .handler import CoDenoiseHandler, OnWindows, WindowOptions
+
+log = logging.getLogger(__name__)
+_KEY = "co_denoise"
+
+
+def patch_model(model: Any, options: WindowOptions, on_windows: OnWindows | None = None) -> Any:
+    """A clone of a ComfyUI MODEL that denoises long latents by overlapping windows.
+
+    Args:
+        model: the MODEL; it is not changed. A context handler that it already has is replaced, with a warning.
+        options: window, overlap, schedule, merge.
+        on_windows: called as ``on_windows(step, windows done, windows of the step)`` after each forward pass.
+
+    Raises:
+        ValueError: the model has no frames, or the options do not fit it.
+    """
+    options.settings(_any_timebase(model))
+    patched = model.clone()
+    existing = patched.model_options.get("context_handler")
+    if existing is not None:
+        log.warning("Co-denoising replaces the context handler %s that the model had.", type(existing).__name__)
+    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows)
+    wrappers = comfy.patcher_extension.WrappersMP
+    for kind, wrapper in ((wrappers.OUTER_SAMPLE, _outer_sample), (wrappers.PREPARE_SAMPLING, _prepare_sampling)):
+        patched.remove_wrappers_with_key(kind, _KEY)
+        patched.add_wrapper_with_key(kind, _KEY, wrapper)
+    return patched
+
+
+def _any_timebase(model: Any) -> Any:
+    latent_format = model.model.latent_format
+    shape = [1] * (5 if time_dim_of(latent_format) == 2 else 4)
+    return CoDenoiseHandler(WindowOptions(1, 0, "static", "flat")).timebase(model.model, shape)
+
+
+def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
+    guider = executor.class_obj
+    handler = guider.model_options.get("context_handler")
+    if not isinstance(handler, CoDenoiseHandler):
+        return executor(noise, *args, **kwargs)
+    handler.begin(guider.model_patcher.model, guider.conds, noise.shape)
+    try:
+        return executor(noise, *args, **kwargs)
+    finally:
+        handler.end()
+
+
+def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+    """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits."""
+    handler = (kwargs.get("model_options") or {}).get("context_handler")
+    if isinstance(handler, CoDenoiseHandler):
+        timebase = handler.timebase(model.model, noise_shape)
+        time_dim = time_dim_of(model.model.latent_format)
+        noise_shape = list(noise_shape)
+        noise_shape[time_dim] = min(noise_shape[time_dim], handler.options.settings(timebase).window)
+    return executor(model, noise_shape, *args, **kwargs)

@@ -1,0 +1,185 @@
+"""The denoisers that can be co-denoised, and how their forward is called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from ...windows import Window
+
+#: Attributes of a pipeline that may hold its denoiser. Wan 2.2 has two, one for each half of the noise levels.
+DENOISER_NAMES = ("transformer", "transformer_2", "unet")
+
+
+class UnsupportedDenoiserError(ValueError):
+    """A denoiser, or an input of one, that cannot be cut into windows."""
+
+
+@dataclass(frozen=True)
+class DenoiserKind:
+    """How one class of denoisers is called.
+
+    ``sample`` names the argument that holds the latent, ``b c t h w``. ``text_per_frame``: the pipeline repeats the
+    text embeddings for every frame, ``(b t) l d``, instead of ``b l d``.
+    """
+
+    sample: str
+    text_per_frame: bool = False
+
+
+SUPPORTED: dict[str, DenoiserKind] = {
+    "WanTransformer3DModel": DenoiserKind("hidden_states"),
+    "UNet3DConditionModel": DenoiserKind("sample"),
+    "UNetMotionModel": DenoiserKind("sample", text_per_frame=True),
+}
+
+
+def kind_of(module: torch.nn.Module) -> DenoiserKind:
+    """The kind of a denoiser.
+
+    Raises:
+        UnsupportedDenoiserError: its class is not in ``SUPPORTED``, or a step cache is switched on.
+    """
+    names = [cls.__name__ for cls in type(module).__mro__]
+    kind = next((SUPPORTED[name] for name in names if name in SUPPORTED), None)
+    if kind is None:
+        raise UnsupportedDenoiserError(
+            f"The denoiser {names[0]} cannot be co-denoised. Supported: {', '.join(SUPPORTED)}."
+        )
+    if getattr(module, "is_cache_enabled", False):
+        raise UnsupportedDenoiserError(
+            f"The denoiser {names[0]} has a step cache switched on, which would mix up the windows. "
+            "Call its disable_cache() first."
+        )
+    return kind
+
+
+def denoisers_of(pipeline: Any) -> list[tuple[torch.nn.Module, DenoiserKind]]:
+    """The denoisers of a pipeline with their kinds.
+
+    Raises:
+        UnsupportedDenoiserError: the pipeline has none, or one that is not supported.
+    """
+    modules = [getattr(pipeline, name, None) for name in DENOISER_NAMES]
+    found = [(module, kind_of(module)) for module in modules if module is not None]
+    if not found:
+        raise UnsupportedDenoiserError(
+            f"The pipeline {type(pipeline).__name__} has no denoiser. Supported: pipelines with {', '.join(SUPPORTED)}."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a folded batch: row ``row`` of the pipeline's own batch, cut to a window, with one prompt.
+
+    ``prompt`` is None where all prompts of the row are the same, as those of the unconditional half are.
+    """
+
+    window: int
+    row: int
+    prompt: int | None
+
+
+@dataclass(frozen=True)
+class Call:
+    """The arguments of one call of a denoiser, in a form that can be cut.
+
+    ``sample``: ``b c t h w``. ``timestep``: a number or tensor ``[]``, ``[1]``, ``[b]`` or ``[b, t * tokens]``.
+    ``text``: ``b f k l d``, f being t where the text is per frame and else 1, and k the number of prompts.
+    ``others`` are passed on as they are.
+    """
+
+    kind: DenoiserKind
+    sample: torch.Tensor
+    timestep: torch.Tensor | float
+    text: torch.Tensor
+    return_dict: bool
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls, module: torch.nn.Module, kind: DenoiserKind, args: tuple, kwargs: dict, num_prompts: int, text_length: int
+    ) -> Call:
+        """Read the arguments that a pipeline calls its denoiser with.
+
+        Raises:
+            UnsupportedDenoiserError: an argument that depends on the frames in a way that is not known here.
+            ValueError: text embeddings that do not hold ``num_prompts`` prompts of ``text_length`` tokens.
+        """
+        given = inspect.signature(type(module).forward).bind(module, *args, **kwargs).arguments
+        others = {name: value for name, value in list(given.items())[1:] if value is not None}
+        sample, text = others.pop(kind.sample), others.pop("encoder_hidden_states")
+        timestep, return_dict = others.pop("timestep"), others.pop("return_dict", True)
+        for name, value in others.items():
+            if _holds_tensor(value):
+                raise UnsupportedDenoiserError(
+                    f"{type(module).__name__} was called with {name}, which cannot be cut into windows. "
+                    "Use a plain text-to-video pipeline."
+                )
+        batch, _, length = sample.shape[:3]
+        frames = length if kind.text_per_frame else 1
+        if text.shape[:2] != (batch * frames, num_prompts * text_length):
+            raise ValueError(
+                f"The text embeddings are {tuple(text.shape)}; expected {batch * frames} rows of {num_prompts} prompts "
+                f"of {text_length} tokens, one after the other."
+            )
+        return cls(
+            kind,
+            sample,
+            timestep,
+            text.reshape(batch, frames, num_prompts, text_length, text.shape[-1]),
+            return_dict,
+            others,
+        )
+
+    def text_is_equal(self, row: int) -> bool:
+        """Whether all prompts of a batch row are the same (the negative prompt is one, repeated)."""
+        pieces = self.text[row, 0]
+        return all(torch.equal(pieces[0], piece) for piece in pieces[1:])
+
+    def cut(self, rows: list[Row], windows: list[Window]) -> dict[str, Any]:
+        """The arguments of one forward pass of several rows; ``windows[n]`` is the window of ``rows[n]``."""
+        pairs = list(zip(rows, windows, strict=True))
+        text_frames = [window.frames if self.kind.text_per_frame else range(1) for window in windows]
+        text = [
+            self.text[row.row, frames.start : frames.stop, row.prompt or 0]
+            for row, frames in zip(rows, text_frames, strict=True)
+        ]
+        return {
+            self.kind.sample: torch.stack(
+                [self.sample[row.row, :, window.start : window.stop] for row, window in pairs]
+            ),
+            "timestep": self._timestep(pairs),
+            "encoder_hidden_states": torch.cat(text),
+            "return_dict": False,
+            **self.others,
+        }
+
+    def _timestep(self, pairs: list[tuple[Row, Window]]) -> torch.Tensor | float:
+        timestep = self.timestep
+        if not torch.is_tensor(timestep) or timestep.ndim == 0:
+            return timestep
+        batch, _, length = self.sample.shape[:3]
+        timestep = timestep.expand(batch, *timestep.shape[1:])
+        if timestep.ndim == 1:
+            return timestep[[row.row for row, _ in pairs]]
+        if timestep.ndim > 2 or timestep.shape[1] % length:
+            raise UnsupportedDenoiserError(
+                f"The timestep has the shape {tuple(timestep.shape)} for {length} latent frames; expected [batch] or "
+                "[batch, tokens] with a whole number of tokens per latent frame."
+            )
+        per_frame = timestep.reshape(batch, length, -1)
+        return torch.stack([per_frame[row.row, window.start : window.stop].flatten() for row, window in pairs])
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_tensor(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_holds_tensor(item) for item in value)
+    return torch.is_tensor(value)

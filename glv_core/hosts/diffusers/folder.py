@@ -1,0 +1,156 @@
+"""A pipeline folder on the disk: what it holds, read without loading it, and loading it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from safetensors.torch import load_file
+
+from ...demo import MODEL_DIR
+from .denoisers import DENOISER_NAMES, SUPPORTED
+from .schedulers import scheduler_class
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What suits a family of models. Window and overlap in frames."""
+
+    window: int
+    overlap: int
+    fps: float
+    width: int
+    height: int
+    steps: int
+    cfg: float
+
+
+DEMO = Defaults(window=61, overlap=24, fps=16, width=64, height=64, steps=20, cfg=4.0)
+FAMILIES: dict[str, Defaults] = {
+    "WanTransformer3DModel": Defaults(window=81, overlap=24, fps=16, width=832, height=480, steps=50, cfg=5.0),
+    "UNet3DConditionModel": Defaults(window=16, overlap=8, fps=8, width=256, height=256, steps=50, cfg=9.0),
+    "UNetMotionModel": Defaults(window=16, overlap=4, fps=8, width=512, height=512, steps=25, cfg=7.5),
+}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """What a pipeline folder says about itself.
+
+    ``temporal_compression``: frames per latent frame. ``multiple``: width and height must be multiples of it.
+    ``longest_window``: latent frames that the denoiser has positions for. ``scheduler``: class name.
+    """
+
+    path: Path
+    pipeline: str
+    denoiser: str
+    temporal_compression: int
+    multiple: int
+    longest_window: int
+    scheduler: str
+    defaults: Defaults
+
+
+def read_model_folder(path: Path) -> ModelFolder:
+    """Read the small text files of a diffusers pipeline folder; no weights.
+
+    Raises:
+        ValueError: there is no such folder, it is no pipeline folder, or its denoiser is not supported.
+    """
+    if not path.is_dir():
+        what = "the demo model is not installed" if path == MODEL_DIR else "there is no such folder"
+        raise ValueError(f"{path}: {what}. Give a diffusers pipeline folder that is on this machine.")
+    index = _read_json(path / "model_index.json")
+    parts = {
+        name: entry[1] for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and entry[1]
+    }
+    denoisers = [parts[name] for name in DENOISER_NAMES if name in parts]
+    if not denoisers or any(name not in SUPPORTED for name in denoisers):
+        named = f"the denoiser {', '.join(dict.fromkeys(denoisers))}" if denoisers else "no denoiser"
+        raise ValueError(f"{path} has {named}. Supported: pipelines with {', '.join(SUPPORTED)}.")
+    pipeline = str(index.get("_class_name"))
+    if not hasattr(diffusers, pipeline):
+        raise ValueError(f"{path} is a {pipeline}, which this version of diffusers does not have.")
+    denoiser = denoisers[0]
+    config = _read_json(path / next(name for name in DENOISER_NAMES if name in parts) / "config.json")
+    is_wan = denoiser == "WanTransformer3DModel"
+    vae = _read_json(path / "vae" / "config.json")
+    return ModelFolder(
+        path,
+        pipeline,
+        denoiser,
+        temporal_compression=int(vae.get("scale_factor_temporal", 4)) if is_wan else 1,
+        multiple=max(16, 2 * int(vae.get("scale_factor_spatial", 8))) if is_wan else 8,
+        longest_window=int(config.get("rope_max_seq_len") or config.get("motion_max_seq_length") or 1024),
+        scheduler=str(parts.get("scheduler")),
+        defaults=DEMO if path.resolve() == MODEL_DIR else FAMILIES[denoiser],
+    )
+
+
+def load_scheduler(folder: ModelFolder) -> Any:
+    """The scheduler of a pipeline folder, without the rest of it.
+
+    Raises:
+        ValueError: its class is unknown. OSError: its file is missing or broken.
+    """
+    cls = scheduler_class(folder.scheduler)
+    return cls.from_pretrained(folder.path, subfolder="scheduler", local_files_only=True)
+
+
+def load_pipeline(folder: ModelFolder, device: str, dtype: str) -> Any:
+    """Load a pipeline from its folder, and nothing from anywhere else.
+
+    Args:
+        folder: from ``read_model_folder``.
+        device: a torch device, as text.
+        dtype: "float32", "bfloat16" or "float16". The VAE of Wan models is kept in float32.
+
+    Raises:
+        OSError, ValueError, RuntimeError: a file is missing or broken, or does not fit its config.
+    """
+    kind = getattr(torch, dtype)
+    is_wan = folder.denoiser == "WanTransformer3DModel"
+    types: Any = {"default": kind, "vae": torch.float32} if is_wan else kind
+    parts = {}
+    if is_wan and find_spec("accelerate") is None:
+        parts = {name: _read_wan(folder.path / name, kind) for name in DENOISER_NAMES if (folder.path / name).is_dir()}
+    with warnings.catch_warnings():
+        # torch_dtype has another name in newer versions of diffusers; this one is understood by all of them.
+        warnings.simplefilter("ignore", FutureWarning)
+        # The class itself, not DiffusionPipeline: that one does not take the denoiser of a Wan pipeline as given.
+        cls = getattr(diffusers, folder.pipeline)
+        pipeline = cls.from_pretrained(folder.path, torch_dtype=types, local_files_only=True, **parts)
+    return pipeline.to(device)
+
+
+def _read_wan(path: Path, dtype: torch.dtype) -> diffusers.WanTransformer3DModel:
+    """A Wan transformer from its folder; diffusers itself reads one only with accelerate installed."""
+    cls = diffusers.WanTransformer3DModel
+    files = list(path.glob("diffusion_pytorch_model.safetensors"))
+    files = files or sorted(path.glob("diffusion_pytorch_model-*-of-*.safetensors"))
+    if not files:
+        raise OSError(f"{path} holds no diffusion_pytorch_model.safetensors, whole or in parts.")
+    state = {name: tensor for file in files for name, tensor in load_file(file).items()}
+    model = cls.from_config(cls.load_config(path, local_files_only=True))
+    model.load_state_dict(state)
+    return model.to(dtype).eval()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path.parent} has no {path.name}. Give a diffusers pipeline folder, the one with model_index.json in it."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} cannot be read: it does not hold a JSON object.")
+    return data

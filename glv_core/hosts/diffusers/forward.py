@@ -1,0 +1,219 @@
+"""Co-denoising inside a diffusers pipeline, by wrapping the forward of its denoiser.
+
+The pipeline keeps its scheduler, guidance and loop: it believes that its denoiser takes long latents. What is merged is
+the denoiser's output (velocity or noise). Given the latent that all windows share, the denoised prediction is affine in
+that output, so merging one merges the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ...co_denoise import CoDenoiseSettings, co_denoise
+from ...timeline import Timebase
+from ...windows import Window
+from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
+from .prompt_track import PromptTrack
+
+if TYPE_CHECKING:
+    from ...prompts import PromptSchedule
+
+#: What ``windows_per_forward = 0`` means here.
+AUTOMATIC_WINDOWS_PER_FORWARD = 4
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, told after every forward pass.
+
+    ``step`` counts from 0 to ``num_steps - 1``. ``passes_done`` of ``num_passes`` window passes are finished in the
+    current call of the denoiser; a window that sees two prompts, or that is guided in the same call, takes two.
+    """
+
+    step: int
+    num_steps: int
+    passes_done: int
+    num_passes: int
+    num_windows: int
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+@contextmanager
+def co_denoising(
+    pipeline: Any,
+    settings: CoDenoiseSettings,
+    timebase: Timebase,
+    schedule: PromptSchedule,
+    text_length: int,
+    progress: ProgressCallback | None = None,
+) -> Iterator[PromptTrack]:
+    """While this context is open, the pipeline's denoiser takes latents of any length, one window at a time.
+
+    Call the pipeline inside with ``prompt_embeds`` = the embeddings of the yielded track's prompts, one after the other
+    along the sequence axis (``1 (k l) d``, l being ``text_length``), and ``negative_prompt_embeds`` = the negative one
+    k times. ``generate`` does all of that. Leaving the context restores the denoiser, also after an exception; one
+    raised by ``progress`` stops the run between two forward passes.
+
+    Args:
+        pipeline: a diffusers pipeline whose denoiser is in ``SUPPORTED``.
+        settings: windows and merge. ``windows_per_forward`` bounds how many times the pipeline's own batch one forward
+            pass may hold; 0 means ``AUTOMATIC_WINDOWS_PER_FORWARD``.
+        timebase: the clock of the whole video.
+        schedule: prompts over the whole video.
+        text_length: tokens of one prompt's embeddings.
+        progress: told after every forward pass.
+
+    Raises:
+        UnsupportedDenoiserError: the pipeline's denoiser cannot be co-denoised.
+        ValueError: schedule and timebase disagree, or (inside) a latent or embeddings of another size.
+    """
+    track = PromptTrack.of(schedule, timebase)
+    wrapped: list[tuple[torch.nn.Module, Any, LongForward]] = []
+    try:
+        for module, kind in denoisers_of(pipeline):
+            long_forward = LongForward(module, kind, pipeline, settings, timebase, track, text_length, progress)
+            wrapped.append((module, module.__dict__.get("forward"), long_forward))
+            module.forward = long_forward
+        yield track
+    finally:
+        for module, before, long_forward in wrapped:
+            # Offloading hooks may have replaced the forward, and ours with it, when the pipeline was done.
+            if module.__dict__.get("forward") is not long_forward:
+                continue
+            if before is None:
+                del module.forward
+            else:
+                module.forward = before
+
+
+class LongForward:
+    """A denoiser's forward for latents of any length: the stand-in that ``co_denoising`` installs."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        kind: DenoiserKind,
+        pipeline: Any,
+        settings: CoDenoiseSettings,
+        timebase: Timebase,
+        track: PromptTrack,
+        text_length: int,
+        progress: ProgressCallback | None,
+    ) -> None:
+        self.module = module
+        self.original = module.forward
+        self.kind = kind
+        self.pipeline = pipeline
+        self.settings = settings
+        self.timebase = timebase
+        self.track = track
+        self.text_length = text_length
+        self.progress = progress
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = Call.read(self.module, self.kind, args, kwargs, len(self.track.prompts), self.text_length)
+        length = call.sample.shape[2]
+        if length != self.timebase.num_latent_frames:
+            raise ValueError(
+                f"The latent has {length} latent frames; the timebase says {self.timebase.num_latent_frames} "
+                f"({self.timebase.num_frames} frames)."
+            )
+        step, num_steps = step_of(call.timestep, self.pipeline.scheduler.timesteps)
+        windows = self.settings.windows(length, step)
+        if len(windows) == 1 and len(self.track.prompts) == 1:
+            output = self.original(*args, **kwargs)
+            self._report(Progress(step, num_steps, 1, 1, 1))
+            return output
+
+        def denoise_windows(windows: Sequence[Window]) -> Iterator[tuple[int, list[torch.Tensor]]]:
+            return self._denoise(call, windows, step, num_steps)
+
+        # Sums are kept in float32: the model's own type may be too coarse to add many small weights.
+        [merged] = co_denoise(call.sample.float(), step, self.settings, denoise_windows)
+        merged = merged.to(call.sample.dtype)
+        return _Output(merged) if call.return_dict else (merged,)
+
+    def _denoise(
+        self, call: Call, windows: Sequence[Window], step: int, num_steps: int
+    ) -> Iterator[tuple[int, list[torch.Tensor]]]:
+        """Yield the number and prediction (``b c window h w``) of every window."""
+        batch = call.sample.shape[0]
+        rows = self._rows(call, windows)
+        waiting = Counter(row.window for row in rows)
+        predictions: dict[int, torch.Tensor] = {}
+        size = batch * (self.settings.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD)
+        for start in range(0, len(rows), size):
+            group = rows[start : start + size]
+            outputs = self._forward(call, group, [windows[row.window] for row in group])
+            self._report(Progress(step, num_steps, start + len(group), len(rows), len(windows)))
+            for row, output in zip(group, outputs, strict=True):
+                window = windows[row.window]
+                if row.window not in predictions:
+                    predictions[row.window] = output.new_zeros((batch, *output.shape), dtype=torch.float32)
+                predictions[row.window][row.row] += output.float() * self._prompt_weights(call, row, window)
+                waiting[row.window] -= 1
+                if not waiting[row.window]:
+                    yield row.window, [predictions.pop(row.window)]
+
+    def _rows(self, call: Call, windows: Sequence[Window]) -> list[Row]:
+        """What to evaluate: every window, for every row of the pipeline's batch and every prompt active on it."""
+        equal = [call.text_is_equal(row) for row in range(call.sample.shape[0])]
+        return [
+            Row(number, row, prompt)
+            for number, window in enumerate(windows)
+            for row, is_equal in enumerate(equal)
+            for prompt in ((None,) if is_equal else self.track.active(window))
+        ]
+
+    def _prompt_weights(self, call: Call, row: Row, window: Window) -> torch.Tensor | float:
+        """How much a row counts at each latent frame of its window, to be multiplied with ``c t h w``."""
+        if row.prompt is None:
+            return 1.0
+        weights = self.track.weights[window.start : window.stop, row.prompt]
+        return weights.to(call.sample.device)[None, :, None, None]
+
+    def _forward(self, call: Call, rows: list[Row], windows: list[Window]) -> torch.Tensor:
+        arguments = call.cut(rows, windows)
+        sample = arguments[self.kind.sample]
+        output = self.original(**arguments)[0]
+        if output.shape != sample.shape:
+            raise UnsupportedDenoiserError(
+                f"{type(self.module).__name__} makes {tuple(output.shape)} of {tuple(sample.shape)}; only "
+                "text-to-video models, whose output has the shape of their latent, can be co-denoised."
+            )
+        return output
+
+    def _report(self, progress: Progress) -> None:
+        if self.progress is not None:
+            self.progress(progress)
+
+
+class _Output(tuple):
+    """A denoiser's output as pipelines read it: ``.sample`` or ``[0]``."""
+
+    def __new__(cls, sample: torch.Tensor) -> _Output:
+        return super().__new__(cls, (sample,))
+
+    @property
+    def sample(self) -> torch.Tensor:
+        return self[0]
+
+
+def step_of(timestep: torch.Tensor | float, timesteps: torch.Tensor) -> tuple[int, int]:
+    """The sampling step that a model evaluation belongs to, and the number of steps.
+
+    Steps are the distinct values of the scheduler's ``timesteps``, in order: a scheduler that evaluates twice at one
+    timestep (Heun), or a pipeline that guides in a second call, stays in one step. A timestep in no list belongs to
+    the nearest.
+    """
+    value = float(timestep.flatten()[0]) if torch.is_tensor(timestep) else float(timestep)
+    levels = list(dict.fromkeys(float(level) for level in timesteps))
+    return min(range(len(levels)), key=lambda index: abs(levels[index] - value)), len(levels)

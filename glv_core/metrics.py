@@ -1,0 +1,94 @@
+"""How smooth a video is: differences of neighbouring frames, and how much they stand out where windows meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+
+from .timeline import Timebase
+from .windows import Window
+
+
+def frame_differences(frames: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Mean absolute difference of each frame to the one before.
+
+    Args:
+        frames: ``t h w c`` or ``t c h w`` (any layout with time first), torch or numpy, any real type. Read a pair of
+            frames at a time; the video is never copied whole.
+
+    Returns:
+        float64 ``[t - 1]`` in the frames' own units; element ``k`` is the step from frame ``k`` to ``k + 1``.
+
+    Raises:
+        ValueError: fewer than two axes, or no frame.
+    """
+    if frames.ndim < 2 or len(frames) < 1:
+        raise ValueError(
+            f"Frames have the shape {tuple(frames.shape)}; expected t h w c or t c h w with t of 1 or more."
+        )
+    differences = np.empty(len(frames) - 1)
+    before = _floats(frames[0])
+    for index in range(1, len(frames)):
+        after = _floats(frames[index])
+        differences[index - 1] = np.abs(after - before).mean(dtype=np.float64)
+        before = after
+    return differences
+
+
+def seam_ratio(
+    frames: torch.Tensor | np.ndarray, boundaries: Iterable[int], exclude: Iterable[tuple[float, float]] = ()
+) -> float:
+    """How many times larger the steps at window boundaries are than all other steps. 1 means that no seam shows.
+
+    Args:
+        frames: see ``frame_differences``.
+        boundaries: frame numbers; a boundary at frame ``b`` is the step from ``b - 1`` to ``b``. Each in 1 ... t - 1.
+        exclude: ranges ``(first, last)`` of frames, both included, such as prompt transitions. Steps that begin or end
+            in one are left out, at boundaries and elsewhere.
+
+    Returns:
+        Mean difference at the boundaries over the mean elsewhere. If nothing moves elsewhere: 1.0 where nothing moves
+        at the boundaries either, else infinity.
+
+    Raises:
+        ValueError: a boundary that is no step of the video, or no step left at the boundaries or elsewhere.
+    """
+    steps = set(range(1, len(frames)))
+    seams = set(boundaries)
+    if seams - steps:
+        raise ValueError(
+            f"Boundaries {sorted(seams - steps)} are not in 1 ... {len(frames) - 1}, the steps of the video."
+        )
+    ranges = list(exclude)
+    kept = {step for step in steps if not any(first <= step and step - 1 <= last for first, last in ranges)}
+    at, elsewhere = sorted(seams & kept), sorted(kept - seams)
+    for chosen, where in ((at, "at a boundary"), (elsewhere, "away from the boundaries")):
+        if not chosen:
+            raise ValueError(
+                f"No step of the video is {where} and outside the excluded ranges; there is nothing to compare."
+            )
+    differences = frame_differences(frames)
+    seam = float(np.mean([differences[step - 1] for step in at]))
+    rest = float(np.mean([differences[step - 1] for step in elsewhere]))
+    if rest == 0:
+        return 1.0 if seam == 0 else math.inf
+    return seam / rest
+
+
+def window_boundaries(windows: Sequence[Window], timebase: Timebase) -> list[int]:
+    """Frames inside the video where a window starts or ends: the first frame of the latent frame where it does.
+
+    The start and end of the video are no boundaries. Sorted, without repeats; fit for ``seam_ratio``.
+    """
+    edges = {edge for window in windows for edge in (window.start, window.stop)}
+    frames = (timebase.frames_of(edge)[0] for edge in edges)
+    return sorted({frame for frame in frames if 0 < frame < timebase.num_frames})
+
+
+def _floats(frame: torch.Tensor | np.ndarray) -> np.ndarray:
+    if isinstance(frame, torch.Tensor):
+        frame = frame.detach().to(device="cpu", dtype=torch.float32).numpy()
+    return np.asarray(frame, dtype=np.float32)

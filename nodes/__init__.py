@@ -1,0 +1,18 @@
+"""ComfyUI nodes: thin adapters over ``glv_core``."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .co_denoise_ksampler import CoDenoiseKSampler
+from .co_denoise_model import CoDenoiseModel
+from .load_video_pipeline import LoadVideoPipeline
+from .long_latent import LongLatent
+from .multi_prompt_schedule import MultiPromptSchedule
+
+
+class LongVideoExtension(ComfyExtension):
+    """The nodes of this pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, LoadVideoPipeline]

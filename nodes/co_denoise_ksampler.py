@@ -1,0 +1,104 @@
+"""CoDenoiseKSampler: a KSampler for latents longer than the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.sampling import sample_long
+from .common import CATEGORY, naming, window_inputs, window_options
+
+
+class CoDenoiseKSampler(io.ComfyNode):
+    """Everything a KSampler has, plus windows."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CoDenoiseKSampler",
+            display_name="Co-Denoise KSampler (long video)",
+            category=CATEGORY,
+            description="Samples a video longer than the model was made for: at every step overlapping windows are "
+            "denoised, each with the prompt of its place on the timeline, and merged. With a latent that fits in one "
+            "window it is the core KSampler.",
+            search_aliases=["context windows", "long video", "gen-l-video", "sampler", "sliding window"],
+            inputs=[
+                io.Model.Input("model", tooltip="The video model."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The random seed of the noise over the whole length.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Number of sampling steps."),
+                io.Float.Input(
+                    "cfg",
+                    default=5.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Classifier-free guidance: higher follows the prompts more. 1 leaves the negative prompt "
+                    "out and halves the time.",
+                ),
+                io.Combo.Input(
+                    "sampler_name",
+                    options=comfy.samplers.KSampler.SAMPLERS,
+                    default="euler",
+                    tooltip="The algorithm that removes the noise; all of the host's work.",
+                ),
+                io.Combo.Input(
+                    "scheduler",
+                    options=comfy.samplers.KSampler.SCHEDULERS,
+                    default="simple",
+                    tooltip="How the noise levels are spread over the steps.",
+                ),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="What to show. From MultiPromptSchedule for prompts on a timeline; any other conditioning "
+                    "holds for the whole video.",
+                ),
+                io.Conditioning.Input(
+                    "negative", tooltip="What to avoid. May come from a MultiPromptSchedule as well."
+                ),
+                io.Latent.Input("latent_image", tooltip="The long latent, from LongLatent or an encoded video."),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much of the latent is replaced: 1 makes a new video, lower keeps the structure of the "
+                    "given one.",
+                ),
+                *window_inputs(),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: list,
+        negative: list,
+        latent_image: dict,
+        denoise: float,
+        **windows: Any,
+    ) -> io.NodeOutput:
+        with naming("CoDenoiseKSampler"):
+            return io.NodeOutput(
+                sample_long(
+                    model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise,
+                    window_options(**windows),
+                )
+            )

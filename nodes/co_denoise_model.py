@@ -1,0 +1,36 @@
+"""CoDenoiseModel: MODEL in, MODEL out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.patch import patch_model
+from .common import CATEGORY, naming, window_inputs, window_options
+
+
+class CoDenoiseModel(io.ComfyNode):
+    """Co-denoising for custom samplers and guiders."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="CoDenoiseModel",
+            display_name="Co-Denoise Model (long video)",
+            category=CATEGORY,
+            description="Makes a model denoise long latents by overlapping windows, with any sampler, custom sampler "
+            "or guider. Prompts of a MultiPromptSchedule reach each window. A latent that fits in one window is "
+            "sampled as without this node.",
+            search_aliases=["context windows", "long video", "gen-l-video", "sliding window"],
+            inputs=[
+                io.Model.Input("model", tooltip="The video model. Use it with any sampler afterwards."),
+                *window_inputs(),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, **windows: Any) -> io.NodeOutput:
+        with naming("CoDenoiseModel"):
+            return io.NodeOutput(patch_model(model, window_options(**windows)))

@@ -1,0 +1,61 @@
+"""LoadVideoPipeline: a diffusers-format folder to MODEL, CLIP, VAE."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.pipeline_folder import (
+    DEMO,
+    check_pipeline,
+    find_folder,
+    list_folders,
+    load_clip,
+    load_model,
+    load_vae,
+)
+from .common import CATEGORY, naming
+
+
+class LoadVideoPipeline(io.ComfyNode):
+    """Loads a folder in diffusers format, or the demo model that comes with the pack."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadVideoPipeline",
+            display_name="Load Video Pipeline (diffusers)",
+            category=CATEGORY,
+            description="Loads a video model in diffusers format from models/diffusers as MODEL, CLIP and VAE that all "
+            "core nodes accept; or the small demo model that comes with this pack, which draws coloured shapes and "
+            "needs no download. Formats: Wan 2.1, and either transformer of Wan 2.2 A14B.",
+            search_aliases=["diffusers loader", "wan diffusers", "demo model"],
+            inputs=[
+                io.Combo.Input(
+                    "pipeline",
+                    options=list_folders(),
+                    default=DEMO,
+                    tooltip="A folder under models/diffusers that contains model_index.json, or the built-in demo "
+                    "model.",
+                ),
+                io.Combo.Input(
+                    "transformer",
+                    options=["transformer", "transformer_2"],
+                    default="transformer",
+                    advanced=True,
+                    tooltip="Which transformer becomes MODEL. Only Wan 2.2 A14B has two: transformer for high noise, "
+                    "transformer_2 for low.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The diffusion model."),
+                io.Clip.Output(display_name="clip", tooltip="The text encoder."),
+                io.Vae.Output(display_name="vae", tooltip="The VAE."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, pipeline: str, transformer: str) -> io.NodeOutput:
+        with naming("LoadVideoPipeline"):
+            folder = find_folder(pipeline)
+            check_pipeline(folder, transformer)
+            return io.NodeOutput(load_model(folder, transformer), load_clip(folder), load_vae(folder))

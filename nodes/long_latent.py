@@ -1,0 +1,82 @@
+"""LongLatent: an empty latent of any length for the model at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.families import latent_shape, vae_timebase
+from .common import CATEGORY, naming
+
+
+class LongLatent(io.ComfyNode):
+    """Reads channels, compression and dimensions from the VAE, so that it fits any model family."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LongLatent",
+            display_name="Long Latent",
+            category=CATEGORY,
+            description="An empty latent for a long video, for the model family that the VAE belongs to: Wan, Hunyuan, "
+            "LTX and others, or frames as batch for image models such as SD 1.5.",
+            search_aliases=["empty latent video", "long video", "empty latent"],
+            inputs=[
+                io.Vae.Input(
+                    "vae", tooltip="The VAE of the model: channels, spatial and temporal compression come from it."
+                ),
+                io.Int.Input("width", default=832, min=16, max=16384, step=8, tooltip="Width in pixels."),
+                io.Int.Input("height", default=480, min=16, max=16384, step=8, tooltip="Height in pixels."),
+                io.Float.Input(
+                    "length",
+                    default=241.0,
+                    min=0.0,
+                    max=1_000_000.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Length of the video, in frames or seconds (see unit). Rounded up to what the VAE can "
+                    "hold: Wan makes 4 n + 1 frames, LTX 8 n + 1.",
+                ),
+                io.Combo.Input(
+                    "unit", options=["frames", "seconds"], default="frames", tooltip="What length is measured in."
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames per second of the video: Wan 16, Hunyuan and LTX 24, AnimateDiff 8, the demo model "
+                    "16. Turns seconds into frames, and goes on to the prompts and the saved video.",
+                ),
+                io.Int.Input(
+                    "batch_size", default=1, min=1, max=64, advanced=True, tooltip="How many videos to make at once."
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The empty latent."),
+                io.Int.Output(
+                    display_name="length", tooltip="Frames of the video it decodes to; for MultiPromptSchedule."
+                ),
+                io.Float.Output(display_name="fps", tooltip="Frames per second, as given."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, vae: Any, width: int, height: int, length: float, unit: str, fps: float, batch_size: int
+    ) -> io.NodeOutput:
+        with naming("LongLatent"):
+            frames = round(length * fps) if unit == "seconds" else round(length)
+            if frames < 1:
+                raise ValueError(
+                    f"length is {length:g} {unit}, which is {frames} frames at {fps:g} fps. Give at least 1 frame."
+                )
+            timebase = vae_timebase(vae, frames, fps)
+            shape = latent_shape(vae, timebase, width, height, batch_size)
+        samples = torch.zeros(shape, device=comfy.model_management.intermediate_device())
+        return io.NodeOutput({"samples": samples}, timebase.num_frames, fps)

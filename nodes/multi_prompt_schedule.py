@@ -1,0 +1,102 @@
+"""MultiPromptSchedule: text on a timeline to CONDITIONING."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.prompt_tags import TAG, PromptTag
+from ..glv_core.prompts import parse_schedule
+from .common import CATEGORY, naming
+
+_EXAMPLE = "0: a calm sea at dawn\n5s: the wind rises, high waves\n75%: a storm at night, lightning"
+
+
+class MultiPromptSchedule(io.ComfyNode):
+    """Prompts with their times, cross-fades between them, for co-denoising."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MultiPromptSchedule",
+            display_name="Multi-Prompt Schedule",
+            category=CATEGORY,
+            description="Prompts on a timeline. Lines such as '0: ...', '2.5s: ...', '50%: ...', '-24: ...' (from the "
+            "end), '24-48: ...'; or 'a | b | c' spread evenly; or the dictionaries of FizzNodes and "
+            "AnimateDiff-Evolved. In a plain KSampler the prompts are averaged over the whole video.",
+            search_aliases=["prompt travel", "prompt schedule", "batch prompt schedule", "timeline", "fizz"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder of the model."),
+                io.String.Input(
+                    "prompts",
+                    multiline=True,
+                    default=_EXAMPLE,
+                    dynamic_prompts=False,
+                    tooltip="A line a prompt: 'time: prompt'. Time in frames (48), seconds (2.5s), percent (50%), from "
+                    "the end (-24), or a range (24-48). A prompt holds until the next one. '48 [ease 12]: ...' sets "
+                    "the transition into this prompt.",
+                ),
+                io.Int.Input(
+                    "length",
+                    default=241,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Length of the video in frames. Connect the output 'length' of LongLatent.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames per second, for times in seconds. Connect the output 'fps' of LongLatent.",
+                ),
+                io.Combo.Input(
+                    "transition",
+                    options=["linear", "ease", "hard"],
+                    default="linear",
+                    tooltip="How a prompt gives way to the next, where its line does not say. linear: a straight "
+                    "cross-fade; ease: slow at both ends; hard: at once.",
+                ),
+                io.Float.Input(
+                    "transition_frames",
+                    default=8.0,
+                    min=0.0,
+                    max=100_000.0,
+                    step=1.0,
+                    round=0.01,
+                    tooltip="Length of a cross-fade in frames, half before and half after the time of the prompt.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    display_name="conditioning", tooltip="For positive or negative of CoDenoiseKSampler."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, clip: Any, prompts: str, length: int, fps: float, transition: str, transition_frames: float
+    ) -> io.NodeOutput:
+        with naming("MultiPromptSchedule"):
+            if clip is None:
+                raise ValueError(
+                    "clip is missing: the loader gave no text encoder. Connect a CLIP loader (for Wan: CLIPLoader, "
+                    "type wan) or a checkpoint that contains one."
+                )
+            schedule = parse_schedule(
+                prompts, num_frames=length, fps=fps, transition=transition, transition_frames=transition_frames
+            )
+        segments: dict[str, list[int]] = {}
+        for number, segment in enumerate(schedule.segments):
+            segments.setdefault(segment.prompt, []).append(number)
+        return io.NodeOutput(
+            [
+                [tensor, {**extras, TAG: PromptTag(schedule, tuple(numbers))}]
+                for prompt, numbers in segments.items()
+                for tensor, extras in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+            ]
+        )

@@ -1,0 +1,389 @@
+"""The diffusers host, on tiny random pipelines of every supported kind."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.fusion import merge_weights
+from glv_core.hosts.diffusers import (
+    PromptTrack,
+    UnsupportedDenoiserError,
+    co_denoising,
+    generate,
+    make_scheduler,
+    timebase_for,
+)
+from glv_core.hosts.diffusers.forward import step_of
+from glv_core.prompts import parse_schedule
+from glv_core.timeline import Timebase
+
+FPS = 8
+KINDS = ("wan", "text_to_video_sd", "animatediff")
+FRAMES = {"wan": 33, "text_to_video_sd": 9, "animatediff": 9}  # 9 latent frames each
+TWO = "a red circle moving right | a blue square cat dog"
+SETTINGS = CoDenoiseSettings(window=4, overlap=2, schedule="static")
+
+
+def video(pipeline, name, settings, text=TWO, transition_frames=4, **options):
+    """Latents of a short run (or frames, by output_type)."""
+    timebase = timebase_for(pipeline, options.pop("num_frames", FRAMES[name]), FPS)
+    schedule = parse_schedule(text, num_frames=timebase.num_frames, fps=FPS, transition_frames=transition_frames)
+    defaults = {"num_inference_steps": 2, "height": 32, "width": 32, "output_type": "latent", "guidance_scale": 4.0}
+    return generate(pipeline, schedule, timebase, settings, **{"negative_prompt": "blurry", **defaults, **options})
+
+
+def denoiser(pipeline):
+    return getattr(pipeline, "transformer", None) or pipeline.unet
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_one_window_and_one_prompt_is_the_plain_pipeline_bit_for_bit(tiny_pipelines, name, guidance):
+    pipeline = tiny_pipelines(name)
+    ours = video(
+        pipeline, name, CoDenoiseSettings(window=9, overlap=2), "a red circle", guidance_scale=guidance, seed=5
+    )
+    plain = pipeline(
+        "a red circle",
+        negative_prompt="blurry",
+        num_frames=FRAMES[name],
+        num_inference_steps=2,
+        guidance_scale=guidance,
+        height=32,
+        width=32,
+        generator=torch.Generator().manual_seed(5),
+        output_type="latent",
+    ).frames
+    assert torch.equal(ours, plain)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_merged_output_is_a_dense_sum_over_windows_and_prompts(tiny_pipelines, name):
+    """Oracle: call the denoiser for every window and prompt on its own, weigh and add in float64."""
+    pipeline = tiny_pipelines(name)
+    module = denoiser(pipeline)
+    timebase = timebase_for(pipeline, FRAMES[name], FPS)
+    schedule = parse_schedule(TWO, num_frames=FRAMES[name], fps=FPS, transition_frames=8 if name == "wan" else 4)
+    torch.manual_seed(1)
+    channels = module.config.in_channels
+    x = torch.randn(2, channels, 9, 4, 4)
+    text = torch.randn(2, 3, 5, 16)  # a negative prompt and two prompts, of two rows; 5 tokens
+    negative, prompts = text[0, 0], text[:, 1:]
+    rows = torch.stack([torch.cat([negative, negative]), prompts[1].flatten(0, 1)])  # row 0 is unconditional
+    timestep = torch.tensor(500)
+    pipeline.scheduler.set_timesteps(2)
+
+    def call(latent, embeds):
+        if name == "animatediff":
+            embeds = embeds.repeat_interleave(latent.shape[2], dim=0)
+        time = timestep.expand(latent.shape[0]) if name == "wan" else timestep
+        with torch.no_grad():
+            return module(latent, time, encoder_hidden_states=embeds, return_dict=False)[0]
+
+    windows = SETTINGS.windows(9, 0)
+    weights = merge_weights("pyramid", windows, 9)
+    expected = torch.zeros_like(x, dtype=torch.float64)
+    for window, weight in zip(windows, weights, strict=True):
+        part = x[:, :, window.start : window.stop]
+        unguided = call(part[:1], negative[None])
+        for k, frame in enumerate(window.frames):
+            share = schedule.weights(timebase.centre_of(frame))
+            mix = unguided[0, :, k].double()
+            expected[0, :, frame] += weight[k].double() * mix
+            guided = sum(
+                share[p] * call(part[1:], prompts[1, p][None])[0, :, k].double() for p in range(2) if share[p] > 0
+            )
+            expected[1, :, frame] += weight[k].double() * guided
+    assert 0 < schedule.weights(timebase.centre_of(4))[0] < 1, "no blended frame: the test would miss the blending"
+    with co_denoising(pipeline, SETTINGS, timebase, schedule, text_length=5):
+        merged = call(x, rows)
+    torch.testing.assert_close(merged.double(), expected, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_folded_windows_equal_windows_one_by_one(tiny_pipelines, name):
+    pipeline = tiny_pipelines(name)
+    one = video(pipeline, name, CoDenoiseSettings(4, 2, windows_per_forward=1))
+    for size in (3, 0):
+        folded = video(pipeline, name, CoDenoiseSettings(4, 2, windows_per_forward=size))
+        torch.testing.assert_close(folded, one, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+@pytest.mark.parametrize("name", ["wan", "animatediff"])
+def test_no_forward_holds_more_windows_than_asked(tiny_pipelines, name, size, monkeypatch):
+    pipeline = tiny_pipelines(name)
+    module, own_batch, seen = denoiser(pipeline), 1 if name == "wan" else 2, []
+    original = module.forward
+
+    def spy(*args, **kwargs):
+        seen.append(len(kwargs["hidden_states"] if name == "wan" else kwargs["sample"]))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, "forward", spy)
+    video(pipeline, name, CoDenoiseSettings(4, 3, windows_per_forward=size))
+    assert max(seen) == (size or 4) * own_batch
+
+
+def test_each_window_costs_a_forward_for_each_active_prompt_and_one_unconditional(tiny_pipelines, monkeypatch):
+    pipeline = tiny_pipelines("wan")
+    rows = 0
+    original = pipeline.transformer.forward
+
+    def spy(*args, **kwargs):
+        nonlocal rows
+        rows += len(kwargs["hidden_states"])
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(pipeline.transformer, "forward", spy)
+    video(pipeline, "wan", SETTINGS, transition_frames=0, num_inference_steps=1)
+    # Windows 0-4, 2-6, 4-8, 5-9; the cut is at frame 17 (of 33), where latent frame 5 begins: two windows see both.
+    assert rows == (1 + 2 + 2 + 1) + 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"window": 5},
+        {"overlap": 3},
+        {"schedule": "shifted"},
+        {"merge": "flat"},
+        {"merge": "hann"},
+        {"text": "a cat | a blue square cat dog"},
+        {"text": "a red circle moving right"},
+        {"transition_frames": 16},
+        {"negative_prompt": "a dog left"},
+        {"guidance_scale": 6.0},
+        {"num_inference_steps": 3},
+        {"seed": 1},
+        {"height": 48},
+        {"width": 48},
+        {"num_frames": 37},
+        {"sigmas": [1.0, 0.2, 0.0]},
+        {"latents": torch.zeros(1, 16, 9, 4, 4)},
+        {"scheduler": "UniPCMultistepScheduler"},
+        {"output_type": "frames"},
+    ],
+    ids=str,
+)
+def test_every_option_changes_the_result(tiny_pipelines, change):
+    pipeline = tiny_pipelines("wan")
+    base = {"window": 4, "overlap": 2, "schedule": "static", "merge": "pyramid"}
+    own = {key: value for key, value in change.items() if key in base}
+    rest = {key: value for key, value in change.items() if key not in base}
+    if "scheduler" in rest:
+        rest["scheduler"] = make_scheduler(pipeline.scheduler, rest["scheduler"])
+    before = video(pipeline, "wan", CoDenoiseSettings(**base))
+    after = video(pipeline, "wan", CoDenoiseSettings(**{**base, **own}), **rest)
+    assert before.shape != after.shape or (before - after).abs().max() > 1e-4
+
+
+def test_the_same_options_give_the_same_result(tiny_pipelines):
+    pipeline = tiny_pipelines("wan")
+    assert torch.equal(video(pipeline, "wan", SETTINGS), video(pipeline, "wan", SETTINGS))
+
+
+def test_sigmas_are_used_as_given_and_euler_steps_the_merged_velocity(tiny_pipelines):
+    """Oracle: an Euler loop over the long latent, written here, with the merged velocity at each sigma."""
+    pipeline = tiny_pipelines("wan")
+    sigmas = [1.0, 0.7, 0.31, 0.0]
+    timebase = timebase_for(pipeline, 33, FPS)
+    schedule = parse_schedule(TWO, num_frames=33, fps=FPS)
+    torch.manual_seed(3)
+    noise = torch.randn(1, 16, 9, 4, 4)
+    ours = video(pipeline, "wan", SETTINGS, transition_frames=8, latents=noise, sigmas=sigmas, height=None, width=None)
+    assert pipeline.scheduler.shift == 3.0
+    assert "set_timesteps" not in vars(pipeline.scheduler)
+    prompts = PromptTrack.of(schedule, timebase).prompts
+    with torch.no_grad():
+        embeds = [
+            pipeline.encode_prompt(text, do_classifier_free_guidance=False, max_sequence_length=512)[0]
+            for text in (*prompts, "blurry")
+        ]
+    cond, uncond = torch.cat(embeds[:2], 1), torch.cat([embeds[2]] * 2, 1)
+    x = noise
+    pipeline.scheduler.set_timesteps(3)
+    with co_denoising(pipeline, SETTINGS, timebase, schedule, text_length=512), torch.no_grad():
+        for sigma, following in pairwise(sigmas):
+            time = torch.tensor([sigma * 1000])
+            v = pipeline.transformer(x, time, encoder_hidden_states=cond, return_dict=False)[0]
+            u = pipeline.transformer(x, time, encoder_hidden_states=uncond, return_dict=False)[0]
+            x = x + (following - sigma) * (u + 4.0 * (v - u))
+    torch.testing.assert_close(ours, x, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sigmas", [[1.0], [1.0, 0.5], [0.5, 1.0, 0.0]])
+def test_sigmas_out_of_order_are_refused(tiny_pipelines, sigmas):
+    with pytest.raises(ValueError, match="sigmas must be"):
+        video(tiny_pipelines("wan"), "wan", SETTINGS, sigmas=sigmas)
+
+
+def test_sigmas_need_a_scheduler_that_takes_them(tiny_pipelines):
+    with pytest.raises(ValueError, match="DDIMScheduler does not take sigmas"):
+        video(tiny_pipelines("animatediff"), "animatediff", SETTINGS, sigmas=[1.0, 0.0])
+    shifting = make_scheduler(tiny_pipelines("wan").scheduler, "UniPCMultistepScheduler", 5.0)
+    with pytest.raises(ValueError, match="would change the sigmas"):
+        video(tiny_pipelines("wan"), "wan", SETTINGS, sigmas=[1.0, 0.5, 0.0], scheduler=shifting)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "FlowMatchEulerDiscreteScheduler",
+        "FlowMatchHeunDiscreteScheduler",
+        "UniPCMultistepScheduler",
+        "DPMSolverMultistepScheduler",
+    ],
+)
+def test_any_flow_scheduler_works_with_moving_windows(tiny_pipelines, name):
+    pipeline = tiny_pipelines("wan")
+    seen = []
+    latents = video(
+        pipeline,
+        "wan",
+        CoDenoiseSettings(4, 2, "shifted"),
+        num_inference_steps=4,
+        scheduler=make_scheduler(pipeline.scheduler, name),
+        progress=seen.append,
+    )
+    assert latents.isfinite().all()
+    assert sorted({report.step for report in seen}) == [0, 1, 2, 3]
+    assert {report.num_steps for report in seen} == {4}
+    assert type(pipeline.scheduler).__name__ == "FlowMatchEulerDiscreteScheduler"
+
+
+def test_steps_count_distinct_timesteps():
+    heun = torch.tensor([900.0, 600.0, 600.0, 300.0, 300.0])
+    assert [step_of(t, heun) for t in heun] == [(0, 3), (1, 3), (1, 3), (2, 3), (2, 3)]
+    assert step_of(torch.tensor([310.0, 310.0]), heun) == (2, 3)
+    assert step_of(880, heun) == (0, 3)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_frames_are_trimmed_to_the_length_asked_for(tiny_pipelines, name):
+    frames = video(tiny_pipelines(name), name, SETTINGS, num_frames=18, output_type="frames", num_inference_steps=1)
+    assert frames.shape == (18, 32, 32, 3)
+    assert frames.dtype == torch.float32
+    assert frames.min() >= 0
+    assert frames.max() <= 1
+
+
+class Stop(Exception):
+    pass
+
+
+def test_an_exception_leaves_the_pipeline_as_it_was(tiny_pipelines):
+    pipeline = tiny_pipelines("wan")
+    plain = pipeline.transformer.forward
+    before, scheduler = dict(vars(pipeline)), pipeline.scheduler
+
+    def stop(progress):
+        if progress.step == 1:
+            raise Stop
+
+    with pytest.raises(Stop):
+        video(pipeline, "wan", SETTINGS, progress=stop, scheduler=make_scheduler(scheduler), sigmas=[1.0, 0.5, 0.0])
+    assert "forward" not in vars(pipeline.transformer)
+    assert pipeline.transformer.forward == plain
+    assert pipeline.scheduler is scheduler
+    assert vars(pipeline).keys() == before.keys()
+    assert pipeline._progress_bar_config == before["_progress_bar_config"]
+
+
+def test_a_forward_that_was_set_on_the_module_is_put_back(fresh_wan):
+    pipeline = fresh_wan()
+    original = pipeline.transformer.forward
+
+    def hooked(*args, **kwargs):
+        return original(*args, **kwargs)
+
+    pipeline.transformer.forward = hooked
+    video(pipeline, "wan", SETTINGS, num_inference_steps=1)
+    assert pipeline.transformer.forward is hooked
+
+
+def test_two_transformers_are_both_windowed(fresh_wan, tiny_pipelines):
+    """Wan 2.2: with equal weights in both halves the result is that of one transformer."""
+    single = tiny_pipelines("wan")
+    double = fresh_wan(transformer_2=single.transformer, boundary_ratio=0.5)
+    latents = [video(p, "wan", SETTINGS, num_inference_steps=4) for p in (single, double)]
+    torch.testing.assert_close(*latents, atol=1e-5, rtol=1e-5)
+
+
+def test_a_timestep_for_every_token_is_cut_with_the_windows(fresh_wan, tiny_pipelines):
+    """Wan 2.2 5B gives a timestep per token; all equal, they mean the same as one."""
+    latents = [video(p, "wan", SETTINGS) for p in (tiny_pipelines("wan"), fresh_wan(expand_timesteps=True))]
+    torch.testing.assert_close(*latents, atol=1e-4, rtol=1e-4)
+
+
+def test_other_denoisers_are_refused_by_name(fresh_wan):
+    pipeline = fresh_wan()
+
+    class SomeTransformer(torch.nn.Module):
+        pass
+
+    object.__setattr__(pipeline, "transformer", SomeTransformer())
+    with pytest.raises(UnsupportedDenoiserError, match=r"SomeTransformer .*WanTransformer3DModel"):
+        video(pipeline, "wan", SETTINGS)
+
+
+def test_inputs_that_cannot_be_cut_are_refused(tiny_pipelines):
+    pipeline = tiny_pipelines("wan")
+    timebase = timebase_for(pipeline, 33, FPS)
+    schedule = parse_schedule("a cat", num_frames=33, fps=FPS)
+    x, text = torch.zeros(1, 16, 9, 4, 4), torch.zeros(1, 5, 16)
+    with co_denoising(pipeline, SETTINGS, timebase, schedule, 5):
+        with pytest.raises(UnsupportedDenoiserError, match="encoder_hidden_states_image"):
+            pipeline.transformer(x, torch.tensor([5.0]), text, encoder_hidden_states_image=torch.zeros(1, 2, 3))
+        with pytest.raises(ValueError, match="text embeddings are"):
+            pipeline.transformer(x, torch.tensor([5.0]), text[:, :4])
+        with pytest.raises(ValueError, match="8 latent frames; the timebase says 9"):
+            pipeline.transformer(x[:, :, :8], torch.tensor([5.0]), text)
+
+
+def test_bad_arguments_are_named(tiny_pipelines):
+    pipeline = tiny_pipelines("wan")
+    with pytest.raises(ValueError, match="output_type 'gif'"):
+        video(pipeline, "wan", SETTINGS, output_type="gif")
+    with pytest.raises(ValueError, match=r"latents have the shape"):
+        video(pipeline, "wan", SETTINGS, latents=torch.zeros(1, 16, 8, 4, 4))
+    schedule = parse_schedule("a cat", num_frames=9, fps=FPS)
+    with pytest.raises(ValueError, match="4 frames per latent frame and the timebase 1"):
+        generate(pipeline, schedule, Timebase(9, FPS), SETTINGS)
+    with pytest.raises(ValueError, match="for 9 frames and the video has 33"):
+        generate(pipeline, schedule, timebase_for(pipeline, 33, FPS), SETTINGS)
+
+
+def test_a_track_joins_equal_prompts_and_drops_unseen_ones():
+    timebase = Timebase(33, FPS, 4)
+    text = "0: a cat\n12: a dog\n13: a cat\n20: a circle"
+    track = PromptTrack.of(parse_schedule(text, num_frames=33, fps=FPS, transition="hard"), timebase)
+    assert track.prompts == ("a cat", "a circle")
+    torch.testing.assert_close(track.weights.sum(1), torch.ones(9))
+    # Centres of the latent frames: 0, 2.5, 6.5 ... 18.5, 22.5: the first five and number 5 (18.5) are the cat's.
+    assert track.weights[:, 0].tolist() == [1] * 6 + [0] * 3
+
+
+def test_schedulers_keep_flow_matching(tiny_pipelines):
+    flow = tiny_pipelines("wan").scheduler
+    unipc = make_scheduler(flow, "UniPCMultistepScheduler")
+    assert (unipc.config.use_flow_sigmas, unipc.config.flow_shift) == (True, 3.0)
+    assert make_scheduler(unipc, "FlowMatchEulerDiscreteScheduler", 7.0).config.shift == 7.0
+    assert make_scheduler(flow, None, 2.0).config.shift == 2.0
+    with pytest.raises(ValueError, match="does no flow matching"):
+        make_scheduler(flow, "DDIMScheduler")
+    with pytest.raises(ValueError, match="no scheduler 'UNet3DConditionModel'"):
+        make_scheduler(flow, "UNet3DConditionModel")
+    with pytest.raises(ValueError, match="must be above 0"):
+        make_scheduler(flow, None, 0.0)
+    ddim = tiny_pipelines("animatediff").scheduler
+    assert type(make_scheduler(ddim, "EulerDiscreteScheduler")).__name__ == "EulerDiscreteScheduler"
+    with pytest.raises(ValueError, match="flow shift of 3"):
+        make_scheduler(ddim, None, 3.0)

@@ -1,0 +1,101 @@
+import pytest
+import torch
+
+from glv_core.co_denoise import CoDenoiseSettings, co_denoise, nearest_step
+
+
+def affine_model(x):
+    """A stand-in for a model that couples the frames of a window: each frame and the window's mean."""
+    return [0.5 * x + 0.25 * x.mean(dim=2, keepdim=True), -x]
+
+
+def host(x, order=None):
+    def denoise_windows(windows):
+        for index in order or range(len(windows)):
+            window = windows[index]
+            yield index, affine_model(x[:, :, window.start : window.stop])
+
+    return denoise_windows
+
+
+@pytest.fixture
+def long_latent():
+    return torch.randn(2, 3, 13, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+def test_one_window_is_the_models_own_prediction(long_latent):
+    merged = co_denoise(long_latent, 3, CoDenoiseSettings(16, 4), host(long_latent), num_outputs=2)
+    for ours, expected in zip(merged, affine_model(long_latent), strict=True):
+        assert torch.equal(ours, expected)
+
+
+def test_several_windows_equal_a_sum_frame_by_frame(long_latent):
+    merged = co_denoise(
+        long_latent, 0, CoDenoiseSettings(5, 2, "static", "flat"), host(long_latent), num_outputs=2
+    )
+    starts = [0, 3, 6, 8]
+    for output in range(2):
+        for frame in range(13):
+            holding = [s for s in starts if s <= frame < s + 5]
+            values = [affine_model(long_latent[:, :, s : s + 5])[output][:, :, frame - s] for s in holding]
+            assert torch.allclose(merged[output][:, :, frame], sum(values) / len(values), atol=1e-6)
+
+
+def test_the_order_of_windows_does_not_matter(long_latent):
+    settings = CoDenoiseSettings(5, 3)
+    count = len(settings.windows(13, 2))
+    forward = co_denoise(long_latent, 2, settings, host(long_latent), num_outputs=2)
+    backward = co_denoise(long_latent, 2, settings, host(long_latent, list(range(count))[::-1]), num_outputs=2)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(forward, backward, strict=True))
+
+
+def test_the_step_moves_shifted_windows(long_latent):
+    settings = CoDenoiseSettings(5, 2, "shifted")
+    first, second = (co_denoise(long_latent, s, settings, host(long_latent), num_outputs=2)[0] for s in (0, 1))
+    assert not torch.allclose(first, second)
+
+
+def test_the_input_is_not_changed(long_latent):
+    before = long_latent.clone()
+    co_denoise(long_latent, 0, CoDenoiseSettings(5, 2), host(long_latent), num_outputs=2)
+    assert torch.equal(before, long_latent)
+
+
+def test_a_stochastic_sampler_keeps_its_noise_level(long_latent):
+    # Merging predictions and then adding one noise keeps sigma whatever the number of windows over a frame.
+    x = torch.randn(1, 1, 40, 64, 64, generator=torch.Generator().manual_seed(1))
+    merged = co_denoise(torch.zeros_like(x), 0, CoDenoiseSettings(16, 12), host(torch.zeros_like(x)), num_outputs=2)[0]
+    deviation = (merged + x).std(dim=(0, 1, 3, 4))
+    assert (deviation - 1).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("returned", [[0, 1], [0, 1, 2, 2, 3], [0, 1, 2, 3, 4]])
+def test_a_host_that_leaves_windows_out_or_repeats_them(long_latent, returned):
+    def denoise_windows(windows):
+        for index in returned:
+            yield index, affine_model(long_latent[:, :, :5])
+
+    with pytest.raises(RuntimeError, match=r"not denoised|twice"):
+        co_denoise(long_latent, 0, CoDenoiseSettings(5, 2, "static"), denoise_windows, num_outputs=2)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "step"), [(1.0, 0), (0.99995, 0), (0.8, 0), (0.75, 1), (0.6, 1), (0.5, 2), (0.2, 2), (0.0, 2), (1.2, 0)]
+)
+def test_the_step_of_an_evaluation(sigma, step):
+    assert nearest_step(sigma, [1.0, 0.75, 0.5, 0.0]) == step
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((5, 5), "overlap must be 0 or more and below"),
+        ((0, 0), "window is 0"),
+        ((5, 1, "x"), "Unknown window schedule 'x'"),
+        ((5, 1, "static", "x"), "Unknown merge 'x'"),
+        ((5, 1, "static", "flat", -1), "windows_per_forward is -1"),
+    ],
+)
+def test_bad_settings(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        CoDenoiseSettings(*arguments)

@@ -1,0 +1,75 @@
+"""Seam metrics against numbers worked out by hand and plain numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from glv_core.metrics import frame_differences, seam_ratio, window_boundaries
+from glv_core.timeline import Timebase
+from glv_core.windows import Window
+
+
+def steps(*sizes: float) -> np.ndarray:
+    """A video whose frames are flat and whose neighbours differ by these amounts."""
+    return np.cumsum([0.0, *sizes])[:, None, None, None] * np.ones((1, 4, 5, 3))
+
+
+def test_differences_are_the_mean_over_pixels():
+    frames = np.random.default_rng(0).random((6, 4, 5, 3))
+    expected = np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(frame_differences(frames), expected, rtol=1e-6)
+    np.testing.assert_allclose(frame_differences(torch.tensor(frames).permute(0, 3, 1, 2)), expected, rtol=1e-6)
+
+
+def test_differences_of_bytes_do_not_wrap_around():
+    frames = torch.tensor([250, 5], dtype=torch.uint8)[:, None, None, None].expand(2, 2, 2, 3)
+    assert frame_differences(frames).tolist() == [245.0]
+    assert frame_differences(frames.numpy()).tolist() == [245.0]
+
+
+def test_ratio_by_hand():
+    video = steps(1, 1, 3, 1, 1, 5, 1)  # steps to frames 1 ... 7
+    assert seam_ratio(video, [3, 6]) == pytest.approx((3 + 5) / 2)
+    assert seam_ratio(torch.tensor(video), [3]) == pytest.approx(3 / (10 / 6))
+
+
+def test_ratio_of_an_even_video_is_one():
+    assert seam_ratio(steps(*[2] * 9), [4, 5]) == pytest.approx(1.0)
+
+
+def test_excluded_frames_count_nowhere():
+    video = steps(1, 1, 4, 1, 9, 9, 1)
+    assert seam_ratio(video, [3, 5], exclude=[(5, 5)]) == pytest.approx(4 / 1)
+    # The range 5 ... 5 takes out the steps to frame 5 and to frame 6, and no other.
+    assert seam_ratio(video, [3, 7], exclude=[(5, 5)]) == pytest.approx(((4 + 1) / 2) / 1)
+
+
+def test_ratio_where_nothing_moves():
+    assert seam_ratio(np.zeros((5, 2, 2, 3)), [2]) == 1.0
+    assert seam_ratio(steps(0, 2, 0, 0), [2]) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("boundaries", "exclude", "words"),
+    [([], [], "at a boundary"), ([3], [(3, 3)], "at a boundary"), ([1, 2, 3, 4], [], "away from"), ([0], [], r"\[0\]")],
+)
+def test_nothing_to_compare_is_an_error(boundaries, exclude, words):
+    with pytest.raises(ValueError, match=words):
+        seam_ratio(steps(1, 1, 1, 1), boundaries, exclude)
+
+
+def test_a_video_needs_frames():
+    with pytest.raises(ValueError, match="expected t h w c"):
+        frame_differences(np.zeros((0, 2, 2, 3)))
+
+
+def test_boundaries_are_frames_inside_the_video():
+    windows = [Window(0, 4), Window(2, 4), Window(5, 4)]
+    # Causal, 4 frames a latent frame: latent frame 2 begins at frame 5, 4 at 13, 5 at 17, 6 at 21; 9 is the end.
+    assert window_boundaries(windows, Timebase(33, 8, 4)) == [5, 13, 17, 21]
+    assert window_boundaries(windows, Timebase(9, 8)) == [2, 4, 5, 6]
+    assert window_boundaries([Window(0, 9)], Timebase(33, 8, 4)) == []

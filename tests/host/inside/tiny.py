@@ -1,0 +1,90 @@
+"""Native ComfyUI models with tiny random weights, loaded by the stock loaders. Runs inside ComfyUI."""
+
+import functools
+
+import comfy.ldm.wan.model
+import comfy.ops
+import comfy.sd
+import nodes
+import torch
+
+
+@functools.cache
+def wan_weights(layers: int = 2, model_type: str = "t2v", in_dim: int = 16) -> dict:
+    module = comfy.ldm.wan.model.WanModel(
+        model_type=model_type, dim=128, ffn_dim=64, num_heads=1, num_layers=layers, in_dim=in_dim,
+        operations=comfy.ops.disable_weight_init, dtype=torch.float32, device="cpu",
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    weights = {}
+    for name, value in module.state_dict().items():
+        value = torch.randn(value.shape, generator=generator) * 0.06
+        weights[name] = value + 1 if "norm" in name and name.endswith("weight") else value
+    return weights
+
+
+def wan(layers: int = 2):
+    return comfy.sd.load_diffusion_model_state_dict(dict(wan_weights(layers)))
+
+
+def conditioning(seed: int, tokens: int = 16) -> list:
+    generator = torch.Generator().manual_seed(1000 + seed)
+    embedding = torch.zeros(1, tokens, 4096)
+    embedding[:, :8] = torch.randn(1, 8, 4096, generator=generator)
+    return [[embedding, {}]]
+
+
+def latent(frames: int, height: int = 4, width: int = 4, batch: int = 1, channels: int = 16) -> dict:
+    return {"samples": torch.zeros(batch, channels, frames, height, width)}
+
+
+def ksampler(model, latent_image, *, seed=7, steps=4, cfg=3.0, sampler="euler", scheduler="simple", positive=None,
+             negative=None, denoise=1.0):  # fmt: skip
+    """ComfyUI's own KSampler."""
+    positive = conditioning(1) if positive is None else positive
+    negative = conditioning(0) if negative is None else negative
+    return nodes.common_ksampler(
+        model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise=denoise
+    )[0]["samples"]
+
+
+def co_denoise(model, latent_image, *, window=17, overlap=8, schedule="static", merge="pyramid", per_forward=0, seed=7,
+               steps=4, cfg=3.0, sampler="euler", scheduler="simple", positive=None, negative=None, denoise=1.0):
+    """The pack's CoDenoiseKSampler, through its node."""
+    from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
+
+    positive = conditioning(1) if positive is None else positive
+    negative = conditioning(0) if negative is None else negative
+    return CoDenoiseKSampler.execute(
+        model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise, window=window,
+        overlap=overlap, schedule=schedule, merge=merge, windows_per_forward=per_forward,
+    ).args[0]["samples"]  # fmt: skip
+
+
+def scheduled(text: str, num_frames: int, fps: float = 16.0, transition: str = "linear", frames: float = 8.0) -> list:
+    """A CONDITIONING as MultiPromptSchedule makes it, with random embeddings that depend on the prompt's text."""
+    from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
+
+    class Clip:
+        def tokenize(self, prompt):
+            return sum(map(ord, prompt))
+
+        def encode_from_tokens_scheduled(self, tokens):
+            return conditioning(tokens)
+
+    return MultiPromptSchedule.execute(Clip(), text, num_frames, fps, transition, frames).args[0]
+
+
+class Recorder:
+    """Wraps a MODEL so that the shapes of its forward passes are kept."""
+
+    def __init__(self, model):
+        self.model = model.clone()
+        self.shapes = []
+        shapes = self.shapes
+
+        def call(apply_model, arguments):
+            shapes.append(list(arguments["input"].shape))
+            return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+        self.model.set_model_unet_function_wrapper(call)

@@ -1,0 +1,97 @@
+"""The pack in a running ComfyUI: what the API describes, and the shipped workflow from prompt to video."""
+
+import io
+import json
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from glv_core.demo.detector import expected, read_frames
+from glv_core.prompts import parse_schedule
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES = ["LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "LoadVideoPipeline"]
+API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_object_info_describes_every_node_with_a_tooltip_on_every_input_and_output(server, node):
+    info = server.get(f"/object_info/{node}")
+    assert node in info, server.log.read_text()[-3000:]
+    info = info[node]
+    assert info["description"] and info["display_name"] and info["category"] == "long video"
+    inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    missing = [name for name, spec in inputs.items() if not (len(spec) > 1 and spec[1].get("tooltip"))]
+    assert not missing
+    assert all(info["output_tooltips"])
+
+
+def test_every_node_has_a_help_page(server):
+    for node in NODES:
+        page = server.fetch(f"/extensions/long_video_pack/docs/{node}.md").decode()
+        info = server.get(f"/object_info/{node}")[node]
+        inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+        assert [name for name in inputs if f"`{name}`" not in page] == []
+
+
+def test_the_template_browser_lists_every_workflow_with_a_thumbnail(server):
+    listed = server.get("/workflow_templates")["long_video_pack"]
+    names = [path.stem for path in API_PROMPTS]
+    assert sorted(listed) == sorted(names)
+    for name in names:
+        assert server.fetch(f"/api/workflow_templates/long_video_pack/{name}.jpg")[:2] == b"\xff\xd8"
+        assert server.get(f"/api/workflow_templates/long_video_pack/{name}.json")["nodes"]
+
+
+@pytest.fixture(scope="module")
+def demo_run(server):
+    prompt = json.loads((ROOT / "workflows" / "api" / "demo_three_prompts.json").read_text())
+    history, messages = server.run(prompt)
+    return prompt, history, messages
+
+
+def test_the_demo_workflow_shows_progress_by_windows_with_previews(demo_run):
+    _, history, messages = demo_run
+    assert history["status"]["status_str"] == "success"
+    bars = [m["data"] for m in messages if not isinstance(m, bytes) and m["type"] == "progress"]
+    sampler = [bar for bar in bars if bar["node"] == "7"]
+    assert {bar["max"] for bar in sampler} == {max(bar["max"] for bar in sampler)}
+    assert sampler[0]["max"] > 20 * 4  # steps times the fewest windows
+    values = [bar["value"] for bar in sampler]
+    assert values == sorted(values) and values[-1] == sampler[0]["max"]
+    previews = [m for m in messages if isinstance(m, bytes) and b"\xff\xd8\xff" in m[:200]]
+    assert len(previews) >= 20
+    assert any(isinstance(m, bytes) and b"window" in m for m in messages)
+
+
+def test_the_demo_workflow_makes_the_video_that_its_prompts_describe(server, demo_run):
+    prompt, history, _ = demo_run
+    saved = history["outputs"]["11"]["images"][0]
+    data = server.fetch(f"/view?filename={saved['filename']}&subfolder={saved['subfolder']}&type={saved['type']}")
+    with av.open(io.BytesIO(data)) as video:
+        assert video.streams.video[0].average_rate == 16
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
+    assert frames.shape == (241, 256, 256, 3)
+    small = frames.reshape(241, 64, 4, 64, 4, 3).mean(axis=(2, 4)) / 255  # back to the model's own size
+    schedule = parse_schedule(prompt["5"]["inputs"]["prompts"], num_frames=241, fps=16)
+    readings = read_frames(small)
+    window, agreeing, counted = 61, 0, 0
+    for segment in schedule.segments:
+        wanted = expected(segment.prompt)
+        first = segment.start if segment.start == 0 else segment.start + window // 2
+        last = segment.end if segment.end == 241 else segment.end - window // 2
+        for reading in readings[int(first) : int(last)]:
+            counted += 1
+            agreeing += reading.colour == wanted["colour"] and reading.shape == wanted["shape"]
+    assert counted > 60
+    assert agreeing / counted >= 0.95
+
+
+def test_bad_values_come_back_as_clear_errors_before_anything_runs(server):
+    prompt = json.loads((ROOT / "workflows" / "api" / "demo_three_prompts.json").read_text())
+    prompt["7"]["inputs"]["schedule"] = "zigzag"
+    status, answer = server.post("/prompt", {"prompt": prompt})
+    assert status == 400
+    assert "zigzag" in json.dumps(answer["node_errors"]["7"])

@@ -1,0 +1,70 @@
+"""Promises of the repository itself: the README's commands, the pack's metadata, and what the pack may import."""
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_ci_runs_the_readmes_test_command():
+    command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
+    assert "pytest" in command and f"\n{command}\n" in (ROOT / "README.md").read_text()
+
+
+def test_requirements_never_touch_the_hosts_torch():
+    wanted = [*PROJECT["project"]["dependencies"], *(ROOT / "requirements.txt").read_text().splitlines()]
+    names = {re.match(r"[\w-]+", line)[0].lower() for line in wanted if line and not line.startswith("#")}
+    assert not names & {"torch", "torchvision", "torchaudio", "xformers", "triton", "diffusers", "transformers"}
+
+
+def test_registry_metadata():
+    assert "comfyui" not in PROJECT["project"]["name"].lower()
+    assert PROJECT["tool"]["comfy"]["PublisherId"] and PROJECT["tool"]["comfy"]["DisplayName"]
+    assert "Apache License" in (ROOT / PROJECT["project"]["license"]["file"]).read_text()
+
+
+def imports_of(path: Path) -> set[str]:
+    """Top-level names that a file imports at module level, without relative imports."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def test_glv_core_knows_no_host_outside_hosts():
+    hosts = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "latent_preview"}
+    hosts |= {"diffusers", "transformers"}
+    bad = {}
+    for path in (ROOT / "glv_core").rglob("*.py"):
+        inside = path.relative_to(ROOT / "glv_core").parts
+        training = inside[0] == "demo" and "train" in path.stem
+        if inside[0] != "hosts" and not training and imports_of(path) & hosts:
+            bad["/".join(inside)] = imports_of(path) & hosts
+    assert not bad
+
+
+def test_everything_inside_the_pack_is_imported_relatively():
+    places = [ROOT / "__init__.py", *(ROOT / "nodes").rglob("*.py"), *(ROOT / "glv_core").rglob("*.py")]
+    assert not [str(path) for path in places if imports_of(path) & {"glv_core", "nodes"}]
+
+
+def test_the_demo_model_is_small_and_safe():
+    files = [path for path in (ROOT / "glv_core" / "demo" / "model").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 20e6
+    assert not [path.name for path in files if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
+    index = json.loads((ROOT / "glv_core" / "demo" / "model" / "model_index.json").read_text())
+    assert index["_class_name"] == "WanPipeline"

@@ -1,0 +1,120 @@
+"""Lays out the graph-editor workflows from the API prompts beside them.
+
+``python workflows/build_graphs.py [--server http://127.0.0.1:8188]`` reads each ``api/*.json`` and the node
+descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import urllib.request
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+NOTES = {
+    "demo_three_prompts": "## Three prompts, one long video\nRuns as it is: the demo model comes with the pack and draws "
+    "coloured shapes. 241 frames are made by a model of 61-frame clips.\n\n- Edit the lines of **Multi-Prompt "
+    "Schedule**: `time: prompt`.\n- Change **length** in **Long Latent**; everything follows.\n- Watch the seams: "
+    "overlap 0 and schedule *static* show what windows look like unmerged.",
+    "wan2.1_1.3B_three_prompts": "## 15 seconds of Wan 2.1 1.3B, three prompts\nFiles: "
+    "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
+    "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "
+    "81-frame clip: set **windows_per_forward** to 1 on small cards.",
+}
+_WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+_COLUMN, _GAP = 380, 40
+
+
+def is_widget(spec: list) -> bool:
+    """Whether an input of /object_info is a widget (a value to type or choose)."""
+    return isinstance(spec[0], list) or spec[0] in _WIDGETS
+
+
+def type_of(spec: list) -> str:
+    """The type of an input for a link."""
+    return "COMBO" if isinstance(spec[0], list) else spec[0]
+
+
+def depth(prompt: dict, name: str) -> int:
+    """Column of a node: one right of the rightmost node it reads from."""
+    sources = [value[0] for value in prompt[name]["inputs"].values() if isinstance(value, list)]
+    return 1 + max((depth(prompt, source) for source in sources), default=-1)
+
+
+def build(prompt: dict, info: dict, note: str) -> dict:
+    """A graph-editor workflow with the nodes, links and values of an API prompt."""
+    links: list[list] = []
+    nodes: dict[str, dict] = {}
+    heights: dict[int, int] = {}
+    for name in sorted(prompt, key=int):
+        node = prompt[name]
+        description = info[node["class_type"]]
+        specs = {**description["input"].get("required", {}), **description["input"].get("optional", {})}
+        column = depth(prompt, name)
+        inputs, values = [], []
+        for key, spec in specs.items():
+            value = node["inputs"].get(key)
+            linked = isinstance(value, list)
+            options = spec[1] if len(spec) > 1 else {}
+            entry = {"name": key, "type": type_of(spec), "link": None}
+            if is_widget(spec):
+                entry["widget"] = {"name": key}
+                default = options.get("default", spec[0][0] if isinstance(spec[0], list) and spec[0] else None)
+                values.append(default if linked or value is None else value)
+                if options.get("control_after_generate"):
+                    values.append("fixed")
+            if linked or not is_widget(spec):
+                inputs.append(entry)
+        rows = len(inputs) + len(values)
+        multiline = any(spec[0] == "STRING" and len(spec) > 1 and spec[1].get("multiline") for spec in specs.values())
+        height = 60 + 26 * rows + (150 if multiline else 0)
+        nodes[name] = {
+            "id": int(name),
+            "type": node["class_type"],
+            "pos": [column * (_COLUMN + _GAP), heights.get(column, 0)],
+            "size": [_COLUMN, height],
+            "flags": {},
+            "order": len(nodes),
+            "mode": 0,
+            "inputs": inputs,
+            "outputs": [
+                {"name": label, "type": kind, "links": []}
+                for label, kind in zip(description["output_name"], description["output"], strict=True)
+            ],
+            "properties": {"Node name for S&R": node["class_type"]},
+            "widgets_values": values,
+        }
+        heights[column] = heights.get(column, 0) + height + _GAP + 30
+    for name, node in prompt.items():
+        for entry in nodes[name]["inputs"]:
+            value = node["inputs"].get(entry["name"])
+            if isinstance(value, list):
+                source, slot = value
+                entry["link"] = len(links) + 1
+                nodes[source]["outputs"][slot]["links"].append(len(links) + 1)
+                links.append([len(links) + 1, int(source), slot, int(name), nodes[name]["inputs"].index(entry),
+                              nodes[source]["outputs"][slot]["type"]])  # fmt: skip
+    text = {
+        "id": 100, "type": "MarkdownNote", "pos": [0, -300], "size": [2 * _COLUMN, 250], "flags": {}, "order": 0,
+        "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note],
+    }  # fmt: skip
+    return {
+        "last_node_id": 100, "last_link_id": len(links), "nodes": [text, *nodes.values()], "links": links,
+        "groups": [], "config": {}, "extra": {}, "version": 0.4,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default="http://127.0.0.1:8188", help="address of a running ComfyUI with the pack")
+    server = parser.parse_args().server
+    with urllib.request.urlopen(f"{server}/object_info") as answer:
+        info = json.load(answer)
+    for path in sorted((HERE / "api").glob("*.json")):
+        graph = build(json.loads(path.read_text(encoding="utf-8")), info, NOTES[path.stem])
+        (HERE / path.name).write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
