@@ -81,7 +81,7 @@ def main() -> None:
     import diffusers
 
     logging.getLogger("diffusers").setLevel(logging.ERROR)
-    pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, local_files_only=True)
+    pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
     schedule = parse_schedule(PROMPTS, num_frames=FRAMES, fps=FPS)
     timebase = timebase_for(pipeline, FRAMES, FPS)
     length, window = timebase.num_latent_frames, timebase.latent_length(WINDOW)

@@ -20,6 +20,10 @@ from .windows import SCHEDULES, Window, check_sizes, windows_for
 #: unconditional ...), each the window's part of the long shape.
 DenoiseWindows = Callable[[Sequence[Window]], Iterable[tuple[int, Sequence[torch.Tensor]]]]
 
+#: With ``windows_per_forward`` 0, at most so many windows share a forward pass however much memory is free: more gain
+#: little, and the largest batch then does not depend on the length of the video.
+AUTOMATIC_WINDOWS_PER_FORWARD = 4
+
 
 @dataclass(frozen=True)
 class CoDenoiseSettings:
@@ -33,7 +37,7 @@ class CoDenoiseSettings:
     overlap: int
     schedule: str = "shifted"
     merge: str = "pyramid"
-    windows_per_forward: int = 0  #: at most so many windows share a forward pass; 0 leaves it to the host
+    windows_per_forward: int = 0  #: at most so many share a forward pass; 0 is automatic
 
     def __post_init__(self) -> None:
         check_sizes(1, self.window, self.overlap)

@@ -67,8 +67,8 @@ class Timebase:
         return math.ceil((_whole("num_frames", num_frames, 1) - lead) / self.temporal_compression) + lead
 
     def latent_span(self, num_frames: float) -> int:
-        """Latent frames of a stretch of ``num_frames`` inside the video (an overlap), rounded to the nearest."""
-        return math.floor(num_frames / self.temporal_compression + 0.5)
+        """Latent frames of a stretch inside the video (an overlap), rounded to the nearest; above 0 it is 1 at least."""
+        return max(math.floor(num_frames / self.temporal_compression + 0.5), int(num_frames > 0))
 
     def frames_of(self, latent_frame: int) -> range:
         """The frames that one latent frame holds, not clipped at the end of the video."""

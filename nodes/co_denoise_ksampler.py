@@ -8,7 +8,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.sampling import sample_long
-from .common import CATEGORY, naming, window_inputs, window_options
+from .common import CATEGORY, check_windows, naming, window_inputs, window_options
 
 
 class CoDenoiseKSampler(io.ComfyNode):
@@ -79,6 +79,10 @@ class CoDenoiseKSampler(io.ComfyNode):
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+        return check_windows(window, overlap)
 
     @classmethod
     def execute(

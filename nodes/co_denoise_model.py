@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.patch import patch_model
-from .common import CATEGORY, naming, window_inputs, window_options
+from .common import CATEGORY, check_windows, naming, window_inputs, window_options
 
 
 class CoDenoiseModel(io.ComfyNode):
@@ -29,6 +29,10 @@ class CoDenoiseModel(io.ComfyNode):
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+        return check_windows(window, overlap)
 
     @classmethod
     def execute(cls, model: Any, **windows: Any) -> io.NodeOutput:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from comfy_api.latest import io
 
+from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.handler import AUTOMATIC_LIMIT, WindowOptions
+from ..glv_core.hosts.comfy.handler import WindowOptions
 from ..glv_core.windows import SCHEDULES
 
 CATEGORY = "long video"
@@ -65,9 +66,20 @@ def window_inputs() -> list[io.Input]:
             max=64,
             advanced=True,
             tooltip="At most so many windows share one forward pass of the model. 0: as many as fit in free memory, up "
-            f"to {AUTOMATIC_LIMIT}. The result does not depend on it; 1 needs the least memory.",
+            f"to {AUTOMATIC_WINDOWS_PER_FORWARD}. The result does not depend on it; 1 needs the least memory.",
         ),
     ]
+
+
+def check_windows(window: int | None, overlap: int | None) -> bool | str:
+    """For ``validate_inputs``, before anything is loaded: True, or what is wrong. A linked input is None."""
+    if window is not None and window < 1:
+        return f"window is {window} frames; it must be at least 1."
+    if overlap is not None and overlap < 0:
+        return f"overlap is {overlap} frames; it must be 0 or more."
+    if window is not None and overlap is not None and overlap >= window:
+        return f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
+    return True
 
 
 def window_options(window: int, overlap: int, schedule: str, merge: str, windows_per_forward: int) -> WindowOptions:

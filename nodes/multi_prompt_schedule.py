@@ -7,9 +7,10 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.prompt_tags import TAG, PromptTag
-from ..glv_core.prompts import parse_schedule
+from ..glv_core.prompts import PromptSyntaxError, parse_schedule
 from .common import CATEGORY, naming
 
+_ANY_LENGTH = 1_000_000  # stands for a length that is not known yet, when only the syntax is checked
 _EXAMPLE = "0: a calm sea at dawn\n5s: the wind rises, high waves\n75%: a storm at night, lightning"
 
 
@@ -76,6 +77,22 @@ class MultiPromptSchedule(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def validate_inputs(
+        cls, prompts: str | None = None, length: int | None = None, fps: float | None = None
+    ) -> bool | str:
+        """Shows mistakes in the text before anything is loaded; linked inputs are None and wait for ``execute``."""
+        if prompts is None:
+            return True
+        known = length is not None and fps is not None
+        try:
+            parse_schedule(prompts, num_frames=length if known else _ANY_LENGTH, fps=fps if known else 16.0)
+        except PromptSyntaxError as error:
+            return str(error)
+        except ValueError as error:
+            return str(error) if known else True
+        return True
 
     @classmethod
     def execute(

@@ -45,7 +45,7 @@ def test_from_latent_frames_is_the_inverse(latent_frames, compression, causal):
     assert timebase.frames_of(latent_frames - 1)[-1] == timebase.num_frames - 1
 
 
-@pytest.mark.parametrize(("frames", "span"), [(0, 0), (1, 0), (2, 1), (16, 4), (24, 6), (30, 8)])
+@pytest.mark.parametrize(("frames", "span"), [(0, 0), (1, 1), (2, 1), (16, 4), (24, 6), (30, 8)])
 def test_an_overlap_in_latent_frames(frames, span):
     assert Timebase(81, 16, 4).latent_span(frames) == span
 

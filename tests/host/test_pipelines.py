@@ -52,12 +52,12 @@ def test_names_and_shapes_of_the_real_vae(inside):
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return diffusers.WanPipeline.from_pretrained(MODEL_DIR, local_files_only=True)
+    return diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
 
 
 def test_every_part_of_the_demo_model_gives_the_same_numbers(inside, pipeline, tmp_path):
     generator = torch.Generator().manual_seed(0)
-    prompts = ["a red circle moving right on a white background", "something (odd), 123!", ""]
+    prompts = ["a red circle moving right on a white background", "something odd, 123!", ""]
     embeds = [pipeline.encode_prompt(prompt, do_classifier_free_guidance=False)[0] for prompt in prompts]
     config = pipeline.vae.config
     mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (config.latents_mean, config.latents_std))

@@ -89,9 +89,23 @@ def test_the_demo_workflow_makes_the_video_that_its_prompts_describe(server, dem
     assert agreeing / counted >= 0.95
 
 
-def test_bad_values_come_back_as_clear_errors_before_anything_runs(server):
+@pytest.mark.parametrize(
+    ("node", "inputs", "words"),
+    [
+        ("7", {"schedule": "zigzag"}, ["zigzag"]),
+        ("7", {"overlap": 61}, ["overlap is 61 frames and window 61", "Lower overlap"]),
+        ("7", {"window": 0}, ["window is 0"]),
+        ("7", {"steps": 0}, ["steps"]),
+        ("5", {"prompts": "0: a\n12x: b"}, ["line 2, column 3", "^"]),
+        ("5", {"prompts": ""}, ["there is no prompt"]),
+        ("5", {"prompts": "0: a\n99: b", "length": 49, "fps": 16.0}, ["line 2", "outside the video"]),
+        ("4", {"unit": "hours"}, ["hours"]),
+    ],
+)
+def test_bad_values_come_back_as_clear_errors_before_anything_runs(server, node, inputs, words):
     prompt = json.loads((ROOT / "workflows" / "api" / "demo_three_prompts.json").read_text())
-    prompt["7"]["inputs"]["schedule"] = "zigzag"
+    prompt[node]["inputs"].update(inputs)
     status, answer = server.post("/prompt", {"prompt": prompt})
     assert status == 400
-    assert "zigzag" in json.dumps(answer["node_errors"]["7"])
+    message = json.dumps(answer["node_errors"][node])
+    assert all(word in message for word in words), message

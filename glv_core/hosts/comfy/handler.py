@@ -11,18 +11,16 @@ import comfy.model_management
 import torch
 from comfy.context_windows import ContextHandlerABC
 
-from ...co_denoise import CoDenoiseSettings, co_denoise, nearest_step
+from ...co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings, co_denoise, nearest_step
+from ...prompt_weights import prompt_weights
 from ...timeline import Timebase
 from ...windows import Window
 from .conditioning import Entry, check_entry, cut, fold, signature
 from .families import temporal_compression_of, time_dim_of
-from .prompt_tags import TAG, check_length, schedules_in, segment_weights
+from .prompt_tags import TAG, check_length, schedules_in
 
 log = logging.getLogger(__name__)
 
-#: With ``windows_per_forward`` 0, at most so many windows share a forward pass however much memory is free: more gain
-#: nothing, and the largest batch then does not depend on the length of the video.
-AUTOMATIC_LIMIT = 4
 _MEMORY_MARGIN = 1.5  # the host's own factor between its estimate and what it wants to be free
 
 OnWindows = Callable[[int, int, int], None]
@@ -100,7 +98,7 @@ class CoDenoiseHandler(ContextHandlerABC):
 
     def end(self) -> None:
         """Forget what was kept within a run."""
-        self._limit = self.options.windows_per_forward or AUTOMATIC_LIMIT
+        self._limit = self.options.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD
         self._prompt_weights: dict[Any, torch.Tensor] = {}
         self.largest_batch = 0
 
@@ -142,19 +140,19 @@ class CoDenoiseHandler(ContextHandlerABC):
         evaluation = _Evaluation(self, calc_cond_batch, model, conds, x_in, timestep, model_options, timebase)
         return co_denoise(
             x_in,
-            _step_of(timestep, model_options),
+            evaluation.step,
             self.options.settings(timebase),
             evaluation.denoise_windows,
             num_outputs=len(conds),
             time_dim=evaluation.time_dim,
         )
 
-    def prompt_weights(self, schedule: Any, timebase: Timebase, device: torch.device) -> torch.Tensor:
-        """Prompt weights ``[segment, latent frame]`` of a schedule, kept for the run."""
+    def prompt_weights(self, schedule: Any, timebase: Timebase) -> torch.Tensor:
+        """Prompt weights ``[segment, latent frame]`` of a schedule, on the CPU, kept for the run."""
         if schedule not in self._prompt_weights:
             timebase = replace(timebase, fps=schedule.fps)
             check_length(schedule, timebase)
-            self._prompt_weights[schedule] = segment_weights(schedule, timebase).to(device)
+            self._prompt_weights[schedule] = prompt_weights(schedule, timebase)
         return self._prompt_weights[schedule]
 
     def windows_that_fit(self, model: Any, x: torch.Tensor, slots: Sequence[_Slot]) -> int:
@@ -209,6 +207,7 @@ class _Evaluation:
         self.model_options = model_options
         self.timebase = timebase
         self.time_dim = time_dim_of(model.latent_format)
+        self.step = _step_of(timestep, model_options)
 
     def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``."""
@@ -237,7 +236,7 @@ class _Evaluation:
                 for row, (index, _) in enumerate(batch):
                     yield index, predictions[row]
                 if self.handler.on_windows is not None:
-                    self.handler.on_windows(_step_of(self.timestep, self.model_options), done, len(windows))
+                    self.handler.on_windows(self.step, done, len(windows))
 
     def _slots(self, window: Window) -> list[_Slot]:
         slots = []
@@ -246,12 +245,11 @@ class _Evaluation:
                 weights = None
                 if TAG in entry:
                     tag = entry[TAG]
-                    weights = self.handler.prompt_weights(tag.schedule, self.timebase, self.x.device)
+                    weights = self.handler.prompt_weights(tag.schedule, self.timebase)
                     weights = weights[list(tag.segments), window.start : window.stop].sum(0)
-                    if not bool((weights > 0).any()):
+                    if not (weights > 0).any():
                         continue
-                    if bool((weights > 1 - 1e-6).all()):
-                        weights = None
+                    weights = None if (weights > 1 - 1e-6).all() else weights.to(self.x.device)
                 part = cut(entry, window, self.x.shape[self.time_dim], self.time_dim, weights)
                 if part is not None:
                     slots.append(_Slot(output, part))

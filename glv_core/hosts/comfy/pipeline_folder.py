@@ -25,6 +25,7 @@ SUPPORTED = (
     "WanTransformer3DModel, text encoder UMT5EncoderModel, VAE AutoencoderKLWan with 16 channels)"
 )
 _TEXT_WIDTH = 4096  # ComfyUI's Wan code fixes it
+_SMALL_TEXT_ENCODER = 100_000_000  # parameters
 _ACTIVATIONS = {"gelu_new": "gelu_pytorch_tanh", "gelu": "gelu_pytorch_tanh", "relu": "relu"}
 
 
@@ -94,7 +95,7 @@ def check_pipeline(folder: Path, part: str = "transformer") -> None:
         ValueError: another format; the message lists what is supported.
     """
     index = _read_json(folder / "model_index.json")
-    expected = {"vae": "AutoencoderKLWan", "text_encoder": "UMT5EncoderModel", part: "WanTransformer3DModel"}
+    expected = {part: "WanTransformer3DModel", "text_encoder": "UMT5EncoderModel", "vae": "AutoencoderKLWan"}
     for name, wanted in expected.items():
         found = (index.get(name) or [None, None])[1]
         if found != wanted:
@@ -143,13 +144,17 @@ def load_clip(folder: Path) -> Any:
     sizes = {key: config[key] for key in ("d_ff", "d_kv", "d_model", "num_heads", "num_layers", "vocab_size")}
     gated, _, activation = config.get("feed_forward_proj", "gated-gelu").rpartition("-")
     sizes |= {"is_gated_act": gated == "gated", "dense_act_fn": _ACTIVATIONS[config.get("dense_act_fn", activation)]}
+    options: dict[str, Any] = {"umt5xxl_model_config": sizes}
+    parameters = comfy.utils.calculate_parameters(weights)
+    if parameters < _SMALL_TEXT_ENCODER:  # the host's half precision would save nothing and cost accuracy
+        options["dtype"] = torch.float32
     return comfy.sd.CLIP(
         target,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         tokenizer_data={"spiece_model": pieces},
-        parameters=comfy.utils.calculate_parameters(weights),
+        parameters=parameters,
         state_dict=[weights],
-        model_options={"umt5xxl_model_config": sizes},
+        model_options=options,
     )
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from ...prompts import PromptSchedule
 from ...timeline import Timebase
 
@@ -40,9 +38,3 @@ def check_length(schedule: PromptSchedule, timebase: Timebase) -> None:
             f"holds {timebase.num_frames} frames ({timebase.num_latent_frames} latent frames). Give "
             "MultiPromptSchedule the length of the latent: connect LongLatent's output 'length' to its input 'length'."
         )
-
-
-def segment_weights(schedule: PromptSchedule, timebase: Timebase) -> torch.Tensor:
-    """Prompt weights ``[segment, latent frame]``; every column sums to 1. Read at the centre of each latent frame."""
-    columns = [schedule.weights(timebase.centre_of(i)) for i in range(timebase.num_latent_frames)]
-    return torch.tensor(columns, dtype=torch.float32).T

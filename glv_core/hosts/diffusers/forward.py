@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ...co_denoise import CoDenoiseSettings, co_denoise
+from ...co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings, co_denoise
 from ...timeline import Timebase
 from ...windows import Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
@@ -23,9 +23,6 @@ from .prompt_track import PromptTrack
 
 if TYPE_CHECKING:
     from ...prompts import PromptSchedule
-
-#: What ``windows_per_forward = 0`` means here.
-AUTOMATIC_WINDOWS_PER_FORWARD = 4
 
 
 @dataclass(frozen=True)

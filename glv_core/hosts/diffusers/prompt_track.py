@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ...prompt_weights import prompt_weights
 from ...timeline import Timebase
 from ...windows import Window
 
@@ -40,12 +41,9 @@ class PromptTrack:
                 "Parse the schedule with the length of the video."
             )
         columns: dict[str, torch.Tensor] = {}
-        length = timebase.num_latent_frames
-        for frame in range(length):
-            weights = schedule.weights(timebase.centre_of(frame))
-            for segment, weight in zip(schedule.segments, weights, strict=True):
-                if weight > 0:
-                    columns.setdefault(segment.prompt, torch.zeros(length))[frame] += weight
+        for segment, weights in zip(schedule.segments, prompt_weights(schedule, timebase), strict=True):
+            if weights.any():
+                columns[segment.prompt] = columns.get(segment.prompt, 0) + weights
         return cls(tuple(columns), torch.stack(list(columns.values()), dim=1))
 
     def active(self, window: Window) -> Sequence[int]:

@@ -11,7 +11,7 @@ def largest_batches(lengths: list) -> list:
     result = []
     for frames in lengths:
         recorder = tiny.Recorder(tiny.wan(1))
-        tiny.co_denoise(recorder.model, tiny.latent((frames - 1) // 4 + 1, 2, 2), steps=1)
+        tiny.co_denoise(recorder.model, tiny.latent((frames - 1) // 4 + 1, 2, 2), steps=1, cfg=1.0)
         result.append(max(recorder.shapes, key=lambda shape: shape[0] * shape[2]))
     return result
 
@@ -217,12 +217,12 @@ def frames_as_batch() -> dict:
     recorder = tiny.Recorder(model)
     embedding = torch.randn(1, 77, 768, generator=generator)
     other = torch.randn(1, 77, 768, generator=generator)
-    positive = tiny.scheduled("a | b", 12)
+    positive = tiny.scheduled("a | b", 6)
     for entry, tensor in zip(positive, (embedding, other)):
         entry[0] = tensor
     negative = [[torch.zeros(1, 77, 768), {}]]
-    latent = {"samples": torch.zeros(12, 4, 8, 8)}
-    arguments = dict(window=4, overlap=2, positive=positive, negative=negative, steps=2)
+    latent = {"samples": torch.zeros(6, 4, 4, 4)}
+    arguments = dict(window=3, overlap=1, positive=positive, negative=negative, steps=1)
     one = tiny.co_denoise(recorder.model, latent, per_forward=1, **arguments)
     rows_apart = max(shape[0] for shape in recorder.shapes)
     many = tiny.co_denoise(recorder.model, latent, per_forward=4, **arguments)
@@ -262,25 +262,13 @@ def error(case: str) -> str:
         return MultiPromptSchedule.execute(clip, text, length, fps, transition, frames)
 
     def control():
-        class Net:
-            cond_hint_original = torch.zeros(9, 3, 8, 8)
-            previous_controlnet = None
-            extra_hooks = None
+        import comfy.controlnet
 
-            def get_models(self):
-                return []
-
-            def pre_run(self, *args):
-                pass
-
-            def cleanup(self):
-                pass
-
-            def inference_memory_requirements(self, dtype):
-                return 0
-
+        net = comfy.controlnet.ControlBase()
+        net.cond_hint_original = torch.zeros(9, 3, 8, 8)
+        net.get_models = lambda: []
         positive = tiny.conditioning(1)
-        positive[0][1]["control"] = Net()
+        positive[0][1]["control"] = net
         return tiny.co_denoise(recorder.model, tiny.latent(13), positive=positive)
 
     cases = {

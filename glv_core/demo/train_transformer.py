@@ -1,0 +1,279 @@
+"""Trains the demo model's text encoder and transformer together, by flow matching on cached latents."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from torch import Tensor, nn
+from transformers import UMT5EncoderModel
+
+from . import vae_parallel
+from .clips import SIZE, TEMPLATES, Scene, all_combinations, render
+from .muon import Muon
+from .text import HOST_TOKENS, PromptEncoder, new_text_encoder
+
+logger = logging.getLogger(__name__)
+
+# A scene comes back to where it was after 64 frames, 16 latent frames. Cached clips have 22 latent frames: windows of
+# 16 are taken from their start, where the VAE's first frame stands alone, or from their end, at any phase.
+CACHED_FRAMES = 85
+WINDOW = 16
+PERIOD = 16
+SHIFT = 3.0
+EMPTY_PROMPTS = 0.1
+
+
+class Phase(NamedTuple):
+    """A stretch of training: its share of the steps, its batches, and the share of windows with levels per frame."""
+
+    share: float
+    frames: int
+    batch: int
+    forcing: float
+
+
+# A few frames first, then whole windows; the last phase is what the model is sampled with.
+PHASES = (Phase(0.2, 4, 48, 0.5), Phase(0.4, 16, 16, 0.5), Phase(0.4, 16, 16, 0.0))
+# In tokens. One length for all batches, so that the compiled model has one shape.
+LONGEST_PROMPT = 12
+
+
+def new_transformer() -> WanTransformer3DModel:
+    """An untrained transformer with Wan 2.1's layout: one head of 128 channels, six layers."""
+    return WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=1,
+        attention_head_dim=128,
+        in_channels=16,
+        out_channels=16,
+        text_dim=4096,
+        freq_dim=256,
+        ffn_dim=512,
+        num_layers=6,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        eps=1e-6,
+        rope_max_seq_len=1024,
+    )
+
+
+class ShortTextAttention:
+    """Cross-attention over a short text whose last token stands for all the padding tokens up to 512.
+
+    Padding tokens are all the same, so attending to `n` of them is attending to one whose logit is raised by log n.
+    """
+
+    def __call__(
+        self,
+        attn: nn.Module,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        rotary_emb: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        key = attn.norm_k(attn.to_k(encoder_hidden_states)).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        value = attn.to_v(encoder_hidden_states).unflatten(2, (attn.heads, -1)).transpose(1, 2)
+        length = key.shape[2]
+        bias = torch.zeros(1, 1, 1, length, dtype=query.dtype)
+        bias[..., -1] = math.log(HOST_TOKENS - length + 1)
+        bias = bias.expand(query.shape[0], 1, query.shape[2], length)
+        out = F.scaled_dot_product_attention(query, key.type_as(query), value.type_as(query), attn_mask=bias)
+        out = out.transpose(1, 2).flatten(2, 3).type_as(hidden_states)
+        return attn.to_out[1](attn.to_out[0](out))
+
+
+def use_short_text(transformer: WanTransformer3DModel) -> None:
+    """Makes the transformer expect `short_text` embeddings instead of 512 tokens."""
+    for block in transformer.blocks:
+        block.attn2.processor = ShortTextAttention()
+
+
+def short_text(embeddings: Tensor) -> Tensor:
+    """Appends the one padding token that stands for the rest [b n 4096] -> [b n+1 4096]."""
+    return F.pad(embeddings, (0, 0, 0, 1))
+
+
+def host_text(embeddings: Tensor) -> Tensor:
+    """Pads with zeros as both hosts do [b n 4096] -> [b 512 4096]."""
+    return F.pad(embeddings, (0, 0, 0, HOST_TOKENS - embeddings.shape[1]))
+
+
+@torch.no_grad()
+def cache_latents(vae: AutoencoderKLWan, per_combination: int, seed: int, batch: int = 4) -> tuple[Tensor, Tensor]:
+    """Raw posterior means of `per_combination` clips of each combination [n 16 t 8 8] as fp16, and which it is [n].
+
+    The average over each position is uniform: every clip of a combination gets its own cell of a jittered grid.
+    """
+    generator = torch.Generator().manual_seed(seed + 1)
+    combinations = all_combinations()
+    index = torch.arange(len(combinations)).repeat(per_combination)
+    cells = torch.stack([torch.randperm(per_combination, generator=generator) for _ in combinations], 1).flatten()
+    x = (cells + torch.rand(len(index), generator=generator)) / per_combination * SIZE
+    y = torch.rand(len(index), generator=generator) * SIZE
+    latents = []
+    encoder = copy.deepcopy(vae).to(torch.bfloat16)
+    begin = time.monotonic()
+    for start in range(0, len(index), batch):
+        rows = range(start, min(start + batch, len(index)))
+        scenes = [Scene(*combinations[int(index[i])], float(x[i]), float(y[i])) for i in rows]
+        pixels = torch.stack([render(scene, CACHED_FRAMES) for scene in scenes]).transpose(1, 2).mul(2).sub(1)
+        pixels = pixels.contiguous(memory_format=torch.channels_last_3d)
+        latents.append(vae_parallel.encode(encoder, pixels.bfloat16())[:, : vae.config.z_dim].contiguous().half())
+        if start % 200 == 0:
+            logger.info("latents: %d of %d clips, %.0f s", start, len(index), time.monotonic() - begin)
+    return torch.cat(latents), index
+
+
+class WindowSampler:
+    """Draws batches of 16-frame windows with prompts: half from the very start of a clip, half from its middle."""
+
+    def __init__(self, latents: Tensor, index: Tensor, generator: torch.Generator) -> None:
+        self.latents, self.index, self.generator = latents, index, generator
+        self.combinations = all_combinations()
+        self.order = torch.empty(0, dtype=torch.long)
+
+    def _random(self, high: int) -> int:
+        return int(torch.randint(high, (), generator=self.generator))
+
+    def __call__(self, size: int, frames: int = WINDOW) -> tuple[Tensor, list[str]]:
+        """Normalised windows of some latent frames [b 16 t 8 8] and their prompts."""
+        if len(self.order) < size:
+            self.order = torch.randperm(len(self.latents), generator=self.generator)
+        rows, self.order = self.order[:size], self.order[size:]
+        windows, prompts = [], []
+        for row in rows.tolist():
+            clip = self.latents[row]
+            if self._random(2):
+                windows.append(clip[:, :frames])
+            else:
+                # Away from the start the latents repeat every PERIOD, so any stretch of them is some roll of the last.
+                windows.append(clip[:, -PERIOD:].roll(self._random(PERIOD), 1)[:, :frames])
+            shape, colour, background, direction = self.combinations[int(self.index[row])]
+            empty = float(torch.rand((), generator=self.generator)) < EMPTY_PROMPTS
+            scene = Scene(shape, colour, background, direction, 0.0, 0.0)
+            # The canonical template twice as often as any other.
+            template = max(0, self._random(len(TEMPLATES) + 1) - 1)
+            prompts.append("" if empty else scene.prompt(template))
+        return torch.stack(windows).float(), prompts
+
+
+def noise_levels(size: int, frames: int, forcing: float, generator: torch.Generator) -> Tensor:
+    """Noise levels 0..1 of every frame [b t]: one per window, or for a share `forcing` of windows one per frame.
+
+    Half of the latter have independent levels, half a few nearly clean frames. Frames that are clean show where the
+    object is, so what remains to learn is how it moves; from equal levels alone that is learned very late.
+    """
+
+    def shifted(*shape: int) -> Tensor:
+        uniform = torch.rand(*shape, generator=generator)
+        return SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
+
+    uniform = (torch.arange(size) + torch.rand(size, generator=generator)) / size
+    levels = (SHIFT * uniform / (1 + (SHIFT - 1) * uniform))[:, None].repeat(1, frames)
+    if not forcing:
+        return levels
+    kind = torch.rand(size, 1, generator=generator)
+    levels = torch.where(kind < forcing / 2, shifted(size, frames), levels)
+    clean = torch.rand(size, frames, generator=generator).argsort(1) < 1 + torch.rand(size, 1, generator=generator) * 3
+    almost = 0.2 * torch.rand(size, frames, generator=generator)
+    return torch.where((kind >= forcing / 2) & (kind < forcing) & clean, almost, levels)
+
+
+def train_transformer(
+    out: Path,
+    latents: Tensor,
+    index: Tensor,
+    steps: int,
+    seed: int,
+    lr: float = 0.02,
+    adam_lr: float = 1e-3,
+    ema_decay: float = 0.998,
+    compiled: bool = True,
+    resume: bool = False,
+) -> None:
+    """Trains on normalised `latents`; leaves averaged weights in `out/transformer.pt`, regularly and at the end."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + 2)
+    prompts = PromptEncoder(out / "tokenizer" / "spiece.model")
+    encoder = new_text_encoder(prompts.processor.get_piece_size())
+    transformer = new_transformer()
+    nn.init.zeros_(transformer.proj_out.weight)
+    model = nn.ModuleDict({"transformer": transformer, "text_encoder": encoder})
+    if resume and (out / "transformer.pt").exists():
+        model.load_state_dict(torch.load(out / "transformer.pt", weights_only=True)["ema"])
+        # The text encoder was trained together with the transformer so far; from here on it stays as it is.
+        encoder.requires_grad_(False)
+    texts_seen: dict[str, Tensor] = {}
+
+    def embed(texts: list[str]) -> Tensor:
+        if encoder.shared.weight.requires_grad:
+            return prompts(encoder, texts, LONGEST_PROMPT)
+        for text in texts:
+            if text not in texts_seen:
+                texts_seen[text] = prompts(encoder, [text], LONGEST_PROMPT)[0]
+        return torch.stack([texts_seen[text] for text in texts])
+
+    use_short_text(transformer)
+    average = copy.deepcopy(model).requires_grad_(False)
+    by_adam = [p for n, p in model.named_parameters() if any(part in n for part in _BY_ADAM)]
+    optimizer = Muon(model.parameters(), lr=lr, adam_lr=adam_lr, adam_parameters=by_adam)
+    sampler = WindowSampler(latents, index, generator)
+    forward = torch.compile(transformer, dynamic=False) if compiled else transformer
+    begin, recent = time.monotonic(), []
+    ends = [round(steps * sum(phase.share for phase in PHASES[: i + 1])) for i in range(len(PHASES))]
+    for step in range(steps):
+        phase = PHASES[min(len(PHASES) - 1, sum(step >= end for end in ends))]
+        scale = min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        optimizer.scale_lr(scale)
+        clean, texts = sampler(phase.batch, phase.frames)
+        levels = noise_levels(phase.batch, phase.frames, phase.forcing, generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        mixed = clean.lerp(noise, levels[:, None, :, None, None])
+        tokens = (clean.shape[3] // 2) * (clean.shape[4] // 2)
+        times = 1000 * (levels.repeat_interleave(tokens, 1) if phase.forcing else levels[:, 0])
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings = short_text(embed(texts))
+            velocity = forward(mixed, times, embeddings, return_dict=False)[0].float()
+        loss = F.mse_loss(velocity, noise - clean)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        decay = min(ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+        recent.append(loss.item())
+        if step % 50 == 49 or step == steps - 1:
+            seconds = time.monotonic() - begin
+            logger.info(
+                "transformer step %d: loss %.4f, %d frames, %.0f s",
+                step + 1, sum(recent) / len(recent), phase.frames, seconds,
+            )  # fmt: skip
+            recent.clear()
+        if step % 250 == 249 or step == steps - 1:
+            torch.save({"step": step + 1, "ema": average.state_dict()}, out / "transformer.part")
+            (out / "transformer.part").replace(out / "transformer.pt")
+
+
+# What Adam trains: embeddings, the layers at both ends, and everything about the time step.
+_BY_ADAM = ("shared", "relative_attention_bias", "patch_embedding", "proj_out", "time_", "scale_shift_table")
+
+
+def load_trained(out: Path) -> tuple[WanTransformer3DModel, UMT5EncoderModel]:
+    """The averaged models of the newest checkpoint, with the stock attention."""
+    prompts = PromptEncoder(out / "tokenizer" / "spiece.model")
+    model = nn.ModuleDict(
+        {"transformer": new_transformer(), "text_encoder": new_text_encoder(prompts.processor.get_piece_size())}
+    )
+    model.load_state_dict(torch.load(out / "transformer.pt", weights_only=True)["ema"])
+    model.eval().requires_grad_(False)
+    return model["transformer"], model["text_encoder"]
