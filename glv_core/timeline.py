@@ -67,7 +67,7 @@ class Timebase:
         return math.ceil((_whole("num_frames", num_frames, 1) - lead) / self.temporal_compression) + lead
 
     def latent_span(self, num_frames: float) -> int:
-        """Latent frames of a stretch inside the video (an overlap), rounded to the nearest; above 0 it is 1 at least."""
+        """Latent frames of a stretch inside the video (an overlap): the nearest number, and at least 1 above 0."""
         return max(math.floor(num_frames / self.temporal_compression + 0.5), int(num_frames > 0))
 
     def frames_of(self, latent_frame: int) -> range:

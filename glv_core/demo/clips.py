@@ -14,7 +14,7 @@ from torch import Tensor
 
 SIZE = 64
 FPS = 16
-SPEED = 1.0
+SPEED = 0.5
 
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle")
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -91,6 +91,12 @@ class Scene:
 def all_combinations() -> list[tuple[str, str, str, str]]:
     """Every (shape, colour, background, direction)."""
     return [(s, c, b, d) for s in SHAPES for c in COLOURS for b in BACKGROUNDS for d in DIRECTIONS]
+
+
+def centred_scene(shape: str, colour: str, background: str, direction: str, along: float) -> Scene:
+    """A scene whose object moves along the middle of the picture; `along` [0, SIZE) is where on its way it starts."""
+    horizontal = DIRECTIONS[direction][0] != 0
+    return Scene(shape, colour, background, direction, *((along, SIZE / 2) if horizontal else (SIZE / 2, along)))
 
 
 def random_scene(generator: torch.Generator | None = None) -> Scene:

@@ -7,7 +7,6 @@ import logging
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,32 +15,22 @@ from torch import Tensor, nn
 from transformers import UMT5EncoderModel
 
 from . import vae_parallel
-from .clips import SIZE, TEMPLATES, Scene, all_combinations, render
+from .clips import SIZE, TEMPLATES, Scene, all_combinations, centred_scene, render
 from .muon import Muon
 from .text import HOST_TOKENS, PromptEncoder, new_text_encoder
 
 logger = logging.getLogger(__name__)
 
-# A scene comes back to where it was after 64 frames, 16 latent frames. Cached clips have 22 latent frames: windows of
-# 16 are taken from their start, where the VAE's first frame stands alone, or from their end, at any phase.
+# Cached clips have 22 latent frames: windows of 16 are taken from their start, where the VAE's first frame stands
+# alone, or from their middle.
 CACHED_FRAMES = 85
 WINDOW = 16
-PERIOD = 16
+STEADY = 4  # from this latent frame on, what the VAE makes of a moving object no longer depends on the start
 SHIFT = 3.0
 EMPTY_PROMPTS = 0.1
+# The text encoder is trained with the transformer for this share of the steps, then it stays as it is.
+TEXT_SHARE = 0.12
 
-
-class Phase(NamedTuple):
-    """A stretch of training: its share of the steps, its batches, and the share of windows with levels per frame."""
-
-    share: float
-    frames: int
-    batch: int
-    forcing: float
-
-
-# A few frames first, then whole windows; the last phase is what the model is sampled with.
-PHASES = (Phase(0.2, 4, 48, 0.5), Phase(0.4, 16, 16, 0.5), Phase(0.4, 16, 16, 0.0))
 # In tokens. One length for all batches, so that the compiled model has one shape.
 LONGEST_PROMPT = 12
 
@@ -111,20 +100,19 @@ def host_text(embeddings: Tensor) -> Tensor:
 def cache_latents(vae: AutoencoderKLWan, per_combination: int, seed: int, batch: int = 4) -> tuple[Tensor, Tensor]:
     """Raw posterior means of `per_combination` clips of each combination [n 16 t 8 8] as fp16, and which it is [n].
 
-    The average over each position is uniform: every clip of a combination gets its own cell of a jittered grid.
+    Positions along the motion are uniform: every clip of a combination gets its own cell of a jittered grid.
     """
     generator = torch.Generator().manual_seed(seed + 1)
     combinations = all_combinations()
     index = torch.arange(len(combinations)).repeat(per_combination)
     cells = torch.stack([torch.randperm(per_combination, generator=generator) for _ in combinations], 1).flatten()
-    x = (cells + torch.rand(len(index), generator=generator)) / per_combination * SIZE
-    y = torch.rand(len(index), generator=generator) * SIZE
+    along = (cells + torch.rand(len(index), generator=generator)) / per_combination * SIZE
     latents = []
     encoder = copy.deepcopy(vae).to(torch.bfloat16)
     begin = time.monotonic()
     for start in range(0, len(index), batch):
         rows = range(start, min(start + batch, len(index)))
-        scenes = [Scene(*combinations[int(index[i])], float(x[i]), float(y[i])) for i in rows]
+        scenes = [centred_scene(*combinations[int(index[i])], float(along[i])) for i in rows]
         pixels = torch.stack([render(scene, CACHED_FRAMES) for scene in scenes]).transpose(1, 2).mul(2).sub(1)
         pixels = pixels.contiguous(memory_format=torch.channels_last_3d)
         latents.append(vae_parallel.encode(encoder, pixels.bfloat16())[:, : vae.config.z_dim].contiguous().half())
@@ -144,8 +132,8 @@ class WindowSampler:
     def _random(self, high: int) -> int:
         return int(torch.randint(high, (), generator=self.generator))
 
-    def __call__(self, size: int, frames: int = WINDOW) -> tuple[Tensor, list[str]]:
-        """Normalised windows of some latent frames [b 16 t 8 8] and their prompts."""
+    def __call__(self, size: int) -> tuple[Tensor, list[str]]:
+        """Normalised windows [b 16 16 8 8] and their prompts."""
         if len(self.order) < size:
             self.order = torch.randperm(len(self.latents), generator=self.generator)
         rows, self.order = self.order[:size], self.order[size:]
@@ -153,10 +141,10 @@ class WindowSampler:
         for row in rows.tolist():
             clip = self.latents[row]
             if self._random(2):
-                windows.append(clip[:, :frames])
+                windows.append(clip[:, :WINDOW])
             else:
-                # Away from the start the latents repeat every PERIOD, so any stretch of them is some roll of the last.
-                windows.append(clip[:, -PERIOD:].roll(self._random(PERIOD), 1)[:, :frames])
+                start = STEADY + self._random(clip.shape[1] - WINDOW - STEADY + 1)
+                windows.append(clip[:, start : start + WINDOW])
             shape, colour, background, direction = self.combinations[int(self.index[row])]
             empty = float(torch.rand((), generator=self.generator)) < EMPTY_PROMPTS
             scene = Scene(shape, colour, background, direction, 0.0, 0.0)
@@ -166,26 +154,24 @@ class WindowSampler:
         return torch.stack(windows).float(), prompts
 
 
-def noise_levels(size: int, frames: int, forcing: float, generator: torch.Generator) -> Tensor:
-    """Noise levels 0..1 of every frame [b t]: one per window, or for a share `forcing` of windows one per frame.
+@torch.no_grad()
+def initialise(transformer: WanTransformer3DModel) -> None:
+    """Starts as a plain pre-norm transformer whose layers add nothing yet.
 
-    Half of the latter have independent levels, half a few nearly clean frames. Frames that are clean show where the
-    object is, so what remains to learn is how it moves; from equal levels alone that is learned very late.
+    The stock start leaves every gate near zero and of random sign, from which so small a model learns motion very late.
+    Here the gates start open, shifts and scales at zero, and the last layer of every branch at zero.
     """
-
-    def shifted(*shape: int) -> Tensor:
-        uniform = torch.rand(*shape, generator=generator)
-        return SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
-
-    uniform = (torch.arange(size) + torch.rand(size, generator=generator)) / size
-    levels = (SHIFT * uniform / (1 + (SHIFT - 1) * uniform))[:, None].repeat(1, frames)
-    if not forcing:
-        return levels
-    kind = torch.rand(size, 1, generator=generator)
-    levels = torch.where(kind < forcing / 2, shifted(size, frames), levels)
-    clean = torch.rand(size, frames, generator=generator).argsort(1) < 1 + torch.rand(size, 1, generator=generator) * 3
-    almost = 0.2 * torch.rand(size, frames, generator=generator)
-    return torch.where((kind >= forcing / 2) & (kind < forcing) & clean, almost, levels)
+    for block in transformer.blocks:
+        block.scale_shift_table.zero_()
+        block.scale_shift_table[:, (2, 5)] = 1
+        for layer in (block.attn1.to_out[0], block.attn2.to_out[0], block.ffn.net[2]):
+            layer.weight.zero_()
+            layer.bias.zero_()
+    transformer.scale_shift_table.zero_()
+    transformer.proj_out.weight.zero_()
+    transformer.proj_out.bias.zero_()
+    transformer.condition_embedder.time_proj.weight.mul_(0.1)
+    transformer.condition_embedder.time_proj.bias.zero_()
 
 
 def train_transformer(
@@ -194,29 +180,33 @@ def train_transformer(
     index: Tensor,
     steps: int,
     seed: int,
-    lr: float = 0.02,
+    batch: int = 16,
+    lr: float = 0.01,
     adam_lr: float = 1e-3,
     ema_decay: float = 0.998,
     compiled: bool = True,
-    resume: bool = False,
+    start: Path | None = None,
 ) -> None:
-    """Trains on normalised `latents`; leaves averaged weights in `out/transformer.pt`, regularly and at the end."""
+    """Trains on normalised `latents`; leaves averaged weights in `out/transformer.pt`, regularly and at the end.
+
+    `start` is such a file to begin with; its text encoder then stays as it is.
+    """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed + 2)
     prompts = PromptEncoder(out / "tokenizer" / "spiece.model")
     encoder = new_text_encoder(prompts.processor.get_piece_size())
     transformer = new_transformer()
-    nn.init.zeros_(transformer.proj_out.weight)
+    initialise(transformer)
     model = nn.ModuleDict({"transformer": transformer, "text_encoder": encoder})
-    if resume and (out / "transformer.pt").exists():
-        model.load_state_dict(torch.load(out / "transformer.pt", weights_only=True)["ema"])
-        # The text encoder was trained together with the transformer so far; from here on it stays as it is.
+    if start is not None:
+        model.load_state_dict(torch.load(start, weights_only=True)["ema"])
         encoder.requires_grad_(False)
     texts_seen: dict[str, Tensor] = {}
 
     def embed(texts: list[str]) -> Tensor:
-        if encoder.shared.weight.requires_grad:
+        if step < text_steps:
             return prompts(encoder, texts, LONGEST_PROMPT)
+        # Frozen by now, so every prompt is encoded once.
         for text in texts:
             if text not in texts_seen:
                 texts_seen[text] = prompts(encoder, [text], LONGEST_PROMPT)[0]
@@ -229,20 +219,21 @@ def train_transformer(
     sampler = WindowSampler(latents, index, generator)
     forward = torch.compile(transformer, dynamic=False) if compiled else transformer
     begin, recent = time.monotonic(), []
-    ends = [round(steps * sum(phase.share for phase in PHASES[: i + 1])) for i in range(len(PHASES))]
+    text_steps = 0 if start is not None else round(TEXT_SHARE * steps)
     for step in range(steps):
-        phase = PHASES[min(len(PHASES) - 1, sum(step >= end for end in ends))]
+        if step == text_steps and start is None:
+            encoder.load_state_dict(average["text_encoder"].state_dict())
+            encoder.requires_grad_(False)
         scale = min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         optimizer.scale_lr(scale)
-        clean, texts = sampler(phase.batch, phase.frames)
-        levels = noise_levels(phase.batch, phase.frames, phase.forcing, generator)
+        clean, texts = sampler(batch)
+        uniform = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+        sigma = SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
         noise = torch.randn(clean.shape, generator=generator)
-        mixed = clean.lerp(noise, levels[:, None, :, None, None])
-        tokens = (clean.shape[3] // 2) * (clean.shape[4] // 2)
-        times = 1000 * (levels.repeat_interleave(tokens, 1) if phase.forcing else levels[:, 0])
+        mixed = clean.lerp(noise, sigma.view(-1, 1, 1, 1, 1))
         with torch.autocast("cpu", torch.bfloat16):
             embeddings = short_text(embed(texts))
-            velocity = forward(mixed, times, embeddings, return_dict=False)[0].float()
+            velocity = forward(mixed, 1000 * sigma, embeddings, return_dict=False)[0].float()
         loss = F.mse_loss(velocity, noise - clean)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -254,10 +245,7 @@ def train_transformer(
         recent.append(loss.item())
         if step % 50 == 49 or step == steps - 1:
             seconds = time.monotonic() - begin
-            logger.info(
-                "transformer step %d: loss %.4f, %d frames, %.0f s",
-                step + 1, sum(recent) / len(recent), phase.frames, seconds,
-            )  # fmt: skip
+            logger.info("transformer step %d: loss %.4f, %.0f s", step + 1, sum(recent) / len(recent), seconds)
             recent.clear()
         if step % 250 == 249 or step == steps - 1:
             torch.save({"step": step + 1, "ema": average.state_dict()}, out / "transformer.part")

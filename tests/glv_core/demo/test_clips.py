@@ -1,7 +1,5 @@
 """The generator of the demo world."""
 
-from itertools import pairwise
-
 import pytest
 import torch
 
@@ -11,6 +9,7 @@ from glv_core.demo.clips import (
     DIRECTIONS,
     SHAPES,
     SIZE,
+    SPEED,
     TEMPLATES,
     Scene,
     all_combinations,
@@ -44,12 +43,15 @@ def test_shapes_cover_different_areas():
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_motion_is_a_roll_of_one_pixel_per_frame(direction):
-    frames = render(Scene("triangle", "cyan", "black", direction, 3.25, 61.5), 70)
+def test_motion_is_a_roll_at_constant_speed(direction):
+    period = round(SIZE / SPEED)
+    frames = render(Scene("triangle", "cyan", "black", direction, 3.25, 61.5), period + 6)
     dx, dy = (int(step) for step in DIRECTIONS[direction])
-    for before, after in pairwise(frames):
+    # After this many frames the object has moved by exactly one pixel.
+    stride = round(1 / SPEED)
+    for before, after in zip(frames[:-stride], frames[stride:], strict=True):
         assert torch.allclose(before.roll((dy, dx), (1, 2)), after, atol=2e-4)
-    assert torch.allclose(frames[0], frames[SIZE], atol=2e-4)
+    assert torch.allclose(frames[0], frames[period], atol=2e-4)
 
 
 def test_start_continues_the_same_video():

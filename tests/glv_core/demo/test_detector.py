@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from glv_core.demo.clips import DIRECTIONS, TEMPLATES, Scene, all_combinations, render
+from glv_core.demo.clips import DIRECTIONS, SPEED, TEMPLATES, Scene, all_combinations, render
 from glv_core.demo.detector import agreement, agrees, expected, read_clip, read_frames
 
 
@@ -27,7 +27,7 @@ def test_every_combination_is_read(spoil):
         reading = read_clip(spoil(render(scene, 4)))
         assert reading.found == 1
         assert (reading.shape, reading.colour, reading.background, reading.direction) == words
-        assert reading.velocity == pytest.approx(DIRECTIONS[scene.direction], abs=0.1)
+        assert reading.velocity == pytest.approx([SPEED * step for step in DIRECTIONS[scene.direction]], abs=0.1)
         prompt = scene.prompt(number % len(TEMPLATES))
         assert agrees(reading, prompt)
         assert set(agreement(reading, prompt).values()) == {1.0}
@@ -46,8 +46,8 @@ def test_an_object_across_the_border_is_one_object(shape, x, y):
 
 def test_velocity_is_unwrapped_at_the_border():
     reading = read_clip(render(Scene("circle", "red", "white", "left", 5.0, 60.0), 61))
-    assert reading.velocity == pytest.approx((-1.0, 0.0), abs=0.02)
-    assert max(abs(dx + 1) for dx, _ in reading.steps) < 0.1
+    assert reading.velocity == pytest.approx((-SPEED, 0.0), abs=0.02)
+    assert max(abs(dx + SPEED) for dx, _ in reading.steps) < 0.1
 
 
 def test_a_still_object_has_no_direction():

@@ -1,0 +1,83 @@
+"""Makes the README's pictures and the workflows' thumbnails from real runs: ``python docs/make_pictures.py``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.demo import MODEL_DIR
+from glv_core.hosts.diffusers import generate, timebase_for
+from glv_core.plan_picture import draw_plan
+from glv_core.prompts import PromptSchedule, parse_schedule
+from glv_core.timeline import Timebase
+
+SCALE, GAP, CAPTION, PER_ROW, EVERY = 2, 6, 26, 10, 8
+
+
+def strip(frames: torch.Tensor, schedule: PromptSchedule) -> Image.Image:
+    """Every eighth frame, ten a row, with the prompt of each row's frames below them."""
+    side = frames.shape[1] * SCALE
+    numbers = list(range(0, len(frames), EVERY))[: 3 * PER_ROW]
+    picture = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 3 * (side + GAP + CAPTION) + GAP), "#f4f4f4")
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(16)
+    for place, number in enumerate(numbers):
+        row, column = divmod(place, PER_ROW)
+        left, top = GAP + column * (side + GAP), GAP + row * (side + GAP + CAPTION)
+        pixels = (frames[number].clamp(0, 1) * 255).round().byte().numpy()
+        picture.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST), (left, top))
+        if column == 0:
+            shown = numbers[place : place + PER_ROW]
+            middle = schedule.weights(shown[len(shown) // 2])
+            prompt = schedule.segments[middle.index(max(middle))].prompt
+            draw.text((left, top + side + 4), f"{number / schedule.fps:g} s   {prompt}", "#222222", font)
+    return picture
+
+
+def main() -> None:
+    import diffusers
+
+    prompt = json.loads((ROOT / "workflows/api/demo_three_prompts.json").read_text())
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    sampler, latent = values["CoDenoiseKSampler"], values["LongLatent"]
+    pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
+    num_frames, fps = int(latent["length"]), latent["fps"]
+    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=fps)
+    timebase = timebase_for(pipeline, num_frames, fps)
+    settings = CoDenoiseSettings(
+        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"]
+    )
+    frames = generate(
+        pipeline, schedule, timebase, settings, seed=sampler["seed"], num_inference_steps=sampler["steps"],
+        guidance_scale=sampler["cfg"], height=64, width=64,
+    )  # fmt: skip
+    picture = strip(frames, schedule)
+    picture.save(ROOT / "docs/three_prompts.png", optimize=True)
+    picture.save(ROOT / "workflows/demo_three_prompts.jpg", quality=88)
+    draw_plan(settings, timebase, schedule, sampler["steps"]).save(ROOT / "docs/window_plan.png", optimize=True)
+
+    prompt = json.loads((ROOT / "workflows/api/wan2.1_1.3B_three_prompts.json").read_text())
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    sampler, latent = values["CoDenoiseKSampler"], values["LongLatent"]
+    timebase = Timebase(round(latent["length"] * latent["fps"]), latent["fps"], 4)
+    timebase = Timebase.from_latent_frames(timebase.num_latent_frames, timebase.fps, 4)
+    schedule = parse_schedule(
+        values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
+    )
+    settings = CoDenoiseSettings(
+        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"]
+    )
+    plan = draw_plan(settings, timebase, schedule, sampler["steps"])
+    plan.save(ROOT / "workflows/wan2.1_1.3B_three_prompts.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    main()
