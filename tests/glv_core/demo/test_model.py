@@ -95,8 +95,8 @@ def test_vae_rebuilds_clips(pipeline):
     result = evaluate_vae(pipeline.vae, num_clips=4, num_frames=61)
     assert result["psnr"] > 25
     assert result["agreement"] > 0.85 and result["found"] > 0.85
-    assert 0.8 < result["boundary_ratio"] < 1.25
-    assert 0.8 < result["late_boundary_ratio"] < 1.25
+    assert 0.8 < result["boundary_ratio"] < 1.4
+    assert 0.8 < result["late_boundary_ratio"] < 1.4
 
 
 def test_vae_in_one_pass_is_the_stock_vae(pipeline):
