@@ -79,7 +79,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     pipeline = load_pipeline(args.model)
     result = {"vae": evaluate_vae(pipeline.vae), "clips": evaluate_clips(pipeline, args.prompts)}
     (args.out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    logger.info("%s", json.dumps(result, indent=2))
 
 
 def main(argv: list[str] | None = None) -> None:
