@@ -58,7 +58,7 @@ def _transformer(args: argparse.Namespace) -> None:
     from .train_transformer import train_transformer
 
     cache = torch.load(args.out / "latents.pt", weights_only=True)
-    train_transformer(args.out, cache["latents"], cache["index"], args.steps, args.seed, batch=args.batch)
+    train_transformer(args.out, cache["latents"], cache["index"], args.steps, args.seed, args.batch, start=args.start)
 
 
 def _export(args: argparse.Namespace) -> None:
@@ -93,6 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--decoder-steps", type=int, default=400)
     parser.add_argument("--clips-per-combination", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4000, help="steps of the transformer and text encoder")
+    parser.add_argument("--start", type=Path, help="a transformer.pt of an earlier run to begin with")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=64, help="prompts to evaluate with")
     parser.add_argument("--threads", type=int, default=2)

@@ -92,6 +92,10 @@ def test_inputs_are_not_changed(inside):
     assert inside("behaviour", "the_model_and_latent_are_not_changed") is True
 
 
+def test_conds_resized_by_the_hosts_own_interface(inside):
+    assert inside("behaviour", "resized_conds") == [[3, 4, 5, 6], [3, 4, 5, 6]]
+
+
 def test_interrupting_works_between_forward_passes(inside):
     assert inside("behaviour", "interrupted_after", forwards=6) == 6
 

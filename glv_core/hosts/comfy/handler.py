@@ -100,7 +100,6 @@ class CoDenoiseHandler(ContextHandlerABC):
         """Forget what was kept within a run."""
         self._limit = self.options.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD
         self._prompt_weights: dict[Any, torch.Tensor] = {}
-        self.largest_batch = 0
 
     def timebase(self, model: Any, shape: Sequence[int], fps: float = 24.0) -> Timebase:
         """The timebase of a latent of this shape."""
@@ -119,7 +118,7 @@ class CoDenoiseHandler(ContextHandlerABC):
 
     def get_resized_cond(self, cond_in: list, x_in: torch.Tensor, window: Any, device: Any = None) -> list:
         """Part of the host's interface, which it does not call itself: ``cond_in`` for one window."""
-        time_dim = x_in.ndim - 3
+        time_dim = 2 if x_in.ndim == 5 else 0
         cuts = (cut(entry, window, x_in.shape[time_dim], time_dim, None) for entry in cond_in)
         return [entry for entry in cuts if entry is not None]
 
@@ -273,7 +272,6 @@ class _Evaluation:
         for column in zip(*slots, strict=True):
             entry = fold([slot.entry for slot in column], rows, x.shape[2:])
             conds[column[0].output].append(entry)
-        self.handler.largest_batch = max(self.handler.largest_batch, x.shape[0])
         outputs = self.calc_cond_batch(self.model, conds, x, timestep, self.model_options)
         chunks = [output.chunk(len(windows)) for output in outputs]
         return [[chunk[row] for chunk in chunks] for row in range(len(windows))]

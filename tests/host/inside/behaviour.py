@@ -1,5 +1,7 @@
 """Memory, errors, other latents and the rest of the host's features. Runs inside ComfyUI."""
 
+import uuid
+
 import comfy.model_management
 import tiny
 import torch
@@ -167,6 +169,25 @@ def the_model_and_latent_are_not_changed() -> bool:
     options = dict(model.model_options)
     tiny.co_denoise(model, latent)
     return torch.equal(before, latent["samples"]) and model.model_options == options and model.wrappers == {}
+
+
+def resized_conds() -> list:
+    """Frames of a window's condition by the host's own interface, for video and for frames as batch."""
+    import comfy.conds
+    from long_video_pack.glv_core.windows import Window
+
+    options = handler_module.WindowOptions(4, 2, "static", "flat")
+    seen = []
+    for shape, axis in (([1, 1, 9, 1, 1], 2), ([9, 1, 1, 1], 0)):
+        frames = torch.arange(9.0).reshape(shape)
+        entry = tiny.conditioning(1)[0][1] | {
+            "model_conds": {"c_concat": comfy.conds.CONDNoiseShape(frames)},
+            "uuid": uuid.uuid4(),
+        }
+        [resized] = handler_module.CoDenoiseHandler(options).get_resized_cond([entry], frames, Window(3, 4))
+        assert resized["model_conds"]["c_concat"].cond.shape[axis] == 4
+        seen.append(resized["model_conds"]["c_concat"].cond.flatten().tolist())
+    return seen
 
 
 def interrupted_after(forwards: int) -> int:
