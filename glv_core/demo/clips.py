@@ -14,7 +14,7 @@ from torch import Tensor
 
 SIZE = 64
 FPS = 16
-SPEED = 0.5
+SPEED = 0.25
 
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle")
 COLOURS: dict[str, tuple[float, float, float]] = {
@@ -54,10 +54,10 @@ TEMPLATES: tuple[str, ...] = (
 )
 
 # Half the circle's width, half the square's side; the triangle points up and is inscribed in its own box.
-_RADIUS = 11.0
-_HALF_SIDE = 10.0
-_TRIANGLE_HALF_BASE = 11.5
-_TRIANGLE_HALF_HEIGHT = 10.5
+_RADIUS = 15.0
+_HALF_SIDE = 13.5
+_TRIANGLE_HALF_BASE = 15.5
+_TRIANGLE_HALF_HEIGHT = 14.0
 
 
 @dataclass(frozen=True)

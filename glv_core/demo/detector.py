@@ -34,6 +34,7 @@ _AREA = (120, 800)
 _MIN_OVERLAP = 0.72
 _MIN_MARGIN = 0.02
 _MAX_STRAY_PIXELS = 16
+_MIN_SPEED = 0.12  # pixels a frame
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def read_clip(frames: torch.Tensor | Array) -> ClipReading:
         velocity = (dx, dy)
         for word, (sx, sy) in STEPS.items():
             along, across = dx * sx + dy * sy, abs(dx * sy) + abs(dy * sx)
-            if along > 0.3 and across < 0.5 * along:
+            if along > _MIN_SPEED and across < 0.5 * along:
                 direction = word
     return ClipReading(
         frames=readings,

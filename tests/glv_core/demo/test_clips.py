@@ -37,9 +37,9 @@ def test_shapes_cover_different_areas():
     for shape in SHAPES:
         frame = render(Scene(shape, "red", "black", "up", 32.0, 32.0), 1)[0]
         areas[shape] = float((frame[0] - 0.02).sum() / (0.90 - 0.02))
-    assert areas["square"] == pytest.approx(400, rel=0.02)
-    assert areas["circle"] == pytest.approx(380, rel=0.02)
-    assert areas["triangle"] == pytest.approx(241, rel=0.03)
+    assert areas["square"] == pytest.approx(729, rel=0.02)
+    assert areas["circle"] == pytest.approx(707, rel=0.02)
+    assert areas["triangle"] == pytest.approx(434, rel=0.03)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

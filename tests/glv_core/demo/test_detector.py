@@ -27,7 +27,7 @@ def test_every_combination_is_read(spoil):
         reading = read_clip(spoil(render(scene, 4)))
         assert reading.found == 1
         assert (reading.shape, reading.colour, reading.background, reading.direction) == words
-        assert reading.velocity == pytest.approx([SPEED * step for step in DIRECTIONS[scene.direction]], abs=0.1)
+        assert reading.velocity == pytest.approx([SPEED * step for step in DIRECTIONS[scene.direction]], abs=0.05)
         prompt = scene.prompt(number % len(TEMPLATES))
         assert agrees(reading, prompt)
         assert set(agreement(reading, prompt).values()) == {1.0}
