@@ -20,13 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.co_denoise import CoDenoiseSettings, forward_cost
 from glv_core.demo import MODEL_DIR
 from glv_core.demo.detector import agrees, read_frames
 from glv_core.hosts.diffusers import generate, timebase_for
 from glv_core.metrics import seam_ratio, window_boundaries
 from glv_core.prompts import PromptSchedule, parse_schedule
-from glv_core.windows import forward_cost, static_windows
 
 FRAMES, WINDOW, FPS = 241, 61, 16.0
 PROMPTS = """0: a red circle moving right on a white background
@@ -85,7 +84,7 @@ def main() -> None:
     schedule = parse_schedule(PROMPTS, num_frames=FRAMES, fps=FPS)
     timebase = timebase_for(pipeline, FRAMES, FPS)
     length, window = timebase.num_latent_frames, timebase.latent_length(WINDOW)
-    cuts = window_boundaries(static_windows(length, window, 0), timebase)
+    cuts = window_boundaries(CoDenoiseSettings(window, 0, "static").windows(length, 0), timebase)
     print(f"{FRAMES} frames, window {WINDOW}, {arguments.steps} steps, CFG {arguments.cfg:g}, "
           f"{arguments.seeds} seeds; mean (worst)\n")  # fmt: skip
     print("| | adherence | seam ratio | own | calls / floor | time against isolated |")
@@ -109,7 +108,7 @@ def main() -> None:
             agreeing.append(adherence(frames, schedule))
             seams.append(seam_ratio(frames, cuts, transitions(schedule)))
             own.append(seam_ratio(frames, own_cuts, transitions(schedule)))
-        cost = forward_cost(row.schedule, length, window, settings.overlap, arguments.steps)
+        cost = forward_cost(settings, length, arguments.steps)
         print(
             f"| {row.name} | {sum(agreeing) / len(agreeing):.1%} ({min(agreeing):.1%}) "
             f"| {sum(seams) / len(seams):.2f} ({max(seams):.2f}) | {sum(own) / len(own):.2f} ({max(own):.2f}) "

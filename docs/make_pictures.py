@@ -42,10 +42,11 @@ def strip(frames: torch.Tensor, schedule: PromptSchedule) -> Image.Image:
     return picture
 
 
-def main() -> None:
+def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSettings, int]:
+    """Runs a shipped API prompt of the demo model: frames ``t h w c``, prompts, clock, windows and steps."""
     import diffusers
 
-    prompt = json.loads((ROOT / "workflows/api/demo_three_prompts.json").read_text())
+    prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     sampler, latent = values["CoDenoiseKSampler"], values["LongLatent"]
     pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
@@ -53,16 +54,27 @@ def main() -> None:
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=fps)
     timebase = timebase_for(pipeline, num_frames, fps)
     settings = CoDenoiseSettings(
-        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"]
-    )
+        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"],
+        closed_loop=sampler["closed_loop"],
+    )  # fmt: skip
     frames = generate(
         pipeline, schedule, timebase, settings, seed=sampler["seed"], num_inference_steps=sampler["steps"],
         guidance_scale=sampler["cfg"], height=64, width=64,
     )  # fmt: skip
+    return frames, schedule, timebase, settings, sampler["steps"]
+
+
+def main() -> None:
+    frames, schedule, timebase, settings, steps = make("demo_three_prompts")
     picture = strip(frames, schedule)
     picture.save(ROOT / "docs/three_prompts.png", optimize=True)
     picture.save(ROOT / "workflows/demo_three_prompts.jpg", quality=88)
-    draw_plan(settings, timebase, schedule, sampler["steps"]).save(ROOT / "docs/window_plan.png", optimize=True)
+    draw_plan(settings, timebase, schedule, steps).save(ROOT / "docs/window_plan.png", optimize=True)
+
+    frames, schedule, *_ = make("demo_closed_loop")
+    around = torch.cat([frames, frames])[: EVERY * 3 * PER_ROW]
+    longer = parse_schedule(schedule.segments[0].prompt, num_frames=len(around), fps=schedule.fps)
+    strip(around, longer).save(ROOT / "workflows/demo_closed_loop.jpg", quality=88)
 
     prompt = json.loads((ROOT / "workflows/api/wan2.1_1.3B_three_prompts.json").read_text())
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}

@@ -16,8 +16,12 @@ from .demo import MODEL_DIR
 DEFAULT_LENGTH = "161"
 
 # Spelled out so that --help need not import torch; a test compares them with the core.
-SCHEDULES = ("shifted", "static")
-MERGES = ("pyramid", "hann", "flat")
+SCHEDULES = ("shifted", "shifted_golden", "shifted_random", "static", "static_balanced", "uniform", "batched")
+MERGES = (
+    "pyramid", "hann", "flat", "gaussian", "linear_in_overlap", "relative", "squared", "random_cut", "random_cut_paper",
+)  # fmt: skip
+PROMPT_CHANGES = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
+NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
 
 
@@ -64,9 +68,18 @@ def build_parser() -> argparse.ArgumentParser:
     add("--window", type=int, help="frames denoised together (default from the model: demo 61, Wan 81, others 16)")
     add("--overlap", type=int, help="frames that neighbours share (default from the model: demo and Wan 24, "
         "TextToVideoSD 8, AnimateDiff 4)")  # fmt: skip
-    add("--schedule", choices=SCHEDULES, help="shifted: windows move at every step; static: they stay "
+    add("--schedule", choices=SCHEDULES, help="shifted: windows move at every step, by bit reversal, golden ratio or "
+        "chance; static: they stay; uniform: of stride 1, 2, 4 ... at once; batched: isolated "
         "(default: shifted)")  # fmt: skip
     add("--merge", choices=MERGES, default="pyramid", help="weights inside a window (default: %(default)s)")
+    add("--stride", type=int, default=1, metavar="N", help="spacing of the latent frames in a window "
+        "(default: %(default)s)")  # fmt: skip
+    add("--stride-until", type=float, default=1.0, metavar="SHARE", help="go back to stride 1 after this share of the "
+        "steps (default: %(default)s, never)")  # fmt: skip
+    add("--closed-loop", action="store_true", help="the end of the video flows into its beginning; the length is "
+        "rounded to whole latent frames")  # fmt: skip
+    add("--prompt-changes", choices=PROMPT_CHANGES, default="predictions", help="what a window sees that touches two "
+        "prompts (default: %(default)s)")  # fmt: skip
     add("--windows-per-forward", type=int, default=0, metavar="N", help="windows that share a forward pass; less needs "
         "less memory (default: 0, which is 4)")  # fmt: skip
     add("--isolated", action="store_true", help="baseline: clip after clip without overlap, the last one moved left to "
@@ -74,6 +87,10 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("sampling").add_argument
     add("--steps", type=int, help="sampling steps (default from the model: demo 20)")
     add("--cfg", type=float, help="guidance; 1 switches it off (default from the model: demo 4, Wan 5)")
+    add("--noise", choices=NOISES, default="independent", help="initial noise; stable: a longer video starts like a "
+        "shorter one; shuffled: FreeNoise (default: %(default)s)")  # fmt: skip
+    add("--shared-noise", type=float, default=0.5, metavar="SHARE", help="with --noise mixed: the part of the variance "
+        "that all frames share (default: %(default)s)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of the noise (default: %(default)s)")
     add("--scheduler", metavar="NAME", help="class name of a diffusers scheduler (default: the model's own)")
     add("--flow-shift", type=float, metavar="SHIFT", help="shift of a flow-matching schedule (default: the model's)")
@@ -116,12 +133,13 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
             height=job.height,
             width=job.width,
             scheduler=job.scheduler,
+            noise=job.noise,
             progress=progress,
         )
     with option("--output", job.output):
         save_video(job.output, frames, job.timebase.fps, upscale=job.upscale)
     size = f"{job.width * job.upscale} x {job.height * job.upscale}"
-    print(f"video       {job.output} ({job.timebase.num_frames} frames, {job.timebase.seconds:.4g} s, {size})")
+    print(f"video       {job.output} ({len(frames)} frames, {len(frames) / job.timebase.fps:.4g} s, {size})")
     if not arguments.no_plan:
         print(f"plan        {plan_path}")
     print(f"forwards    {_cost(job):.2f} times what the length alone needs")
@@ -140,25 +158,30 @@ def _quiet() -> None:
 
 
 def _cost(job: Job) -> float:
-    from .windows import forward_cost
+    from .plan_picture import Plan
 
-    settings = job.settings
-    length = job.timebase.num_latent_frames
-    return forward_cost(settings.schedule, length, settings.window, settings.overlap, job.steps)
+    return Plan(job.settings, job.timebase, job.schedule, job.steps).counts().ratio
 
 
 def _seam_ratio(job: Job, frames: Any) -> str:
     """The seam ratio at the boundaries of the first step's windows, prompt transitions left out, in words."""
     from .metrics import seam_ratio, window_boundaries
+    from .timeline import Timebase
 
-    windows = job.settings.windows(job.timebase.num_latent_frames, 0)
-    margin = job.timebase.temporal_compression
+    timebase = job.timebase
+    plain = [step for step in range(job.steps) if job.settings.at(step, job.steps).stride == 1]
+    if not plain:
+        return "none: with a stride above 1 every frame is a window's edge"
+    windows = job.settings.windows(timebase.num_latent_frames, plain[0], job.steps)
+    margin = timebase.temporal_compression
+    if job.settings.closed_loop:
+        timebase = Timebase(len(frames), timebase.fps, margin, causal=False)
     changes = []
     for segment in job.schedule.segments[1:]:
         reach = segment.transition.frames / 2 + margin
         changes.append((segment.start - reach, segment.start + reach))
     try:
-        ratio = seam_ratio(frames, window_boundaries(windows, job.timebase), changes)
+        ratio = seam_ratio(frames, window_boundaries(windows, timebase), changes)
     except ValueError:
         return "none: no window boundary outside the prompt transitions"
     return f"{ratio:.2f} (difference of neighbouring frames where windows meet, over elsewhere; 1 is seamless)"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .co_denoise import CoDenoiseSettings
     from .hosts.diffusers.folder import ModelFolder
+    from .noise import NoiseSettings
     from .prompts import PromptSchedule
     from .timeline import Timebase
 
@@ -35,6 +36,7 @@ class Job:
     timebase: Timebase
     schedule: PromptSchedule
     settings: CoDenoiseSettings
+    noise: NoiseSettings
     scheduler: Any
     width: int
     height: int
@@ -63,9 +65,10 @@ def prepare(arguments: argparse.Namespace) -> Job:
         UserError: an option is wrong.
     """
     try:
-        from .co_denoise import CoDenoiseSettings
+        from .co_denoise import CoDenoiseSettings, Phase
         from .hosts.diffusers.folder import DEMO, load_scheduler, read_model_folder
         from .hosts.diffusers.schedulers import make_scheduler, scheduler_class
+        from .noise import NoiseSettings
         from .prompts import parse_schedule
         from .timeline import Timebase
     except ImportError as error:
@@ -95,6 +98,9 @@ def prepare(arguments: argparse.Namespace) -> Job:
             transition_frames=transition_frames,
         )
     window, overlap, window_schedule = _windows(arguments, folder, timebase)
+    stride = _at_least("--stride", arguments.stride, 1)
+    with option("--stride-until", arguments.stride_until):
+        phases = (Phase(arguments.stride_until, stride=1),) if arguments.stride_until != 1 else ()
     with option("--overlap", arguments.overlap):
         settings = CoDenoiseSettings(
             window,
@@ -102,7 +108,14 @@ def prepare(arguments: argparse.Namespace) -> Job:
             window_schedule,
             arguments.merge,
             _at_least("--windows-per-forward", arguments.windows_per_forward, 0),
+            stride,
+            arguments.closed_loop,
+            arguments.seed,
+            phases,
+            arguments.prompt_changes,
         )
+    with option("--shared-noise", arguments.shared_noise):
+        noise = NoiseSettings(arguments.noise, window, overlap, arguments.shared_noise)
     with option("--scheduler", arguments.scheduler):
         if arguments.scheduler is not None:
             scheduler_class(arguments.scheduler)
@@ -124,6 +137,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
         timebase,
         schedule,
         settings,
+        noise,
         scheduler,
         width,
         height,

@@ -8,11 +8,12 @@ deterministic samplers, and the only form that keeps the variance right for the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from .fusion import MERGES, Accumulator, merge_weights
+from .prompt_mix import TRANSITIONS
 from .windows import SCHEDULES, Window, check_sizes, windows_for
 
 #: Takes the windows of a step; yields ``(index of the window, its predictions)`` in any order. A host may evaluate
@@ -26,11 +27,34 @@ AUTOMATIC_WINDOWS_PER_FORWARD = 4
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Other windows from some point of the sampling on; what is None stays as it was.
+
+    ``start`` is the share of the sampling steps, 0 ... 1, after which it begins. ``overlap`` is in latent frames.
+    """
+
+    start: float
+    schedule: str | None = None
+    overlap: int | None = None
+    stride: int | None = None
+    merge: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= 1:
+            raise ValueError(f"A phase starts at {self.start}; it must be a share of the steps, 0 to 1.")
+
+    def apply(self, settings: CoDenoiseSettings) -> CoDenoiseSettings:
+        """The settings during this phase, without phases of their own."""
+        own = {name: getattr(self, name) for name in ("schedule", "overlap", "stride", "merge")}
+        return replace(settings, phases=(), **{name: value for name, value in own.items() if value is not None})
+
+
+@dataclass(frozen=True)
 class CoDenoiseSettings:
     """How a long latent is cut into windows and merged. Sizes in latent frames.
 
     Raises:
-        ValueError: overlap not below window, or an unknown schedule or merge.
+        ValueError: overlap not below window, an unknown schedule or merge, or another value out of range.
     """
 
     window: int
@@ -38,19 +62,50 @@ class CoDenoiseSettings:
     schedule: str = "shifted"
     merge: str = "pyramid"
     windows_per_forward: int = 0  #: at most so many share a forward pass; 0 is automatic
+    stride: int = 1  #: spacing of the latent frames in a window
+    closed_loop: bool = False  #: whether the last latent frame is followed by the first
+    seed: int = 0  #: for schedules and merges that draw
+    phases: tuple[Phase, ...] = ()  #: changes along the sampling, in any order
+    transitions: str = "predictions"  #: how windows see a change of prompts, one of ``prompt_mix.TRANSITIONS``
 
     def __post_init__(self) -> None:
-        check_sizes(1, self.window, self.overlap)
+        check_sizes(1, self.window, self.overlap, self.stride)
         if self.schedule not in SCHEDULES:
             raise ValueError(f"Unknown window schedule {self.schedule!r}. Known: {', '.join(SCHEDULES)}.")
         if self.merge not in MERGES:
             raise ValueError(f"Unknown merge {self.merge!r}. Known: {', '.join(MERGES)}.")
         if self.windows_per_forward < 0:
             raise ValueError(f"windows_per_forward is {self.windows_per_forward}; use 0 (automatic) or more.")
+        if self.transitions not in TRANSITIONS:
+            raise ValueError(f"Unknown transitions {self.transitions!r}. Known: {', '.join(TRANSITIONS)}.")
+        for phase in self.phases:
+            phase.apply(self)
 
-    def windows(self, length: int, step: int) -> tuple[Window, ...]:
-        """The windows of sampling step ``step`` for a latent of ``length`` latent frames."""
-        return windows_for(self.schedule, length, self.window, self.overlap, step)
+    def at(self, step: int, num_steps: int) -> CoDenoiseSettings:
+        """The settings of one sampling step: those of the phase that began last."""
+        settings = replace(self, phases=()) if self.phases else self
+        for phase in sorted(self.phases, key=lambda phase: phase.start):
+            if step >= phase.start * num_steps - 1e-6:
+                settings = phase.apply(settings)
+        return settings
+
+    def windows(self, length: int, step: int, num_steps: int = 1) -> tuple[Window, ...]:
+        """The windows of sampling step ``step`` of ``num_steps`` for a latent of ``length`` latent frames."""
+        now = self.at(step, num_steps)
+        return windows_for(
+            now.schedule, length, now.window, now.overlap, step,
+            stride=now.stride, closed_loop=now.closed_loop, seed=now.seed,
+        )  # fmt: skip
+
+    def weights(self, windows: Sequence[Window], length: int, step: int, num_steps: int = 1) -> list[torch.Tensor]:
+        """The merge weights of these windows at a sampling step, see ``merge_weights``."""
+        return merge_weights(self.at(step, num_steps).merge, windows, length, step, self.seed)
+
+
+def forward_cost(settings: CoDenoiseSettings, length: int, num_steps: int) -> float:
+    """Windows denoised over ``num_steps`` steps, divided by the floor ``num_steps * length / window``."""
+    total = sum(len(settings.windows(length, step, num_steps)) for step in range(num_steps))
+    return total * min(settings.window, length) / (num_steps * length)
 
 
 def co_denoise(
@@ -61,6 +116,7 @@ def co_denoise(
     *,
     num_outputs: int = 1,
     time_dim: int = 2,
+    num_steps: int = 1,
 ) -> list[torch.Tensor]:
     """One evaluation of a short model on a long latent.
 
@@ -71,6 +127,7 @@ def co_denoise(
         denoise_windows: evaluates windows, see ``DenoiseWindows``.
         num_outputs: predictions a window (2 with classifier-free guidance).
         time_dim: the axis of time.
+        num_steps: sampling steps of the run; settings with phases use it.
 
     Returns:
         ``num_outputs`` tensors of ``x``'s shape: the merged predictions.
@@ -79,8 +136,8 @@ def co_denoise(
         RuntimeError: ``denoise_windows`` left a window out or returned one twice.
     """
     length = x.shape[time_dim]
-    windows = settings.windows(length, step)
-    weights = merge_weights(settings.merge, windows, length)
+    windows = settings.windows(length, step, num_steps)
+    weights = settings.weights(windows, length, step, num_steps)
     sums = [Accumulator(x, time_dim) for _ in range(num_outputs)]
     waiting = set(range(len(windows)))
     for index, predictions in denoise_windows(windows):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 
 import torch
 
 from .windows import Window
+
+#: Raw weights of the windows of a step, one list a window: from the windows, the step and the seed.
+Merge = Callable[[Sequence[Window], int, int], list[list[float]]]
 
 
 def flat_weights(window: int) -> list[float]:
@@ -20,47 +24,160 @@ def pyramid_weights(window: int) -> list[float]:
     return [float(min(k + 1, window - k)) for k in range(window)]
 
 
+def squared_weights(window: int) -> list[float]:
+    """The pyramid squared: the least-squares merge under it, W^2 / sum of W^2 (Gen-L-Video's paper)."""
+    return [weight * weight for weight in pyramid_weights(window)]
+
+
 def hann_weights(window: int) -> list[float]:
     """A raised cosine that is above 0 at both ends."""
     return [math.sin(math.pi * (k + 0.5) / window) ** 2 for k in range(window)]
 
 
-MERGES: dict[str, Callable[[int], list[float]]] = {
-    "pyramid": pyramid_weights,
-    "hann": hann_weights,
-    "flat": flat_weights,
+def gaussian_weights(window: int) -> list[float]:
+    """A bell three standard deviations wide on each side of the middle."""
+    middle = (window - 1) / 2
+    return [math.exp(-0.5 * ((k - middle) / (window / 6)) ** 2) for k in range(window)]
+
+
+def relative_weights(window: int) -> list[float]:
+    """Falls in a straight line with the distance from the centre, to nearly nothing at both ends (AnimateDiff-Evolved's
+    relative merge, by place in the window rather than by frame number, so that it holds at a loop point too).
+    """
+    middle = (window - 1) / 2
+    return [max(0.01, 1 - abs(k - middle) / (middle + 0.005)) for k in range(window)]
+
+
+def _by_place(weights: Callable[[int], list[float]]) -> Merge:
+    return lambda windows, step, seed: [weights(window.length) for window in windows]
+
+
+def linear_in_overlap(windows: Sequence[Window], step: int = 0, seed: int = 0) -> list[list[float]]:
+    """1 where a window is alone, and a straight ramp over what it shares with the neighbours that it really has."""
+    raw = []
+    for window, (before, after) in zip(windows, _overlaps(windows), strict=True):
+        rise = [min(1.0, (k + 1) / (before + 1)) for k in range(window.length)]
+        fall = [min(1.0, (window.length - k) / (after + 1)) for k in range(window.length)]
+        raw.append([min(pair) for pair in zip(rise, fall, strict=True)])
+    return raw
+
+
+def random_cut(windows: Sequence[Window], step: int = 0, seed: int = 0) -> list[list[float]]:
+    """No average: in every overlap the left window up to a random frame, then the right one (StreamingT2V's code).
+
+    The cut is drawn for every boundary and step, evenly over as many places as the overlap has frames; the last frame
+    of an overlap is always the right window's.
+    """
+    return _cut(windows, step, seed, 0)
+
+
+def random_cut_paper(windows: Sequence[Window], step: int = 0, seed: int = 0) -> list[list[float]]:
+    """Like ``random_cut`` with one more place for the cut, so that all of an overlap may be the left window's
+    (arXiv 2403.14773, where code and paper differ).
+    """
+    return _cut(windows, step, seed, 1)
+
+
+def _cut(windows: Sequence[Window], step: int, seed: int, extra: int) -> list[list[float]]:
+    raw = [[0.0] * window.length for window in windows]
+    overlaps = _overlaps(windows)
+    for lane, numbers in enumerate(_lanes(windows)):
+        draw = random.Random(f"{seed}/{step}/{lane}")
+        # Every window speaks from its cut on; the one that began last has the word.
+        heard: dict[int, tuple[int, int]] = {}
+        for number in numbers:
+            overlap = overlaps[number][0]
+            cut = draw.randrange(overlap + extra) if overlap else 0
+            for place, frame in list(enumerate(windows[number].frames))[cut:]:
+                heard[frame] = min(heard.get(frame, (place, number)), (place, number))
+        for place, number in heard.values():
+            raw[number][place] = 1.0
+    return raw
+
+
+def _lanes(windows: Sequence[Window]) -> list[list[int]]:
+    """Window numbers by lane, in order along it."""
+    lanes: dict[tuple, list[int]] = {}
+    for number, window in enumerate(windows):
+        spacing = math.gcd(window.stride, window.loop) if window.loop else window.stride
+        lanes.setdefault((window.stride, window.start % spacing), []).append(number)
+    return [sorted(lanes[key], key=lambda number: _place(windows[number])) for key in sorted(lanes)]
+
+
+def _place(window: Window) -> int:
+    """Where a window starts in its lane."""
+    if not window.loop:
+        return window.start // window.stride
+    lanes = math.gcd(window.stride, window.loop)
+    cells = window.loop // lanes
+    return (window.start // lanes) * pow(window.stride // lanes, -1, cells) % cells if cells > 1 else 0
+
+
+def _overlaps(windows: Sequence[Window]) -> list[tuple[int, int]]:
+    """How many latent frames at its start and at its end each window shares with a neighbour in its lane."""
+    shared = [(0, 0)] * len(windows)
+    for numbers in _lanes(windows):
+        for number in numbers:
+            window = windows[number]
+            before, after = 0, 0
+            for other in (windows[n] for n in numbers if n != number):
+                index = other.frames.index(window.frames[0]) if window.frames[0] in other.frames else 0
+                before = max(before, other.length - index if index else 0)
+                index = other.frames.index(window.frames[-1]) if window.frames[-1] in other.frames else -1
+                after = max(after, index + 1 if index < other.length - 1 else 0)
+            shared[number] = (before, after)
+    return shared
+
+
+MERGES: dict[str, Merge] = {
+    "pyramid": _by_place(pyramid_weights),
+    "hann": _by_place(hann_weights),
+    "flat": _by_place(flat_weights),
+    "gaussian": _by_place(gaussian_weights),
+    "linear_in_overlap": linear_in_overlap,
+    "relative": _by_place(relative_weights),
+    "squared": _by_place(squared_weights),
+    "random_cut": random_cut,
+    "random_cut_paper": random_cut_paper,
 }
 
 
-def merge_weights(merge: str, windows: Sequence[Window], length: int) -> list[torch.Tensor]:
+def merge_weights(
+    merge: str, windows: Sequence[Window], length: int, step: int = 0, seed: int = 0
+) -> list[torch.Tensor]:
     """Weights of every window's latent frames, a partition of unity over the whole length.
 
     Args:
         merge: a name in ``MERGES``.
         windows: windows of one step, which cover ``0 ... length - 1``.
         length: latent frames of the long latent.
+        step, seed: for merges that draw.
 
     Returns:
-        One float32 tensor ``[window length]`` a window, all above 0; for each latent frame the weights of the windows
-        that hold it sum to 1.
+        One float32 tensor ``[window length]`` a window; for each latent frame the weights of the windows that hold it
+        sum to 1. All are above 0, but for the random cuts, whose weights are 0 or the same for all that are not.
 
     Raises:
         ValueError: unknown merge, or a latent frame that no window covers.
     """
     if merge not in MERGES:
         raise ValueError(f"Unknown merge {merge!r}. Known: {', '.join(MERGES)}.")
-    total = torch.zeros(length, dtype=torch.float64)
-    raw = []
-    for window in windows:
-        weights = torch.tensor(MERGES[merge](window.length), dtype=torch.float64)
-        total[window.start : window.stop] += weights
-        raw.append(weights)
-    uncovered = (total <= 0).nonzero().flatten().tolist()
-    if uncovered:
+    covered = set().union(*(window.frames for window in windows))
+    if uncovered := [frame for frame in range(length) if frame not in covered]:
         raise ValueError(f"No window covers latent frames {uncovered}.")
-    return [
-        (weights / total[window.start : window.stop]).float() for window, weights in zip(windows, raw, strict=True)
-    ]
+    total = torch.zeros(length, dtype=torch.float64)
+    indices = [torch.tensor(window.frames) for window in windows]
+    raw = [torch.tensor(weights, dtype=torch.float64) for weights in MERGES[merge](windows, step, seed)]
+    for index, weights in zip(indices, raw, strict=True):
+        total[index] += weights
+    return [(weights / total[index]).float() for index, weights in zip(indices, raw, strict=True)]
+
+
+def take(tensor: torch.Tensor, window: Window, dim: int) -> torch.Tensor:
+    """The window's part of a tensor whose axis ``dim`` is the long latent's time; a view where that is possible."""
+    if window.is_slice:
+        return tensor.narrow(dim, window.start, window.length)
+    return tensor.index_select(dim, torch.tensor(window.frames, device=tensor.device))
 
 
 class Accumulator:
@@ -80,5 +197,8 @@ class Accumulator:
         shape = [1] * prediction.ndim
         shape[self.time_dim] = window.length
         weights = weights.to(device=self.total.device, dtype=self.total.dtype).reshape(shape)
-        part = self.total.narrow(self.time_dim, window.start, window.length)
-        part += prediction.to(device=self.total.device, dtype=self.total.dtype) * weights
+        part = prediction.to(device=self.total.device, dtype=self.total.dtype) * weights
+        if window.is_slice:
+            self.total.narrow(self.time_dim, window.start, window.length).add_(part)
+        else:
+            self.total.index_add_(self.time_dim, torch.tensor(window.frames, device=self.total.device), part)

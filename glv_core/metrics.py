@@ -81,11 +81,18 @@ def seam_ratio(
 def window_boundaries(windows: Sequence[Window], timebase: Timebase) -> list[int]:
     """Frames inside the video where a window starts or ends: the first frame of the latent frame where it does.
 
-    The start and end of the video are no boundaries. Sorted, without repeats; fit for ``seam_ratio``.
+    In a window with stride every one of its latent frames is such an edge. The start and end of the video are no
+    boundaries. Sorted, without repeats; fit for ``seam_ratio``.
     """
-    edges = {edge for window in windows for edge in (window.start, window.stop)}
+    edges = {edge for window in windows for edge in _edges(window)}
     frames = (timebase.frames_of(edge)[0] for edge in edges)
     return sorted({frame for frame in frames if 0 < frame < timebase.num_frames})
+
+
+def _edges(window: Window) -> set[int]:
+    """The latent frames of a window whose predecessor is not in it, and those after one whose successor is not."""
+    frames = set(window.frames)
+    return {f for f in frames if f - 1 not in frames} | {f + 1 for f in frames if f + 1 not in frames}
 
 
 def _floats(frame: torch.Tensor | np.ndarray) -> np.ndarray:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .co_denoise import CoDenoiseSettings
-from .fusion import merge_weights
+from .co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings
+from .prompt_weights import prompt_weights
 from .timeline import Timebase
-from .windows import Window, forward_cost
+from .windows import Window
 
 if TYPE_CHECKING:
     from .prompts import PromptSchedule
@@ -42,6 +42,26 @@ COLOURS: tuple[Colour, ...] = (
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What a run costs, without guidance.
+
+    With guidance the negative prompt adds a pass for every window. ``windows``: over all steps. ``passes``: windows
+    through the model, twice where one is denoised with two prompts. ``floor``: windows that the length alone needs,
+    ``steps * length / window``. ``peak_batch``: the most windows in one forward pass, if memory allows.
+    """
+
+    windows: int
+    passes: int
+    floor: float
+    peak_batch: int
+
+    @property
+    def ratio(self) -> float:
+        """Passes over the floor."""
+        return self.passes / self.floor
+
+
+@dataclass(frozen=True)
 class Plan:
     """What there is to draw, and where frames fall on the picture."""
 
@@ -60,13 +80,47 @@ class Plan:
         return round(self.x(self.timebase.frames_of(latent_frame)[0]))
 
     def windows(self, step: int) -> tuple[Window, ...]:
-        return self.settings.windows(self.timebase.num_latent_frames, step)
+        return self.settings.windows(self.timebase.num_latent_frames, step, self.steps)
 
-    def shown(self) -> list[tuple[str, tuple[Window, ...]]]:
-        """The steps to draw, with their names: one if all are the same."""
-        if all(self.windows(step) == self.windows(0) for step in range(self.steps)):
-            return [("every step", self.windows(0))]
-        return [(f"step {step + 1}", self.windows(step)) for step in range(min(self.steps, SHOWN_STEPS))]
+    def weights(self, step: int) -> list[list[float]]:
+        """The merge weights of the windows of a step."""
+        length = self.timebase.num_latent_frames
+        weights = self.settings.weights(self.windows(step), length, step, self.steps)
+        return [each.tolist() for each in weights]
+
+    def shown(self) -> list[tuple[str, int]]:
+        """The steps to draw, with their names: one if all are the same, else the first ones of every phase."""
+        if all(self.windows(s) == self.windows(0) and self.weights(s) == self.weights(0) for s in range(self.steps)):
+            return [("every step", 0)]
+        phases = [self.settings.at(step, self.steps) for step in range(self.steps)]
+        begins = [step for step in range(self.steps) if step == 0 or phases[step] != phases[step - 1]]
+        each = max(1, SHOWN_STEPS // len(begins))
+        steps = {step for begin in begins for step in range(begin, min(begin + each, self.steps))}
+        return [(f"step {step + 1}", step) for step in sorted(steps)]
+
+    def counts(self) -> Counts:
+        """What the run costs."""
+        length = self.timebase.num_latent_frames
+        blend = self.schedule is not None and self.settings.transitions == "predictions"
+        prompts = self.prompts()
+        table: dict[str, Any] = {}
+        if blend:
+            for segment, weights in zip(
+                self.schedule.segments, prompt_weights(self.schedule, self.timebase), strict=True
+            ):
+                table[segment.prompt] = table.get(segment.prompt, 0) + weights
+        windows = passes = peak = 0
+        for step in range(self.steps):
+            now = self.windows(step)
+            windows += len(now)
+            peak = max(peak, len(now))
+            for window in now:
+                seen = sum(bool((table[prompt][list(window.frames)] > 0).any()) for prompt in prompts) if blend else 1
+                passes += seen
+        floor = self.steps * length / min(self.settings.window, length)
+        return Counts(
+            windows, passes, floor, min(peak, self.settings.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD)
+        )
 
     def prompts(self) -> list[str]:
         """The distinct prompts in order of appearance; the number of each gives its colour."""
@@ -105,8 +159,7 @@ def draw_plan(
     if steps < 1:
         raise ValueError(f"steps is {steps}; a run has at least 1.")
     plan = Plan(settings, timebase, schedule, steps)
-    groups = [(name, pack(windows), merge_weights(settings.merge, windows, timebase.num_latent_frames), windows)
-              for name, windows in plan.shown()]  # fmt: skip
+    groups = [(name, pack(plan.windows(step)), plan.weights(step), plan.windows(step)) for name, step in plan.shown()]
     lanes = sum(len(packed) for _, packed, _, _ in groups)
     bar = max(9, min(34, 420 // lanes))
     prompts = plan.prompts()
@@ -128,7 +181,7 @@ def draw_plan(
         _text(draw, (LEFT - 12, y + height / 2 - 2), name, 14, FAINT, "rm")
         for lane, numbers in enumerate(packed):
             for number in numbers:
-                _bar(draw, plan, windows[number], weights[number].tolist(), number, y + lane * (bar + 4), bar)
+                _bar(draw, plan, windows[number], weights[number], number, y + lane * (bar + 4), bar)
         y += height + gap
     _legend(draw, prompts, y)
     return image
@@ -137,31 +190,54 @@ def draw_plan(
 def pack(windows: Sequence[Window]) -> list[list[int]]:
     """Window numbers in as few lanes as they need without touching each other in a lane."""
     lanes: list[list[int]] = []
+    taken: list[set[int]] = []
     for number, window in enumerate(windows):
-        free = next((lane for lane in lanes if windows[lane[-1]].stop <= window.start), None)
+        span = {frame for first, last in runs(window, window.stride) for frame in range(first, last + 1)}
+        free = next((lane for lane in range(len(lanes)) if not span & taken[lane]), None)
         if free is None:
             lanes.append([number])
+            taken.append(span)
         else:
-            free.append(number)
+            lanes[free].append(number)
+            taken[free] |= span
     return lanes
+
+
+def runs(window: Window, gap: int = 1) -> list[tuple[int, int]]:
+    """First and last latent frame of every stretch of a window, where frames at most ``gap`` apart are one stretch."""
+    stretches: list[tuple[int, int]] = []
+    for frame in window.frames:
+        if stretches and 0 < frame - stretches[-1][1] <= gap:
+            stretches[-1] = (stretches[-1][0], frame)
+        else:
+            stretches.append((frame, frame))
+    return stretches
 
 
 def facts(plan: Plan) -> tuple[str, str, str]:
     """The three lines of text above the picture."""
     settings, timebase = plan.settings, plan.timebase
     length = timebase.num_latent_frames
-    counts = [len(plan.windows(step)) for step in range(plan.steps)]
-    per_step = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    cost = forward_cost(settings.schedule, length, settings.window, settings.overlap, plan.steps)
+    numbers = [len(plan.windows(step)) for step in range(plan.steps)]
+    per_step = str(numbers[0]) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
+    counts = plan.counts()
     compression = timebase.temporal_compression
     window = min(settings.window, length)
     window_frames = Timebase.from_latent_frames(window, timebase.fps, compression, timebase.causal).num_frames
+    spaced = f", stride {settings.stride}" if settings.stride > 1 else ""
+    num_frames, looped = timebase.num_frames, ""
+    if settings.closed_loop:
+        num_frames, looped = length * compression, ", closed loop"
+    overlap = 0 if settings.schedule == "batched" else settings.overlap
+    phases = f", {len(settings.phases)} more phase{'s' * (len(settings.phases) > 1)}" if settings.phases else ""
+    prompted = f", {counts.passes} with prompts" if counts.passes > counts.windows else ""
     return (
-        f"{timebase.num_frames} frames, {timebase.seconds:.4g} s at {timebase.fps:g} fps, {length} latent frames",
+        f"{num_frames} frames, {num_frames / timebase.fps:.4g} s at {timebase.fps:g} fps, {length} latent frames"
+        f"{looped}",
         f"{settings.schedule} windows of {window_frames} frames ({window} latent), overlap "
-        f"{settings.overlap * compression} ({settings.overlap} latent), {settings.merge} merge",
-        f"{per_step} {'window' if per_step == '1' else 'windows'} a step, {sum(counts)} in {plan.steps} steps: "
-        f"{cost:.2f} times the forwards that the length alone needs",
+        f"{overlap * compression} ({overlap} latent){spaced}, {settings.merge} merge{phases}",
+        f"{per_step} {'window' if per_step == '1' else 'windows'} a step, {counts.windows} in {plan.steps} steps"
+        f"{prompted}: {counts.ratio:.2f} times the forwards that the length alone needs",
     )
 
 
@@ -213,18 +289,22 @@ def _band(draw: ImageDraw.ImageDraw, plan: Plan, top: int) -> None:
 def _bar(
     draw: ImageDraw.ImageDraw, plan: Plan, window: Window, weights: list[float], number: int, top: int, height: int
 ) -> None:
-    """One window: a box, filled as high as its weight at each latent frame."""
-    left, right = plan.edge(window.start), plan.edge(window.stop) - 2
+    """One window: a box for every stretch of it, filled as high as its weight at each latent frame."""
     bottom = top + height - 1
-    draw.rectangle([left, top, max(left, right), bottom], fill=(243, 245, 247))
-    for frame, weight in zip(window.frames, weights, strict=True):
-        x, next_x = plan.edge(frame), min(plan.edge(frame + 1) - 1, right)
-        if next_x >= x and (level := round((height - 1) * weight)) > 0:
-            draw.rectangle([x, bottom - level, next_x, bottom], fill=plan.colour(plan.timebase.centre_of(frame)))
-    draw.rectangle([left, top, max(left, right), bottom], outline=(150, 158, 168))
+    of_frame = dict(zip(window.frames, weights, strict=True))
+    widest = (0, 0)
+    for first, last in runs(window):
+        left, right = plan.edge(first), plan.edge(last + 1) - 2
+        draw.rectangle([left, top, max(left, right), bottom], fill=(243, 245, 247))
+        for frame in range(first, last + 1):
+            x, next_x = plan.edge(frame), min(plan.edge(frame + 1) - 1, right)
+            if next_x >= x and (level := round((height - 1) * of_frame[frame])) > 0:
+                draw.rectangle([x, bottom - level, next_x, bottom], fill=plan.colour(plan.timebase.centre_of(frame)))
+        draw.rectangle([left, top, max(left, right), bottom], outline=(150, 158, 168))
+        widest = max(widest, (right - left, left))
     size = min(13, height - 2)
-    if size >= 8 and right - left > 24:
-        _text(draw, ((left + right) / 2, top + height / 2), str(number + 1), size, INK, "mm")
+    if size >= 8 and widest[0] > 24:
+        _text(draw, (widest[1] + widest[0] / 2, top + height / 2), str(number + 1), size, INK, "mm")
 
 
 def _legend(draw: ImageDraw.ImageDraw, prompts: list[str], top: float) -> None:

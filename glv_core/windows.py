@@ -2,36 +2,87 @@
 
 Pure functions from numbers to windows. All windows of a step have one length; every latent frame is covered at every
 step; no latent frame stands twice in a window.
+
+A video is open or a closed loop. Windows hold neighbouring latent frames, or every ``stride``-th one. Latent frames
+that lie ``stride`` apart form a *lane*: an open video has ``stride`` lanes that do not touch; in a closed loop a lane
+runs around until it meets itself. Schedules only say where windows start in a lane.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 
 @dataclass(frozen=True)
 class Window:
-    """Latent frames ``start`` to ``stop`` (exclusive) of the long latent, denoised in one forward pass."""
+    """``length`` latent frames from ``start``, ``stride`` apart, denoised in one forward pass.
+
+    In a closed loop of ``loop`` latent frames counting goes on at 0 after the last one; 0 is an open video.
+    """
 
     start: int
     length: int
+    stride: int = 1
+    loop: int = 0
 
     @property
     def stop(self) -> int:
-        return self.start + self.length
+        """One past the last latent frame; beyond ``loop`` where the window crosses the loop point."""
+        return self.start + (self.length - 1) * self.stride + 1
+
+    @cached_property
+    def frames(self) -> Sequence[int]:
+        """The latent frame numbers, in the order in which the model sees them."""
+        frames = range(self.start, self.stop, self.stride)
+        return tuple(frame % self.loop for frame in frames) if self.wraps else frames
 
     @property
-    def frames(self) -> range:
-        """The latent frame numbers, in order."""
-        return range(self.start, self.stop)
+    def wraps(self) -> bool:
+        """Whether the window crosses the loop point."""
+        return 0 < self.loop < self.stop
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether its latent frames are neighbours in memory, ``start`` to ``stop``."""
+        return (self.stride == 1 or self.length == 1) and not self.wraps
+
+    @property
+    def centre(self) -> float:
+        """The middle of the window on the latent's time axis; in a closed loop in 0 ... ``loop``."""
+        centre = self.start + (self.length - 1) * self.stride / 2
+        return centre % self.loop if self.loop else centre
 
 
-def check_sizes(length: int, window: int, overlap: int) -> None:
-    """Check a length, window and overlap, all in latent frames.
+@dataclass(frozen=True)
+class Layout:
+    """What a schedule has to cover, in latent frames.
+
+    ``step`` is the number of the sampling step, from 0; ``seed`` is used by schedules that draw.
+    """
+
+    length: int
+    window: int
+    overlap: int
+    step: int = 0
+    stride: int = 1
+    closed_loop: bool = False
+    seed: int = 0
+
+    @property
+    def hop(self) -> int:
+        """From the start of one window to the next, counted along a lane."""
+        return self.window - self.overlap
+
+
+def check_sizes(length: int, window: int, overlap: int, stride: int = 1) -> None:
+    """Check a length, window, overlap and stride, all in latent frames.
 
     Raises:
-        ValueError: length or window below 1, or overlap not in ``0 ... window - 1``.
+        ValueError: length, window or stride below 1, or overlap not in ``0 ... window - 1``.
     """
     if length < 1:
         raise ValueError(f"The latent has {length} latent frames; it needs at least 1.")
@@ -42,34 +93,118 @@ def check_sizes(length: int, window: int, overlap: int) -> None:
             f"The overlap is {overlap} latent frames and the window {window}; the overlap must be 0 or more and below "
             "the window. Lower the overlap or raise the window."
         )
+    if stride < 1:
+        raise ValueError(f"The stride is {stride}; it must be 1 (neighbouring frames) or more.")
 
 
-def static_windows(length: int, window: int, overlap: int, step: int = 0) -> tuple[Window, ...]:
+# Where windows start in a lane of `cells` latent frames, of which `layout.window` are fewer; `turn` is how far the
+# windows are moved on, as a share of the hop in 0 ... 1.
+
+
+def _open_starts(cells: int, layout: Layout, turn: float) -> list[int]:
+    last = cells - layout.window
+    return sorted({0, *range(int(turn * layout.hop), last, layout.hop), last})
+
+
+def _loop_starts(cells: int, layout: Layout, turn: float) -> list[int]:
+    # Spread evenly, so that no two windows of a loop share more than they must.
+    count = math.ceil(cells / layout.hop)
+    return sorted({(int(turn * layout.hop) + i * cells // count) % cells for i in range(count)})
+
+
+def _balanced_starts(cells: int, layout: Layout, turn: float) -> list[int]:
+    last = cells - layout.window
+    count = 1 + math.ceil(last / layout.hop)
+    return sorted({i * last // max(1, count - 1) for i in range(count)})
+
+
+def _starts(cells: int, layout: Layout, turn: float) -> list[int]:
+    return (_loop_starts if layout.closed_loop else _open_starts)(cells, layout, turn)
+
+
+def _lanes(layout: Layout) -> Iterator[tuple[int, int]]:
+    """The first latent frame of every lane, and how many it holds."""
+    if layout.closed_loop:
+        lanes = math.gcd(layout.length, layout.stride)
+        yield from ((lane, layout.length // lanes) for lane in range(lanes))
+    else:
+        yield from ((lane, -(-(layout.length - lane) // layout.stride)) for lane in range(layout.stride))
+
+
+def _fitting(layout: Layout) -> Layout:
+    """The layout with the largest stride up to its own whose lanes all hold a window."""
+    stride = layout.stride
+    while stride > 1 and min(cells for _, cells in _lanes(replace(layout, stride=stride))) < layout.window:
+        stride -= 1
+    return replace(layout, stride=stride)
+
+
+def _lay(layout: Layout, turn: float, starts: Callable[[int, Layout, float], list[int]] = _starts) -> list[Window]:
+    """Windows in every lane of a layout, lane by lane."""
+    layout = _fitting(layout)
+    loop = layout.length if layout.closed_loop else 0
+    if layout.length <= layout.window:
+        if not layout.closed_loop:
+            return [Window(0, layout.length)]
+        # One window holds the loop; turning it moves the place where it does not see its own neighbours.
+        return [Window(int(turn * layout.length) % layout.length, layout.length, 1, loop)]
+    windows = []
+    for lane, cells in _lanes(layout):
+        for start in starts(cells, layout, turn):
+            first = lane + start * layout.stride
+            windows.append(Window(first % loop if loop else first, layout.window, layout.stride, loop))
+    return windows
+
+
+def static(layout: Layout) -> list[Window]:
     """The same windows at every step, ``window - overlap`` apart; the last one is moved left to end with the video.
 
-    Where the stride divides ``length - window`` these are the windows of Gen-L-Video (arXiv 2305.18264), whose own
-    code leaves the last frames uncovered otherwise.
+    Where the hop divides ``length - window`` these are the windows of Gen-L-Video (arXiv 2305.18264), whose own code
+    leaves the last frames uncovered otherwise. A closed loop that one window holds is covered twice, half a loop apart.
     """
-    return _windows_at(0, length, window, overlap)
+    if layout.closed_loop and 1 < layout.length <= layout.window:
+        return _lay(layout, 0) + _lay(layout, 0.5)
+    return _lay(layout, 0)
 
 
-def shifted_windows(length: int, window: int, overlap: int, step: int = 0) -> tuple[Window, ...]:
+def static_balanced(layout: Layout) -> list[Window]:
+    """As few windows as cover the video with at least the overlap, with equal overlaps: no squeezed last window."""
+    return static(layout) if layout.closed_loop else _lay(layout, 0, _balanced_starts)
+
+
+def batched(layout: Layout) -> list[Window]:
+    """Windows side by side, whatever the overlap says: isolated clips. The last one is moved left."""
+    return static(replace(layout, overlap=0))
+
+
+def shifted(layout: Layout) -> list[Window]:
     """Windows whose offset changes every step, so that no boundary stays in one place.
 
-    The offset runs through a stride in bit-reversed order (van der Corput's sequence: 0, 1/2, 1/4, 3/4 ...), which
-    spreads the boundaries of any few successive steps evenly. The ends of the video keep a window of their own.
+    The offset runs through a hop in bit-reversed order (van der Corput's sequence: 0, 1/2, 1/4, 3/4 ...), which spreads
+    the boundaries of any few successive steps evenly. The ends of an open video keep a window of their own.
     """
-    stride = window - overlap
-    return _windows_at(int(bit_reversed_fraction(step) * stride), length, window, overlap)
+    return _lay(layout, bit_reversed_fraction(layout.step))
 
 
-def _windows_at(offset: int, length: int, window: int, overlap: int) -> tuple[Window, ...]:
-    check_sizes(length, window, overlap)
-    if length <= window:
-        return (Window(0, length),)
-    last = length - window
-    inner = range(offset, last, window - overlap)
-    return tuple(Window(start, window) for start in sorted({0, *inner, last}))
+def shifted_golden(layout: Layout) -> list[Window]:
+    """Like ``shifted``, with the offset moved on by the golden ratio at every step."""
+    return _lay(layout, layout.step * (math.sqrt(5) - 1) / 2 % 1)
+
+
+def shifted_random(layout: Layout) -> list[Window]:
+    """Like ``shifted``, with an offset drawn from seed and step."""
+    return _lay(layout, random.Random(f"{layout.seed}/{layout.step}").random())
+
+
+def uniform(layout: Layout) -> list[Window]:
+    """Windows of every power-of-two stride up to the layout's at once, moved at every step by bit reversal.
+
+    AnimateDiff's uniform schedule, but every latent frame is covered, none stands twice in a window, and windows keep
+    their length.
+    """
+    turn = bit_reversed_fraction(layout.step)
+    strides = sorted({_fitting(replace(layout, stride=2**k)).stride for k in range(layout.stride.bit_length())})
+    return [window for stride in strides for window in _lay(replace(layout, stride=stride), turn)]
 
 
 def bit_reversed_fraction(step: int) -> float:
@@ -82,17 +217,41 @@ def bit_reversed_fraction(step: int) -> float:
     return fraction
 
 
-Schedule = Callable[[int, int, int, int], tuple[Window, ...]]
-SCHEDULES: dict[str, Schedule] = {"shifted": shifted_windows, "static": static_windows}
+Schedule = Callable[[Layout], list[Window]]
+SCHEDULES: dict[str, Schedule] = {
+    schedule.__name__: schedule
+    for schedule in (
+        shifted,
+        shifted_golden,
+        shifted_random,
+        static,
+        static_balanced,
+        uniform,
+        batched,
+    )
+}
 
 
-def windows_for(schedule: str, length: int, window: int, overlap: int, step: int) -> tuple[Window, ...]:
-    """The windows of one sampling step.
+def windows_for(
+    schedule: str,
+    length: int,
+    window: int,
+    overlap: int,
+    step: int,
+    *,
+    stride: int = 1,
+    closed_loop: bool = False,
+    seed: int = 0,
+) -> tuple[Window, ...]:
+    """The windows of one sampling step, in no order that matters, none twice.
 
     Args:
         schedule: a name in ``SCHEDULES``.
-        length, window, overlap: in latent frames. A latent that fits in one window gets a single one.
+        length, window, overlap: in latent frames. An open latent that fits in one window gets a single one.
         step: number of the sampling step, from 0.
+        stride: spacing of the frames in a window; lowered where the video is too short for it.
+        closed_loop: whether windows go on at the first latent frame after the last.
+        seed: for schedules that draw.
 
     Raises:
         ValueError: unknown schedule, or sizes out of range.
@@ -101,10 +260,6 @@ def windows_for(schedule: str, length: int, window: int, overlap: int, step: int
         raise ValueError(f"Unknown window schedule {schedule!r}. Known: {', '.join(SCHEDULES)}.")
     if step < 0:
         raise ValueError(f"The sampling step is {step}; it must be 0 or more.")
-    return SCHEDULES[schedule](length, window, overlap, step)
-
-
-def forward_cost(schedule: str, length: int, window: int, overlap: int, steps: int) -> float:
-    """Windows denoised over ``steps`` steps, divided by the floor ``steps * length / window``."""
-    total = sum(len(windows_for(schedule, length, window, overlap, step)) for step in range(steps))
-    return total * min(window, length) / (steps * length)
+    check_sizes(length, window, overlap, stride)
+    windows = SCHEDULES[schedule](Layout(length, window, overlap, step, stride, closed_loop, seed))
+    return tuple(dict.fromkeys(windows))

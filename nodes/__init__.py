@@ -6,13 +6,20 @@ from comfy_api.latest import ComfyExtension, io
 
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
+from .co_denoise_phase import CoDenoisePhase
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
+from .long_noise import LongNoise
 from .multi_prompt_schedule import MultiPromptSchedule
+from .vae_decode_loop import VAEDecodeLoop
+from .window_plan import WindowPlan
 
 
 class LongVideoExtension(ComfyExtension):
     """The nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, LoadVideoPipeline]
+        return [
+            LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
+            VAEDecodeLoop, LoadVideoPipeline,
+        ]  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Any
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.sampling import sample_long
-from .common import CATEGORY, check_windows, naming, window_inputs, window_options
+from ..glv_core.hosts.comfy.sampling import NoiseOptions, sample_long
+from .common import CATEGORY, check_windows, naming, noise_inputs, window_inputs, window_options
 
 
 class CoDenoiseKSampler(io.ComfyNode):
@@ -21,8 +21,8 @@ class CoDenoiseKSampler(io.ComfyNode):
             display_name="Co-Denoise KSampler (long video)",
             category=CATEGORY,
             description="Samples a video longer than the model was made for: at every step overlapping windows are "
-            "denoised, each with the prompt of its place on the timeline, and merged. With a latent that fits in one "
-            "window it is the core KSampler.",
+            "denoised, each with the prompt of its place on the timeline, and merged. With one prompt and "
+            "a latent that fits in one window it is the core KSampler.",
             search_aliases=["context windows", "long video", "gen-l-video", "sampler", "sliding window"],
             inputs=[
                 io.Model.Input("model", tooltip="The video model."),
@@ -75,7 +75,9 @@ class CoDenoiseKSampler(io.ComfyNode):
                     tooltip="How much of the latent is replaced: 1 makes a new video, lower keeps the structure of the "
                     "given one.",
                 ),
-                *window_inputs(),
+                *window_inputs()[:-1],
+                *noise_inputs(),
+                window_inputs()[-1],
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )
@@ -97,12 +99,24 @@ class CoDenoiseKSampler(io.ComfyNode):
         negative: list,
         latent_image: dict,
         denoise: float,
+        noise: str = "independent",
+        shared_noise: float = 0.5,
         **windows: Any,
     ) -> io.NodeOutput:
         with naming("CoDenoiseKSampler"):
             return io.NodeOutput(
                 sample_long(
-                    model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise,
+                    model,
+                    seed,
+                    steps,
+                    cfg,
+                    sampler_name,
+                    scheduler,
+                    positive,
+                    negative,
+                    latent_image,
+                    denoise,
                     window_options(**windows),
+                    NoiseOptions(noise, shared_noise),
                 )
             )

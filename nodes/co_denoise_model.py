@@ -20,8 +20,8 @@ class CoDenoiseModel(io.ComfyNode):
             display_name="Co-Denoise Model (long video)",
             category=CATEGORY,
             description="Makes a model denoise long latents by overlapping windows, with any sampler, custom sampler "
-            "or guider. Prompts of a MultiPromptSchedule reach each window. A latent that fits in one window is "
-            "sampled as without this node.",
+            "or guider. Prompts of a MultiPromptSchedule reach each window. With one prompt, a latent that "
+            "fits in one window is sampled as without this node.",
             search_aliases=["context windows", "long video", "gen-l-video", "sliding window"],
             inputs=[
                 io.Model.Input("model", tooltip="The video model. Use it with any sampler afterwards."),

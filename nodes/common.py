@@ -9,10 +9,13 @@ from comfy_api.latest import io
 
 from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.handler import WindowOptions
+from ..glv_core.hosts.comfy.handler import PhaseOptions, WindowOptions
+from ..glv_core.noise import NOISES
+from ..glv_core.prompt_mix import TRANSITIONS
 from ..glv_core.windows import SCHEDULES
 
 CATEGORY = "long video"
+Phases = io.Custom("CO_DENOISE_PHASES")
 
 
 @contextmanager
@@ -24,6 +27,21 @@ def naming(node_id: str) -> Iterator[None]:
         if str(error).startswith(f"{node_id}:"):
             raise
         raise ValueError(f"{node_id}: {error}") from error
+
+
+SCHEDULE_TOOLTIP = (
+    "Where the windows are. shifted: they move at every step, so that no seam stays in one place, the cheapest for its "
+    "smoothness; shifted_golden, shifted_random: the same, moved by the golden ratio or at random; static: the same "
+    "windows at every step (Gen-L-Video), which need more overlap for the same smoothness; static_balanced: static "
+    "with equal overlaps; uniform: windows of every stride 1, 2, 4 ... up to 'stride' at once, moving (AnimateDiff); "
+    "batched: isolated clips side by side."
+)
+MERGE_TOOLTIP = (
+    "How overlapping windows are averaged. pyramid: the middle of a window counts most; hann: the same with a rounder "
+    "top; gaussian: a narrow bell; relative: a pyramid that is nearly 0 at the ends; squared: the pyramid squared "
+    "(Gen-L-Video's paper); linear_in_overlap: a ramp over what windows share; flat: all the same (Gen-L-Video's "
+    "code); random_cut, random_cut_paper: no average, one window up to a random frame, then the other (StreamingT2V)."
+)
 
 
 def window_inputs() -> list[io.Input]:
@@ -45,20 +63,8 @@ def window_inputs() -> list[io.Input]:
             tooltip="Frames shared by neighbouring windows. More is smoother and slower. Rounded to whole latent "
             "frames of the model (4 frames of Wan, 8 of LTX). Must be below window.",
         ),
-        io.Combo.Input(
-            "schedule",
-            options=list(SCHEDULES),
-            default="shifted",
-            tooltip="shifted: the windows move at every step, so that no seam stays in one place; static: the same "
-            "windows at every step, which needs more overlap for the same smoothness.",
-        ),
-        io.Combo.Input(
-            "merge",
-            options=list(MERGES),
-            default="pyramid",
-            tooltip="How overlapping windows are averaged. pyramid: the middle of a window counts most; hann: the same "
-            "with a rounder top; flat: all frames count the same (Gen-L-Video).",
-        ),
+        io.Combo.Input("schedule", options=list(SCHEDULES), default="shifted", tooltip=SCHEDULE_TOOLTIP),
+        io.Combo.Input("merge", options=list(MERGES), default="pyramid", tooltip=MERGE_TOOLTIP),
         io.Int.Input(
             "windows_per_forward",
             default=0,
@@ -67,6 +73,73 @@ def window_inputs() -> list[io.Input]:
             advanced=True,
             tooltip="At most so many windows share one forward pass of the model. 0: as many as fit in free memory, up "
             f"to {AUTOMATIC_WINDOWS_PER_FORWARD}. The result does not depend on it; 1 needs the least memory.",
+        ),
+        io.Boolean.Input(
+            "closed_loop",
+            default=False,
+            optional=True,
+            tooltip="Make a video whose end flows into its beginning: windows go on at the first frame after the last. "
+            "Decode it with VAE Decode Loop.",
+        ),
+        io.Combo.Input(
+            "transitions",
+            options=list(TRANSITIONS),
+            default="predictions",
+            optional=True,
+            tooltip="What a window sees that touches two prompts. predictions: it is denoised with both and blended "
+            "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
+            "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
+            "by Gen-L-Video's rule.",
+        ),
+        io.Int.Input(
+            "stride",
+            default=1,
+            optional=True,
+            min=1,
+            max=64,
+            advanced=True,
+            tooltip="Spacing of the latent frames in a window. Above 1, a window spans more of the video at a coarser "
+            "rhythm; best for the first steps only, with a Co-Denoise Phase that goes back to 1.",
+        ),
+        io.Boolean.Input(
+            "host_memory",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="While sampling, keep the long latent and all that runs along it in host memory; only windows go "
+            "to the graphics card. For very long latents; slightly slower; samplers that add noise draw other noise.",
+        ),
+        Phases.Input(
+            "phases",
+            optional=True,
+            tooltip="From Co-Denoise Phase: other windows from some point of the sampling on.",
+        ),
+    ]
+
+
+def noise_inputs() -> list[io.Input]:
+    """The inputs that say what the initial noise of a long latent is."""
+    return [
+        io.Combo.Input(
+            "noise",
+            options=list(NOISES),
+            default="independent",
+            optional=True,
+            tooltip="The initial noise. independent: as in the core KSampler; stable: a frame's noise depends on its "
+            "number and the seed alone, so that a longer video starts like a shorter one; shuffled: the noise of one "
+            "window again and again in another order, which keeps distant parts alike (FreeNoise); repeated: the same "
+            "without shuffling; mixed: all frames share a part of their noise, see shared_noise.",
+        ),
+        io.Float.Input(
+            "shared_noise",
+            default=0.5,
+            optional=True,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            round=0.001,
+            advanced=True,
+            tooltip="With noise 'mixed': the part of the noise's variance that all frames share. More is calmer.",
         ),
     ]
 
@@ -82,6 +155,20 @@ def check_windows(window: int | None, overlap: int | None) -> bool | str:
     return True
 
 
-def window_options(window: int, overlap: int, schedule: str, merge: str, windows_per_forward: int) -> WindowOptions:
+def window_options(
+    window: int,
+    overlap: int,
+    schedule: str,
+    merge: str,
+    windows_per_forward: int = 0,
+    closed_loop: bool = False,
+    transitions: str = "predictions",
+    stride: int = 1,
+    host_memory: bool = False,
+    phases: tuple[PhaseOptions, ...] | None = None,
+) -> WindowOptions:
     """The values of ``window_inputs`` as options."""
-    return WindowOptions(window, overlap, schedule, merge, windows_per_forward)
+    return WindowOptions(
+        window, overlap, schedule, merge, windows_per_forward, stride, closed_loop, transitions, tuple(phases or ()),
+        host_memory,
+    )  # fmt: skip

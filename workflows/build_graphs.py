@@ -17,6 +17,10 @@ NOTES = {
     "coloured shapes. 241 frames are made by a model of 61-frame clips.\n\n- Edit the lines of **Multi-Prompt "
     "Schedule**: `time: prompt`.\n- Change **length** in **Long Latent**; everything follows.\n- Watch the seams: "
     "overlap 0 and schedule *static* show what windows look like unmerged.",
+    "demo_closed_loop": "## A video without an end\nRuns as it is, on the demo model. **closed_loop** lets windows go on at the "
+    "first frame after the last, and **VAE Decode Loop** decodes the loop point with its past: 64 latent frames make 256 "
+    "frames, and the last one flows into the first. The length is that of one round of the world the model draws, where "
+    "an object leaves on one side and comes back on the other.",
     "wan2.1_1.3B_three_prompts": "## 15 seconds of Wan 2.1 1.3B, three prompts\nFiles: "
     "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "

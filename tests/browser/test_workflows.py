@@ -35,9 +35,7 @@ def page(server, tmp_path_factory):
         page.on("pageerror", lambda error: page.messages.append(("pageerror", str(error), {})))
         page.goto(server.url, wait_until="domcontentloaded", timeout=120_000)
         page.wait_for_function("() => window.app && window.app.graph && window.LiteGraph", timeout=120_000)
-        page.wait_for_function(
-            "() => 'CoDenoiseKSampler' in window.LiteGraph.registered_node_types", timeout=120_000
-        )
+        page.wait_for_function("() => 'CoDenoiseKSampler' in window.LiteGraph.registered_node_types", timeout=120_000)
         yield page
         browser.close()
 

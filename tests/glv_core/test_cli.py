@@ -17,6 +17,8 @@ from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.fusion import MERGES
 from glv_core.hosts.diffusers import folder as folders
+from glv_core.noise import NOISES
+from glv_core.prompt_mix import TRANSITIONS
 from glv_core.prompts import TRANSITION_KINDS
 from glv_core.video_io import read_video
 from glv_core.windows import SCHEDULES
@@ -130,12 +132,26 @@ def ran(tiny_wan_folder, tmp_path_factory):
         {"--width": "48"},
         {"--height": "48"},
         {"--dtype": "bfloat16"},
+        {"--stride": "2"},
+        {"--closed-loop": True},
+        {"--prompt-changes": "one_per_window"},
+        {"--noise": "stable"},
     ],
     ids=str,
 )
 def test_every_option_changes_the_frames(ran, change):
     before, after = ran().frames, ran(change).frames
     assert before.shape != after.shape or (before - after).abs().max() > 0
+
+
+def test_the_stride_ends_when_it_is_told(ran):
+    strided, shorter = ran({"--stride": "2"}).frames, ran({"--stride": "2", "--stride-until": "0.5"}).frames
+    assert (strided - shorter).abs().max() > 0
+
+
+def test_the_shared_part_of_the_noise_is_used(ran):
+    one, other = (ran({"--noise": "mixed", "--shared-noise": share}).frames for share in ("0.1", "0.9"))
+    assert (one - other).abs().max() > 0
 
 
 def test_fps_and_upscale_change_the_file(ran):
@@ -196,6 +212,9 @@ def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
         ({"--fps": "0"}, ["--fps 0"]),
         ({"--overlap": "40"}, ["--overlap 40", "Lower the overlap"]),
         ({"--overlap": "-1"}, ["--overlap -1", "at least 0"]),
+        ({"--stride": "0"}, ["--stride 0", "at least 1"]),
+        ({"--stride-until": "2"}, ["--stride-until 2", "0 to 1"]),
+        ({"--noise": "mixed", "--shared-noise": "3"}, ["--shared-noise 3", "0 to 1"]),
         ({"--window": "0"}, ["--window 0", "at least 1"]),
         ({"--window": "9999"}, ["--window 9999", "128"]),
         ({"--windows-per-forward": "-1"}, ["--windows-per-forward -1"]),
@@ -273,6 +292,8 @@ def test_a_wan_folder_is_read_with_and_without_accelerate(tiny_wan_folder, tiny_
 def test_the_choices_are_those_of_the_core():
     assert set(cli.SCHEDULES) == set(SCHEDULES)
     assert set(cli.MERGES) == set(MERGES)
+    assert set(cli.NOISES) == set(NOISES)
+    assert set(cli.PROMPT_CHANGES) == set(TRANSITIONS)
     assert set(cli.TRANSITIONS) == set(TRANSITION_KINDS)
 
 

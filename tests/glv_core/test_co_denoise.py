@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from glv_core.co_denoise import CoDenoiseSettings, co_denoise, nearest_step
+from glv_core.co_denoise import CoDenoiseSettings, Phase, co_denoise, forward_cost, nearest_step
+from glv_core.fusion import take
 
 
 def affine_model(x):
@@ -13,7 +14,7 @@ def host(x, order=None):
     def denoise_windows(windows):
         for index in order or range(len(windows)):
             window = windows[index]
-            yield index, affine_model(x[:, :, window.start : window.stop])
+            yield index, affine_model(take(x, window, 2))
 
     return denoise_windows
 
@@ -30,9 +31,7 @@ def test_one_window_is_the_models_own_prediction(long_latent):
 
 
 def test_several_windows_equal_a_sum_frame_by_frame(long_latent):
-    merged = co_denoise(
-        long_latent, 0, CoDenoiseSettings(5, 2, "static", "flat"), host(long_latent), num_outputs=2
-    )
+    merged = co_denoise(long_latent, 0, CoDenoiseSettings(5, 2, "static", "flat"), host(long_latent), num_outputs=2)
     starts = [0, 3, 6, 8]
     for output in range(2):
         for frame in range(13):
@@ -99,3 +98,82 @@ def test_the_step_of_an_evaluation(sigma, step):
 def test_bad_settings(arguments, words):
     with pytest.raises(ValueError, match=words):
         CoDenoiseSettings(*arguments)
+
+
+def starts(settings, step, num_steps=20, length=64):
+    return [(w.start, w.stride) for w in settings.windows(length, step, num_steps)]
+
+
+def test_phases_begin_at_their_share_of_the_steps():
+    settings = CoDenoiseSettings(
+        16, 8, "static", "pyramid", stride=2,
+        phases=(Phase(0.75, merge="random_cut"), Phase(0.25, schedule="shifted", overlap=0, stride=1)),
+    )  # fmt: skip
+    assert starts(settings, 4) == starts(CoDenoiseSettings(16, 8, "static", stride=2), 4)
+    for step in (5, 14, 15):
+        assert starts(settings, step) == starts(CoDenoiseSettings(16, 0, "shifted"), step)
+    assert [settings.at(step, 20).merge for step in (14, 15, 19)] == ["pyramid", "random_cut", "random_cut"]
+    windows = settings.windows(64, 15, 20)
+    assert {float(w) for each in settings.weights(windows, 64, 15, 20) for w in each} == {0.0, 1.0}
+    assert {float(w) for each in settings.weights(windows, 64, 15, 40) for w in each} != {0.0, 1.0}
+
+
+def test_the_seed_moves_what_is_drawn():
+    drawn = [CoDenoiseSettings(16, 8, "shifted_random", "random_cut", seed=seed) for seed in (1, 2)]
+    assert starts(drawn[0], 3) != starts(drawn[1], 3)
+    windows = CoDenoiseSettings(16, 8, "static").windows(64, 0)
+    weights = [torch.cat(settings.weights(windows, 64, 0)) for settings in drawn]
+    assert not torch.equal(*weights)
+
+
+@pytest.mark.parametrize("settings", [
+    CoDenoiseSettings(5, 2, "shifted", closed_loop=True), CoDenoiseSettings(4, 1, "static", stride=3),
+    CoDenoiseSettings(5, 2, "uniform", "linear_in_overlap", stride=2, closed_loop=True),
+    CoDenoiseSettings(5, 3, "static_balanced", "random_cut"),
+])  # fmt: skip
+def test_any_windows_equal_a_sum_frame_by_frame(long_latent, settings):
+    merged = co_denoise(long_latent, 1, settings, host(long_latent), num_outputs=2)
+    windows = settings.windows(13, 1)
+    weights = settings.weights(windows, 13, 1)
+    for output in range(2):
+        for frame in range(13):
+            value = 0
+            for window, weight in zip(windows, weights, strict=True):
+                if frame in window.frames:
+                    place = list(window.frames).index(frame)
+                    part = long_latent[:, :, list(window.frames)]
+                    value = value + weight[place] * affine_model(part)[output][:, :, place]
+            assert torch.allclose(merged[output][:, :, frame], value, atol=1e-5)
+
+
+@pytest.mark.parametrize(("overlap", "cost"), [(8, 1.75), (12, 3.25), (0, 1.0)])
+def test_cost_of_static_windows(overlap, cost):
+    assert forward_cost(CoDenoiseSettings(16, overlap, "static"), 64, 20) == pytest.approx(cost)
+
+
+def test_cost_of_a_single_window_is_the_floor():
+    assert forward_cost(CoDenoiseSettings(16, 4), 10, 20) == 1
+
+
+def test_cost_with_phases_is_that_of_each_for_its_steps():
+    settings = CoDenoiseSettings(16, 12, "static", phases=(Phase(0.5, overlap=0),))
+    assert forward_cost(settings, 64, 20) == pytest.approx((3.25 + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"stride": 0}, "stride is 0"),
+        ({"transitions": "x"}, "Unknown transitions 'x'. Known: predictions, "),
+        ({"phases": (Phase(0.5, overlap=5),)}, "overlap is 5 .* window 5"),
+        ({"phases": (Phase(0.5, schedule="x"),)}, "Unknown window schedule 'x'"),
+    ],
+)
+def test_bad_options(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        CoDenoiseSettings(5, 1, **arguments)
+
+
+def test_a_phase_starts_within_the_run():
+    with pytest.raises(ValueError, match=r"starts at 1\.5"):
+        Phase(1.5)

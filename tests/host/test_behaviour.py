@@ -16,6 +16,10 @@ def test_the_memory_estimate_is_given_the_shape_of_a_call(inside):
     assert result["before_loading"] == [[2, 16, 5, 4, 4], [1, 16, 5, 4, 4]]
 
 
+def _phase(**changed):
+    return {"start": 0.25, "schedule": "unchanged", "overlap": -1, "stride": 0, "merge": "unchanged", **changed}
+
+
 @pytest.mark.parametrize("free", [1, 2, 3])
 def test_as_many_windows_share_a_forward_as_fit_in_memory(inside, free):
     rows = inside("behaviour", "batches_by_memory", free=free)
@@ -42,6 +46,29 @@ def test_running_out_of_memory_halves_and_goes_on(inside, fits):
         ({"cfg": 1.0}, {"cfg": 3.0}),
         ({"steps": 3}, {"steps": 4}),
         ({"seed": 1}, {"seed": 2}),
+        ({}, {"schedule": "static_balanced", "overlap": 4}),
+        ({}, {"schedule": "batched"}),
+        ({"schedule": "shifted"}, {"schedule": "shifted_golden"}),
+        ({"schedule": "shifted"}, {"schedule": "shifted_random"}),
+        ({"stride": 2}, {"schedule": "uniform", "stride": 2}),
+        ({}, {"stride": 2}),
+        ({}, {"closed_loop": True}),
+        ({}, {"merge": "random_cut"}),
+        ({}, {"merge": "gaussian"}),
+        ({}, {"merge": "squared"}),
+        ({}, {"merge": "relative"}),
+        ({}, {"merge": "linear_in_overlap"}),
+        ({}, {"transitions": "embeddings"}),
+        ({"transitions": "embeddings"}, {"transitions": "embeddings_spherical"}),
+        ({}, {"transitions": "one_per_window"}),
+        ({}, {"noise": "stable"}),
+        ({"noise": "shuffled"}, {"noise": "repeated"}),
+        ({"noise": "mixed"}, {"noise": "mixed", "shared_noise": 0.9}),
+        ({}, {"phases": _phase(schedule="shifted")}),
+        ({}, {"phases": _phase(overlap=12)}),
+        ({}, {"phases": _phase(stride=2)}),
+        ({}, {"phases": _phase(merge="flat")}),
+        ({"phases": _phase(overlap=12)}, {"phases": _phase(overlap=12, start=0.75)}),
     ],
 )
 def test_every_option_of_the_sampler_changes_the_result(inside, first, second):

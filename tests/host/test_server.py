@@ -12,7 +12,10 @@ from glv_core.demo.detector import expected, read_frames
 from glv_core.prompts import parse_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ["LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "LoadVideoPipeline"]
+NODES = [
+    "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
+    "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline",
+]  # fmt: skip
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 
 

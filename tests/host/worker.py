@@ -1,6 +1,7 @@
 """Runs in ComfyUI's interpreter: loads the pack as ComfyUI does and calls test functions on request.
 
-Arguments: ComfyUI's folder, the pack's folder, a base folder for models and output. Reads lines of JSON
+Arguments: ComfyUI's folder, the pack's folder, a base folder for models and output, and ``--gpu`` to use the graphics
+card, which tests never do. Reads lines of JSON
 ``[module, function, arguments]`` and answers each with a line ``RESULT {"value": ...}`` or ``RESULT {"error": ...}``.
 """
 
@@ -11,7 +12,8 @@ import sys
 import traceback
 
 comfyui, pack, base = sys.argv[1:4]
-sys.argv = ["main.py", "--cpu", "--base-directory", base, "--database-url", "sqlite:///:memory:"]
+device = [] if "--gpu" in sys.argv[4:] else ["--cpu"]
+sys.argv = ["main.py", *device, "--base-directory", base, "--database-url", "sqlite:///:memory:"]
 sys.path[0] = comfyui
 for folder in ("models", "custom_nodes", "input", "output", "temp", "user"):
     os.makedirs(os.path.join(base, folder), exist_ok=True)

@@ -11,11 +11,13 @@ import comfy.model_management
 import torch
 from comfy.context_windows import ContextHandlerABC
 
-from ...co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings, co_denoise, nearest_step
+from ...co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings, Phase, co_denoise, nearest_step
+from ...fusion import take
+from ...prompt_mix import window_prompts
 from ...prompt_weights import prompt_weights
 from ...timeline import Timebase
 from ...windows import Window
-from .conditioning import Entry, check_entry, cut, fold, signature
+from .conditioning import Entry, check_entry, cut, fold, mix_entries, signature
 from .families import temporal_compression_of, time_dim_of
 from .prompt_tags import TAG, check_length, schedules_in
 
@@ -27,10 +29,22 @@ OnWindows = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
+class PhaseOptions:
+    """Other windows from a share of the sampling on, as a user sets them; what is None stays. ``overlap`` in frames."""
+
+    start: float
+    schedule: str | None = None
+    overlap: int | None = None
+    stride: int | None = None
+    merge: str | None = None
+
+
+@dataclass(frozen=True)
 class WindowOptions:
     """What a user sets: sizes in frames of the video, as the editor shows them.
 
-    The latent's window and overlap follow from the temporal compression of the model at hand.
+    The latent's window and overlap follow from the temporal compression of the model at hand. ``stride`` is in latent
+    frames. ``host_memory``: the long latent stays in host memory, and only windows go to the device.
     """
 
     window: int
@@ -38,21 +52,44 @@ class WindowOptions:
     schedule: str
     merge: str
     windows_per_forward: int = 0
+    stride: int = 1
+    closed_loop: bool = False
+    transitions: str = "predictions"
+    phases: tuple[PhaseOptions, ...] = ()
+    host_memory: bool = False
 
-    def settings(self, timebase: Timebase) -> CoDenoiseSettings:
+    def settings(self, timebase: Timebase, seed: int = 0) -> CoDenoiseSettings:
         """These options in latent frames.
 
         Raises:
             ValueError: overlap not below window, or an unknown schedule or merge.
         """
-        if not 0 <= self.overlap < self.window:
-            raise ValueError(
-                f"overlap is {self.overlap} frames and window {self.window}; overlap must be 0 or more and below "
-                "window. Lower overlap or raise window."
-            )
         window = timebase.latent_length(self.window)
-        overlap = min(timebase.latent_span(self.overlap), window - 1)
-        return CoDenoiseSettings(window, overlap, self.schedule, self.merge, self.windows_per_forward)
+
+        def latent(overlap: int, where: str = "") -> int:
+            if not 0 <= overlap < self.window:
+                raise ValueError(
+                    f"overlap{where} is {overlap} frames and window {self.window}; overlap must be 0 or more and below "
+                    "window. Lower overlap or raise window."
+                )
+            return min(timebase.latent_span(overlap), window - 1)
+
+        phases = tuple(
+            Phase(
+                phase.start,
+                phase.schedule,
+                None
+                if phase.overlap is None
+                else latent(phase.overlap, f" of the phase that starts at {phase.start:g}"),
+                phase.stride,
+                phase.merge,
+            )
+            for phase in self.phases
+        )
+        return CoDenoiseSettings(
+            window, latent(self.overlap), self.schedule, self.merge, self.windows_per_forward,
+            self.stride, self.closed_loop, seed, phases, self.transitions,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,13 +117,14 @@ class CoDenoiseHandler(ContextHandlerABC):
     def __deepcopy__(self, memo: dict) -> CoDenoiseHandler:
         return type(self)(self.options, self.on_windows)
 
-    def begin(self, model: Any, conds: dict[str, list[Entry]], shape: Sequence[int]) -> None:
+    def begin(self, model: Any, conds: dict[str, list[Entry]], shape: Sequence[int], seed: int = 0) -> None:
         """Check a run before its first forward pass and reset what is kept within a run.
 
         Raises:
             ValueError: the options, prompts or latent do not fit; the message says what to do.
         """
         self.end()
+        self._seed = seed
         latent_format = model.latent_format
         if len(shape) == 3 and latent_format.latent_dimensions == 3:
             raise ValueError(
@@ -100,6 +138,11 @@ class CoDenoiseHandler(ContextHandlerABC):
         """Forget what was kept within a run."""
         self._limit = self.options.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD
         self._prompt_weights: dict[Any, torch.Tensor] = {}
+        self._seed = 0
+
+    def settings(self, timebase: Timebase) -> CoDenoiseSettings:
+        """The options in latent frames, with the seed of the run."""
+        return self.options.settings(timebase, self._seed)
 
     def timebase(self, model: Any, shape: Sequence[int], fps: float = 24.0) -> Timebase:
         """The timebase of a latent of this shape."""
@@ -110,9 +153,13 @@ class CoDenoiseHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict
     ) -> bool:
-        """Whether windows are needed: the latent is longer than one, or it has several prompts."""
+        """Whether windows are needed: a latent longer than one, a loop, or in host memory, or several prompts."""
         timebase = self.timebase(model, x_in.shape)
-        if timebase.num_latent_frames > self.options.settings(timebase).window:
+        if (
+            self.options.closed_loop
+            or self.options.host_memory
+            or timebase.num_latent_frames > self.options.settings(timebase).window
+        ):
             return True
         return any(len(schedule.segments) > 1 for schedule in schedules_in(conds))
 
@@ -140,10 +187,11 @@ class CoDenoiseHandler(ContextHandlerABC):
         return co_denoise(
             x_in,
             evaluation.step,
-            self.options.settings(timebase),
+            evaluation.settings,
             evaluation.denoise_windows,
             num_outputs=len(conds),
             time_dim=evaluation.time_dim,
+            num_steps=evaluation.num_steps,
         )
 
     def prompt_weights(self, schedule: Any, timebase: Timebase) -> torch.Tensor:
@@ -178,9 +226,20 @@ class CoDenoiseHandler(ContextHandlerABC):
         )
 
 
-def _step_of(timestep: torch.Tensor, model_options: dict) -> int:
+def _step_of(timestep: torch.Tensor, model_options: dict) -> tuple[int, int]:
+    """The step that an evaluation belongs to, and the number of steps of the run."""
     sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
-    return 0 if sigmas is None else nearest_step(float(timestep.flatten()[0]), sigmas.tolist())
+    if sigmas is None:
+        return 0, 1
+    return nearest_step(float(timestep.flatten()[0]), sigmas.tolist()), max(1, len(sigmas) - 1)
+
+
+def _differences(entry: Entry) -> tuple:
+    """What two entries of one schedule must have in common for their embeddings to be mixed."""
+    values = tuple(
+        repr(entry.get(key)) for key in ("area", "strength", "mask_strength", "timestep_start", "timestep_end")
+    )
+    return (*values, *(id(entry.get(key)) for key in ("mask", "hooks", "control", "gligen")), "default" in entry)
 
 
 class _Evaluation:
@@ -206,7 +265,10 @@ class _Evaluation:
         self.model_options = model_options
         self.timebase = timebase
         self.time_dim = time_dim_of(model.latent_format)
-        self.step = _step_of(timestep, model_options)
+        self.step, self.num_steps = _step_of(timestep, model_options)
+        self.settings = handler.settings(timebase)
+        self.overlap = self.settings.at(self.step, self.num_steps).overlap
+        self.device = model.current_patcher.load_device if handler.options.host_memory else x.device
 
     def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``."""
@@ -240,25 +302,49 @@ class _Evaluation:
     def _slots(self, window: Window) -> list[_Slot]:
         slots = []
         for output, entries in enumerate(self.conds):
+            tagged: dict[Any, list[Entry]] = {}
             for entry in entries or ():
-                weights = None
-                if TAG in entry:
-                    tag = entry[TAG]
-                    weights = self.handler.prompt_weights(tag.schedule, self.timebase)
-                    weights = weights[list(tag.segments), window.start : window.stop].sum(0)
-                    if not (weights > 0).any():
-                        continue
-                    weights = None if (weights > 1 - 1e-6).all() else weights.to(self.x.device)
-                part = cut(entry, window, self.x.shape[self.time_dim], self.time_dim, weights)
-                if part is not None:
-                    slots.append(_Slot(output, part))
+                if TAG not in entry:
+                    slots += self._slot(output, entry, window, None)
+                    continue
+                tag = entry[TAG]
+                if self.settings.transitions != "predictions":
+                    tagged.setdefault((tag.schedule, *_differences(entry)), []).append(entry)
+                    continue
+                weights = self.handler.prompt_weights(tag.schedule, self.timebase)[list(tag.segments)].sum(0)
+                weights = weights[list(window.frames)]
+                if (weights > 0).any():
+                    slots += self._slot(output, entry, window, None if (weights > 1 - 1e-6).all() else weights)
+            for prompts in tagged.values():
+                slots += self._mixed(output, prompts, window)
         return slots
+
+    def _slot(self, output: int, entry: Entry, window: Window, weights: torch.Tensor | None) -> list[_Slot]:
+        weights = None if weights is None else weights.to(self.device)
+        part = cut(entry, window, self.x.shape[self.time_dim], self.time_dim, weights)
+        return [] if part is None else [_Slot(output, part)]
+
+    def _mixed(self, output: int, prompts: list[Entry], window: Window) -> list[_Slot]:
+        """One slot for all prompts of a schedule, with their embeddings mixed."""
+        transitions = self.settings.transitions
+        table = self.handler.prompt_weights(prompts[0][TAG].schedule, self.timebase)
+        if self.time_dim == 0 and transitions != "one_per_window":
+            table = table[:, list(window.frames)]  # every frame is a row of the batch and has a mix of its own
+        else:
+            table = window_prompts(table, window, self.overlap, transitions)
+        weights = torch.stack([table[list(entry[TAG].segments)].sum(0) for entry in prompts])
+        active = [n for n in range(len(prompts)) if (weights[n] > 1e-6).any()]
+        slots = [slot for n in active for slot in self._slot(output, prompts[n], window, None)]
+        if len(slots) < 2:  # one prompt, or an area outside the window, which all entries of a group share
+            return slots
+        entry = mix_entries([slot.entry for slot in slots], weights[active], transitions == "embeddings_spherical")
+        return [_Slot(output, entry)]
 
     def _fitting(self, window: Window, slots: list[_Slot]) -> int:
         return self.handler.windows_that_fit(self.model, self._part(self.x, window), slots)
 
     def _part(self, tensor: torch.Tensor, window: Window) -> torch.Tensor:
-        return tensor.narrow(self.time_dim, window.start, window.length)
+        return take(tensor, window, self.time_dim).to(self.device)
 
     def _forward(self, windows: list[Window], slots: list[list[_Slot]]) -> list[list[torch.Tensor]]:
         """Predictions ``[window][output]`` of windows whose slots have equal signatures, in one call of the host."""
@@ -267,10 +353,10 @@ class _Evaluation:
         timestep = self.timestep
         if self.time_dim == 0 and timestep.shape[0] == self.x.shape[0]:
             timestep = timestep[:rows]
-        timestep = torch.cat([timestep] * len(windows))
+        timestep = torch.cat([timestep] * len(windows)).to(self.device)
         conds: list[list[Entry] | None] = [None if entries is None else [] for entries in self.conds]
         for column in zip(*slots, strict=True):
-            entry = fold([slot.entry for slot in column], rows, x.shape[2:])
+            entry = fold([slot.entry for slot in column], rows, x.shape[2:], x.device)
             conds[column[0].output].append(entry)
         outputs = self.calc_cond_batch(self.model, conds, x, timestep, self.model_options)
         chunks = [output.chunk(len(windows)) for output in outputs]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import comfy.model_management
 import comfy.patcher_extension
+import torch
 
+from .conditioning import to_host
 from .families import time_dim_of
 from .handler import CoDenoiseHandler, OnWindows, WindowOptions
 
@@ -32,7 +35,11 @@ def patch_model(model: Any, options: WindowOptions, on_windows: OnWindows | None
         log.warning("Co-denoising replaces the context handler %s that the model had.", type(existing).__name__)
     patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows)
     wrappers = comfy.patcher_extension.WrappersMP
-    for kind, wrapper in ((wrappers.OUTER_SAMPLE, _outer_sample), (wrappers.PREPARE_SAMPLING, _prepare_sampling)):
+    for kind, wrapper in (
+        (wrappers.OUTER_SAMPLE, _outer_sample),
+        (wrappers.PREPARE_SAMPLING, _prepare_sampling),
+        (wrappers.SAMPLER_SAMPLE, _sampler_sample),
+    ):
         patched.remove_wrappers_with_key(kind, _KEY)
         patched.add_wrapper_with_key(kind, _KEY, wrapper)
     return patched
@@ -49,7 +56,9 @@ def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
     handler = guider.model_options.get("context_handler")
     if not isinstance(handler, CoDenoiseHandler):
         return executor(noise, *args, **kwargs)
-    handler.begin(guider.model_patcher.model, guider.conds, noise.shape)
+    # (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+    seed = args[6] if len(args) > 6 else kwargs.get("seed")
+    handler.begin(guider.model_patcher.model, guider.conds, noise.shape, seed or 0)
     try:
         return executor(noise, *args, **kwargs)
     finally:
@@ -65,3 +74,42 @@ def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, *args: Any, *
         noise_shape = list(noise_shape)
         noise_shape[time_dim] = min(noise_shape[time_dim], handler.options.settings(timebase).window)
     return executor(model, noise_shape, *args, **kwargs)
+
+
+def _sampler_sample(
+    executor: Any,
+    guider: Any,
+    sigmas: torch.Tensor,
+    extra_args: dict,
+    callback: Any,
+    noise: torch.Tensor,
+    latent_image: torch.Tensor | None = None,
+    denoise_mask: torch.Tensor | None = None,
+    disable_pbar: bool = False,
+) -> torch.Tensor:
+    """With ``host_memory``, the sampler's own arithmetic and all that runs along the video stay off the device."""
+    handler = extra_args["model_options"].get("context_handler")
+    if not isinstance(handler, CoDenoiseHandler) or not handler.options.host_memory:
+        return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+    model = guider.model_patcher.model
+    time_dim = time_dim_of(model.latent_format)
+    guider.conds = {
+        name: [to_host(entry, noise.shape[time_dim], time_dim) for entry in entries]
+        for name, entries in guider.conds.items()
+    }
+    for tensor in (noise, latent_image, denoise_mask):
+        # The callers hold on to these tensors for the whole run, so their storage is moved and not only our names.
+        # Where the host keeps latents on the device anyway they may be the user's own.
+        if tensor is not None and comfy.model_management.intermediate_device().type == "cpu":
+            tensor.data = tensor.cpu()
+    noise, latent_image, denoise_mask = (
+        None if tensor is None else tensor.cpu() for tensor in (noise, latent_image, denoise_mask)
+    )
+    if callback is not None and time_dim == 0:
+        show = callback
+
+        def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
+            # Preview decoders of image models sit on the device and do not move what they get.
+            show(step, x0.to(guider.model_patcher.load_device), x, total)
+
+    return executor(guider, sigmas.cpu(), extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)

@@ -2,16 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.sample
 import comfy.utils
 import torch
 
-from .families import time_dim_of
+from ...co_denoise import CoDenoiseSettings
+from ...noise import NoiseSettings, long_noise
+from .families import time_dim_of, timebase_of_latent
 from .handler import CoDenoiseHandler, WindowOptions
 from .patch import patch_model
 from .progress import WindowProgress
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """The kind of initial noise, and for ``mixed`` the shared part of its variance."""
+
+    kind: str = "independent"
+    shared: float = 0.5
+
+    def settings(self, windows: CoDenoiseSettings) -> NoiseSettings:
+        """These options for windows in latent frames."""
+        return NoiseSettings(self.kind, windows.window, windows.overlap, self.shared)
+
+
+class LongVideoNoise:
+    """A NOISE as custom samplers take it: ``seed``, and ``generate_noise(latent)``.
+
+    ``window`` and ``overlap`` are in frames of the video.
+    """
+
+    def __init__(self, model: Any, seed: int, options: NoiseOptions, window: int, overlap: int) -> None:
+        self.seed = seed
+        self._latent_format = model.model.latent_format
+        self._options = options
+        self._windows = WindowOptions(window, overlap, "static", "flat")
+
+    def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
+        """Noise of the latent's shape, on the CPU."""
+        samples = latent["samples"]
+        time_dim = time_dim_of(self._latent_format)
+        timebase = timebase_of_latent(self._latent_format, samples.shape[time_dim], 24.0)
+        return make_noise(samples, self.seed, self._options, self._windows.settings(timebase), time_dim, latent)
+
+
+def make_noise(
+    samples: torch.Tensor,
+    seed: int,
+    options: NoiseOptions,
+    windows: CoDenoiseSettings,
+    time_dim: int,
+    latent: dict[str, Any],
+) -> torch.Tensor:
+    """Initial noise of the shape of ``samples``; ``independent`` is the host's own."""
+    if options.kind == "independent":
+        return comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    return long_noise(samples.cpu(), seed % 2**63, options.settings(windows), time_dim)
 
 
 def check_latent(model: Any, latent: dict[str, Any]) -> None:
@@ -53,27 +102,31 @@ def sample_long(
     latent: dict[str, Any],
     denoise: float,
     options: WindowOptions,
+    noise_options: NoiseOptions = NoiseOptions(),
 ) -> dict[str, Any]:
-    """ComfyUI's KSampler with co-denoising; the arguments are KSampler's, and ``options`` for the windows.
+    """ComfyUI's KSampler with co-denoising; the arguments are KSampler's, and options for the windows and the noise.
 
     Returns:
-        The LATENT, as KSampler returns it. Where it fits in one window it is bit-identical to KSampler's.
+        The LATENT, as KSampler returns it. With one prompt, no closed loop and independent
+        noise, a latent that fits in one window is bit-identical to KSampler's.
 
     Raises:
         ValueError: the latent belongs to another model family, or options or prompts do not fit it.
     """
     check_latent(model, latent)
     samples = latent["samples"]
-    length = samples.shape[time_dim_of(model.model.latent_format)]
-    settings = options.settings(CoDenoiseHandler(options).timebase(model.model, samples.shape))
-    progress = WindowProgress([len(settings.windows(length, step)) for step in range(max(1, steps))], model)
-    patched = patch_model(model, options, progress.on_windows)
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    denoised = comfy.sample.sample(
-        patched, noise, steps, cfg, sampler_name, scheduler, positive, negative, samples, denoise=denoise,
-        noise_mask=latent.get("noise_mask"), callback=progress.on_step,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
-    )  # fmt: skip
+    time_dim = time_dim_of(model.model.latent_format)
+    length = samples.shape[time_dim]
+    settings = options.settings(CoDenoiseHandler(options).timebase(model.model, samples.shape), seed)
+    counts = [len(settings.windows(length, step, max(1, steps))) for step in range(max(1, steps))]
+    noise = make_noise(samples, seed, noise_options, settings, time_dim, latent)
+    with WindowProgress(counts, model) as progress:
+        patched = patch_model(model, options, progress.on_windows)
+        denoised = comfy.sample.sample(
+            patched, noise, steps, cfg, sampler_name, scheduler, positive, negative, samples, denoise=denoise,
+            noise_mask=latent.get("noise_mask"), callback=progress.on_step,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+        )  # fmt: skip
     return _with_samples(latent, denoised)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from ...fusion import take
+from ...prompt_mix import mix_embeddings
 from ...windows import Window
 
 #: Attributes of a pipeline that may hold its denoiser. Wan 2.2 has two, one for each half of the noise levels.
@@ -77,12 +79,15 @@ def denoisers_of(pipeline: Any) -> list[tuple[torch.nn.Module, DenoiserKind]]:
 class Row:
     """One row of a folded batch: row ``row`` of the pipeline's own batch, cut to a window, with one prompt.
 
-    ``prompt`` is None where all prompts of the row are the same, as those of the unconditional half are.
+    ``prompt`` is None where all prompts of the row are the same, as those of the unconditional half are, and where they
+    are mixed: then ``mix`` holds their weights, ``[prompt]`` or ``[prompt, latent frame of the window]``.
     """
 
     window: int
     row: int
     prompt: int | None
+    mix: torch.Tensor | None = None
+    spherical: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,20 +150,21 @@ class Call:
     def cut(self, rows: list[Row], windows: list[Window]) -> dict[str, Any]:
         """The arguments of one forward pass of several rows; ``windows[n]`` is the window of ``rows[n]``."""
         pairs = list(zip(rows, windows, strict=True))
-        text_frames = [window.frames if self.kind.text_per_frame else range(1) for window in windows]
-        text = [
-            self.text[row.row, frames.start : frames.stop, row.prompt or 0]
-            for row, frames in zip(rows, text_frames, strict=True)
-        ]
         return {
-            self.kind.sample: torch.stack(
-                [self.sample[row.row, :, window.start : window.stop] for row, window in pairs]
-            ),
+            self.kind.sample: torch.stack([take(self.sample[row.row], window, 1) for row, window in pairs]),
             "timestep": self._timestep(pairs),
-            "encoder_hidden_states": torch.cat(text),
+            "encoder_hidden_states": torch.cat([self._text(row, window) for row, window in pairs]),
             "return_dict": False,
             **self.others,
         }
+
+    def _text(self, row: Row, window: Window) -> torch.Tensor:
+        """The text of one row ``f l d``."""
+        text = take(self.text[row.row], window, 0) if self.kind.text_per_frame else self.text[row.row]
+        if row.mix is None:
+            return text[:, row.prompt or 0]
+        prompts = row.mix.reshape(len(row.mix), -1).any(dim=1).nonzero().flatten().tolist()
+        return mix_embeddings([text[:, prompt] for prompt in prompts], row.mix[prompts], row.spherical)
 
     def _timestep(self, pairs: list[tuple[Row, Window]]) -> torch.Tensor | float:
         timestep = self.timestep
@@ -174,7 +180,7 @@ class Call:
                 "[batch, tokens] with a whole number of tokens per latent frame."
             )
         per_frame = timestep.reshape(batch, length, -1)
-        return torch.stack([per_frame[row.row, window.start : window.stop].flatten() for row, window in pairs])
+        return torch.stack([take(per_frame[row.row], window, 0).flatten() for row, window in pairs])
 
 
 def _holds_tensor(value: Any) -> bool:

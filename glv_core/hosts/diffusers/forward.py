@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings, co_denoise
+from ...prompt_mix import window_prompts
 from ...timeline import Timebase
 from ...windows import Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
@@ -124,8 +125,8 @@ class LongForward:
                 f"({self.timebase.num_frames} frames)."
             )
         step, num_steps = step_of(call.timestep, self.pipeline.scheduler.timesteps)
-        windows = self.settings.windows(length, step)
-        if len(windows) == 1 and len(self.track.prompts) == 1:
+        windows = self.settings.windows(length, step, num_steps)
+        if len(windows) == 1 and windows[0].is_slice and len(self.track.prompts) == 1:
             output = self.original(*args, **kwargs)
             self._report(Progress(step, num_steps, 1, 1, 1))
             return output
@@ -134,7 +135,7 @@ class LongForward:
             return self._denoise(call, windows, step, num_steps)
 
         # Sums are kept in float32: the model's own type may be too coarse to add many small weights.
-        [merged] = co_denoise(call.sample.float(), step, self.settings, denoise_windows)
+        [merged] = co_denoise(call.sample.float(), step, self.settings, denoise_windows, num_steps=num_steps)
         merged = merged.to(call.sample.dtype)
         return _Output(merged) if call.return_dict else (merged,)
 
@@ -143,7 +144,7 @@ class LongForward:
     ) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Yield the number and prediction (``b c window h w``) of every window."""
         batch = call.sample.shape[0]
-        rows = self._rows(call, windows)
+        rows = self._rows(call, windows, self.settings.at(step, num_steps).overlap)
         waiting = Counter(row.window for row in rows)
         predictions: dict[int, torch.Tensor] = {}
         size = batch * (self.settings.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD)
@@ -160,21 +161,34 @@ class LongForward:
                 if not waiting[row.window]:
                     yield row.window, [predictions.pop(row.window)]
 
-    def _rows(self, call: Call, windows: Sequence[Window]) -> list[Row]:
+    def _rows(self, call: Call, windows: Sequence[Window], overlap: int) -> list[Row]:
         """What to evaluate: every window, for every row of the pipeline's batch and every prompt active on it."""
         equal = [call.text_is_equal(row) for row in range(call.sample.shape[0])]
-        return [
-            Row(number, row, prompt)
-            for number, window in enumerate(windows)
-            for row, is_equal in enumerate(equal)
-            for prompt in ((None,) if is_equal else self.track.active(window))
-        ]
+        rows = []
+        for number, window in enumerate(windows):
+            for row, is_equal in enumerate(equal):
+                if is_equal:
+                    rows.append(Row(number, row, None))
+                elif self.settings.transitions == "predictions":
+                    rows += [Row(number, row, prompt) for prompt in self.track.active(window)]
+                else:
+                    rows.append(Row(number, row, None, *self._mix(window, overlap)))
+        return rows
+
+    def _mix(self, window: Window, overlap: int) -> tuple[torch.Tensor, bool]:
+        """The weights of the prompts in a window that sees them mixed, and whether on the sphere."""
+        transitions = self.settings.transitions
+        if self.kind.text_per_frame and transitions != "one_per_window":
+            weights = self.track.weights[list(window.frames)].T
+        else:
+            weights = window_prompts(self.track.weights.T, window, overlap, transitions)
+        return weights, transitions == "embeddings_spherical"
 
     def _prompt_weights(self, call: Call, row: Row, window: Window) -> torch.Tensor | float:
         """How much a row counts at each latent frame of its window, to be multiplied with ``c t h w``."""
         if row.prompt is None:
             return 1.0
-        weights = self.track.weights[window.start : window.stop, row.prompt]
+        weights = self.track.weights[list(window.frames), row.prompt]
         return weights.to(call.sample.device)[None, :, None, None]
 
     def _forward(self, call: Call, rows: list[Row], windows: list[Window]) -> torch.Tensor:

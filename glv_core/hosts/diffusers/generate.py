@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ...co_denoise import CoDenoiseSettings
+from ...noise import NoiseSettings, long_noise
 from ...timeline import Timebase
 from .denoisers import denoisers_of
 from .forward import ProgressCallback, co_denoising
@@ -45,6 +46,7 @@ def generate(
     output_type: str = "frames",
     progress: ProgressCallback | None = None,
     scheduler: Any = None,
+    noise: NoiseSettings | None = None,
 ) -> torch.Tensor:
     """Make a video of any length with a pipeline whose model is short.
 
@@ -66,9 +68,11 @@ def generate(
         output_type: "frames" or "latent".
         progress: told after every forward pass; an exception it raises ends the run.
         scheduler: used in place of the pipeline's own for this run.
+        noise: the kind of initial noise; None and ``independent`` are the pipeline's own.
 
     Returns:
-        Frames ``t h w c``, float32 in 0..1 on the CPU; or with "latent" the normalised latents ``1 c t h w``.
+        Frames ``t h w c``, float32 in 0..1 on the CPU; or with "latent" the normalised latents ``1 c t h w``. A closed
+        loop has as many frames as all its latent frames hold (Wan: 4 each), whatever the timebase says.
 
     Raises:
         UnsupportedDenoiserError: the pipeline's denoiser cannot be co-denoised.
@@ -78,11 +82,14 @@ def generate(
     guided = guidance_scale > 1
     prompts = PromptTrack.of(schedule, timebase).prompts
     embeds, negative = _encode(pipeline, prompts, negative_prompt if guided else None)
+    if latents is None and noise is not None and noise.kind != "independent":
+        latents = _noise(pipeline, timebase, noise, seed, height, width, embeds[0].dtype)
     if latents is not None:
         scale = getattr(pipeline, "vae_scale_factor_spatial", None) or pipeline.vae_scale_factor
         height, width = height or latents.shape[3] * scale, width or latents.shape[4] * scale
     if sigmas is not None:
         num_inference_steps = len(sigmas) - 1
+    looped = settings.closed_loop and timebase.temporal_compression > 1 and output_type == "frames"
     decoded = Timebase.from_latent_frames(
         timebase.num_latent_frames, timebase.fps, timebase.temporal_compression, timebase.causal
     )
@@ -94,7 +101,7 @@ def generate(
         "latents": latents,
         "prompt_embeds": torch.cat(embeds, dim=1),
         "negative_prompt_embeds": negative.repeat(1, len(embeds), 1) if guided else None,
-        "output_type": "latent" if output_type == "latent" else "pt",
+        "output_type": "latent" if output_type == "latent" or looped else "pt",
         "return_dict": False,
         "height": height,
         "width": width,
@@ -110,7 +117,53 @@ def generate(
         [video] = pipeline(**{name: value for name, value in arguments.items() if value is not None})
     if output_type == "latent":
         return video
+    if looped:
+        return decode_loop(pipeline, video, timebase.temporal_compression)
     return video[0, : timebase.num_frames].permute(0, 2, 3, 1).float().cpu()
+
+
+LOOP_LEAD = 8  #: latent frames of a loop's end that are decoded before its beginning, and dropped
+
+
+@torch.no_grad()
+def decode_loop(pipeline: Any, latents: torch.Tensor, temporal_compression: int) -> torch.Tensor:
+    """The frames ``t h w c`` of one round of a closed loop, by a pipeline with a causal VAE.
+
+    Args:
+        pipeline: a Wan pipeline.
+        latents: normalised, ``1 c t h w``.
+        temporal_compression: frames per latent frame.
+    """
+    length = latents.shape[2]
+    around = latents[:, :, torch.arange(-LOOP_LEAD, length) % length]
+    vae = pipeline.vae
+    mean, std = (
+        torch.tensor(numbers, device=around.device, dtype=torch.float32).view(1, -1, 1, 1, 1)
+        for numbers in (vae.config.latents_mean, vae.config.latents_std)
+    )
+    video = vae.decode((around * std + mean).to(vae.dtype), return_dict=False)[0]
+    frames = video[0, :, -temporal_compression * length :].permute(1, 2, 3, 0).float().cpu()
+    return (frames / 2 + 0.5).clamp(0, 1)
+
+
+def _noise(
+    pipeline: Any,
+    timebase: Timebase,
+    settings: NoiseSettings,
+    seed: int,
+    height: int | None,
+    width: int | None,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """Initial noise ``1 c t h w`` for a pipeline, in the type that it makes its own latents in."""
+    if height is None or width is None:
+        raise ValueError("height and width are needed for noise of this kind; give both.")
+    [(module, _), *_] = denoisers_of(pipeline)
+    scale = getattr(pipeline, "vae_scale_factor_spatial", None) or pipeline.vae_scale_factor
+    shape = (1, module.config.in_channels, timebase.num_latent_frames, height // scale, width // scale)
+    made = long_noise(torch.empty(shape, dtype=torch.float32), seed, settings)
+    # Wan's pipelines keep latents in float32; those with a UNet hand them to it as they are.
+    return made.to(pipeline._execution_device, torch.float32 if hasattr(pipeline, "transformer") else dtype)
 
 
 def _check(

@@ -48,5 +48,5 @@ class PromptTrack:
 
     def active(self, window: Window) -> Sequence[int]:
         """Numbers of the prompts with a weight above 0 somewhere in a window."""
-        seen = (self.weights[window.start : window.stop] > 0).any(dim=0)
+        seen = (self.weights[list(window.frames)] > 0).any(dim=0)
         return seen.nonzero().flatten().tolist()

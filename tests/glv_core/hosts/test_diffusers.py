@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.co_denoise import CoDenoiseSettings, Phase
 from glv_core.fusion import merge_weights
 from glv_core.hosts.diffusers import (
     PromptTrack,
@@ -21,6 +21,7 @@ from glv_core.hosts.diffusers import (
     timebase_for,
 )
 from glv_core.hosts.diffusers.forward import step_of
+from glv_core.noise import NoiseSettings, long_noise
 from glv_core.prompts import parse_schedule
 from glv_core.timeline import Timebase
 
@@ -170,19 +171,112 @@ def test_each_window_costs_a_forward_for_each_active_prompt_and_one_unconditiona
         {"latents": torch.zeros(1, 16, 9, 4, 4)},
         {"scheduler": "UniPCMultistepScheduler"},
         {"output_type": "frames"},
+        {"stride": 2},
+        {"closed_loop": True},
+        {"phases": (Phase(0.5, merge="flat"),)},
+        {"transitions": "embeddings"},
+        {"transitions": "embeddings_spherical"},
+        {"transitions": "one_per_window"},
+        {"noise": NoiseSettings("stable", 4, 2)},
+        {"noise": NoiseSettings("shuffled", 4, 2)},
+        {"noise": NoiseSettings("mixed", shared=0.9)},
     ],
     ids=str,
 )
 def test_every_option_changes_the_result(tiny_pipelines, change):
     pipeline = tiny_pipelines("wan")
     base = {"window": 4, "overlap": 2, "schedule": "static", "merge": "pyramid"}
-    own = {key: value for key, value in change.items() if key in base}
-    rest = {key: value for key, value in change.items() if key not in base}
+    fields = CoDenoiseSettings.__dataclass_fields__
+    own = {key: value for key, value in change.items() if key in fields}
+    rest = {key: value for key, value in change.items() if key not in fields}
     if "scheduler" in rest:
         rest["scheduler"] = make_scheduler(pipeline.scheduler, rest["scheduler"])
     before = video(pipeline, "wan", CoDenoiseSettings(**base))
     after = video(pipeline, "wan", CoDenoiseSettings(**{**base, **own}), **rest)
     assert before.shape != after.shape or (before - after).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_mixed_prompts_are_denoised_once_with_the_mix_of_their_embeddings(tiny_pipelines, name):
+    """Oracle: the denoiser called for every window with embeddings mixed here, per frame where the text is."""
+    pipeline = tiny_pipelines(name)
+    module = denoiser(pipeline)
+    timebase = timebase_for(pipeline, FRAMES[name], FPS)
+    schedule = parse_schedule(TWO, num_frames=FRAMES[name], fps=FPS, transition_frames=8 if name == "wan" else 4)
+    settings = CoDenoiseSettings(4, 2, "static", closed_loop=True, transitions="embeddings")
+    torch.manual_seed(1)
+    x = torch.randn(1, module.config.in_channels, 9, 4, 4)
+    prompts = torch.randn(2, 5, 16)
+    pipeline.scheduler.set_timesteps(2)
+    timestep = torch.tensor(500)
+    second = torch.tensor([schedule.weights(timebase.centre_of(frame))[1] for frame in range(9)])
+    windows, seen = settings.windows(9, 0), []
+    expected = torch.zeros_like(x)
+    for window, weight in zip(windows, merge_weights("pyramid", windows, 9), strict=True):
+        frames = list(window.frames)
+        low, share = int(window.centre), window.centre % 1
+        centre = (1 - share) * second[low] + share * second[(low + 1) % 9]
+        seen.append(float(centre))
+        if name == "animatediff":
+            text = torch.stack([prompts[0].lerp(prompts[1], second[frame]) for frame in frames])
+        else:
+            text = prompts[0].lerp(prompts[1], centre)[None]
+        time = timestep.expand(1) if name == "wan" else timestep
+        with torch.no_grad():
+            made = module(x[:, :, frames], time, encoder_hidden_states=text, return_dict=False)[0]
+        for place, frame in enumerate(frames):
+            expected[:, :, frame] += weight[place] * made[:, :, place]
+    assert any(0 < value < 1 for value in seen)
+    with co_denoising(pipeline, settings, timebase, schedule, text_length=5):
+        merged = call_denoiser(module, x, timestep.expand(1) if name == "wan" else timestep, prompts, name)
+    torch.testing.assert_close(merged, expected, atol=2e-4, rtol=1e-4)
+
+
+def call_denoiser(module, x, timestep, prompts, name):
+    text = prompts.flatten(0, 1)[None]
+    if name == "animatediff":
+        text = text.repeat_interleave(x.shape[2], dim=0)
+    with torch.no_grad():
+        return module(x, timestep, encoder_hidden_states=text, return_dict=False)[0]
+
+
+def test_mixed_prompts_cost_one_pass_a_window(tiny_pipelines):
+    passes = {}
+    for transitions in ("predictions", "embeddings", "one_per_window"):
+        seen = []
+        settings = CoDenoiseSettings(4, 2, "static", transitions=transitions)
+        video(tiny_pipelines("wan"), "wan", settings, guidance_scale=1.0, progress=seen.append)
+        passes[transitions] = seen[-1].num_passes
+    assert passes == {"predictions": 6, "embeddings": 4, "one_per_window": 4}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_noise_of_a_kind_is_what_the_run_starts_from(tiny_pipelines, name):
+    pipeline = tiny_pipelines(name)
+    settings = NoiseSettings("stable", 4, 2)
+    channels = denoiser(pipeline).config.in_channels
+    noise = long_noise(torch.empty(1, channels, 9, *video(pipeline, name, SETTINGS).shape[3:]), 5, settings)
+    ours = video(pipeline, name, SETTINGS, noise=settings, seed=5)
+    assert torch.equal(ours, video(pipeline, name, SETTINGS, latents=noise, height=None, width=None, seed=5))
+
+
+def test_independent_noise_is_the_pipelines_own(tiny_pipelines):
+    pipeline = tiny_pipelines("wan")
+    assert torch.equal(video(pipeline, "wan", SETTINGS), video(pipeline, "wan", SETTINGS, noise=NoiseSettings()))
+
+
+def test_a_closed_loop_decodes_to_whole_latent_frames(tiny_pipelines):
+    pipeline = tiny_pipelines("wan")
+    settings = CoDenoiseSettings(4, 2, closed_loop=True)
+    frames = video(pipeline, "wan", settings, output_type="frames")
+    assert len(frames) == 36
+    latents = video(pipeline, "wan", settings)
+    vae = pipeline.vae
+    mean, std = (torch.tensor(n).view(1, -1, 1, 1, 1) for n in (vae.config.latents_mean, vae.config.latents_std))
+    with torch.no_grad():
+        rounds = vae.decode(torch.cat([latents] * 3, dim=2) * std + mean, return_dict=False)[0]
+    endless = (rounds[0, :, -36:].permute(1, 2, 3, 0) / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(frames, endless, atol=1e-3, rtol=1e-3)
 
 
 def test_the_same_options_give_the_same_result(tiny_pipelines):

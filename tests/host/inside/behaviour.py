@@ -90,6 +90,11 @@ def out_of_memory(fits: int) -> dict:
 def changes(first: dict, second: dict, frames: int = 13) -> float:
     """Largest difference between two settings of the sampler: above 0 when the option has an effect."""
     positive = tiny.scheduled("a | b", 4 * (frames - 1) + 1)
+    from long_video_pack.nodes.co_denoise_phase import CoDenoisePhase
+
+    for settings in (first, second):
+        if "phases" in settings:
+            settings["phases"] = CoDenoisePhase.execute(**settings["phases"]).args[0]
     results = [tiny.co_denoise(tiny.wan(), tiny.latent(frames), positive=positive, **s) for s in (first, second)]
     return float((results[0] - results[1]).abs().max())
 
@@ -300,9 +305,7 @@ def error(case: str) -> str:
         "family": lambda: tiny.co_denoise(recorder.model, tiny.latent(13, channels=128)),
         "image_latent": lambda: tiny.co_denoise(recorder.model, {"samples": torch.zeros(1, 16, 4, 4)}),
         "empty_latent": lambda: tiny.co_denoise(recorder.model, tiny.latent(0)),
-        "other_length": lambda: tiny.co_denoise(
-            recorder.model, tiny.latent(21), positive=tiny.scheduled("a | b", 49)
-        ),
+        "other_length": lambda: tiny.co_denoise(recorder.model, tiny.latent(21), positive=tiny.scheduled("a | b", 49)),
         "other_length_negative": lambda: tiny.co_denoise(
             recorder.model, tiny.latent(21), negative=tiny.scheduled("a | b", 49)
         ),

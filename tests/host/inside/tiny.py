@@ -48,8 +48,25 @@ def ksampler(model, latent_image, *, seed=7, steps=4, cfg=3.0, sampler="euler", 
     )[0]["samples"]
 
 
-def co_denoise(model, latent_image, *, window=17, overlap=8, schedule="static", merge="pyramid", per_forward=0, seed=7,
-               steps=4, cfg=3.0, sampler="euler", scheduler="simple", positive=None, negative=None, denoise=1.0):
+def co_denoise(
+    model,
+    latent_image,
+    *,
+    window=17,
+    overlap=8,
+    schedule="static",
+    merge="pyramid",
+    per_forward=0,
+    seed=7,
+    steps=4,
+    cfg=3.0,
+    sampler="euler",
+    scheduler="simple",
+    positive=None,
+    negative=None,
+    denoise=1.0,
+    **more,
+):
     """The pack's CoDenoiseKSampler, through its node."""
     from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
 
@@ -57,7 +74,7 @@ def co_denoise(model, latent_image, *, window=17, overlap=8, schedule="static", 
     negative = conditioning(0) if negative is None else negative
     return CoDenoiseKSampler.execute(
         model, seed, steps, cfg, sampler, scheduler, positive, negative, latent_image, denoise, window=window,
-        overlap=overlap, schedule=schedule, merge=merge, windows_per_forward=per_forward,
+        overlap=overlap, schedule=schedule, merge=merge, windows_per_forward=per_forward, **more,
     ).args[0]["samples"]  # fmt: skip
 
 

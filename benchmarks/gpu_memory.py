@@ -1,0 +1,75 @@
+"""Wan 2.1 1.3B's shape with random weights on a graphics card: speed and memory from 81 to 1,001 frames at 480x832.
+
+``python benchmarks/gpu_memory.py`` needs a ComfyUI (``COMFYUI_PATH``, or ``~/comfy/ComfyUI``) and a CUDA card with
+about 16 GB. It prints a Markdown table: this pack's shifted windows and ComfyUI core's context windows, side by side in
+one process, on the same random weights and noise. What is sampled is noise; only time and memory mean something.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from conftest import find_comfyui, find_interpreter
+
+ROWS = (
+    ("this pack, shifted, overlap 16", {"core": False, "schedule": "shifted", "overlap": 4}),
+    ("core, standard_static, overlap 30", {"core": True, "schedule": "standard_static", "overlap": 8}),
+    ("core, standard_uniform, overlap 30", {"core": True, "schedule": "standard_uniform", "overlap": 8}),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[81, 161, 321, 641, 1001])
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--width", type=int, default=832)
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU, to try the script itself")
+    arguments = parser.parse_args()
+    comfyui = find_comfyui()
+    if comfyui is None:
+        print("No ComfyUI found. Set COMFYUI_PATH.", file=sys.stderr)
+        return 2
+    print("| frames | | forwards | seconds | frames / s | peak memory |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder:
+        worker = subprocess.Popen(
+            [find_interpreter(comfyui), str(ROOT / "tests/host/worker.py"), str(comfyui), str(ROOT), folder,
+             *(["--cpu"] if arguments.tiny else ["--gpu"])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=comfyui,
+        )  # fmt: skip
+        try:
+            for frames in arguments.frames:
+                for name, row in ROWS:
+                    job = {
+                        "row": row, "frames": frames, "steps": arguments.steps, "width": arguments.width,
+                        "height": arguments.height, "tiny_model": arguments.tiny,
+                    }  # fmt: skip
+                    worker.stdin.write(json.dumps(["benchmark", "gpu", job]) + "\n")
+                    worker.stdin.flush()
+                    answer = json.loads(worker.stdout.readline().removeprefix("RESULT "))
+                    if "error" in answer:
+                        print(answer["error"], file=sys.stderr)
+                        return 1
+                    result = answer["value"]
+                    seconds, peak = result["seconds"], result["peak"] / 2**30
+                    speed = frames / seconds
+                    print(
+                        f"| {frames} | {name} | {result['forwards']} | {seconds:.1f} | {speed:.2f} | {peak:.2f} GiB |"
+                    )
+        finally:
+            worker.stdin.close()
+            worker.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Window schedules on the demo model, and ComfyUI core's context windows beside them: what smoothness costs.
+
+``python benchmarks/windows.py`` prints a Markdown table; every row makes the same videos (64 latent frames, windows of
+16, one prompt a seed) from the same noise in one process. With a ComfyUI (``COMFYUI_PATH``, or ``~/comfy/ComfyUI``)
+everything runs in it, so that core's context windows are rows as well; without one, only this pack's rows run.
+
+*Calls / floor*: windows through the model over ``steps * length / window``. *Seam*: mean frame difference at the row's
+own window boundaries (of the first step) over elsewhere; *isolated cuts*: the same where isolated clips meet;
+*largest*: the largest step of the video over the mean step. *Jerk*: root mean square of the third difference of the
+object's position, pixels / frame^3. *Adherence*: frames that show the prompt's colour, shape and background.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
+
+import numpy as np
+from conftest import find_comfyui, find_interpreter
+
+from glv_core.co_denoise import CoDenoiseSettings, Phase
+from glv_core.demo.detector import agrees, read_frames
+from glv_core.metrics import frame_differences, seam_ratio, window_boundaries
+from glv_core.timeline import Timebase
+
+LENGTH, WINDOW = 64, 16
+PROMPTS = (
+    "a red circle moving right on a white background",
+    "a blue square moving down on a black background",
+    "a yellow triangle moving left on a gray background",
+    "a green circle moving up on a white background",
+    "a magenta square moving right on a black background",
+    "a cyan triangle moving down on a gray background",
+    "a blue circle moving left on a white background",
+    "a yellow square moving up on a black background",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way to make the videos. ``core``: ComfyUI's own context windows, with their names for schedule and merge."""
+
+    name: str
+    overlap: int
+    schedule: str = "shifted"
+    merge: str = "pyramid"
+    core: bool = False
+    freenoise: bool = False
+    more: dict = field(default_factory=dict)
+
+    def settings(self) -> CoDenoiseSettings:
+        phases = tuple(Phase(**phase) for phase in self.more.get("phases", ()))
+        rest = {key: value for key, value in self.more.items() if key not in ("phases", "noise")}
+        return CoDenoiseSettings(WINDOW, self.overlap, self.schedule, self.merge, phases=phases, **rest)
+
+
+OURS = [
+    Row("isolated clips", 0, "batched"),
+    *[Row(f"static, {overlap}", overlap, "static") for overlap in (4, 8, 12)],
+    *[Row(f"shifted, {overlap}", overlap) for overlap in (0, 2, 4, 6, 8)],
+    Row("shifted_golden, 4", 4, "shifted_golden"),
+    Row("shifted_random, 4", 4, "shifted_random"),
+    Row("shifted, 8 then 0 after 40 %", 8, more={"phases": [{"start": 0.4, "overlap": 0}]}),
+    Row("shifted, 6 then 0 after 30 %", 6, more={"phases": [{"start": 0.3, "overlap": 0}]}),
+    Row("shifted, 2, hann", 2, merge="hann"),
+    Row("shifted, 2, shuffled noise", 2, more={"noise": "shuffled"}),
+]
+CORE = [
+    Row(f"core {schedule}, {overlap}{', FreeNoise' if free else ''}", overlap, schedule, "pyramid", True, free)
+    for schedule in ("standard_static", "standard_uniform")
+    for overlap in (4, 8, 12)
+    for free in (False, True)
+]
+
+
+def jerk(readings: list, size: int = 64) -> float:
+    """Root mean square of the third difference of the object's position, where it is seen in four frames on end."""
+    squares = []
+    for axis in ("x", "y"):
+        positions = [getattr(reading, axis) if reading.found else None for reading in readings]
+        for k in range(len(positions) - 3):
+            part = positions[k : k + 4]
+            if None in part:
+                continue
+            steps = [(b - a + size / 2) % size - size / 2 for a, b in pairwise(part)]
+            squares.append((steps[2] - 2 * steps[1] + steps[0]) ** 2)
+    return float(np.mean(squares) ** 0.5) if squares else float("nan")
+
+
+def measure(row: Row, video: np.ndarray, prompt: str, starts: list[list[int]]) -> dict[str, float]:
+    """The figures of one video ``t h w c``; ``starts`` are the starts of its windows at every step."""
+    timebase = Timebase.from_latent_frames(LENGTH, 16, 4)
+    frames = video[: timebase.num_frames]
+    first = sorted({edge for start in starts[0] for edge in (start, start + WINDOW)} - {0, LENGTH})
+    own = sorted({timebase.frames_of(edge)[0] for edge in first})
+    isolated = CoDenoiseSettings(WINDOW, 0, "batched").windows(LENGTH, 0)
+    differences = frame_differences(frames)
+    readings = read_frames(frames)
+    return {
+        "seam": seam_ratio(frames, own),
+        "cuts": seam_ratio(frames, window_boundaries(isolated, timebase)),
+        "largest": float(differences.max() / differences.mean()),
+        "jerk": jerk(readings),
+        "adherence": float(np.mean([agrees(reading, prompt) for reading in readings])),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=4, help=f"videos a row, up to {len(PROMPTS)}")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--cfg", type=float, default=4.0)
+    parser.add_argument("--only", help="only rows whose name contains this")
+    arguments = parser.parse_args()
+    comfyui = find_comfyui()
+    rows = [row for row in [*OURS, *(CORE if comfyui else [])] if (arguments.only or "") in row.name]
+    print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "
+          f"mean (worst). {'In ComfyUI.' if comfyui else 'No ComfyUI found: without the rows of core.'}\n")  # fmt: skip
+    print("| schedule, overlap | calls / floor | seam | isolated cuts | largest | jerk | adherence | seconds a video |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for row, videos in (in_comfyui if comfyui else in_diffusers)(rows, arguments):
+        figures = [measure(row, video, PROMPTS[seed], starts) for seed, (video, starts, _) in enumerate(videos)]
+        calls = sum(len(step) for step in videos[0][1]) / (arguments.steps * LENGTH / WINDOW)
+
+        def show(name: str, digits: int = 2, worst=max, figures=figures) -> str:
+            values = [each[name] for each in figures]
+            return f"{np.mean(values):.{digits}f} ({worst(values):.{digits}f})"
+
+        print(f"| {row.name} | {calls:.2f} | {show('seam')} | {show('cuts')} | {show('largest')} | {show('jerk', 3)} "
+              f"| {np.mean([each['adherence'] for each in figures]):.1%} "
+              f"| {np.mean([seconds for _, _, seconds in videos]):.1f} |", flush=True)  # fmt: skip
+
+
+def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
+    """Yields each row with its videos: frames, starts of the windows at every step, seconds."""
+    import logging
+    import time
+
+    import diffusers
+
+    from glv_core.demo import MODEL_DIR
+    from glv_core.hosts.diffusers import generate
+    from glv_core.noise import NoiseSettings
+    from glv_core.prompts import parse_schedule
+
+    logging.getLogger("diffusers").setLevel(logging.ERROR)
+    pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, local_files_only=True)
+    timebase = Timebase.from_latent_frames(LENGTH, 16, 4)
+    for row in rows:
+        settings, videos = row.settings(), []
+        for seed in range(arguments.seeds):
+            begin = time.perf_counter()
+            frames = generate(
+                pipeline, parse_schedule(PROMPTS[seed], num_frames=timebase.num_frames, fps=16), timebase, settings,
+                seed=seed, num_inference_steps=arguments.steps, guidance_scale=arguments.cfg, height=64, width=64,
+                noise=NoiseSettings(row.more.get("noise", "independent"), WINDOW, row.overlap),
+                progress=lambda *_: None,
+            )  # fmt: skip
+            starts = [[w.start for w in settings.windows(LENGTH, s, arguments.steps)] for s in range(arguments.steps)]
+            videos.append((frames.numpy(), starts, time.perf_counter() - begin))
+        yield row, videos
+
+
+def in_comfyui(rows: list[Row], arguments: argparse.Namespace):
+    """The same, in ComfyUI's interpreter."""
+    comfyui = find_comfyui()
+    with tempfile.TemporaryDirectory() as folder:
+        worker = subprocess.Popen(
+            [find_interpreter(comfyui), str(ROOT / "tests/host/worker.py"), str(comfyui), str(ROOT), folder],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=comfyui,
+        )  # fmt: skip
+        try:
+            for row in rows:
+                videos = []
+                for seed in range(arguments.seeds):
+                    path = str(Path(folder) / "video.npy")
+                    job = {
+                        "row": asdict(row), "prompt": PROMPTS[seed], "seed": seed, "steps": arguments.steps,
+                        "cfg": arguments.cfg, "length": LENGTH, "window": WINDOW, "path": path,
+                    }  # fmt: skip
+                    worker.stdin.write(json.dumps(["benchmark", "video", job]) + "\n")
+                    worker.stdin.flush()
+                    answer = json.loads(worker.stdout.readline().removeprefix("RESULT "))
+                    if "error" in answer:
+                        raise RuntimeError(answer["error"])
+                    videos.append((np.load(path), answer["value"]["starts"], answer["value"]["seconds"]))
+                yield row, videos
+        finally:
+            worker.stdin.close()
+            worker.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""LongNoise: initial noise for long latents, for custom samplers."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.sampling import LongVideoNoise, NoiseOptions
+from .common import CATEGORY, check_windows, naming, noise_inputs
+
+
+class LongNoise(io.ComfyNode):
+    """A NOISE whose frames hang together."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LongNoise",
+            display_name="Long Noise",
+            category=CATEGORY,
+            description="Initial noise for SamplerCustomAdvanced, with the kinds that CoDenoiseKSampler has. Connect "
+            "the model so that window and overlap can be given in frames.",
+            search_aliases=["freenoise", "noise", "random noise"],
+            inputs=[
+                io.Model.Input("model", tooltip="The video model: its latents say where time is and how it is packed."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The random seed.",
+                ),
+                *noise_inputs(),
+                io.Int.Input(
+                    "window",
+                    default=81,
+                    min=1,
+                    max=100_000,
+                    tooltip="Frames of a window, for 'shuffled' and 'repeated': as in Co-Denoise Model.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=16,
+                    min=0,
+                    max=100_000,
+                    tooltip="Frames shared by neighbouring windows, for 'shuffled': as in Co-Denoise Model.",
+                ),
+            ],
+            outputs=[io.Noise.Output(display_name="noise", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+        return check_windows(window, overlap)
+
+    @classmethod
+    def execute(
+        cls, model: object, seed: int, noise: str, shared_noise: float, window: int, overlap: int
+    ) -> io.NodeOutput:
+        with naming("LongNoise"):
+            return io.NodeOutput(LongVideoNoise(model, seed, NoiseOptions(noise, shared_noise), window, overlap))

@@ -1,0 +1,96 @@
+"""WindowPlan: what co-denoising will do, before anything is sampled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+
+from ..glv_core.hosts.comfy.families import vae_timebase
+from ..glv_core.hosts.comfy.prompt_tags import TAG, check_length
+from ..glv_core.plan_picture import Plan, draw_plan, facts
+from .common import CATEGORY, check_windows, naming, window_inputs, window_options
+
+
+class WindowPlan(io.ComfyNode):
+    """A picture of windows, weights and prompts, and what they cost."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WindowPlan",
+            display_name="Window Plan",
+            category=CATEGORY,
+            description="Draws the windows of a run over the timeline, with their weights, prompts and cost. Nothing "
+            "is sampled and no model is needed, so it answers at once.",
+            search_aliases=["context windows visualizer", "preview windows", "cost"],
+            is_output_node=True,
+            inputs=[
+                io.Vae.Input("vae", tooltip="The VAE of the model: how many frames a latent frame holds."),
+                io.Int.Input(
+                    "length",
+                    default=241,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Length of the video in frames. Connect the output 'length' of LongLatent.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=16.0,
+                    min=0.01,
+                    max=1000.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames per second. Connect the output 'fps' of LongLatent.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Number of sampling steps."),
+                *[each for each in window_inputs() if each.id != "host_memory"],
+                io.Conditioning.Input(
+                    "conditioning", optional=True, tooltip="From MultiPromptSchedule, to see the prompts as well."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The plan as a picture."),
+                io.Int.Output(
+                    display_name="calls",
+                    tooltip="Windows through the model in the whole run; with guidance (cfg above 1) the "
+                    "negative adds one for every window.",
+                ),
+                io.Float.Output(display_name="floor", tooltip="Windows that the length alone needs."),
+                io.Float.Output(display_name="ratio", tooltip="calls / floor."),
+                io.Int.Output(
+                    display_name="peak_batch", tooltip="The most windows in one forward pass, if memory allows."
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+        return check_windows(window, overlap)
+
+    @classmethod
+    def execute(
+        cls, vae: Any, length: int, fps: float, steps: int, conditioning: list | None = None, **windows: Any
+    ) -> io.NodeOutput:
+        with naming("WindowPlan"):
+            timebase = vae_timebase(vae, length, fps)
+            settings = window_options(**windows).settings(timebase)
+            schedules = [extras[TAG].schedule for _, extras in conditioning or () if TAG in extras]
+            schedule = schedules[0] if schedules else None
+            if schedule is not None:
+                check_length(schedule, timebase)
+            plan = Plan(settings, timebase, schedule, steps)
+            picture = torch.from_numpy(np.asarray(draw_plan(settings, timebase, schedule, steps)).copy())
+            image = picture.float().div(255)[None]
+            counts = plan.counts()
+        preview = ui.PreviewImage(image, cls=cls).as_dict()
+        return io.NodeOutput(
+            image,
+            counts.passes,
+            counts.floor,
+            counts.ratio,
+            counts.peak_batch,
+            ui={**preview, "text": ["\n".join(facts(plan))]},
+        )

@@ -1,0 +1,92 @@
+import pytest
+import torch
+
+from glv_core.noise import NOISES, NoiseSettings, long_noise
+
+
+def noise(kind, frames=40, seed=3, time_dim=2, channels=4, size=32, **options):
+    shape = [1, channels, frames, size, size] if time_dim == 2 else [frames, channels, size, size]
+    settings = NoiseSettings(kind, **{"window": 16, "overlap": 4, **options})
+    return long_noise(torch.empty(shape), seed, settings, time_dim).movedim(time_dim, 0).flatten(1)
+
+
+@pytest.mark.parametrize("kind", sorted(NOISES))
+@pytest.mark.parametrize("time_dim", [0, 2])
+def test_every_frame_has_mean_0_and_variance_1(kind, time_dim):
+    frames = noise(kind, time_dim=time_dim)
+    assert frames.mean(1).abs().max() < 5 / frames.shape[1] ** 0.5
+    assert (frames.var(1) - 1).abs().max() < 5 * (2 / frames.shape[1]) ** 0.5
+
+
+@pytest.mark.parametrize("kind", sorted(NOISES))
+def test_the_seed_alone_makes_it(kind):
+    state = torch.get_rng_state()
+    assert torch.equal(noise(kind), noise(kind))
+    assert not torch.allclose(noise(kind), noise(kind, seed=4))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kind", sorted(NOISES))
+def test_type_and_given_tensor_are_kept(kind):
+    given = torch.full((1, 2, 20, 4, 4), 7.0, dtype=torch.float16)
+    made = long_noise(given, 1, NoiseSettings(kind))
+    assert made.dtype == torch.float16 and made.shape == given.shape
+    assert (given == 7).all()
+
+
+def correlations(frames):
+    return torch.corrcoef(frames)
+
+
+def test_independent_frames_are_not_alike():
+    off = correlations(noise("independent")) - torch.eye(40)
+    assert off.abs().max() < 0.1
+
+
+@pytest.mark.parametrize("longer", [41, 80])
+def test_stable_noise_of_a_longer_video_starts_like_the_shorter_one(longer):
+    assert torch.equal(noise("stable", 40), noise("stable", longer)[:40])
+    assert not torch.equal(noise("independent", 40), noise("independent", longer)[:40])
+
+
+def test_stable_noise_of_neighbouring_seeds_shares_no_frame():
+    frames = torch.cat([noise("stable", seed=seed) for seed in (0, 1)])
+    assert (correlations(frames) - torch.eye(80)).abs().max() < 0.1
+
+
+def test_shuffled_noise_repeats_the_frames_of_the_window_before():
+    frames = noise("shuffled", 64)
+    same = correlations(frames) > 0.99
+    for place in range(16, 64, 12):
+        count = min(12, 64 - place)
+        sources = [int(same[frame, place - 16 : place - 4].nonzero()[0]) for frame in range(place, place + count)]
+        assert len(set(sources)) == count, "a frame is used twice"
+    assert (same.sum(1) >= 3).float().mean() > 0.9
+    order = [int(same[frame, :12].nonzero()[0]) for frame in range(16, 28)]
+    assert order != sorted(order)
+    assert torch.equal(frames[:16], noise("independent", 64)[:16])
+
+
+def test_repeated_noise_goes_round():
+    frames = noise("repeated", 40)
+    assert torch.equal(frames[16:32], frames[:16]) and torch.equal(frames[32:], frames[:8])
+    assert correlations(frames[:16]).fill_diagonal_(0).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.3, 1.0])
+def test_mixed_noise_shares_what_it_says(shared):
+    off = correlations(noise("mixed", 12, shared=shared))[~torch.eye(12, dtype=torch.bool)]
+    assert (off - shared).abs().max() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kind": "pink"}, "Unknown noise 'pink'. Known: independent, stable"),
+        ({"shared": 1.5}, r"is 1\.5; it must be 0 to 1"),
+        ({"window": 4, "overlap": 4}, "windows of 4 with overlap 4"),
+    ],
+)
+def test_bad_values(options, words):
+    with pytest.raises(ValueError, match=words):
+        NoiseSettings(**options)

@@ -1,0 +1,211 @@
+"""Videos for ``benchmarks/windows.py``: the demo model with this pack's windows or core's. Runs inside ComfyUI."""
+
+import time
+
+import numpy as np
+import torch
+
+_LOADED = {}
+
+
+def _pipeline():
+    from long_video_pack.nodes.load_video_pipeline import LoadVideoPipeline
+
+    if not _LOADED:
+        _LOADED["demo"] = LoadVideoPipeline.execute("demo model (built in)", "transformer").args
+    return _LOADED["demo"]
+
+
+def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int, window: int, path: str) -> dict:
+    """Makes a video, saves its frames ``t h w c`` and returns the starts of its windows at every step, and the time."""
+    model, clip, vae = _pipeline()
+    positive, negative = ([[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in (prompt, ""))
+    latent = {"samples": torch.zeros(1, 16, length, 8, 8)}
+    begin = time.perf_counter()
+    run = _core if row["core"] else _ours
+    samples, starts = run(model, row, positive, negative, latent, seed, steps, cfg, window)
+    seconds = time.perf_counter() - begin
+    frames = vae.decode(samples)
+    np.save(path, frames.reshape(-1, *frames.shape[-3:]).float().numpy())
+    return {"starts": starts, "seconds": seconds}
+
+
+def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
+    from long_video_pack.glv_core.co_denoise import CoDenoiseSettings, Phase
+    from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
+    from long_video_pack.nodes.co_denoise_phase import CoDenoisePhase
+
+    more = dict(row.get("more", {}))
+    phases = more.pop("phases", ())
+    frames = {overlap: 4 * overlap for overlap in range(window)}
+    chain = ()
+    for phase in phases:
+        chain = CoDenoisePhase.execute(
+            phase["start"], phase.get("schedule", "unchanged"), frames.get(phase.get("overlap"), -1),
+            phase.get("stride", 0), phase.get("merge", "unchanged"), chain,
+        ).args[0]  # fmt: skip
+    samples = CoDenoiseKSampler.execute(
+        model, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent, 1.0, window=4 * window - 3,
+        overlap=frames[row["overlap"]], schedule=row["schedule"], merge=row.get("merge", "pyramid"), phases=chain,
+        **more,
+    ).args[0]["samples"]  # fmt: skip
+    more.pop("noise", None)
+    settings = CoDenoiseSettings(
+        window,
+        row["overlap"],
+        row["schedule"],
+        row.get("merge", "pyramid"),
+        phases=tuple(Phase(**p) for p in phases),
+        seed=seed,
+        **more,
+    )
+    length = latent["samples"].shape[2]
+    return samples, [[w.start for w in settings.windows(length, step, steps)] for step in range(steps)]
+
+
+def _core(model, row, positive, negative, latent, seed, steps, cfg, window):
+    """Core's own context windows, as its node puts them on a model."""
+    import comfy.context_windows as context_windows
+
+    import nodes
+
+    patched = model.clone()
+    handler = context_windows.IndexListContextHandler(
+        context_schedule=context_windows.get_matching_context_schedule(row["schedule"]),
+        fuse_method=context_windows.get_matching_fuse_method(row.get("merge", "pyramid")),
+        context_length=window, context_overlap=row["overlap"], context_stride=1, closed_loop=False, dim=2,
+        freenoise=row.get("freenoise", False),
+    )  # fmt: skip
+    patched.model_options["context_handler"] = handler
+    context_windows.create_prepare_sampling_wrapper(patched)
+    if row.get("freenoise"):
+        context_windows.create_sampler_sample_wrapper(patched)
+    starts = []
+    original = handler.get_context_windows
+
+    def listen(model, x_in, model_options):
+        made = original(model, x_in, model_options)
+        starts.append([each.index_list[0] for each in made])
+        return made
+
+    handler.get_context_windows = listen
+    patched.model_options["context_handler"] = handler
+    samples = nodes.common_ksampler(patched, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent)[0]
+    return samples["samples"], starts[:steps]
+
+
+def _wan_1_3b(tiny_model: bool):
+    """Wan 2.1 1.3B's shape with random weights in bfloat16, loaded by the stock loader."""
+    if "wan" not in _LOADED:
+        import comfy.ldm.wan.model
+        import comfy.ops
+        import comfy.sd
+
+        size = dict(dim=128, ffn_dim=64, num_heads=1, num_layers=2) if tiny_model else dict(
+            dim=1536, ffn_dim=8960, num_heads=12, num_layers=30
+        )  # fmt: skip
+        module = comfy.ldm.wan.model.WanModel(
+            model_type="t2v", in_dim=16, operations=comfy.ops.disable_weight_init, dtype=torch.bfloat16, device="cpu",
+            **size,
+        )  # fmt: skip
+        generator = torch.Generator().manual_seed(1)
+        weights = {}
+        for name, value in module.state_dict().items():
+            value = torch.randn(value.shape, generator=generator) * 0.02
+            weights[name] = (value + 1 if "norm" in name and name.endswith("weight") else value).to(torch.bfloat16)
+        _LOADED["wan"] = comfy.sd.load_diffusion_model_state_dict(weights)
+    return _LOADED["wan"]
+
+
+def gpu(row: dict, frames: int, steps: int, width: int, height: int, tiny_model: bool) -> dict:
+    """Seconds, forward passes and peak device memory of sampling random weights; a short run first warms up."""
+    import comfy.model_management
+
+    model = _wan_1_3b(tiny_model).clone()
+    count = 0
+
+    def call(apply_model, arguments):
+        nonlocal count
+        count += 1
+        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    model.set_model_unet_function_wrapper(call)
+    positive, negative = ([[torch.randn(1, 512, 4096), {}]] for _ in range(2))
+    run = _core if row["core"] else _ours
+
+    def sample(length, steps):
+        latent = {"samples": torch.zeros(1, 16, length, height // 8, width // 8)}
+        run(model, row, positive, negative, latent, 0, steps, 5.0, 21)
+
+    cuda = torch.cuda.is_available() and not tiny_model
+    sample(21, 1)
+    comfy.model_management.soft_empty_cache()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    count, begin = 0, time.perf_counter()
+    sample((frames - 1) // 4 + 1, steps)
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "forwards": count, "peak": torch.cuda.max_memory_allocated() if cuda else 0}
+
+
+def overhead(frames: int, steps: int = 8) -> float:
+    """Time of a sampling run over the time of the forward passes in it, on the demo model."""
+    import nodes
+
+    model = _pipeline()[0].clone()
+    spent, batches = 0.0, []
+
+    def call(apply_model, arguments):
+        nonlocal spent
+        begin = time.perf_counter()
+        output = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+        spent += time.perf_counter() - begin
+        batches.append(arguments["input"].shape[0])
+        return output
+
+    model.set_model_unet_function_wrapper(call)
+    conditioning = [[torch.randn(1, 512, 4096), {}]]
+    latent = {"samples": torch.zeros(1, 16, (frames - 1) // 4 + 1, 8, 8)}
+    row = {"schedule": "shifted", "overlap": 4, "merge": "pyramid", "more": {"windows_per_forward": 1}}
+
+    def run():
+        if frames <= 61:
+            nodes.common_ksampler(model, 0, steps, 1.0, "euler", "simple", conditioning, conditioning, latent)
+        else:
+            _sample_only(model, row, conditioning, latent, steps)
+
+    run()
+    spent, begin = 0.0, time.perf_counter()
+    run()
+    return (time.perf_counter() - begin) / spent
+
+
+def _sample_only(model, row, conditioning, latent, steps):
+    from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
+
+    CoDenoiseKSampler.execute(
+        model, 0, steps, 1.0, "euler", "simple", conditioning, conditioning, latent, 1.0, window=61,
+        overlap=4 * row["overlap"], schedule=row["schedule"], merge=row["merge"], **row["more"],
+    )  # fmt: skip
+
+
+def growth(frames: int) -> dict:
+    """The largest batch of a run, and by how many bytes the process grew above what holds the whole latent."""
+    import gc
+    import resource
+
+    model = _pipeline()[0].clone()
+    batches = []
+
+    def call(apply_model, arguments):
+        batches.append(arguments["input"].shape[0])
+        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    model.set_model_unet_function_wrapper(call)
+    conditioning = [[torch.randn(1, 512, 4096), {}]]
+    latent = {"samples": torch.zeros(1, 16, (frames - 1) // 4 + 1, 8, 8)}
+    gc.collect()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _sample_only(model, {"schedule": "shifted", "overlap": 4, "merge": "pyramid", "more": {}}, conditioning, latent, 1)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"batch": max(batches), "growth": max(0, after - before) * 1024}
