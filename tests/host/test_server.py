@@ -126,6 +126,7 @@ def test_the_demo_workflow_makes_the_video_that_its_prompts_describe(server, dem
 def test_bad_values_come_back_as_clear_errors_before_anything_runs(server, node, inputs, words):
     prompt = json.loads((ROOT / "workflows" / "api" / "demo_three_prompts.json").read_text())
     prompt[node]["inputs"].update(inputs)
+    del prompt["12"]  # the window plan, which would be drawn all the same
     status, answer = server.post("/prompt", {"prompt": prompt})
     assert status == 400
     message = json.dumps(answer["node_errors"][node])

@@ -35,6 +35,7 @@ class WindowProgress:
         self._before = [0, *accumulate(windows_per_step)]
         self._bar = comfy.utils.ProgressBar(self._before[-1])
         self._value = 0
+        self._lock = threading.Lock()  # the preview's thread must not report an older count after a newer one
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         time_dim = time_dim_of(model.model.latent_format)
         self._preview = (
@@ -62,11 +63,12 @@ class WindowProgress:
 
     def _show(self, value: int, picture: Any = None) -> None:
         # A sampler that evaluates twice in a step goes through its windows twice; the bar does not go back.
-        self._value = max(self._value, value)
-        self._bar.update_absolute(self._value, self._before[-1], picture)
+        with self._lock:
+            self._value = max(self._value, value)
+            self._bar.update_absolute(self._value, self._before[-1], picture)
 
     def _show_picture(self, picture: Any) -> None:
-        self._bar.update_absolute(self._value, self._before[-1], picture)
+        self._show(0, picture)
 
 
 class MovingPreview:
