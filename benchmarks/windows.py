@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=4, help=f"videos a row, up to {len(PROMPTS)}")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--cfg", type=float, default=4.0)
+    parser.add_argument("--cfg", type=float, default=2.0)
     parser.add_argument("--only", help="only rows whose name contains this")
     arguments = parser.parse_args()
     comfyui = find_comfyui()

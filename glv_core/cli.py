@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
         "end with the video")  # fmt: skip
     add = parser.add_argument_group("sampling").add_argument
     add("--steps", type=int, help="sampling steps (default from the model: demo 20)")
-    add("--cfg", type=float, help="guidance; 1 switches it off (default from the model: demo 4, Wan 5)")
+    add("--cfg", type=float, help="guidance; 1 switches it off (default from the model: demo 2, Wan 5)")
     add("--noise", choices=NOISES, default="independent", help="initial noise; stable: a longer video starts like a "
         "shorter one; shuffled: FreeNoise (default: %(default)s)")  # fmt: skip
     add("--shared-noise", type=float, default=0.5, metavar="SHARE", help="with --noise mixed: the part of the variance "

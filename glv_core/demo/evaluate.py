@@ -60,7 +60,7 @@ def sample(
     prompts: Sequence[str],
     num_frames: int = 61,
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float = 2.0,
     seed: int = 0,
 ) -> Tensor:
     """Clips for prompts, values 0..1 [b t 3 h w]."""
@@ -84,7 +84,7 @@ def evaluate_clips(
     batch: int = 16,
     num_frames: int = 61,
     steps: int = 20,
-    guidance: float = 4.0,
+    guidance: float = 2.0,
     seed: int = 1000,
 ) -> dict[str, float]:
     """Mean agreement of sampled clips with random prompts, per attribute, and the share of frames with one object."""

@@ -93,8 +93,8 @@ def test_vae_rebuilds_clips(pipeline):
     from glv_core.demo.evaluate import evaluate_vae
 
     result = evaluate_vae(pipeline.vae, num_clips=4, num_frames=61)
-    assert result["psnr"] > 25
-    assert result["agreement"] > 0.85 and result["found"] > 0.85
+    assert result["psnr"] > 28
+    assert result["agreement"] > 0.97 and result["found"] > 0.97
     assert 0.8 < result["boundary_ratio"] < 1.4
     assert 0.8 < result["late_boundary_ratio"] < 1.4
 
