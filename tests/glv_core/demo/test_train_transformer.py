@@ -9,9 +9,9 @@ from glv_core.demo.train_transformer import WINDOW, frame_levels
 
 
 def test_some_clips_have_clean_frames_and_the_rest_one_level():
-    sigma = torch.linspace(0.1, 1, 400)
+    sigma = torch.linspace(0.1, 1, 2000)
     levels = frame_levels(sigma, torch.Generator().manual_seed(0))
-    assert levels.shape == (400, WINDOW)
+    assert levels.shape == (2000, WINDOW)
     clean = levels < 0.02 + 1e-6
     assert torch.equal(levels[~clean], sigma[:, None].expand(-1, WINDOW)[~clean])
     counts = clean.sum(1)
