@@ -1,10 +1,11 @@
 """Long multi-prompt video on the demo model: co-denoised against isolated clips, on the same noise.
 
-``python benchmarks/three_prompts.py`` prints a Markdown table. Three prompts over 241 frames, windows of 61 frames,
+``python benchmarks/three_prompts.py`` prints a Markdown table. Three prompts over 253 frames, windows of 61 frames,
 five seeds. *Adherence* is the share of frames, further than half a window from a transition, whose colour and shape
 the detector reads as the prompt says. The *seam ratio* is the mean frame difference where the isolated clips meet
-(every window, at the same frames for all rows) over that elsewhere, without the transitions; *own* is the same at the
-boundaries of the row's own windows at the first step. *Calls / floor* is what it costs against isolated clips.
+(every window, at the same frames for all rows: into and inside the latent frame that begins there) over that
+elsewhere, without the transitions; *own* is the same at the boundaries of the row's own windows at the first step.
+*Calls / floor* is what it costs against isolated clips.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from glv_core.hosts.diffusers import generate, timebase_for
 from glv_core.metrics import seam_ratio, window_boundaries
 from glv_core.prompts import PromptSchedule, parse_schedule
 
-FRAMES, WINDOW, FPS = 241, 61, 16.0
+FRAMES, WINDOW, FPS = 253, 61, 16.0  # 64 latent frames, four whole clips
 PROMPTS = """0: a red circle moving right on a white background
-80: a blue square moving down on a black background
-160: a yellow triangle moving left on a gray background"""
+84: a blue square moving down on a black background
+168: a yellow triangle moving left on a gray background"""
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def main() -> None:
         isolated_time = isolated_time or spent
         for frames in videos:
             agreeing.append(adherence(frames, schedule))
-            seams.append(seam_ratio(frames, cuts, transitions(schedule)))
-            own.append(seam_ratio(frames, own_cuts, transitions(schedule)))
+            seams.append(seam_ratio(frames, cuts, transitions(schedule), timebase.temporal_compression))
+            own.append(seam_ratio(frames, own_cuts, transitions(schedule), timebase.temporal_compression))
         cost = forward_cost(settings, length, arguments.steps)
         print(
             f"| {row.name} | {sum(agreeing) / len(agreeing):.1%} ({min(agreeing):.1%}) "

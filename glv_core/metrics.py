@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -38,8 +38,29 @@ def frame_differences(frames: torch.Tensor | np.ndarray) -> np.ndarray:
     return differences
 
 
+class RunningDifferences:
+    """``frame_differences`` of a video that passes by in pieces; ``values`` holds them so far."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self._before: np.ndarray | None = None
+
+    def watch(self, pieces: Iterable[torch.Tensor | np.ndarray]) -> Iterator[torch.Tensor | np.ndarray]:
+        """Yield the pieces, each with time first, as they are."""
+        for piece in pieces:
+            for frame in piece:
+                after = _floats(frame)
+                if self._before is not None:
+                    self.values.append(float(np.abs(after - self._before).mean(dtype=np.float64)))
+                self._before = after
+            yield piece
+
+
 def seam_ratio(
-    frames: torch.Tensor | np.ndarray, boundaries: Iterable[int], exclude: Iterable[tuple[float, float]] = ()
+    frames: torch.Tensor | np.ndarray,
+    boundaries: Iterable[int],
+    exclude: Iterable[tuple[float, float]] = (),
+    span: int = 1,
 ) -> float:
     """How many times larger the steps at window boundaries are than all other steps. 1 means that no seam shows.
 
@@ -48,6 +69,8 @@ def seam_ratio(
         boundaries: frame numbers; a boundary at frame ``b`` is the step from ``b - 1`` to ``b``. Each in 1 ... t - 1.
         exclude: ranges ``(first, last)`` of frames, both included, such as prompt transitions. Steps that begin or end
             in one are left out, at boundaries and elsewhere.
+        span: how many steps a boundary has. A VAE with temporal compression spreads a cut between two latent frames
+            over all frames of the second: give the compression.
 
     Returns:
         Mean difference at the boundaries over the mean elsewhere. If nothing moves elsewhere: 1.0 where nothing moves
@@ -56,11 +79,22 @@ def seam_ratio(
     Raises:
         ValueError: a boundary that is no step of the video, or no step left at the boundaries or elsewhere.
     """
-    steps = set(range(1, len(frames)))
-    seams = set(boundaries)
-    if seams - steps:
+    return seam_ratio_of(frame_differences(frames), boundaries, exclude, span)
+
+
+def seam_ratio_of(
+    differences: Sequence[float] | np.ndarray,
+    boundaries: Iterable[int],
+    exclude: Iterable[tuple[float, float]] = (),
+    span: int = 1,
+) -> float:
+    """``seam_ratio`` for a video that is not in memory, from its ``frame_differences``."""
+    steps = set(range(1, len(differences) + 1))
+    given = set(boundaries)
+    seams = {boundary + step for boundary in given for step in range(span)} & steps
+    if given - steps:
         raise ValueError(
-            f"Boundaries {sorted(seams - steps)} are not in 1 ... {len(frames) - 1}, the steps of the video."
+            f"Boundaries {sorted(given - steps)} are not in 1 ... {len(differences)}, the steps of the video."
         )
     ranges = list(exclude)
     kept = {step for step in steps if not any(first <= step and step - 1 <= last for first, last in ranges)}
@@ -70,7 +104,6 @@ def seam_ratio(
             raise ValueError(
                 f"No step of the video is {where} and outside the excluded ranges; there is nothing to compare."
             )
-    differences = frame_differences(frames)
     seam = float(np.mean([differences[step - 1] for step in at]))
     rest = float(np.mean([differences[step - 1] for step in elsewhere]))
     if rest == 0:

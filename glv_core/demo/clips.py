@@ -14,7 +14,7 @@ from torch import Tensor
 
 SIZE = 64
 FPS = 16
-SPEED = 0.25
+SPEED = 0.75
 
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle")
 COLOURS: dict[str, tuple[float, float, float]] = {

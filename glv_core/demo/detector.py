@@ -34,7 +34,7 @@ _AREA = (120, 800)
 _MIN_OVERLAP = 0.72
 _MIN_MARGIN = 0.02
 _MAX_STRAY_PIXELS = 16
-_MIN_SPEED = 0.12  # pixels a frame
+_MIN_SPEED = 0.35  # pixels a frame
 
 
 @dataclass(frozen=True)

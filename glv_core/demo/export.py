@@ -38,6 +38,7 @@ def export(
             vae=vae.to(memory_format=torch.contiguous_format).to(torch.float16),
             transformer=transformer.to(torch.float16),
             scheduler=new_scheduler(),
+            expand_timesteps=True,  # it is trained with clean frames among noisy ones, as Wan 2.2 5B is
         )
     pipeline.save_pretrained(folder, safe_serialization=True)
     # transformers 5 saves only its own tokenizer format; keep ours, which 4.57 and ComfyUI read as well, and the

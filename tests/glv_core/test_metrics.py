@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from glv_core.metrics import frame_differences, seam_ratio, window_boundaries
+from glv_core.metrics import (
+    RunningDifferences,
+    frame_differences,
+    seam_ratio,
+    seam_ratio_of,
+    window_boundaries,
+)
 from glv_core.timeline import Timebase
 from glv_core.windows import Window
 
@@ -35,6 +41,23 @@ def test_ratio_by_hand():
     video = steps(1, 1, 3, 1, 1, 5, 1)  # steps to frames 1 ... 7
     assert seam_ratio(video, [3, 6]) == pytest.approx((3 + 5) / 2)
     assert seam_ratio(torch.tensor(video), [3]) == pytest.approx(3 / (10 / 6))
+
+
+def test_a_boundary_may_have_several_steps():
+    video = steps(1, 1, 3, 5, 1, 1, 7, 9)
+    assert seam_ratio(video, [3], span=2) == pytest.approx(4 / (20 / 6))
+    assert seam_ratio(video, [3, 7], span=2) == pytest.approx((3 + 5 + 7 + 9) / 4)
+    assert seam_ratio(video, [8], span=4) == pytest.approx(9 / (19 / 7))  # cut off at the end of the video
+
+
+def test_a_video_that_passes_by_has_the_same_ratio():
+    video = np.random.default_rng(0).random((20, 4, 5, 3)).astype(np.float32)
+    running = RunningDifferences()
+    passed = list(running.watch(iter([video[:7], torch.tensor(video[7:8]), video[8:]])))
+    assert [len(piece) for piece in passed] == [7, 1, 12]
+    np.testing.assert_allclose(running.values, frame_differences(video), rtol=1e-6)
+    ratio = seam_ratio(video, [5, 9], [(12, 13)], 2)
+    assert seam_ratio_of(running.values, [5, 9], [(12, 13)], 2) == pytest.approx(ratio)
 
 
 def test_ratio_of_an_even_video_is_one():

@@ -1,5 +1,7 @@
 """The generator of the demo world."""
 
+from fractions import Fraction
+
 import pytest
 import torch
 
@@ -44,13 +46,14 @@ def test_shapes_cover_different_areas():
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_motion_is_a_roll_at_constant_speed(direction):
-    period = round(SIZE / SPEED)
+    speed = Fraction(SPEED)
+    period = SIZE * speed.denominator  # the object has gone around a whole number of times
     frames = render(Scene("triangle", "cyan", "black", direction, 3.25, 61.5), period + 6)
     dx, dy = (int(step) for step in DIRECTIONS[direction])
-    # After this many frames the object has moved by exactly one pixel.
-    stride = round(1 / SPEED)
+    # After this many frames the object has moved by a whole number of pixels.
+    stride, pixels = speed.denominator, speed.numerator
     for before, after in zip(frames[:-stride], frames[stride:], strict=True):
-        assert torch.allclose(before.roll((dy, dx), (1, 2)), after, atol=2e-4)
+        assert torch.allclose(before.roll((pixels * dy, pixels * dx), (1, 2)), after, atol=2e-4)
     assert torch.allclose(frames[0], frames[period], atol=2e-4)
 
 
