@@ -1,0 +1,22 @@
+"""Writing and reading video files with PyAV, a few frames at a time."""
+
+from .audio import Audio, FileAudio, Waveform, read_audio
+from .formats import CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat
+from .reader import VideoClip, open_clip, read_video
+from .writer import save_pictures, save_video
+
+__all__ = [
+    "CONTAINERS",
+    "ENCODERS",
+    "PIXEL_FORMATS",
+    "Audio",
+    "FileAudio",
+    "VideoClip",
+    "VideoFormat",
+    "Waveform",
+    "open_clip",
+    "read_audio",
+    "read_video",
+    "save_pictures",
+    "save_video",
+]

@@ -1,0 +1,97 @@
+"""What a video file can be: containers, codecs, pixel formats, and which go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import av
+
+#: Container -> the codecs it may hold, the usual first.
+CONTAINERS: dict[str, tuple[str, ...]] = {
+    "mp4": ("h264", "h265", "av1"),
+    "mov": ("h264", "h265"),
+    "mkv": ("h264", "h265", "av1", "vp9"),
+    "webm": ("vp9", "av1"),
+}
+#: Codec -> (encoder, worst crf, options that every file gets).
+ENCODERS: dict[str, tuple[str, int, dict[str, str]]] = {
+    "h264": ("libx264", 51, {}),
+    "h265": ("libx265", 51, {"x265-params": "log-level=error"}),
+    "av1": ("libsvtav1", 63, {"preset": "8"}),
+    "vp9": ("libvpx-vp9", 63, {"b:v": "0", "row-mt": "1", "deadline": "good", "cpu-used": "4"}),
+}
+#: x265 writes beyond its memory where a side is shorter than one of its blocks.
+SHORTEST_SIDE = {"h265": 64}
+PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv444p10le")
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """How a video file is written.
+
+    Args:
+        container: one of ``CONTAINERS``.
+        codec: one that the container may hold; empty for its usual one.
+        crf: quality, 0 (lossless, or nearly) to 51 (h264, h265) or 63 (av1, vp9).
+        pixel_format: one of ``PIXEL_FORMATS`` that the encoder knows.
+
+    Raises:
+        ValueError: the values do not go together, or this machine's PyAV lacks the encoder.
+    """
+
+    container: str = "mp4"
+    codec: str = ""
+    crf: int = 18
+    pixel_format: str = "yuv420p"
+
+    def __post_init__(self) -> None:
+        if self.container not in CONTAINERS:
+            raise ValueError(f"Unknown video format {self.container!r}. Known: {', '.join(CONTAINERS)}.")
+        codecs = CONTAINERS[self.container]
+        if not self.codec:
+            object.__setattr__(self, "codec", codecs[0])
+        if self.codec not in codecs:
+            raise ValueError(f"codec is {self.codec}, which {self.container} cannot hold. Use {' or '.join(codecs)}.")
+        encoder, worst, _ = ENCODERS[self.codec]
+        if not 0 <= self.crf <= worst:
+            raise ValueError(f"crf is {self.crf}; for {self.codec} it must be 0 (best) to {worst}.")
+        try:
+            known = [each.name for each in av.Codec(encoder, "w").video_formats or ()]
+        except (ValueError, av.error.FFmpegError) as error:
+            raise ValueError(f"This PyAV has no encoder for {self.codec} ({encoder}). Use another codec.") from error
+        if self.pixel_format not in known:
+            usable = [name for name in PIXEL_FORMATS if name in known]
+            raise ValueError(f"{self.codec} cannot store {self.pixel_format}. Use {' or '.join(usable)}.")
+
+    def check_size(self, width: int, height: int) -> None:
+        """Check that pictures of this size can be written.
+
+        Raises:
+            ValueError: they are too small for the codec.
+        """
+        least = SHORTEST_SIDE.get(self.codec, 1)
+        if min(width, height) < least:
+            raise ValueError(
+                f"The pictures are {width} x {height}; {self.codec} needs {least} pixels a side. Use another codec, or "
+                "enlarge them."
+            )
+
+    @property
+    def encoder(self) -> str:
+        """FFmpeg's name of the encoder."""
+        return ENCODERS[self.codec][0]
+
+    @property
+    def options(self) -> dict[str, str]:
+        """FFmpeg's options for the encoder."""
+        return {"crf": str(self.crf), **ENCODERS[self.codec][2]}
+
+    @property
+    def deep(self) -> bool:
+        """Whether a colour has more than 8 bits."""
+        return "10" in self.pixel_format
+
+    @property
+    def audio_encoder(self) -> str:
+        """FFmpeg's name of the audio encoder that goes with the container."""
+        return "libopus" if self.container == "webm" else "aac"

@@ -1,0 +1,231 @@
+"""Writing video files as the frames come."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import Colorspace
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from .audio import Audio
+from .formats import CONTAINERS, VideoFormat
+
+Frames = torch.Tensor | np.ndarray
+
+
+def save_video(
+    path: str | os.PathLike[str],
+    frames: Frames | Iterable[Frames],
+    fps: float,
+    *,
+    crf: int = 18,
+    upscale: int = 1,
+    codec: str = "",
+    pixel_format: str = "yuv420p",
+    audio: Audio | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a video file.
+
+    The file appears under its name when it is whole: it is written under a temporary name beside it. An existing file
+    is replaced. Of frames and sound only what is being written is held in memory.
+
+    Args:
+        path: the file; its folder must exist and its name end in ``.mp4``, ``.mov``, ``.mkv`` or ``.webm``.
+        frames: ``t h w c`` with 3 channels, float in 0..1 (clipped) or uint8; or an iterator of such chunks, of which
+            only one is held at a time. Odd sizes are made even by repeating the last row or column.
+        fps: frames per second, above 0.
+        crf: quality, see ``VideoFormat``.
+        upscale: enlarge so many times, by repeating pixels.
+        codec, pixel_format: see ``VideoFormat``.
+        audio: the sound; it is cut where the video ends.
+        metadata: written into the file, each value as JSON; ComfyUI finds its workflow there.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: no frame, a wrong shape or changing sizes, or an option out of range.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    container = path.suffix.lower().removeprefix(".")
+    if container not in CONTAINERS:
+        endings = ", ".join(f".{name}" for name in CONTAINERS)
+        raise ValueError(f"The video file is {path.name!r}; its name must end in .mp4 (or one of {endings}).")
+    _check(fps, upscale)
+    video_format = VideoFormat(container, codec, crf, pixel_format)
+    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    try:
+        pictures = _pictures(frames, upscale, video_format.deep)
+        _write(partial, pictures, Fraction(fps).limit_denominator(1001), video_format, audio, metadata or {})
+        partial.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            partial.unlink()
+    return path
+
+
+def save_pictures(
+    folder: str | os.PathLike[str],
+    frames: Frames | Iterable[Frames],
+    fps: float,
+    *,
+    upscale: int = 1,
+    audio: Audio | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write a folder of PNG files, ``000000.png`` and on, and its sound as ``audio.wav``.
+
+    Args:
+        folder: it is made; files in it with these names are replaced.
+        frames, upscale, audio: as for ``save_video``. Odd sizes stay.
+        fps: says where the sound ends.
+        metadata: text of the first picture, each value as JSON.
+
+    Returns:
+        The pictures.
+
+    Raises:
+        ValueError: no frame, a wrong shape or changing sizes, or an option out of range.
+        OSError: the files cannot be written.
+    """
+    _check(fps, upscale)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, picture in enumerate(_pictures(frames, upscale, False, even=False)):
+        text = PngInfo()
+        for name, value in (metadata or {}).items() if number == 0 else ():
+            text.add_text(name, json.dumps(value))
+        paths.append(folder / f"{number:06}.png")
+        Image.fromarray(picture).save(paths[-1], pnginfo=text, compress_level=4)
+    if not paths:
+        raise ValueError("There are no frames to save.")
+    if audio is not None:
+        with av.open(os.fspath(folder / "audio.wav"), "w") as container:
+            track = _AudioTrack(container, "pcm_s16le", audio)
+            track.write_until(len(paths) / Fraction(fps).limit_denominator(1001))
+            track.close()
+    return paths
+
+
+def _check(fps: float, upscale: int) -> None:
+    if not fps > 0:
+        raise ValueError(f"fps is {fps}; it must be above 0.")
+    if upscale < 1:
+        raise ValueError(f"upscale is {upscale}; it must be a whole number of at least 1.")
+
+
+def _pictures(frames: Frames | Iterable[Frames], upscale: int, deep: bool, even: bool = True) -> Iterator[np.ndarray]:
+    """Single pictures ``h w 3``, uint8 or (deep) uint16, enlarged, all of one size and with even sides if asked."""
+    chunks = [frames] if isinstance(frames, (torch.Tensor, np.ndarray)) else frames
+    size = None
+    for chunk in chunks:
+        if chunk.ndim != 4 or chunk.shape[-1] != 3:
+            raise ValueError(f"Frames have the shape {tuple(chunk.shape)}; expected t h w c with 3 channels.")
+        for frame in chunk:
+            picture = _whole_numbers(frame, deep)
+            size = size or picture.shape
+            if picture.shape != size:
+                raise ValueError(f"A frame is {picture.shape[:2]} and the first was {size[:2]}; all must be equal.")
+            picture = picture.repeat(upscale, axis=0).repeat(upscale, axis=1)
+            height, width = picture.shape[:2]
+            yield np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if even else picture
+
+
+def _whole_numbers(frame: Frames, deep: bool) -> np.ndarray:
+    if isinstance(frame, torch.Tensor):
+        frame = frame.detach().cpu()
+        frame = (frame.float() if frame.is_floating_point() else frame).numpy()
+    if frame.dtype == np.uint8:
+        return frame.astype(np.uint16) * 257 if deep else frame
+    most, kind = (65535.0, np.uint16) if deep else (255.0, np.uint8)
+    return (np.clip(frame, 0.0, 1.0) * most).round().astype(kind)
+
+
+def _write(
+    path: Path,
+    pictures: Iterator[np.ndarray],
+    rate: Fraction,
+    video_format: VideoFormat,
+    audio: Audio | None,
+    metadata: Mapping[str, Any],
+) -> None:
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError("There are no frames to save.")
+    video_format.check_size(first.shape[1], first.shape[0])
+    movable = {"movflags": "+faststart+use_metadata_tags"} if video_format.container in ("mp4", "mov") else {}
+    with av.open(os.fspath(path), "w", options=movable) as container:
+        for name, value in metadata.items():
+            container.metadata[name] = json.dumps(value)
+        stream = container.add_stream(video_format.encoder, rate=rate, options=video_format.options)
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt = video_format.pixel_format
+        if video_format.codec == "h265" and video_format.container in ("mp4", "mov"):
+            stream.codec_context.codec_tag = "hvc1"  # what Apple's players want
+        # Say which yuv this is: players guess from the size otherwise, and guess differently.
+        stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = 1
+        stream.codec_context.color_range = 1
+        track = None if audio is None else _AudioTrack(container, video_format.audio_encoder, audio)
+        source = "rgb48le" if video_format.deep else "rgb24"
+        for number, picture in enumerate(chain([first], pictures)):
+            frame = av.VideoFrame.from_ndarray(picture, format=source)
+            frame = frame.reformat(format=video_format.pixel_format, dst_colorspace=Colorspace.ITU709)
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(stream.encode(frame))
+            if track is not None:
+                track.write_until((number + 1) / rate)
+        container.mux(stream.encode())
+        if track is not None:
+            track.close()
+
+
+class _AudioTrack:
+    """Sound in a file that is being written, kept in step with its pictures."""
+
+    def __init__(self, container: Any, encoder: str, audio: Audio) -> None:
+        self._container = container
+        self._blocks = audio.blocks()
+        self._rate = audio.sample_rate
+        self._layout = "mono" if audio.channels == 1 else "stereo"
+        # The encoder resamples to a rate that it knows.
+        known = sorted(av.Codec(encoder, "w").audio_rates or [self._rate])
+        rate = next((each for each in known if each >= self._rate), known[-1])
+        self._stream = container.add_stream(encoder, rate=rate, layout=self._layout)
+        self._written = 0  # samples
+        self._left: np.ndarray | None = None
+
+    def write_until(self, seconds: Fraction) -> None:
+        """Write the sound up to this time."""
+        end = int(seconds * self._rate)
+        while self._written < end:
+            block = self._left if self._left is not None else next(self._blocks, None)
+            if block is None:
+                return
+            if not block.shape[1]:
+                self._left = None
+                continue
+            now, later = block[:, : end - self._written], block[:, end - self._written :]
+            self._left = later if later.shape[1] else None
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(now), format="fltp", layout=self._layout)
+            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._written, Fraction(1, self._rate)
+            self._container.mux(self._stream.encode(frame))
+            self._written += now.shape[1]
+
+    def close(self) -> None:
+        """Write what the encoder holds back."""
+        if self._written:
+            self._container.mux(self._stream.encode())

@@ -1,0 +1,213 @@
+"""Reading parts of video files a few frames at a time."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from glv_core.video_io import Waveform, open_clip, save_video
+
+
+def numbered(count: int, size: int = 32) -> torch.Tensor:
+    """Frames that carry their number in the brightness of eight blocks."""
+    frames = torch.zeros(count, size, size, 3)
+    block = size // 8
+    for number in range(count):
+        for bit in range(8):
+            if number >> bit & 1:
+                frames[number, :, bit * block : (bit + 1) * block] = 1.0
+    return frames
+
+
+def read_numbers(frames: torch.Tensor) -> list[int]:
+    block = frames.shape[2] // 8
+    blocks = frames.float().mean(dim=(1, 3)).reshape(len(frames), 8, block).mean(dim=2)
+    return [sum(int(value > 127) << bit for bit, value in enumerate(row)) for row in blocks]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return save_video(tmp_path_factory.mktemp("clips") / "a.mp4", numbered(100), 20, crf=5)
+
+
+def numbers(clip, **options) -> list[int]:
+    return [number for part in clip.frames(**options) for number in read_numbers(part)]
+
+
+def test_a_whole_file(path):
+    clip = open_clip(path)
+    assert (clip.width, clip.height, clip.fps, clip.num_frames) == (32, 32, 20, 100)
+    assert clip.seconds == 5
+    assert not clip.has_audio
+    assert clip.audio() is None
+    assert numbers(clip) == list(range(100))
+
+
+def test_pieces_are_as_long_as_asked(path):
+    assert [len(part) for part in open_clip(path).frames(batch=30)] == [30, 30, 30, 10]
+
+
+@pytest.mark.parametrize("start", [0.0, 0.05, 1.0, 2.5, 4.95])
+@pytest.mark.parametrize("count", [1, 7, None])
+def test_trimming_is_exact_to_the_frame(path, start, count):
+    clip = open_clip(path).trimmed(start, count)
+    first = round(start * 20)
+    expected = list(range(first, 100 if count is None else min(100, first + count)))
+    assert numbers(clip) == expected
+    assert clip.num_frames == len(expected)
+
+
+@pytest.mark.parametrize("fps", [5, 10, 40, 24, 12.5])
+def test_another_rate_shows_what_the_file_shows_then(path, fps):
+    clip = open_clip(path).trimmed(1.0, None, fps)
+    assert clip.num_frames == round(4 * fps)
+    assert numbers(clip) == [int((1.0 + k / fps) * 20 + 1e-3) for k in range(clip.num_frames)]
+
+
+def test_a_part_of_a_part(path):
+    clip = open_clip(path).trimmed(1.0, 40).trimmed(0.5, 10)
+    assert numbers(clip) == list(range(30, 40))
+
+
+def test_uneven_frames_are_shown_as_long_as_they_last(tmp_path):
+    path = tmp_path / "uneven.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
+        stream.width = stream.height = 32
+        stream.time_base = Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for picture, time in zip((numbered(4) * 255).byte().numpy(), (0, 100, 500, 600), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    clip = open_clip(path).trimmed(0.0, 7, 10)
+    assert numbers(clip) == [0, 1, 1, 1, 1, 2, 3]
+
+
+def test_only_a_few_frames_are_decoded_for_a_late_part(path, monkeypatch):
+    """A seek, not a decode of all that comes before: counted in pictures made."""
+    from glv_core.video_io import reader
+
+    made = []
+    original = reader._upright
+    monkeypatch.setattr(reader, "_upright", lambda frame: made.append(frame.pts) or original(frame))
+    assert numbers(open_clip(path).trimmed(4.5, 3)) == [90, 91, 92]
+    assert len(made) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("fragmented.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+        ("stream.ts", "libx264", {}),
+        ("old.mpg", "mpeg2video", {}),
+        ("old.flv", "libx264", {}),
+    ],
+)
+def test_files_that_are_sought_coarsely(tmp_path, name, codec, options):
+    """Such files may lead past the frame that is sought; the right one comes all the same."""
+    path = tmp_path / name
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=25, options={"g": "12", "bf": "2"})
+        stream.width = stream.height = 64
+        stream.bit_rate = 2_000_000
+        stream.pix_fmt = "yuv420p"
+        for number, picture in enumerate((numbered(60, 64) * 255).byte().numpy()):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    whole = numbers(open_clip(path))
+    assert whole[:40] == list(range(40))
+    for start in (1, 5, 11, 35, 47, 55):
+        assert numbers(open_clip(path).trimmed(start / 25, 2)) == whole[start : start + 2]
+
+
+def test_time_stamps_that_jitter_lose_no_frame(tmp_path):
+    path = tmp_path / "jitter.mkv"
+    chance = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "5"})
+        stream.width = stream.height = 32
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for number, picture in enumerate((numbered(90) * 255).byte().numpy()):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = round(number * 1000 / 30) + (int(chance.integers(-9, 10)) if number else 0)
+            frame.time_base = Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert numbers(open_clip(path).trimmed(0.0, 90)) == list(range(90))
+
+
+def test_a_hole_in_the_sound_is_silence(tmp_path):
+    """Sound from 0 to 1 s and from 2 s on: what begins at 2 s is heard at 2 s."""
+    path, rate = tmp_path / "hole.mkv", 16000
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=10)
+        video.width = video.height = 32
+        sound = container.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for number, picture in enumerate((numbered(30) * 255).byte().numpy()):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        for start in (*range(0, rate, 1600), *range(2 * rate, 3 * rate, 1600)):
+            block = np.full((1, 1600), 16000, dtype=np.int16)
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    heard = np.concatenate(list(open_clip(path).audio().blocks()), axis=1)[0]
+    assert len(heard) == 3 * rate
+    loud = np.abs(heard) > 0.2
+    assert loud[: rate - 800].all()
+    assert not loud[rate + 800 : 2 * rate - 800].any()
+    assert loud[2 * rate + 800 :].all()
+
+
+def test_a_file_that_is_no_video_is_an_os_error(tmp_path):
+    (tmp_path / "bad.mp4").write_text("no video")
+    with pytest.raises(OSError, match="no video that can be read"):
+        open_clip(tmp_path / "bad.mp4")
+
+
+def test_mistakes_are_named(path, tmp_path):
+    clip = open_clip(path)
+    for arguments, words in (
+        ((6.0,), "nothing is left"),
+        ((-1.0,), "start is -1"),
+        ((0.0, 0), "length is 0"),
+        ((0.0, 1, -3), "fps is -3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            clip.trimmed(*arguments)
+    sound = tmp_path / "sound.wav"
+    with av.open(str(sound), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), dtype=np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(OSError, match="holds no video"):
+        open_clip(sound)
+    with pytest.raises(OSError):
+        open_clip(tmp_path / "missing.mp4")
+
+
+def test_sound_begins_and_ends_with_the_part(tmp_path):
+    """A click every half second, in a file of 4 seconds: the part from 1.25 s on has its first click at 0.25 s."""
+    rate = 16000
+    waveform = torch.zeros(1, 4 * rate)
+    for click in range(8):
+        waveform[0, click * rate // 2 : click * rate // 2 + 40] = 0.9
+    path = save_video(tmp_path / "a.mp4", numbered(80), 20, audio=Waveform(waveform, rate))
+    sound = open_clip(path).trimmed(1.25, 20).audio()
+    heard = np.concatenate(list(sound.blocks()), axis=1)[0]
+    assert heard.shape == (rate,)
+    clicks = np.flatnonzero(np.abs(heard) > 0.3)
+    assert abs(clicks[0] / rate - 0.25) < 0.005
+    assert abs(clicks[clicks > 0.5 * rate][0] / rate - 0.75) < 0.005
