@@ -8,8 +8,6 @@ one process, on the same random weights and noise. What is sampled is noise; onl
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from conftest import find_comfyui, find_interpreter
+from conftest import comfyui_worker, find_comfyui
 
 ROWS = (
     ("this pack, shifted, overlap 16", {"core": False, "schedule": "shifted", "overlap": 4}),
@@ -40,34 +38,20 @@ def main() -> int:
         return 2
     print("| frames | | forwards | seconds | frames / s | peak memory |")
     print("| --- | --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as folder:
-        worker = subprocess.Popen(
-            [find_interpreter(comfyui), str(ROOT / "tests/host/worker.py"), str(comfyui), str(ROOT), folder,
-             *(["--cpu"] if arguments.tiny else ["--gpu"])],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=comfyui,
-        )  # fmt: skip
-        try:
-            for frames in arguments.frames:
-                for name, row in ROWS:
-                    job = {
-                        "row": row, "frames": frames, "steps": arguments.steps, "width": arguments.width,
-                        "height": arguments.height, "tiny_model": arguments.tiny,
-                    }  # fmt: skip
-                    worker.stdin.write(json.dumps(["benchmark", "gpu", job]) + "\n")
-                    worker.stdin.flush()
-                    answer = json.loads(worker.stdout.readline().removeprefix("RESULT "))
-                    if "error" in answer:
-                        print(answer["error"], file=sys.stderr)
-                        return 1
-                    result = answer["value"]
-                    seconds, peak = result["seconds"], result["peak"] / 2**30
-                    speed = frames / seconds
-                    print(
-                        f"| {frames} | {name} | {result['forwards']} | {seconds:.1f} | {speed:.2f} | {peak:.2f} GiB |"
-                    )
-        finally:
-            worker.stdin.close()
-            worker.wait()
+    flags = () if arguments.tiny else ("--gpu",)
+    with tempfile.TemporaryDirectory() as folder, comfyui_worker(Path(folder), *flags) as call:
+        for frames in arguments.frames:
+            for name, row in ROWS:
+                result = call(
+                    "benchmark", "gpu", row=row, frames=frames, steps=arguments.steps, width=arguments.width,
+                    height=arguments.height, tiny_model=arguments.tiny,
+                )  # fmt: skip
+                seconds, peak = result["seconds"], result["peak"] / 2**30
+                print(
+                    f"| {frames} | {name} | {result['forwards']} | {seconds:.1f} | {frames / seconds:.2f} "
+                    f"| {peak:.2f} GiB |",
+                    flush=True,
+                )
     return 0
 
 

@@ -5,7 +5,8 @@
 everything runs in it, so that core's context windows are rows as well; without one, only this pack's rows run.
 
 *Calls / floor*: windows through the model over ``steps * length / window``. *Seam*: mean frame difference at the row's
-own window boundaries (of the first step) over elsewhere; *isolated cuts*: the same where isolated clips meet;
+own window boundaries (of the first step, into and inside the latent frame that begins there) over elsewhere; *isolated
+cuts*: the same where isolated clips meet;
 *largest*: the largest step of the video over the mean step. *Jerk*: root mean square of the third difference of the
 object's position, pixels / frame^3. *Adherence*: frames that show the prompt's colour, shape and background.
 """
@@ -13,8 +14,6 @@ object's position, pixels / frame^3. *Adherence*: frames that show the prompt's 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -26,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
 
 import numpy as np
-from conftest import find_comfyui, find_interpreter
+from conftest import comfyui_worker, find_comfyui
 
 from glv_core.co_denoise import CoDenoiseSettings, Phase
 from glv_core.demo.detector import agrees, read_frames
@@ -107,8 +106,8 @@ def measure(row: Row, video: np.ndarray, prompt: str, starts: list[list[int]]) -
     differences = frame_differences(frames)
     readings = read_frames(frames)
     return {
-        "seam": seam_ratio(frames, own),
-        "cuts": seam_ratio(frames, window_boundaries(isolated, timebase)),
+        "seam": seam_ratio(frames, own, span=4),
+        "cuts": seam_ratio(frames, window_boundaries(isolated, timebase), span=4),
         "largest": float(differences.max() / differences.mean()),
         "jerk": jerk(readings),
         "adherence": float(np.mean([agrees(reading, prompt) for reading in readings])),
@@ -173,31 +172,17 @@ def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
 
 def in_comfyui(rows: list[Row], arguments: argparse.Namespace):
     """The same, in ComfyUI's interpreter."""
-    comfyui = find_comfyui()
-    with tempfile.TemporaryDirectory() as folder:
-        worker = subprocess.Popen(
-            [find_interpreter(comfyui), str(ROOT / "tests/host/worker.py"), str(comfyui), str(ROOT), folder],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=comfyui,
-        )  # fmt: skip
-        try:
-            for row in rows:
-                videos = []
-                for seed in range(arguments.seeds):
-                    path = str(Path(folder) / "video.npy")
-                    job = {
-                        "row": asdict(row), "prompt": PROMPTS[seed], "seed": seed, "steps": arguments.steps,
-                        "cfg": arguments.cfg, "length": LENGTH, "window": WINDOW, "path": path,
-                    }  # fmt: skip
-                    worker.stdin.write(json.dumps(["benchmark", "video", job]) + "\n")
-                    worker.stdin.flush()
-                    answer = json.loads(worker.stdout.readline().removeprefix("RESULT "))
-                    if "error" in answer:
-                        raise RuntimeError(answer["error"])
-                    videos.append((np.load(path), answer["value"]["starts"], answer["value"]["seconds"]))
-                yield row, videos
-        finally:
-            worker.stdin.close()
-            worker.wait()
+    with tempfile.TemporaryDirectory() as folder, comfyui_worker(Path(folder)) as call:
+        path = Path(folder) / "video.npy"
+        for row in rows:
+            videos = []
+            for seed in range(arguments.seeds):
+                made = call(
+                    "benchmark", "video", row=asdict(row), prompt=PROMPTS[seed], seed=seed, steps=arguments.steps,
+                    cfg=arguments.cfg, length=LENGTH, window=WINDOW, path=str(path),
+                )  # fmt: skip
+                videos.append((np.load(path), made["starts"], made["seconds"]))
+            yield row, videos
 
 
 if __name__ == "__main__":

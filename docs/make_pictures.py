@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.hosts.diffusers import generate, timebase_for
+from glv_core.hosts.diffusers.decode import decode_frames
+from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
 from glv_core.plan_picture import draw_plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 from glv_core.timeline import Timebase
@@ -23,9 +25,10 @@ SCALE, GAP, CAPTION, PER_ROW, EVERY = 2, 6, 26, 10, 8
 
 
 def strip(frames: torch.Tensor, schedule: PromptSchedule) -> Image.Image:
-    """Every eighth frame, ten a row, with the prompt of each row's frames below them."""
+    """Every eighth frame (of a longer video, fewer), ten a row, with the prompt of each row's frames below them."""
     side = frames.shape[1] * SCALE
-    numbers = list(range(0, len(frames), EVERY))[: 3 * PER_ROW]
+    every = max(EVERY, len(frames) // (3 * PER_ROW))
+    numbers = list(range(0, len(frames), every))[: 3 * PER_ROW]
     picture = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 3 * (side + GAP + CAPTION) + GAP), "#f4f4f4")
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(16)
@@ -64,7 +67,44 @@ def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSe
     return frames, schedule, timebase, settings, sampler["steps"]
 
 
+def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
+    """The same for a workflow that streams; of one that begins with a picture, the frames are made from the prompt."""
+    import diffusers
+
+    prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    node = values["StreamingExtend"]
+    pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
+    num_frames = int(values["LongLatent"]["length"]) if isinstance(node["length"], list) else node["length"]
+    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=16.0)
+    timebase = timebase_for(pipeline, num_frames, 16.0)
+    chunk = timebase.latent_length(node["chunk"])
+    settings = StreamSettings(chunk, timebase.latent_span(node["overlap"]), CoDenoiseSettings(chunk, 0), node["blend"])
+    sampling = Sampling(node["steps"], node["cfg"], node["seed"], 64, 64)
+    latents = stream_video(pipeline, schedule, timebase, settings, sampling)
+    return torch.cat(list(decode_frames(pipeline, latents)))[:num_frames], schedule
+
+
+def chunk_plan(name: str) -> Image.Image:
+    """The chunks of a workflow for a public checkpoint, drawn as windows that stay."""
+    prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    node, latent = values["StreamingExtend"], values.get("LongLatent")
+    num_frames = node["length"] if latent is None else round(latent["length"] * latent["fps"])
+    timebase = Timebase.from_latent_frames(Timebase(num_frames, 24.0, 4).num_latent_frames, 24.0, 4)
+    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=24.0)
+    settings = CoDenoiseSettings(
+        timebase.latent_length(node["chunk"]), timebase.latent_span(node["overlap"]), "static", "linear_in_overlap"
+    )
+    return draw_plan(settings, timebase, schedule, 1)
+
+
 def main() -> None:
+    for name in ("demo_streaming", "demo_image_to_video"):
+        frames, schedule = stream(name)
+        strip(frames, schedule).save(ROOT / f"workflows/{name}.jpg", quality=88)
+    for name in ("wan2.2_5B_streaming", "wan2.2_5B_image_to_video"):
+        chunk_plan(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
     frames, schedule, timebase, settings, steps = make("demo_three_prompts")
     picture = strip(frames, schedule)
     picture.save(ROOT / "docs/three_prompts.png", optimize=True)

@@ -84,6 +84,19 @@ def build_parser() -> argparse.ArgumentParser:
         "less memory (default: 0, which is 4)")  # fmt: skip
     add("--isolated", action="store_true", help="baseline: clip after clip without overlap, the last one moved left to "
         "end with the video")  # fmt: skip
+    add = parser.add_argument_group("streaming").add_argument
+    add("--streaming", action="store_true", help="make the video chunk by chunk, each from the end of the one before; "
+        "run the same line again after an interrupt, and it goes on where it was")  # fmt: skip
+    add("--chunk", type=int, metavar="N", help="frames made at once; above --window they are co-denoised (default: one "
+        "window)")  # fmt: skip
+    add("--chunk-overlap", type=int, metavar="N", help="frames of a chunk that are known from the one before (default "
+        "from the model, as --overlap)")  # fmt: skip
+    add("--blend", type=float, metavar="SHARE", help="part of the overlap over which new predictions take over, with "
+        "models that take no clean frames (default: 0.5)")  # fmt: skip
+    add("--drift-correction", type=float, metavar="SHARE", help="how far colours and contrast are drawn back to those "
+        "of the first chunk (default: 0)")  # fmt: skip
+    add("--run", type=Path, metavar="FOLDER", help="where finished chunks are kept and found (default: beside the "
+        "video)")  # fmt: skip
     add = parser.add_argument_group("sampling").add_argument
     add("--steps", type=int, help="sampling steps (default from the model: demo 20)")
     add("--cfg", type=float, help="guidance; 1 switches it off (default from the model: demo 2, Wan 5)")
@@ -108,18 +121,32 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(job: Job, arguments: argparse.Namespace) -> None:
     """Load the model, make the video, write it and say what came out."""
-    from .hosts.diffusers import generate
     from .hosts.diffusers.folder import load_pipeline
-    from .plan_picture import draw_plan
-    from .video_io import save_video
 
     started = time.monotonic()
-    plan_path = job.output.with_suffix(".plan.png")
-    if not arguments.no_plan:
+    plan_path = None if arguments.no_plan or job.stream is not None else job.output.with_suffix(".plan.png")
+    if plan_path is not None:
+        from .plan_picture import draw_plan
+
         draw_plan(job.settings, job.timebase, job.schedule, job.steps).save(plan_path)
     _quiet()
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype)
+    num_frames, lines = (_co_denoised if job.stream is None else _streamed)(job, arguments, pipeline)
+    size = f"{job.width * job.upscale} x {job.height * job.upscale}"
+    print(f"video       {job.output} ({num_frames} frames, {num_frames / job.timebase.fps:.4g} s, {size})")
+    if plan_path is not None:
+        print(f"plan        {plan_path}")
+    for line in lines:
+        print(line)
+    print(f"time        {time.monotonic() - started:.1f} s")
+
+
+def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[int, list[str]]:
+    """Make and write the video at once; its length in frames, and lines about it."""
+    from .hosts.diffusers import generate
+    from .video_io import save_video
+
     with _progress_bar(job.steps) as progress, _memory():
         frames = generate(
             pipeline,
@@ -138,13 +165,56 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
         )
     with option("--output", job.output):
         save_video(job.output, frames, job.timebase.fps, upscale=job.upscale)
-    size = f"{job.width * job.upscale} x {job.height * job.upscale}"
-    print(f"video       {job.output} ({len(frames)} frames, {len(frames) / job.timebase.fps:.4g} s, {size})")
-    if not arguments.no_plan:
-        print(f"plan        {plan_path}")
-    print(f"forwards    {_cost(job):.2f} times what the length alone needs")
-    print(f"seam ratio  {_seam_ratio(job, frames)}")
-    print(f"time        {time.monotonic() - started:.1f} s")
+    cost = f"forwards    {_cost(job):.2f} times what the length alone needs"
+    return len(frames), [cost, f"seam ratio  {_seam_ratio(job, frames)}"]
+
+
+def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[int, list[str]]:
+    """Make the video chunk by chunk and write it as it is decoded; its length, and lines about it."""
+    from .hosts.diffusers.decode import decode_frames
+    from .hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
+    from .metrics import RunningDifferences, seam_ratio_of
+    from .streaming import RunFolder, RunFolderError, plan_chunks
+    from .video_io import save_video
+
+    wanted, timebase = job.stream, job.timebase
+    settings = StreamSettings(wanted.chunk, wanted.overlap, job.settings, wanted.blend, wanted.drift_correction)
+    sampling = Sampling(job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler)
+    chunks = plan_chunks(timebase.num_latent_frames, wanted.chunk, wanted.overlap)
+    found = 0
+    with _chunk_bar(len(chunks), job.steps) as show, _memory():
+
+        def progress(chunk: int, count: int, step: Any) -> None:
+            nonlocal found
+            found += step is None
+            show(chunk, step)
+
+        try:
+            latents = stream_video(
+                pipeline, job.schedule, timebase, settings, sampling, folder=RunFolder(wanted.run), on_progress=progress
+            )
+        except RunFolderError as error:
+            raise UserError(f"--run {wanted.run}: {error}") from error
+    differences = RunningDifferences()
+    with option("--output", job.output):
+        frames = differences.watch(_first(decode_frames(pipeline, latents), timebase.num_frames))
+        save_video(job.output, frames, timebase.fps, upscale=job.upscale)
+    lines = [f"chunks      {len(chunks)}, {found} found from before; kept in {wanted.run}"]
+    boundaries = [timebase.frames_of(chunk.first_new)[0] for chunk in chunks if chunk.overlap]
+    try:
+        ratio = seam_ratio_of(differences.values, boundaries, _changes(job), timebase.temporal_compression)
+        lines.append(f"seam ratio  {ratio:.2f} {_RATIO.replace('windows', 'chunks')}")
+    except ValueError:
+        lines.append("seam ratio  none: no chunk boundary outside the prompt transitions")
+    return timebase.num_frames, lines
+
+
+def _first(parts: Any, count: int) -> Iterator[Any]:
+    """The first ``count`` frames of pieces of a video."""
+    for part in parts:
+        if count > 0:
+            yield part[:count]
+        count -= len(part)
 
 
 def _quiet() -> None:
@@ -173,18 +243,25 @@ def _seam_ratio(job: Job, frames: Any) -> str:
     if not plain:
         return "none: with a stride above 1 every frame is a window's edge"
     windows = job.settings.windows(timebase.num_latent_frames, plain[0], job.steps)
-    margin = timebase.temporal_compression
     if job.settings.closed_loop:
-        timebase = Timebase(len(frames), timebase.fps, margin, causal=False)
-    changes = []
+        timebase = Timebase(len(frames), timebase.fps, timebase.temporal_compression, causal=False)
+    try:
+        ratio = seam_ratio(frames, window_boundaries(windows, timebase), _changes(job), timebase.temporal_compression)
+    except ValueError:
+        return "none: no window boundary outside the prompt transitions"
+    return f"{ratio:.2f} {_RATIO}"
+
+
+_RATIO = "(difference of neighbouring frames where windows meet, over elsewhere; 1 is seamless)"
+
+
+def _changes(job: Job) -> list[tuple[float, float]]:
+    """Ranges of frames in which a prompt gives way to the next."""
+    margin, changes = job.timebase.temporal_compression, []
     for segment in job.schedule.segments[1:]:
         reach = segment.transition.frames / 2 + margin
         changes.append((segment.start - reach, segment.start + reach))
-    try:
-        ratio = seam_ratio(frames, window_boundaries(windows, timebase), changes)
-    except ValueError:
-        return "none: no window boundary outside the prompt transitions"
-    return f"{ratio:.2f} (difference of neighbouring frames where windows meet, over elsewhere; 1 is seamless)"
+    return changes
 
 
 @contextmanager
@@ -215,6 +292,23 @@ def _progress_bar(steps: int) -> Iterator[Any]:
             bar.total, bar.n = progress.num_steps, progress.step
             done = f"{progress.passes_done}/{progress.num_passes} of this step, {windows} in all"
             bar.set_postfix_str(f"windows {done}")
+
+        yield show
+        bar.n = bar.total
+        bar.refresh()
+
+
+@contextmanager
+def _chunk_bar(chunks: int, steps: int) -> Iterator[Any]:
+    """A bar of sampling steps over all chunks; yields what to call after each forward pass and for a found chunk."""
+    from tqdm import tqdm
+
+    with tqdm(total=chunks * steps, unit="step") as bar:
+
+        def show(chunk: int, progress: Any) -> None:
+            done = steps if progress is None else progress.step
+            bar.n = chunk * steps + done
+            bar.set_postfix_str(f"chunk {chunk + 1}/{chunks}")
 
         yield show
         bar.n = bar.total

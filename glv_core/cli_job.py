@@ -46,6 +46,18 @@ class Job:
     dtype: str
     output: Path
     upscale: int
+    stream: StreamJob | None = None
+
+
+@dataclass(frozen=True)
+class StreamJob:
+    """What streaming needs beside; sizes in latent frames."""
+
+    chunk: int
+    overlap: int
+    blend: float
+    drift_correction: float
+    run: Path
 
 
 @contextmanager
@@ -132,6 +144,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
     if not 0 <= arguments.seed < 2**63:
         raise UserError(f"--seed {arguments.seed}: use a whole number of 0 or more, below 2 to the 63rd.")
     device = _device(arguments.device)
+    output = _output(arguments.output)
     return Job(
         folder,
         timebase,
@@ -145,8 +158,9 @@ def prepare(arguments: argparse.Namespace) -> Job:
         cfg,
         device,
         arguments.dtype or ("float32" if device.startswith("cpu") else "bfloat16"),
-        _output(arguments.output),
+        output,
         _at_least("--upscale", upscale, 1),
+        _stream(arguments, folder, timebase, settings, output),
     )
 
 
@@ -183,6 +197,44 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
     else:
         overlap = timebase.latent_span(_at_least("--overlap", arguments.overlap, 0))
     return window, overlap, arguments.schedule or "shifted"
+
+
+def _stream(
+    arguments: argparse.Namespace, folder: ModelFolder, timebase: Timebase, settings: CoDenoiseSettings, output: Path
+) -> StreamJob | None:
+    """What was asked of streaming; None without it."""
+    from .streaming import RunFolder, plan_chunks
+
+    if not arguments.streaming:
+        for name in ("chunk", "chunk_overlap", "blend", "drift_correction", "run"):
+            if getattr(arguments, name) is not None:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: only with --streaming.")
+        return None
+    for name in ("closed_loop", "isolated"):
+        if getattr(arguments, name):
+            raise UserError(f"--{name.replace('_', '-')}: not together with --streaming; leave one out.")
+    if arguments.noise != "independent":
+        raise UserError(f"--noise {arguments.noise}: not together with --streaming; every chunk has noise of its own.")
+    asked = folder.defaults.window if arguments.chunk is None else _at_least("--chunk", arguments.chunk, 1)
+    chunk = timebase.latent_length(asked)
+    if arguments.chunk_overlap is None:
+        overlap = max(1, min(timebase.latent_span(folder.defaults.overlap), chunk // 2))
+    else:
+        overlap = timebase.latent_span(_at_least("--chunk-overlap", arguments.chunk_overlap, 1))
+        if arguments.chunk_overlap >= asked:
+            raise UserError(f"--chunk-overlap {arguments.chunk_overlap}: it must be below chunk, which is {asked}.")
+    with option("--chunk-overlap", arguments.chunk_overlap):
+        plan_chunks(timebase.num_latent_frames, chunk, overlap)
+    shares = []
+    for name, default in (("blend", 0.5), ("drift_correction", 0.0)):
+        share = getattr(arguments, name)
+        shares.append(default if share is None else share)
+        if not 0 <= shares[-1] <= 1:
+            raise UserError(f"--{name.replace('_', '-')} {share}: use a number from 0 to 1.")
+    run = arguments.run or output.with_suffix(".run")
+    with option("--run", run):
+        RunFolder(run)
+    return StreamJob(chunk, overlap, *shares, run)
 
 
 def _at_least(name: str, value: int, least: int) -> int:

@@ -30,7 +30,8 @@ AUTOMATIC_WINDOWS_PER_FORWARD = 4
 class Phase:
     """Other windows from some point of the sampling on; what is None stays as it was.
 
-    ``start`` is the share of the sampling steps, 0 ... 1, after which it begins. ``overlap`` is in latent frames.
+    ``start`` is the share of the sampling steps, 0 ... 1, after which it begins. ``overlap`` is measured as that of
+    the settings it belongs to.
     """
 
     start: float

@@ -83,3 +83,24 @@ class Timebase:
         """Position of a latent frame on the timeline: the mean of its frames' numbers, within the video."""
         frames = self.frames_of(latent_frame)
         return min((frames[0] + frames[-1]) / 2, self.num_frames - 1.0)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a latent that is sampled alone lies in a longer video, whose prompts it follows.
+
+    ``start``: the latent frame of the video that its first one is; what lies before the video or behind it sees the
+    prompts of the first or last latent frame. ``num_latent_frames``: of the whole video.
+    """
+
+    start: int
+    num_latent_frames: int
+
+    def timebase(self, fps: float, temporal_compression: int) -> Timebase:
+        """The clock of the whole video."""
+        return Timebase.from_latent_frames(self.num_latent_frames, fps, temporal_compression)
+
+    def frames(self, length: int) -> list[int]:
+        """Latent frames of the video that a latent of ``length`` shows, in order."""
+        last = self.num_latent_frames - 1
+        return [min(max(frame, 0), last) for frame in range(self.start, self.start + length)]

@@ -7,10 +7,14 @@ from comfy_api.latest import ComfyExtension, io
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
+from .encode_long_video import EncodeLongVideo
+from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
 from .long_noise import LongNoise
 from .multi_prompt_schedule import MultiPromptSchedule
+from .save_long_video import SaveLongVideo
+from .streaming_extend import StreamingExtend
 from .vae_decode_loop import VAEDecodeLoop
 from .window_plan import WindowPlan
 
@@ -21,5 +25,5 @@ class LongVideoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
-            VAEDecodeLoop, LoadVideoPipeline,
+            VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
         ]  # fmt: skip

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.sampling import NoiseOptions, sample_long
-from .common import CATEGORY, check_windows, naming, noise_inputs, window_inputs, window_options
+from .common import (
+    CATEGORY,
+    check_windows,
+    naming,
+    noise_inputs,
+    sampler_inputs,
+    seed_input,
+    window_inputs,
+    window_options,
+)
 
 
 class CoDenoiseKSampler(io.ComfyNode):
@@ -26,37 +34,8 @@ class CoDenoiseKSampler(io.ComfyNode):
             search_aliases=["context windows", "long video", "gen-l-video", "sampler", "sliding window"],
             inputs=[
                 io.Model.Input("model", tooltip="The video model."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="The random seed of the noise over the whole length.",
-                ),
-                io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Number of sampling steps."),
-                io.Float.Input(
-                    "cfg",
-                    default=5.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="Classifier-free guidance: higher follows the prompts more. 1 leaves the negative prompt "
-                    "out and halves the time.",
-                ),
-                io.Combo.Input(
-                    "sampler_name",
-                    options=comfy.samplers.KSampler.SAMPLERS,
-                    default="euler",
-                    tooltip="The algorithm that removes the noise; all of the host's work.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=comfy.samplers.KSampler.SCHEDULERS,
-                    default="simple",
-                    tooltip="How the noise levels are spread over the steps.",
-                ),
+                seed_input(),
+                *sampler_inputs(),
                 io.Conditioning.Input(
                     "positive",
                     tooltip="What to show. From MultiPromptSchedule for prompts on a timeline; any other conditioning "
@@ -75,9 +54,8 @@ class CoDenoiseKSampler(io.ComfyNode):
                     tooltip="How much of the latent is replaced: 1 makes a new video, lower keeps the structure of the "
                     "given one.",
                 ),
-                *window_inputs()[:-1],
+                *window_inputs(),
                 *noise_inputs(),
-                window_inputs()[-1],
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )

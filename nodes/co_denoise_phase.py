@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..glv_core.co_denoise import Phase
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.handler import PhaseOptions
 from ..glv_core.windows import SCHEDULES
 from .common import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, Phases, naming
 
@@ -66,10 +66,10 @@ class CoDenoisePhase(io.ComfyNode):
         overlap: int,
         stride: int,
         merge: str,
-        earlier: tuple[PhaseOptions, ...] | None = None,
+        earlier: tuple[Phase, ...] | None = None,
     ) -> io.NodeOutput:
         with naming("CoDenoisePhase"):
-            phase = PhaseOptions(
+            phase = Phase(
                 start,
                 None if schedule == _SAME else schedule,
                 None if overlap < 0 else overlap,

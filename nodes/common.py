@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import comfy.samplers
 from comfy_api.latest import io
 
-from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD
+from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, Phase
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.handler import PhaseOptions, WindowOptions
+from ..glv_core.hosts.comfy.options import WindowOptions
 from ..glv_core.noise import NOISES
 from ..glv_core.prompt_mix import TRANSITIONS
+from ..glv_core.streaming import RunFolderError
 from ..glv_core.windows import SCHEDULES
 
 CATEGORY = "long video"
@@ -20,13 +22,14 @@ Phases = io.Custom("CO_DENOISE_PHASES")
 
 @contextmanager
 def naming(node_id: str) -> Iterator[None]:
-    """Put the node's name in front of a ValueError, so that its message says where it comes from."""
+    """Put the node's name in front of an error of the user's, so that its message says where it comes from."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RunFolderError) as error:
         if str(error).startswith(f"{node_id}:"):
             raise
-        raise ValueError(f"{node_id}: {error}") from error
+        kind = RunFolderError if isinstance(error, RunFolderError) else ValueError
+        raise kind(f"{node_id}: {error}") from error
 
 
 SCHEDULE_TOOLTIP = (
@@ -117,6 +120,69 @@ def window_inputs() -> list[io.Input]:
     ]
 
 
+def video_inputs() -> list[io.Input]:
+    """Length and frame rate of a video whose latent comes from LongLatent."""
+    return [
+        io.Int.Input(
+            "length",
+            default=241,
+            min=1,
+            max=1_000_000,
+            tooltip="Length of the video in frames. Connect the output 'length' of LongLatent.",
+        ),
+        io.Float.Input(
+            "fps",
+            default=16.0,
+            min=0.01,
+            max=1000.0,
+            step=1.0,
+            round=0.001,
+            tooltip="Frames per second, for times in seconds. Connect the output 'fps' of LongLatent.",
+        ),
+    ]
+
+
+def seed_input() -> io.Input:
+    """The seed of the noise."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=0xFFFFFFFFFFFFFFFF,
+        control_after_generate=True,
+        tooltip="The random seed of the noise over the whole length.",
+    )
+
+
+def sampler_inputs() -> list[io.Input]:
+    """KSampler's steps, cfg, sampler_name and scheduler."""
+    return [
+        io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Number of sampling steps."),
+        io.Float.Input(
+            "cfg",
+            default=5.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Classifier-free guidance: higher follows the prompts more. 1 leaves the negative prompt "
+            "out and halves the time.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=comfy.samplers.KSampler.SAMPLERS,
+            default="euler",
+            tooltip="The algorithm that removes the noise; all of the host's work.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=comfy.samplers.KSampler.SCHEDULERS,
+            default="simple",
+            tooltip="How the noise levels are spread over the steps.",
+        ),
+    ]
+
+
 def noise_inputs() -> list[io.Input]:
     """The inputs that say what the initial noise of a long latent is."""
     return [
@@ -165,7 +231,7 @@ def window_options(
     transitions: str = "predictions",
     stride: int = 1,
     host_memory: bool = False,
-    phases: tuple[PhaseOptions, ...] | None = None,
+    phases: tuple[Phase, ...] | None = None,
 ) -> WindowOptions:
     """The values of ``window_inputs`` as options."""
     return WindowOptions(

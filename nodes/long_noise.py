@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.sampling import LongVideoNoise, NoiseOptions
-from .common import CATEGORY, check_windows, naming, noise_inputs
+from .common import CATEGORY, check_windows, naming, noise_inputs, seed_input, window_inputs
 
 
 class LongNoise(io.ComfyNode):
@@ -22,29 +22,9 @@ class LongNoise(io.ComfyNode):
             search_aliases=["freenoise", "noise", "random noise"],
             inputs=[
                 io.Model.Input("model", tooltip="The video model: its latents say where time is and how it is packed."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="The random seed.",
-                ),
+                seed_input(),
                 *noise_inputs(),
-                io.Int.Input(
-                    "window",
-                    default=81,
-                    min=1,
-                    max=100_000,
-                    tooltip="Frames of a window, for 'shuffled' and 'repeated': as in Co-Denoise Model.",
-                ),
-                io.Int.Input(
-                    "overlap",
-                    default=16,
-                    min=0,
-                    max=100_000,
-                    tooltip="Frames shared by neighbouring windows, for 'shuffled': as in Co-Denoise Model.",
-                ),
+                *window_inputs()[:2],
             ],
             outputs=[io.Noise.Output(display_name="noise", tooltip="For SamplerCustomAdvanced.")],
         )

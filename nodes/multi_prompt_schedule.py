@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.prompt_tags import TAG, PromptTag
 from ..glv_core.prompts import PromptSyntaxError, parse_schedule
-from .common import CATEGORY, naming
+from .common import CATEGORY, naming, video_inputs
 
 _ANY_LENGTH = 1_000_000  # stands for a length that is not known yet, when only the syntax is checked
 _EXAMPLE = "0: a calm sea at dawn\n5s: the wind rises, high waves\n75%: a storm at night, lightning"
@@ -38,22 +38,7 @@ class MultiPromptSchedule(io.ComfyNode):
                     "the end (-24), or a range (24-48). A prompt holds until the next one. '48 [ease 12]: ...' sets "
                     "the transition into this prompt.",
                 ),
-                io.Int.Input(
-                    "length",
-                    default=241,
-                    min=1,
-                    max=1_000_000,
-                    tooltip="Length of the video in frames. Connect the output 'length' of LongLatent.",
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=16.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="Frames per second, for times in seconds. Connect the output 'fps' of LongLatent.",
-                ),
+                *video_inputs(),
                 io.Combo.Input(
                     "transition",
                     options=["linear", "ease", "hard"],

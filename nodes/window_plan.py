@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from ..glv_core.hosts.comfy.families import vae_timebase
 from ..glv_core.hosts.comfy.prompt_tags import TAG, check_length
 from ..glv_core.plan_picture import Plan, draw_plan, facts
-from .common import CATEGORY, check_windows, naming, window_inputs, window_options
+from .common import CATEGORY, check_windows, naming, video_inputs, window_inputs, window_options
 
 
 class WindowPlan(io.ComfyNode):
@@ -29,22 +29,7 @@ class WindowPlan(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of the model: how many frames a latent frame holds."),
-                io.Int.Input(
-                    "length",
-                    default=241,
-                    min=1,
-                    max=1_000_000,
-                    tooltip="Length of the video in frames. Connect the output 'length' of LongLatent.",
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=16.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="Frames per second. Connect the output 'fps' of LongLatent.",
-                ),
+                *video_inputs(),
                 io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Number of sampling steps."),
                 *[each for each in window_inputs() if each.id != "host_memory"],
                 io.Conditioning.Input(

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,36 +57,62 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         )
 
 
+@contextmanager
+def comfyui_worker(base: Path, *flags: str) -> Iterator[Callable[..., Any]]:
+    """ComfyUI's interpreter with the pack; yields ``call("module", "function", **arguments)`` of ``tests/host/inside``.
+
+    ``base`` is a folder for models, output and the log. An exception there, or its end, is a RuntimeError here.
+    """
+    comfyui = find_comfyui()
+    with (base / "worker.log").open("w+") as log:
+        worker = subprocess.Popen(
+            [find_interpreter(comfyui), str(ROOT / "tests/host/worker.py"), str(comfyui), str(ROOT), str(base), *flags],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=comfyui,
+        )  # fmt: skip
+
+        def call(module: str, function: str, **arguments: Any) -> Any:
+            worker.stdin.write(json.dumps([module, function, arguments]) + "\n")
+            worker.stdin.flush()
+            for line in worker.stdout:
+                if line.startswith("RESULT "):
+                    result = json.loads(line.removeprefix("RESULT "))
+                    if "error" in result:
+                        raise RuntimeError(f"inside ComfyUI:\n{result['error']}")
+                    return result["value"]
+            log.seek(0)
+            raise RuntimeError(f"the worker inside ComfyUI stopped:\n{log.read()[-4000:]}")
+
+        try:
+            yield call
+        finally:
+            worker.stdin.close()
+            try:
+                worker.wait(30)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+
+
 @pytest.fixture(scope="session")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """``inside("module", "function", **arguments)`` runs ``tests/host/inside/module.py`` in ComfyUI's interpreter."""
-    comfyui = find_comfyui()
-    base = tmp_path_factory.mktemp("comfyui_inside")
-    log = (base / "worker.log").open("w+")
-    worker = subprocess.Popen(
-        [find_interpreter(comfyui), str(ROOT / "tests/host/worker.py"), str(comfyui), str(ROOT), str(base)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=comfyui,
-    )  # fmt: skip
+    """``inside("module", "function", **arguments)``, see ``comfyui_worker``."""
+    with comfyui_worker(tmp_path_factory.mktemp("comfyui_inside")) as run:
 
-    def call(module: str, function: str, **arguments: Any) -> Any:
-        worker.stdin.write(json.dumps([module, function, arguments]) + "\n")
-        worker.stdin.flush()
-        for line in worker.stdout:
-            if line.startswith("RESULT "):
-                result = json.loads(line.removeprefix("RESULT "))
-                if "error" in result:
-                    pytest.fail(f"inside ComfyUI:\n{result['error']}", pytrace=False)
-                return result["value"]
-        log.seek(0)
-        pytest.fail(f"the worker inside ComfyUI stopped:\n{log.read()[-4000:]}", pytrace=False)
+        def call(*names: str, **arguments: Any) -> Any:
+            try:
+                return run(*names, **arguments)
+            except RuntimeError as error:
+                pytest.fail(str(error), pytrace=False)
 
-    yield call
-    worker.stdin.close()
-    try:
-        worker.wait(30)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-    log.close()
+        yield call
+
+
+@pytest.fixture
+def inside_alone(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """``inside`` in a process of its own, for what a process can be measured by."""
+    base = tmp_path / "comfyui_alone"
+    base.mkdir()
+    with comfyui_worker(base) as run:
+        yield run
 
 
 class Server:
@@ -108,7 +135,7 @@ class Server:
         )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
+                return answer.status, json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 

@@ -19,8 +19,20 @@ NOTES = {
     "overlap 0 and schedule *static* show what windows look like unmerged.",
     "demo_closed_loop": "## A video without an end\nRuns as it is, on the demo model. **closed_loop** lets windows go on at the "
     "first frame after the last, and **VAE Decode Loop** decodes the loop point with its past: 64 latent frames make 256 "
-    "frames, and the last one flows into the first. The length is that of one round of the world the model draws, where "
-    "an object leaves on one side and comes back on the other.",
+    "frames, and the last one flows into the first. The weights that ship today let the object sway rather than go "
+    "round.",
+    "demo_streaming": "## Chunk by chunk\nRuns as it is, on the demo model: each chunk of 61 frames goes on from the end "
+    "of the one before. Finished chunks are kept in `output/long_video_runs/demo_streaming`: interrupt it and queue "
+    "again, or change the last prompt, and only what is missing is made. **Save Long Video** decodes in pieces.",
+    "demo_image_to_video": "## From one picture\nRuns as it is: the left part makes a picture with the demo model. With a "
+    "model of your own put **Load Image** in its place. The picture becomes the first frame; every chunk goes on from "
+    "the end of the one before.",
+    "wan2.2_5B_streaming": "## 30 seconds of Wan 2.2 5B, three prompts, chunk by chunk\nFiles: "
+    "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
+    "`vae/wan2.2_vae.safetensors`.\n\nPeak memory is that of one 121-frame clip, whatever the length.",
+    "wan2.2_5B_image_to_video": "## A picture and 30 seconds of Wan 2.2 5B\nFiles: "
+    "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
+    "`vae/wan2.2_vae.safetensors`. Choose your picture in **Load Image** and describe what happens in it.",
     "wan2.1_1.3B_three_prompts": "## 15 seconds of Wan 2.1 1.3B, three prompts\nFiles: "
     "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "

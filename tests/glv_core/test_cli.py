@@ -242,6 +242,12 @@ def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
         ({"--model": "/no/such/folder"}, ["--model /no/such/folder", "no such folder"]),
         ({"--output": "a.gif"}, ["--output a.gif", ".mp4"]),
         ({"--output": "/dev/null/a.mp4"}, ["--output /dev/null/a.mp4"]),
+        ({"--chunk": "17"}, ["--chunk 17", "only with --streaming"]),
+        ({"--streaming": True, "--chunk-overlap": "17", "--chunk": "17"}, ["--chunk-overlap 17", "below chunk"]),
+        ({"--streaming": True, "--closed-loop": True}, ["--closed-loop", "--streaming"]),
+        ({"--streaming": True, "--noise": "stable"}, ["--noise stable", "--streaming"]),
+        ({"--streaming": True, "--blend": "2"}, ["--blend 2", "0 to 1"]),
+        ({"--streaming": True, "--run": "/dev/null/run"}, ["--run /dev/null/run", "cannot be written"]),
         ({"--nonsense": "1"}, ["--nonsense"]),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
@@ -261,6 +267,51 @@ def test_a_mistake_is_one_line_and_the_model_is_not_loaded(
     assert "Traceback" not in said
     for word in words:
         assert word in said
+
+
+STREAM = {"--streaming": True, "--length": "61", "--chunk": "17", "--chunk-overlap": "8", "--overlap": None}
+
+
+def test_streaming_makes_a_video_and_finds_its_chunks_again(tiny_wan_folder, tmp_path, capsys):
+    output = tmp_path / "a.mp4"
+    assert cli.main(arguments(tiny_wan_folder, output, STREAM)) == 0
+    said = capsys.readouterr().out
+    assert "chunks      5, 0 found" in said
+    assert "seam ratio" in said
+    frames, _ = read_video(output)
+    assert frames.shape == (61, 32, 32, 3)
+    assert frames.float().std() > 1
+    assert len(list((tmp_path / "a.run").glob("chunk_*.safetensors"))) == 5
+    assert not output.with_suffix(".plan.png").exists()
+    assert cli.main(arguments(tiny_wan_folder, output, STREAM)) == 0
+    assert "5 found" in capsys.readouterr().out
+    # The chunks are the same bits; the encoder's threads leave it a little freedom.
+    assert (read_video(output)[0].float() - frames.float()).abs().mean() < 1
+    longer = {**STREAM, "--length": "77", "--prompts": "a red circle", "--run": str(tmp_path / "other")}
+    assert cli.main(arguments(tiny_wan_folder, output, longer)) == 0
+    assert "chunks      6, 0 found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"--chunk": "33"},
+        {"--chunk-overlap": "12"},
+        {"--blend": "0"},
+        {"--drift-correction": "1"},
+        {"--window": "9"},
+        {"--negative": "a dog left moving"},
+        {"--seed": "1"},
+    ],
+    ids=str,
+)
+def test_every_option_of_streaming_changes_the_frames(tiny_wan_folder, tmp_path, change):
+    videos = []
+    for number, options in enumerate((STREAM, {**STREAM, **change})):
+        output = tmp_path / f"{number}.mp4"
+        assert cli.main(arguments(tiny_wan_folder, output, {**options, "--overlap": "4"})) == 0
+        videos.append(read_video(output)[0].float())
+    assert (videos[0] - videos[1]).abs().max() > 0
 
 
 def test_a_folder_without_a_model_is_named(tiny_wan_folder, tmp_path, capsys):

@@ -9,21 +9,26 @@ import comfy.model_management
 import comfy.patcher_extension
 import torch
 
+from ...timeline import Place
 from .conditioning import to_host
 from .families import time_dim_of
-from .handler import CoDenoiseHandler, OnWindows, WindowOptions
+from .handler import CoDenoiseHandler, OnWindows
+from .options import WindowOptions
 
 log = logging.getLogger(__name__)
 _KEY = "co_denoise"
 
 
-def patch_model(model: Any, options: WindowOptions, on_windows: OnWindows | None = None) -> Any:
+def patch_model(
+    model: Any, options: WindowOptions, on_windows: OnWindows | None = None, place: Place | None = None
+) -> Any:
     """A clone of a ComfyUI MODEL that denoises long latents by overlapping windows.
 
     Args:
         model: the MODEL; it is not changed. A context handler that it already has is replaced, with a warning.
         options: window, overlap, schedule, merge.
         on_windows: called as ``on_windows(step, windows done, windows of the step)`` after each forward pass.
+        place: where the latents to come lie in a longer video, whose prompts they follow.
 
     Raises:
         ValueError: the model has no frames, or the options do not fit it.
@@ -33,7 +38,7 @@ def patch_model(model: Any, options: WindowOptions, on_windows: OnWindows | None
     existing = patched.model_options.get("context_handler")
     if existing is not None:
         log.warning("Co-denoising replaces the context handler %s that the model had.", type(existing).__name__)
-    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows)
+    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows, place)
     wrappers = comfy.patcher_extension.WrappersMP
     for kind, wrapper in (
         (wrappers.OUTER_SAMPLE, _outer_sample),

@@ -16,6 +16,7 @@ import torch
 
 from ...demo import MODEL_DIR
 from ..wan_keys import transformer_to_original, vae_to_original
+from .frame_times import give_frame_times
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,10 @@ def check_pipeline(folder: Path, part: str = "transformer") -> None:
 
 
 def load_model(folder: Path, part: str = "transformer") -> Any:
-    """The MODEL, with the noise-level shift that the folder's scheduler asks for."""
+    """The MODEL, with the noise-level shift that the folder's scheduler asks for, and noise levels by latent frame.
+
+    The latter where the folder says ``expand_timesteps``: such a model knows clean frames among noisy ones.
+    """
     weights = transformer_to_original(read_weights(folder / part))
     model = comfy.sd.load_diffusion_model_state_dict(weights)
     if model is None:
@@ -124,6 +128,8 @@ def load_model(folder: Path, part: str = "transformer") -> Any:
         sampling = type(current)(model.model.model_config)
         sampling.set_parameters(shift=float(shift), multiplier=current.multiplier)
         model.add_object_patch("model_sampling", sampling)
+    if _read_json(folder / "model_index.json").get("expand_timesteps"):
+        give_frame_times(model)
     return model
 
 

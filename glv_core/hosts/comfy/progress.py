@@ -35,6 +35,8 @@ class WindowProgress:
         self._before = [0, *accumulate(windows_per_step)]
         self._bar = comfy.utils.ProgressBar(self._before[-1])
         self._value = 0
+        self._first_step = 0
+        self._label = ""
         self._lock = threading.Lock()  # the preview's thread must not report an older count after a newer one
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         time_dim = time_dim_of(model.model.latent_format)
@@ -49,17 +51,24 @@ class WindowProgress:
         if self._preview is not None:
             self._preview.close()
 
+    def begin_part(self, first_step: int, label: str) -> None:
+        """From now on steps are counted from ``first_step`` of the run, and ``label`` stands before the text."""
+        self._first_step, self._label = first_step, label
+        self._show(self._before[min(first_step, len(self._before) - 1)])
+        if label:
+            send_text(label)
+
     def on_windows(self, step: int, done: int, total: int) -> None:
         """After each forward pass: ``done`` of the ``total`` windows of ``step`` are denoised."""
-        step = min(step, len(self._before) - 2)
+        step = min(self._first_step + step, len(self._before) - 2)
         planned = self._before[step + 1] - self._before[step]
         self._show(self._before[step] + round(planned * done / total))
-        send_text(f"Step {step + 1}/{len(self._before) - 1}, window {done}/{total}")
+        send_text(f"{self._label}Step {step + 1}/{len(self._before) - 1}, window {done}/{total}")
 
     def on_step(self, step: int, x0: Any, x: Any, total_steps: int) -> None:
         """After each sampling step; the signature of the host's sampler callback."""
         picture = self._preview.play(x0) if self._preview is not None else None
-        self._show(self._before[min(step + 1, len(self._before) - 1)], picture)
+        self._show(self._before[min(self._first_step + step + 1, len(self._before) - 1)], picture)
 
     def _show(self, value: int, picture: Any = None) -> None:
         # A sampler that evaluates twice in a step goes through its windows twice; the bar does not go back.

@@ -12,7 +12,8 @@ import torch
 from ...co_denoise import CoDenoiseSettings
 from ...noise import NoiseSettings, long_noise
 from .families import time_dim_of, timebase_of_latent
-from .handler import CoDenoiseHandler, WindowOptions
+from .handler import CoDenoiseHandler
+from .options import WindowOptions
 from .patch import patch_model
 from .progress import WindowProgress
 

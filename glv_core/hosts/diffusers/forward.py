@@ -20,6 +20,7 @@ from ...prompt_mix import window_prompts
 from ...timeline import Timebase
 from ...windows import Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
+from .held import Held
 from .prompt_track import PromptTrack
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ def co_denoising(
     pipeline: Any,
     settings: CoDenoiseSettings,
     timebase: Timebase,
-    schedule: PromptSchedule,
+    schedule: PromptSchedule | PromptTrack,
     text_length: int,
     progress: ProgressCallback | None = None,
+    held: Held | None = None,
 ) -> Iterator[PromptTrack]:
     """While this context is open, the pipeline's denoiser takes latents of any length, one window at a time.
 
@@ -65,19 +67,20 @@ def co_denoising(
         settings: windows and merge. ``windows_per_forward`` bounds how many times the pipeline's own batch one forward
             pass may hold; 0 means ``AUTOMATIC_WINDOWS_PER_FORWARD``.
         timebase: the clock of the whole video.
-        schedule: prompts over the whole video.
+        schedule: prompts over the whole video, or what its latent frames see of them.
         text_length: tokens of one prompt's embeddings.
         progress: told after every forward pass.
+        held: latent frames at the beginning that are known.
 
     Raises:
         UnsupportedDenoiserError: the pipeline's denoiser cannot be co-denoised.
         ValueError: schedule and timebase disagree, or (inside) a latent or embeddings of another size.
     """
-    track = PromptTrack.of(schedule, timebase)
+    track = schedule if isinstance(schedule, PromptTrack) else PromptTrack.of(schedule, timebase)
     wrapped: list[tuple[torch.nn.Module, Any, LongForward]] = []
     try:
         for module, kind in denoisers_of(pipeline):
-            long_forward = LongForward(module, kind, pipeline, settings, timebase, track, text_length, progress)
+            long_forward = LongForward(module, kind, pipeline, settings, timebase, track, text_length, progress, held)
             wrapped.append((module, module.__dict__.get("forward"), long_forward))
             module.forward = long_forward
         yield track
@@ -105,6 +108,7 @@ class LongForward:
         track: PromptTrack,
         text_length: int,
         progress: ProgressCallback | None,
+        held: Held | None = None,
     ) -> None:
         self.module = module
         self.original = module.forward
@@ -115,6 +119,7 @@ class LongForward:
         self.track = track
         self.text_length = text_length
         self.progress = progress
+        self.held = held
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = Call.read(self.module, self.kind, args, kwargs, len(self.track.prompts), self.text_length)
@@ -126,16 +131,21 @@ class LongForward:
             )
         step, num_steps = step_of(call.timestep, self.pipeline.scheduler.timesteps)
         windows = self.settings.windows(length, step, num_steps)
-        if len(windows) == 1 and windows[0].is_slice and len(self.track.prompts) == 1:
+        if len(windows) == 1 and windows[0].is_slice and len(self.track.prompts) == 1 and self.held is None:
             output = self.original(*args, **kwargs)
             self._report(Progress(step, num_steps, 1, 1, 1))
             return output
+        plain = call
+        if self.held is not None:
+            call = self.held.clean(call)
 
         def denoise_windows(windows: Sequence[Window]) -> Iterator[tuple[int, list[torch.Tensor]]]:
             return self._denoise(call, windows, step, num_steps)
 
         # Sums are kept in float32: the model's own type may be too coarse to add many small weights.
         [merged] = co_denoise(call.sample.float(), step, self.settings, denoise_windows, num_steps=num_steps)
+        if self.held is not None:
+            merged = self.held.replace(merged, plain, self.pipeline.scheduler)
         merged = merged.to(call.sample.dtype)
         return _Output(merged) if call.return_dict else (merged,)
 

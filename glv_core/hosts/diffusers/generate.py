@@ -16,6 +16,7 @@ from ...noise import NoiseSettings, long_noise
 from ...timeline import Timebase
 from .denoisers import denoisers_of
 from .forward import ProgressCallback, co_denoising
+from .held import Held
 from .prompt_track import PromptTrack
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def timebase_for(pipeline: Any, num_frames: int, fps: float) -> Timebase:
 
 def generate(
     pipeline: Any,
-    schedule: PromptSchedule,
+    schedule: PromptSchedule | None,
     timebase: Timebase,
     settings: CoDenoiseSettings,
     *,
@@ -47,6 +48,8 @@ def generate(
     progress: ProgressCallback | None = None,
     scheduler: Any = None,
     noise: NoiseSettings | None = None,
+    track: PromptTrack | None = None,
+    held: Held | None = None,
 ) -> torch.Tensor:
     """Make a video of any length with a pipeline whose model is short.
 
@@ -55,7 +58,7 @@ def generate(
 
     Args:
         pipeline: a diffusers text-to-video pipeline, see ``SUPPORTED``. It is as before when this returns or raises.
-        schedule: prompts over ``timebase.num_frames`` frames.
+        schedule: prompts over ``timebase.num_frames`` frames; None with ``track``.
         timebase: see ``timebase_for``. The latent holds all its frames; frames decoded beyond are dropped.
         settings: windows and merge, in latent frames.
         negative_prompt: what to avoid; the same over the whole video.
@@ -69,6 +72,8 @@ def generate(
         progress: told after every forward pass; an exception it raises ends the run.
         scheduler: used in place of the pipeline's own for this run.
         noise: the kind of initial noise; None and ``independent`` are the pipeline's own.
+        track: what the latent frames see of a longer schedule, in place of ``schedule``.
+        held: latent frames at the beginning that are known.
 
     Returns:
         Frames ``t h w c``, float32 in 0..1 on the CPU; or with "latent" the normalised latents ``1 c t h w``. A closed
@@ -80,7 +85,8 @@ def generate(
     """
     _check(pipeline, timebase, output_type, latents, sigmas)
     guided = guidance_scale > 1
-    prompts = PromptTrack.of(schedule, timebase).prompts
+    track = PromptTrack.of(schedule, timebase) if track is None else track
+    prompts = track.prompts
     embeds, negative = _encode(pipeline, prompts, negative_prompt if guided else None)
     if latents is None and noise is not None and noise.kind != "independent":
         latents = _noise(pipeline, timebase, noise, seed, height, width, embeds[0].dtype)
@@ -113,7 +119,7 @@ def generate(
             stack.enter_context(_fixed_sigmas(pipeline.scheduler, sigmas))
         if progress is not None:
             stack.enter_context(_swapped(pipeline, "_progress_bar_config", {"disable": True}))
-        stack.enter_context(co_denoising(pipeline, settings, timebase, schedule, embeds[0].shape[1], progress))
+        stack.enter_context(co_denoising(pipeline, settings, timebase, track, embeds[0].shape[1], progress, held))
         [video] = pipeline(**{name: value for name, value in arguments.items() if value is not None})
     if output_type == "latent":
         return video

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...prompt_weights import prompt_weights
-from ...timeline import Timebase
+from ...timeline import Place, Timebase
 from ...windows import Window
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class PromptTrack:
             if weights.any():
                 columns[segment.prompt] = columns.get(segment.prompt, 0) + weights
         return cls(tuple(columns), torch.stack(list(columns.values()), dim=1))
+
+    def at(self, place: Place, length: int) -> PromptTrack:
+        """The part of this track that a latent of ``length`` latent frames at a place of the video sees."""
+        weights = self.weights[place.frames(length)]
+        seen = [prompt for prompt in range(len(self.prompts)) if weights[:, prompt].any()]
+        return PromptTrack(tuple(self.prompts[prompt] for prompt in seen), weights[:, seen])
 
     def active(self, window: Window) -> Sequence[int]:
         """Numbers of the prompts with a weight above 0 somewhere in a window."""

@@ -89,7 +89,6 @@ def _core(model, row, positive, negative, latent, seed, steps, cfg, window):
         return made
 
     handler.get_context_windows = listen
-    patched.model_options["context_handler"] = handler
     samples = nodes.common_ksampler(patched, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent)[0]
     return samples["samples"], starts[:steps]
 
@@ -153,14 +152,13 @@ def overhead(frames: int, steps: int = 8) -> float:
     import nodes
 
     model = _pipeline()[0].clone()
-    spent, batches = 0.0, []
+    spent = 0.0
 
     def call(apply_model, arguments):
         nonlocal spent
         begin = time.perf_counter()
         output = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
         spent += time.perf_counter() - begin
-        batches.append(arguments["input"].shape[0])
         return output
 
     model.set_model_unet_function_wrapper(call)
@@ -190,7 +188,7 @@ def _sample_only(model, row, conditioning, latent, steps):
 
 
 def growth(frames: int) -> dict:
-    """The largest batch of a run, and by how many bytes the process grew above what holds the whole latent."""
+    """The largest batch of a run, and by how many bytes the process's peak memory grew."""
     import gc
     import resource
 

@@ -1,0 +1,204 @@
+"""The folder in which a streamed video grows: one file a finished chunk, so that nothing finished is made twice.
+
+A chunk's file is named by what it was made from (its *key*: settings, seed, prompts, model and the latents it goes on
+from). Whoever asks for the same chunk again finds it; anything else has another name, and older files stay as they are.
+A file appears under its name when it is whole and on the disk, and carries a checksum of its contents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+CHUNK_FORMAT = "long-video-chunk/1"
+RUN_FORMAT = "long-video-run/1"
+_VALUES = 64  # of each weight, for its hash
+SPARE_BYTES = 64 * 2**20  #: kept free beyond what the chunks need
+
+
+class RunFolderError(OSError):
+    """A run folder that cannot be used; the message says why and what to do."""
+
+
+def digest_of(tensor: torch.Tensor | None) -> str:
+    """SHA-256 of a tensor's type, shape and values; of None, an empty string."""
+    if tensor is None:
+        return ""
+    values = tensor.detach().cpu().contiguous()
+    described = hashlib.sha256(f"{values.dtype}{tuple(values.shape)}".encode())
+    described.update(values.flatten().view(torch.uint8).numpy())
+    return described.hexdigest()
+
+
+def weights_digest(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """A hash of a model's named weights, by their names, shapes, types and some values of each.
+
+    Weights that differ only where no value is taken have the same hash; a fine-tuned or quantised model does not.
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights, key=lambda item: item[0]):
+        digest.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())
+        flat = weight.detach().flatten()
+        some = flat[:: max(1, flat.numel() // _VALUES)][: _VALUES + 1]
+        digest.update(repr(some.tolist()).encode() if some.is_complex() else some.float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def chunk_key(recipe: Mapping[str, Any], known: torch.Tensor | None) -> str:
+    """The key of a chunk: SHA-256 over its recipe (anything that JSON can hold) and the latents it goes on from."""
+    text = json.dumps({"recipe": recipe, "known": digest_of(known)}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class RunFolder:
+    """A run folder.
+
+    Args:
+        path: the folder; it is made, with its parents.
+
+    Raises:
+        RunFolderError: it cannot be made or written, or holds the manifest of something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            probe = path / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise RunFolderError(
+                f"The run folder {path} cannot be written ({error.strerror or error}). Choose another name for the run "
+                "or make the folder writable."
+            ) from error
+        self._read_manifest()
+
+    def check_space(self, num_chunks: int, bytes_per_chunk: int) -> None:
+        """Check that so many more chunks fit on the disk.
+
+        Raises:
+            RunFolderError: they do not; says how much is missing.
+        """
+        needed, free = num_chunks * bytes_per_chunk + SPARE_BYTES, shutil.disk_usage(self.path).free
+        if free < needed:
+            raise RunFolderError(
+                f"The disk of the run folder {self.path} has {free / 2**20:.0f} MB free, and {num_chunks} chunks need "
+                f"{needed / 2**20:.0f} MB. Free some space, or choose a shorter length."
+            )
+
+    def file_of(self, index: int, key: str) -> Path:
+        """Where a chunk is, or would be."""
+        return self.path / f"chunk_{index:05}_{key[:16]}.safetensors"
+
+    def load(self, index: int, key: str) -> torch.Tensor | None:
+        """A finished chunk ``b c t h w``, or None where there is none that can be used.
+
+        A file that is damaged, or is not what its name says, is reported in the log with the reason, set aside under
+        a name that ends in ``.refused``, and counts as not there.
+        """
+        path = self.file_of(index, key)
+        if not path.exists():
+            return None
+        try:
+            return _read_chunk(path, key)
+        except (SafetensorError, ValueError, OSError) as error:
+            aside = path.with_name(path.name + ".refused")
+            log.warning("%s is refused and will be made again: %s. It is kept as %s.", path, error, aside.name)
+            path.replace(aside)
+            return None
+
+    def save(self, index: int, key: str, latents: torch.Tensor) -> None:
+        """Write a finished chunk; when this returns it is on the disk.
+
+        Raises:
+            RunFolderError: it cannot be written; finished chunks are as they were.
+        """
+        latents = latents.detach().cpu().contiguous()
+        metadata = {"format": CHUNK_FORMAT, "key": key, "sha256": digest_of(latents)}
+        try:
+            _write_whole(self.file_of(index, key), save({"latents": latents}, metadata))
+        except OSError as error:
+            raise RunFolderError(
+                f"Chunk {index + 1} could not be written to {self.path} ({error.strerror or error}). The chunks before "
+                "it are safe: free some space and queue again, and the run goes on here."
+            ) from error
+
+    def write_manifest(self, settings: Mapping[str, Any], chunks: list[dict[str, Any]]) -> None:
+        """Write the manifest: settings of the run and what each finished chunk was made from."""
+        text = json.dumps({"format": RUN_FORMAT, "settings": settings, "chunks": chunks}, indent=1)
+        try:
+            _write_whole(self.path / MANIFEST, text.encode())
+        except OSError as error:
+            raise RunFolderError(
+                f"The manifest could not be written to {self.path} ({error.strerror or error}). The finished chunks "
+                "are safe: free some space and queue again."
+            ) from error
+
+    def _read_manifest(self) -> None:
+        path = self.path / MANIFEST
+        if not path.exists():
+            return
+        try:
+            kind = json.loads(path.read_text(encoding="utf-8"))["format"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise RunFolderError(
+                f"{path} is not the manifest of a run ({error}). Choose another name for the run, or remove the file."
+            ) from error
+        if kind != RUN_FORMAT:
+            raise RunFolderError(
+                f"{path} is a manifest of the kind {kind!r}; this version of the pack reads {RUN_FORMAT!r}. Choose "
+                "another name for the run."
+            )
+
+
+def _read_chunk(path: Path, key: str) -> torch.Tensor:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != CHUNK_FORMAT:
+            raise ValueError(f"it is no chunk of this pack (format {metadata.get('format')!r})")
+        if metadata.get("key") != key:
+            raise ValueError("it was made with other settings than its name says")
+        latents = file.get_tensor("latents")
+    if digest_of(latents) != metadata.get("sha256"):
+        raise ValueError("its checksum is wrong")
+    return latents
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is either not there or whole, also after a power cut."""
+    # One name for each process that may write here; the next write of a chunk clears what a killed one left.
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        for left in path.parent.glob(f"{path.name}.partial-*"):
+            left.unlink(missing_ok=True)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    if os.name == "posix":
+        with suppress(OSError):  # some network drives cannot
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)

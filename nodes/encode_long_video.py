@@ -1,0 +1,63 @@
+"""EncodeLongVideo: a VIDEO to a LATENT at constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.utils
+import torch
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.long_video import frames_of
+from ..glv_core.hosts.comfy.vae_pieces import encode_pieces
+from .common import CATEGORY, naming
+
+
+class EncodeLongVideo(io.ComfyNode):
+    """Encodes a video of any length a few frames at a time."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EncodeLongVideo",
+            display_name="Encode Long Video",
+            category=CATEGORY,
+            description="Encodes a video as a latent, a few frames at a time, so that memory does not grow with its "
+            "length. A causal VAE holds 4 n + 1 frames (LTX 8 n + 1): up to 3 (7) frames at the end are left out.",
+            search_aliases=["vae encode video", "video to latent"],
+            inputs=[
+                io.Video.Input("video", tooltip="The video, from LoadLongVideo for constant memory."),
+                io.Vae.Input("vae", tooltip="The VAE of the model."),
+                io.Int.Input(
+                    "width", default=0, min=0, max=16384, step=8, tooltip="Resize to this width; 0 keeps it."
+                ),
+                io.Int.Input(
+                    "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 keeps it. Of a "
+                    "picture with other proportions the middle is taken.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="For CoDenoiseKSampler or StreamingExtend."),
+                io.Int.Output(display_name="length", tooltip="Frames that the latent decodes to."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, video: Any, vae: Any, width: int, height: int) -> io.NodeOutput:
+        progress = comfy.utils.ProgressBar(max(1, video.get_frame_count()))
+
+        def resized() -> Iterator[torch.Tensor]:
+            for part in frames_of(video):
+                part = part if part.is_floating_point() else part.float() / 255
+                size = (width or part.shape[2], height or part.shape[1])
+                if size != (part.shape[2], part.shape[1]):
+                    part = comfy.utils.common_upscale(part.movedim(-1, 1), *size, "lanczos", "center").movedim(1, -1)
+                yield part
+
+        with naming("EncodeLongVideo"):
+            samples = encode_pieces(vae, resized(), lambda done, _: progress.update_absolute(done))
+        compression = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
+        count = samples.shape[2] if samples.ndim == 5 else samples.shape[0]
+        causal = compression == 1 or vae.upscale_ratio[0](1) == 1
+        return io.NodeOutput({"samples": samples}, count * compression - (compression - 1 if causal else 0))

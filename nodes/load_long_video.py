@@ -1,0 +1,106 @@
+"""LoadLongVideo: a video file whose frames are read when they are needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.long_video import LongVideo
+from ..glv_core.video_io import VideoClip, open_clip
+from .common import CATEGORY, naming
+
+
+def _files() -> list[str]:
+    folder = folder_paths.get_input_directory()
+    names = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))]
+    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+
+
+def _path(file: str) -> Path:
+    """The file in one of ComfyUI's folders that a name stands for.
+
+    Raises:
+        ValueError: there is none, or the name leads out of these folders.
+    """
+    path = Path(folder_paths.get_annotated_filepath(file)).resolve()
+    folders = (
+        folder_paths.get_input_directory(), folder_paths.get_output_directory(), folder_paths.get_temp_directory()
+    )  # fmt: skip
+    if not path.is_file() or not any(path.is_relative_to(Path(folder).resolve()) for folder in folders):
+        raise ValueError(f"file is {file!r}, which is not in the input folder. Upload it, or choose another.")
+    return path
+
+
+def _clip(file: str, start: float, length: int, fps: float) -> VideoClip:
+    path = _path(file)
+    try:
+        clip = open_clip(path)
+    except OSError as error:
+        raise ValueError(f"file is {file!r}, which cannot be read as a video: {error}") from error
+    return clip.trimmed(start, length or None, fps or None)
+
+
+class LoadLongVideo(io.ComfyNode):
+    """Opens a video of any length at constant memory."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadLongVideo",
+            display_name="Load Long Video",
+            category=CATEGORY,
+            description="Opens a video, or a part of it, with its sound and at another frame rate if wanted. Frames "
+            "are read when they are needed: EncodeLongVideo and SaveLongVideo hold only a few at a time. Core nodes "
+            "take the output as any VIDEO.",
+            search_aliases=["load video", "trim video", "video frames", "import video"],
+            inputs=[
+                io.Combo.Input(
+                    "file", options=_files(), upload=io.UploadType.video, tooltip="A video in ComfyUI's input folder."
+                ),
+                io.Float.Input(
+                    "start", default=0.0, min=0.0, max=1_000_000.0, step=0.1, round=0.001, tooltip="Seconds to skip."
+                ),
+                io.Int.Input(
+                    "length", default=0, min=0, max=10_000_000, tooltip="Frames to take, at the fps below; 0 for all."
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=1000.0,
+                    step=1.0,
+                    round=0.001,
+                    tooltip="Frames per second to read it at: frames are left out or repeated so that its speed stays. "
+                    "0 for the file's own.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The part, with its sound."),
+                io.Int.Output(display_name="length", tooltip="Frames of the part."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second of the part."),
+                io.Int.Output(display_name="width", tooltip="Width in pixels."),
+                io.Int.Output(display_name="height", tooltip="Height in pixels."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        try:
+            _path(file)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, **_: object) -> list:
+        state = _path(file).stat()
+        return [state.st_mtime_ns, state.st_size]
+
+    @classmethod
+    def execute(cls, file: str, start: float, length: int, fps: float) -> io.NodeOutput:
+        with naming("LoadLongVideo"):
+            clip = _clip(file, start, length, fps)
+        return io.NodeOutput(LongVideo(clip), clip.num_frames, float(clip.fps), clip.width, clip.height)

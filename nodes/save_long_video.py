@@ -1,0 +1,214 @@
+"""SaveLongVideo: decodes and writes a video of any length as it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import comfy.utils
+import folder_paths
+import torch
+from comfy.cli_args import args
+from comfy_api.latest import InputImpl, io, ui
+
+from ..glv_core.hosts.comfy.long_video import clip_of, frames_of
+from ..glv_core.hosts.comfy.vae_pieces import decode_pieces
+from ..glv_core.video_io import (
+    CONTAINERS,
+    ENCODERS,
+    PIXEL_FORMATS,
+    Audio,
+    VideoFormat,
+    Waveform,
+    save_pictures,
+    save_video,
+)
+from .common import CATEGORY, naming
+
+PNG = "png sequence"
+
+
+class SaveLongVideo(io.ComfyNode):
+    """Takes a LATENT and its VAE, so that the frames of a long video never lie in memory together."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SaveLongVideo",
+            display_name="Save Long Video",
+            category=CATEGORY,
+            description="Decodes a latent in pieces and writes the video as it goes, so that memory does not grow with "
+            "its length. Also takes frames or a VIDEO. The workflow is stored in the file.",
+            search_aliases=["save video", "video combine", "vae decode", "export video", "mp4", "webm"],
+            inputs=[
+                io.Latent.Input("samples", optional=True, tooltip="The latent to decode; needs vae."),
+                io.Vae.Input("vae", optional=True, tooltip="The VAE of the model that made samples."),
+                io.Image.Input("images", optional=True, tooltip="Frames, in place of samples."),
+                io.Video.Input("video", optional=True, tooltip="A video, in place of samples: to write it in another "
+                               "format, or cut by LoadLongVideo."),
+                io.Float.Input(
+                    "fps", default=16.0, min=0.01, max=1000.0, step=1.0, round=0.001,
+                    tooltip="Frames per second; a video keeps its own.",
+                ),
+                io.String.Input(
+                    "filename_prefix", default="video/long",
+                    tooltip="Where in the output folder, as in Save Video; may contain %date:yyyy-MM-dd% and others.",
+                ),
+                io.Combo.Input(
+                    "format", options=[*CONTAINERS, PNG], default="mp4",
+                    tooltip="Kind of file; png sequence makes a folder of pictures, with audio.wav if there is sound.",
+                ),
+                io.Combo.Input(
+                    "codec", options=["auto", *ENCODERS], default="auto",
+                    tooltip="auto: h264, in webm vp9. h264 plays everywhere; h265 and av1 are smaller and slower.",
+                ),
+                io.Int.Input(
+                    "crf", default=18, min=0, max=63,
+                    tooltip="Quality: 0 is best, higher is smaller. 18 is hard to tell from the original with h264; "
+                    "av1 and vp9 count to 63, where 30 is about as good.",
+                ),
+                io.Combo.Input(
+                    "pixel_format", options=list(PIXEL_FORMATS), default="yuv420p", advanced=True,
+                    tooltip="yuv420p plays everywhere; yuv444p keeps the full resolution of colours; 10le has 10 bits.",
+                ),
+                io.Int.Input(
+                    "upscale", default=1, min=1, max=16, optional=True, advanced=True,
+                    tooltip="Enlarge so many times by repeating pixels, for very small videos.",
+                ),
+                io.Audio.Input("audio", optional=True, tooltip="Sound from the start of the video; cut at its end."),
+                io.Video.Input(
+                    "audio_from", optional=True,
+                    tooltip="A video whose sound is taken, e.g. the source from LoadLongVideo, trimmed as it is there.",
+                ),
+            ],
+            outputs=[io.Video.Output(display_name="video", tooltip="The file that was written; none for pictures.")],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, format: str | None = None, codec: str | None = None, crf: int | None = None,
+        pixel_format: str | None = None,
+    ) -> bool | str:  # fmt: skip
+        """Shows a combination that no file can have before anything is sampled."""
+        if None in (format, codec, crf, pixel_format):
+            return True
+        try:
+            _video_format(format, codec, crf, pixel_format)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        fps: float,
+        filename_prefix: str,
+        format: str,
+        codec: str,
+        crf: int,
+        pixel_format: str,
+        upscale: int = 1,
+        samples: dict | None = None,
+        vae: Any = None,
+        images: torch.Tensor | None = None,
+        video: Any = None,
+        audio: dict | None = None,
+        audio_from: Any = None,
+    ) -> io.NodeOutput:
+        with naming("SaveLongVideo"):
+            video_format = _video_format(format, codec, crf, pixel_format)
+            frames, rate = _frames(samples, vae, images, video, fps)
+            sound = _sound(audio, audio_from, video)
+            width, height = _dimensions(samples, vae, images, video)
+            if video_format is not None:
+                video_format.check_size(width * upscale, height * upscale)
+            folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+                filename_prefix, folder_paths.get_output_directory(), width, height
+            )
+            metadata = cls._metadata()
+            if video_format is None:
+                file = f"{name}_{counter:05}_"
+                pictures = save_pictures(
+                    Path(folder) / file, frames, rate, upscale=upscale, audio=sound, metadata=metadata
+                )
+                shown = [ui.SavedResult(pictures[0].name, os.path.join(subfolder, file), io.FolderType.output)]
+                return io.NodeOutput(None, ui={"images": shown})
+            file = f"{name}_{counter:05}_.{video_format.container}"
+            path = save_video(
+                Path(folder) / file, frames, rate, crf=crf, codec=video_format.codec, pixel_format=pixel_format,
+                upscale=upscale, audio=sound, metadata=metadata,
+            )  # fmt: skip
+        preview = ui.PreviewVideo([ui.SavedResult(file, subfolder, io.FolderType.output)])
+        return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=preview)
+
+    @classmethod
+    def _metadata(cls) -> dict[str, Any]:
+        """What the host's own nodes store: the workflow and the prompt."""
+        if args.disable_metadata or cls.hidden is None:
+            return {}
+        metadata = dict(cls.hidden.extra_pnginfo or {})
+        if cls.hidden.prompt is not None:
+            metadata["prompt"] = cls.hidden.prompt
+        return metadata
+
+
+def _video_format(format: str, codec: str, crf: int, pixel_format: str) -> VideoFormat | None:
+    """The format of a file; None for pictures."""
+    if format == PNG:
+        return None
+    return VideoFormat(format, "" if codec == "auto" else codec, crf, pixel_format)
+
+
+def _frames(
+    samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any, fps: float
+) -> tuple[Iterator[torch.Tensor], float]:
+    """The frames, a few at a time, and how many a second."""
+    given = [name for name, value in (("samples", samples), ("images", images), ("video", video)) if value is not None]
+    if len(given) != 1:
+        found = " and ".join(given) if given else "nothing"
+        raise ValueError(f"{found} is connected. Connect one of samples (with vae), images and video.")
+    if samples is not None:
+        if vae is None:
+            raise ValueError("samples is connected, but no vae. Connect the VAE of the model.")
+        latents = _video_part(samples)
+        bar = comfy.utils.ProgressBar(latents.shape[2] if latents.ndim == 5 else latents.shape[0])
+        return decode_pieces(vae, latents, lambda done, _: bar.update_absolute(done)), fps
+    if images is not None:
+        return iter(images[..., :3].split(16)), fps
+    clip = clip_of(video)
+    return frames_of(video), float(video.get_frame_rate() if clip is None else clip.fps)
+
+
+def _video_part(samples: dict) -> torch.Tensor:
+    """The latent of the pictures, of models that make sound as well."""
+    latents = samples["samples"]
+    return latents.unbind()[0] if getattr(latents, "is_nested", False) else latents
+
+
+def _sound(audio: dict | None, audio_from: Any, video: Any) -> Audio | None:
+    if audio is not None and audio_from is not None:
+        raise ValueError("Both audio and audio_from are connected. Connect one.")
+    if audio is not None:
+        return Waveform(audio["waveform"], audio["sample_rate"])
+    source = video if audio_from is None else audio_from
+    if source is None:
+        return None
+    clip = clip_of(source)
+    if clip is not None:
+        return clip.audio()
+    stored = source.get_components().audio
+    return None if stored is None else Waveform(stored["waveform"], stored["sample_rate"])
+
+
+def _dimensions(samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any) -> tuple[int, int]:
+    """Width and height, which a file name may mention."""
+    if samples is not None:
+        scale = vae.spacial_compression_decode()
+        return _video_part(samples).shape[-1] * scale, _video_part(samples).shape[-2] * scale
+    if images is not None:
+        return images.shape[2], images.shape[1]
+    return video.get_dimensions()

@@ -1,0 +1,276 @@
+"""StreamingExtend: a video of any length, chunk by chunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.utils
+import torch
+from comfy_api.latest import io
+
+from ..glv_core.fusion import MERGES
+from ..glv_core.hosts.comfy.families import time_dim_of
+from ..glv_core.hosts.comfy.sampling import check_latent
+from ..glv_core.hosts.comfy.streaming import RUNS, SamplerOptions, StreamOptions, run_folder, stream_long
+from ..glv_core.streaming import ANCHORS
+from ..glv_core.windows import SCHEDULES
+from .common import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, naming, sampler_inputs, seed_input
+
+
+class StreamingExtend(io.ComfyNode):
+    """Extends a video at constant memory, and keeps every finished chunk."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StreamingExtend",
+            display_name="Streaming Extend (long video)",
+            category=CATEGORY,
+            description="Makes or extends a video chunk by chunk; each chunk goes on from the end of the one before, "
+            "in latent space, in the way that suits the model: its start image, clean leading frames, or known "
+            "latents. Memory does not grow with the length. Finished chunks are kept: queue again after an interrupt "
+            "or a crash and it goes on where it was; change a late prompt and only what follows is made again.",
+            search_aliases=["extend video", "streaming", "streamingt2v", "infinite video", "long video", "continue"],
+            inputs=[
+                io.Model.Input("model", tooltip="Any video model; how it goes on is chosen by what it can do."),
+                io.Conditioning.Input(
+                    "positive",
+                    tooltip="What to show. From MultiPromptSchedule with the length of the finished video, for "
+                    "prompts on a timeline; any other conditioning holds for all of it.",
+                ),
+                io.Conditioning.Input("negative", tooltip="What to avoid."),
+                io.Int.Input(
+                    "length",
+                    default=241,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Length of the finished video in frames, with what is given. Connect the output 'length' "
+                    "of LongLatent.",
+                ),
+                seed_input(),
+                *sampler_inputs(),
+                io.Int.Input(
+                    "chunk",
+                    default=81,
+                    min=2,
+                    max=100_000,
+                    tooltip="Frames that are sampled at once, the overlap among them: the clip length the model was "
+                    "made for. Wan 81, LTX 97, SVD 25, AnimateDiff 16, the demo model 61.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=16,
+                    min=1,
+                    max=100_000,
+                    tooltip="Frames of a chunk that are known from the one before. More carries motion on better and "
+                    "makes less new video a chunk. Rounded to whole latent frames. Below chunk.",
+                ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="The video to extend. An empty latent (LongLatent) only says how large the video is.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The frames, or the one picture, to begin with. Needs vae. Not together with latent.",
+                ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Encodes image and anchor_image. Image-to-video models use it for the empty part of their "
+                    "condition as well.",
+                ),
+                io.Int.Input(
+                    "width", default=832, min=16, max=16384, step=8, optional=True, advanced=True,
+                    tooltip="Width in pixels where neither latent nor image is connected.",
+                ),
+                io.Int.Input(
+                    "height", default=480, min=16, max=16384, step=8, optional=True, advanced=True,
+                    tooltip="Height in pixels where neither latent nor image is connected.",
+                ),
+                io.Combo.Input(
+                    "anchor",
+                    options=list(ANCHORS),
+                    default="none",
+                    optional=True,
+                    tooltip="What chunks stay close to, so that looks do not wander: the first frame of the video, the "
+                    "first of the current prompt's segment, or anchor_image. Models that take pictures get it as a "
+                    "condition; with others it steers drift_correction only.",
+                ),
+                io.Image.Input("anchor_image", optional=True, tooltip="The picture for anchor 'picture'. Needs vae."),
+                io.Float.Input(
+                    "drift_correction",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    optional=True,
+                    tooltip="How far colours and contrast of new chunks are drawn back to those of the anchor, or "
+                    "without an anchor to those of the first chunk. 0 is off. Not for videos that are to change.",
+                ),
+                io.String.Input(
+                    "run_name",
+                    default="streaming",
+                    optional=True,
+                    tooltip=f"Folder under output/{RUNS} in which finished chunks are kept and found again. Empty: "
+                    "nothing is kept.",
+                ),
+                io.Float.Input(
+                    "blend",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where the overlap is held as known latents: the part of it, at its end, over which new "
+                    "predictions take over. 0 holds all of it.",
+                ),
+                io.Int.Input(
+                    "window",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Frames the model sees at once, for chunks longer than that, which are then co-denoised. "
+                    "0: a chunk is one window.",
+                ),
+                io.Int.Input(
+                    "window_overlap", default=16, min=0, max=100_000, optional=True, advanced=True,
+                    tooltip="Frames shared by neighbouring windows inside a chunk.",
+                ),
+                io.Combo.Input(
+                    "schedule", options=list(SCHEDULES), default="shifted", optional=True, advanced=True,
+                    tooltip=SCHEDULE_TOOLTIP,
+                ),
+                io.Combo.Input(
+                    "merge", options=list(MERGES), default="pyramid", optional=True, advanced=True,
+                    tooltip=MERGE_TOOLTIP,
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The finished video's latent; decode and save it at "
+                                 "constant memory with SaveLongVideo."),
+                io.String.Output(display_name="report", tooltip="How the model went on, and which chunks were found."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, chunk: int | None = None, overlap: int | None = None, run_name: str | None = None
+    ) -> bool | str:
+        if chunk is not None and overlap is not None and overlap >= chunk:
+            return f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
+        if run_name and run_name.strip():
+            try:
+                run_folder(run_name)
+            except ValueError as error:
+                return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: list,
+        negative: list,
+        length: int,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        chunk: int,
+        overlap: int,
+        latent: dict | None = None,
+        image: torch.Tensor | None = None,
+        vae: Any = None,
+        width: int = 832,
+        height: int = 480,
+        anchor_image: torch.Tensor | None = None,
+        run_name: str = "streaming",
+        **options: Any,
+    ) -> io.NodeOutput:
+        with naming("StreamingExtend"):
+            given, size = _start(model, latent, image, vae, width, height)
+            picture = None
+            if options.get("anchor") == "picture" and anchor_image is not None:
+                picture = _encode(vae, _resized(anchor_image[:1], vae, size), "anchor_image")
+                check_latent(model, {"samples": picture})
+            result = stream_long(
+                model,
+                positive,
+                negative,
+                SamplerOptions(seed, steps, cfg, sampler_name, scheduler),
+                StreamOptions(length, chunk, overlap, run_name=run_name, **options),
+                given=given,
+                size=size,
+                anchor_picture=picture,
+                vae=vae,
+            )
+        return io.NodeOutput({"samples": result.samples}, result.report, ui={"text": (result.report,)})
+
+
+def _start(
+    model: Any, latent: dict | None, image: torch.Tensor | None, vae: Any, width: int, height: int
+) -> tuple[torch.Tensor | None, tuple[int, ...]]:
+    """The video so far, and the size ``b c h w`` of the latent frames to make."""
+    latent_format = model.model.latent_format
+    if latent is not None and image is not None:
+        raise ValueError("Both latent and image are connected. Connect the one that the video is to begin with.")
+    if image is not None:
+        samples = _encode(vae, image, "image")
+        check_latent(model, {"samples": samples})
+        return samples, _size(samples, latent_format)
+    if latent is not None:
+        check_latent(model, latent)
+        samples = latent["samples"]
+        known = _known(samples, latent.get("noise_mask"), time_dim_of(latent_format))
+        return (known if torch.count_nonzero(known) else None), _size(samples, latent_format)
+    scale = latent_format.spacial_downscale_ratio
+    for name, value in (("width", width), ("height", height)):
+        if value % scale:
+            raise ValueError(f"{name} is {value}; this model needs a multiple of {scale}.")
+    return None, (1, latent_format.latent_channels, height // scale, width // scale)
+
+
+def _known(samples: torch.Tensor, mask: torch.Tensor | None, time_dim: int) -> torch.Tensor:
+    """The latent frames at the beginning that a LATENT's mask says are finished; all of them without a mask."""
+    if mask is None:
+        return samples
+    if mask.ndim != samples.ndim or mask.shape[time_dim] != samples.shape[time_dim]:
+        raise ValueError("latent has a mask that does not run along its frames. Remove it (SetLatentNoiseMask).")
+    open_ = mask.movedim(time_dim, 0).flatten(1).amax(dim=1) > 0
+    count = int(open_.int().argmax()) if bool(open_.any()) else len(open_)
+    if bool((mask.movedim(time_dim, 0).flatten(1).amin(dim=1)[count:] < 1).any()):
+        raise ValueError(
+            "latent has a mask with finished parts behind its beginning, which streaming cannot keep. Give only the "
+            "frames that the video is to begin with."
+        )
+    return samples.narrow(time_dim, 0, count)
+
+
+def _resized(image: torch.Tensor, vae: Any, size: tuple[int, ...]) -> torch.Tensor:
+    """A picture ``1 h w c`` in the size of the video, of other proportions its middle."""
+    scale = vae.spacial_compression_encode() if vae is not None else 1
+    height, width = size[2] * scale, size[3] * scale
+    return comfy.utils.common_upscale(image.movedim(-1, 1), width, height, "lanczos", "center").movedim(1, -1)
+
+
+def _size(samples: torch.Tensor, latent_format: Any) -> tuple[int, ...]:
+    batch = samples.shape[0] if time_dim_of(latent_format) == 2 else 1
+    return (batch, samples.shape[1], *samples.shape[-2:])
+
+
+def _encode(vae: Any, frames: torch.Tensor, name: str) -> torch.Tensor:
+    """Latents of pictures; of a causal VAE as many frames as it can hold."""
+    if vae is None:
+        raise ValueError(f"{name} is connected, but no vae. Connect the VAE of the model.")
+    if vae.latent_dim == 3:
+        compression = vae.temporal_compression_decode() or 1
+        frames = frames[: (len(frames) - 1) // compression * compression + 1]
+    return vae.encode(frames[..., :3])

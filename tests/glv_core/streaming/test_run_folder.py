@@ -1,0 +1,166 @@
+"""Finished chunks on the disk: found again, or refused, and never lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from glv_core.streaming import RunFolder, RunFolderError, chunk_key, digest_of, run_folder, weights_digest
+
+LATENTS = torch.arange(24, dtype=torch.float32).reshape(1, 2, 3, 2, 2)
+KEY = chunk_key({"seed": 1}, None)
+
+
+def test_a_chunk_comes_back_bit_for_bit(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "b")
+    assert folder.load(4, KEY) is None
+    folder.save(4, KEY, LATENTS)
+    again = RunFolder(tmp_path / "a" / "b")
+    assert torch.equal(again.load(4, KEY), LATENTS)
+    assert again.load(5, KEY) is None
+    assert again.load(4, chunk_key({"seed": 2}, None)) is None
+    assert [path.name for path in folder.path.iterdir()] == [folder.file_of(4, KEY).name]
+
+
+def test_keys_depend_on_everything_and_on_no_order():
+    keys = {
+        chunk_key({"a": 1, "b": [2, "x"]}, None),
+        chunk_key({"a": 2, "b": [2, "x"]}, None),
+        chunk_key({"a": 1, "b": [2, "x"]}, LATENTS),
+        chunk_key({"a": 1, "b": [2, "x"]}, LATENTS + 1e-6),
+        chunk_key({"a": 1, "b": [2, "x"]}, LATENTS.reshape(1, 2, 3, 1, 4)),
+        chunk_key({"a": 1, "b": [2, "x"]}, LATENTS.double()),
+    }
+    assert len(keys) == 6
+    assert chunk_key({"b": [2, "x"], "a": 1}, None) in keys
+
+
+def test_digests_of_all_kinds_of_tensors():
+    kinds = [torch.zeros(()), torch.zeros(1), torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.int64)]
+    assert len({digest_of(kind) for kind in kinds}) == len(kinds)
+    assert digest_of(LATENTS.movedim(1, -1).movedim(-1, 1)) == digest_of(LATENTS)
+
+
+def test_weights_digest_sees_names_shapes_and_values():
+    weights = {"a": torch.arange(1000.0), "b": torch.zeros(3, dtype=torch.bfloat16)}
+    digests = {
+        weights_digest(weights.items()),
+        weights_digest({**weights, "a": weights["a"] * 1.01}.items()),
+        weights_digest({**weights, "a": weights["a"].reshape(10, 100)}.items()),
+        weights_digest({"c": weights["a"], "b": weights["b"]}.items()),
+        weights_digest({**weights, "b": weights["b"].float()}.items()),
+    }
+    assert len(digests) == 5
+    assert weights_digest(reversed(weights.items())) in digests
+
+
+def damaged(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def foreign(path):
+    save_file({"latents": LATENTS}, path)
+
+
+def of_other_settings(path):
+    other = RunFolder(path.parent / "other")
+    key = chunk_key({"seed": 99}, None)
+    other.save(0, key, LATENTS)
+    path.write_bytes(other.file_of(0, key).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (damaged, "checksum"),
+        (cut_short, "refused"),
+        (foreign, "no chunk of this pack"),
+        (of_other_settings, "other settings"),
+        (lambda path: path.write_bytes(b""), "refused"),
+    ],
+)
+def test_a_bad_file_is_refused_with_a_reason_and_kept_aside(tmp_path, caplog, harm, reason):
+    folder = RunFolder(tmp_path)
+    folder.save(0, KEY, LATENTS)
+    path = folder.file_of(0, KEY)
+    harm(path)
+    with caplog.at_level(logging.WARNING):
+        assert folder.load(0, KEY) is None
+    assert reason in caplog.text
+    assert str(path) in caplog.text
+    assert not path.exists()
+    assert path.with_name(path.name + ".refused").exists()
+    folder.save(0, KEY, LATENTS)
+    assert torch.equal(folder.load(0, KEY), LATENTS)
+
+
+def test_a_manifest_of_something_else_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(RunFolderError, match="not the manifest of a run"):
+        RunFolder(tmp_path)
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": "long-video-run/9"}))
+    with pytest.raises(RunFolderError, match="long-video-run/9"):
+        RunFolder(tmp_path)
+
+
+def test_the_manifest_says_what_was_made(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.write_manifest({"steps": 3}, [{"key": KEY, "seed": 5}])
+    written = json.loads((tmp_path / "manifest.json").read_text())
+    assert written["settings"] == {"steps": 3}
+    assert written["chunks"] == [{"key": KEY, "seed": 5}]
+    RunFolder(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        RunFolder(tmp_path / "file" / "run")
+
+
+def test_too_little_space_is_said_before_anything_is_made(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    spare = run_folder.SPARE_BYTES
+    monkeypatch.setattr(run_folder.shutil, "disk_usage", lambda _: SimpleNamespace(free=spare + 3 * 100))
+    folder.check_space(3, 100)
+    with pytest.raises(RunFolderError, match="4 chunks need"):
+        folder.check_space(4, 100)
+
+
+def test_a_full_disk_loses_no_finished_chunk(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.save(0, KEY, LATENTS)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder.os, "fsync", full)
+    with pytest.raises(RunFolderError, match=r"Chunk 2 could not be written.*No space left.*queue again"):
+        folder.save(1, KEY, LATENTS)
+    with pytest.raises(RunFolderError, match="manifest could not be written"):
+        folder.write_manifest({}, [])
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.file_of(0, KEY).name]
+    assert torch.equal(folder.load(0, KEY), LATENTS)
+
+
+def test_a_write_that_was_cut_off_leaves_no_chunk(tmp_path):
+    folder = RunFolder(tmp_path)
+    left = tmp_path / f"{folder.file_of(0, KEY).name}.partial-1"
+    left.write_bytes(b"half")
+    assert folder.load(0, KEY) is None
+    folder.save(0, KEY, LATENTS)
+    assert torch.equal(folder.load(0, KEY), LATENTS)
+    assert not left.exists()

@@ -1,0 +1,146 @@
+"""StreamingExtend in a real ComfyUI, on native models with tiny random weights."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_text_to_video_holds_the_overlap_with_every_kind_of_sampler(inside):
+    result = inside("streaming", "text_to_video")
+    for sampler, (difference, scale, finite, shape) in result["samplers"].items():
+        assert finite, sampler
+        assert scale > 0.05, sampler
+        assert difference < 0.01 * scale, (sampler, difference, scale)
+        assert shape[:3] == [1, 16, 9]
+    assert "known latents" in result["report"]
+
+
+def test_blending_redoes_the_end_of_the_overlap(inside):
+    change = inside("streaming", "blending")
+    assert max(change[:3]) < 1e-3  # before the overlap, and its first frame
+    assert 1e-3 < change[3] < change[4]
+
+
+def test_the_first_chunk_is_the_host_s_ksampler(inside):
+    assert inside("streaming", "first_chunk_is_the_ksampler")
+
+
+@pytest.mark.parametrize("name", ["wan22", "ltx"])
+def test_clean_frames_go_where_the_family_expects_them(inside, name):
+    result = inside("streaming", "clean_frames", name=name)
+    assert "clean frames" in result["report"]
+    assert result["clean"] < 1e-5
+    assert result["noisy"] > 0.3
+    assert result["timesteps"][:2] == [0, 0]
+    assert min(result["timesteps"][2:]) > 0.1
+    assert result["first"] > 0.1  # nothing is known in the first chunk
+
+
+def test_an_anchor_among_clean_frames_stands_before_the_overlap(inside):
+    result = inside("streaming", "clean_frames_anchor", name="wan22")
+    assert result["frames"] == 6
+    assert result["anchor"] < 1e-5
+    assert result["shape"][2] == 9
+
+
+def test_an_anchor_of_ltx_is_a_guide_in_the_past(inside):
+    result = inside("streaming", "clean_frames_anchor", name="ltx")
+    assert result["frames"] == 6
+    assert result["anchor"] < 1e-5
+    assert result["shape"][2] == 9
+    assert min(result["times"]) == -40  # a chunk of five latent frames of eight
+
+
+@pytest.mark.parametrize("kind", ["2.1", "2.2", "anchor"])
+def test_image_to_video_gets_the_overlap_as_its_start_image(inside, kind):
+    result = inside("streaming", "image_condition", kind=kind)
+    lead = 1 if kind == "anchor" else 0
+    assert "image condition" in result["report"]
+    assert result["kept"]
+    assert result["shape"][2] == 9
+    assert result["mask 0"] == [1.0] + [0.0] * 4  # the beginning is its own anchor
+    assert result["mask 1"] == [1.0] * (2 + lead) + [0.0] * 3
+    for number in (0, 1):
+        assert result[f"image {number}"] < 1e-5
+        assert result[f"rest {number}"] < 1e-5
+    if lead:
+        assert result["anchor 1"] < 1e-5
+
+
+def test_prompts_follow_the_timeline_of_the_whole_video(inside):
+    result = inside("streaming", "prompts_follow_the_timeline")
+    assert result["differ"] > 0.01
+    assert result["end as a alone"] > 0.005
+    assert result["names"] == ["a", "b"]
+
+
+def test_a_chunk_longer_than_the_window_is_co_denoised(inside):
+    assert inside("streaming", "co_denoised_chunk") == [5]
+
+
+def test_finished_chunks_are_found_again(inside):
+    result = inside("streaming", "run_folders")
+    assert result["equal"]
+    # All five; none; those from the changed prompt on; none for the same weights; all for others, and for a LoRA.
+    first, again, prompt, model, other, lora = result["new"]
+    assert (first, again, model, other, lora) == (5, 0, 0, 5, 5)
+    assert 0 < prompt < 5
+    assert "5 chunks were found" in result["report"]
+    assert result["manifest"] == [5, 3]
+
+
+def test_a_model_s_hash_is_that_of_what_it_does(inside):
+    result = inside("streaming", "fingerprints")
+    assert result["loaded"]  # also after it was loaded and used
+    assert result["anew"]
+    assert not result["shift"]
+    same, again, other = result["rescale"]
+    assert same == again != other
+
+
+def test_a_mask_says_what_is_there(inside):
+    result = inside("streaming", "masked_start")
+    assert result["kept"]
+    assert result["made"] > 0.1
+    assert "finished parts behind its beginning" in result["message"]
+
+
+def test_controls_of_the_whole_video_are_cut_for_each_chunk(inside):
+    result = inside("streaming", "controls_are_cut")
+    assert result["first"] == [[0, 5], [3, 5], [6, 5]]
+    assert "'vace_frames' is 5 latent frames long, the video 9" in result["message"]
+
+
+def test_an_interrupted_run_goes_on(inside):
+    result = inside("streaming", "interrupted")
+    assert result["stopped"]
+    assert result["equal"]
+    assert " 0 chunks were found" not in result["report"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"overlap": 17}, "overlap is 17 frames and chunk 17"),
+        ({"run_name": "../out"}, "run_name is '../out'"),
+        ({"run_name": "/tmp/out"}, "run_name is '/tmp/out'"),
+        ({"latent_shape": [1, 4, 3, 4, 4]}, "made for another model family"),
+        ({"prompt_length": 49}, "scheduled over 49 frames"),
+        ({"anchor": "picture"}, "no picture is connected"),
+        ({"window": 9, "window_overlap": 9}, "window_overlap is 9 frames and window 9"),
+        ({"width": 830}, "width is 830"),
+        ({"blend": 2.0}, "blend is 2"),
+        ({"drift_correction": 2.0}, "drift_correction is 2"),
+    ],
+)
+def test_mistakes_are_said_before_the_first_forward_pass(inside, options, words):
+    message, forwards = inside("streaming", "refused", **options)
+    assert message.startswith("StreamingExtend: ")
+    assert words in message
+    assert forwards == 0
+
+
+def test_a_picture_starts_the_video_and_another_is_its_anchor(inside):
+    result = inside("streaming", "image_start")
+    assert result["first"] < 1e-5
+    assert result["anchor"] > 1e-3
