@@ -19,8 +19,8 @@ NOTES = {
     "overlap 0 and schedule *static* show what windows look like unmerged.",
     "demo_closed_loop": "## A video without an end\nRuns as it is, on the demo model. **closed_loop** lets windows go on at the "
     "first frame after the last, and **VAE Decode Loop** decodes the loop point with its past: 64 latent frames make 256 "
-    "frames, and the last one flows into the first. The weights that ship today let the object sway rather than go "
-    "round.",
+    "frames, and the last one flows into the first: the object goes round three "
+    "times.",
     "demo_streaming": "## Chunk by chunk\nRuns as it is, on the demo model: each chunk of 61 frames goes on from the end "
     "of the one before. Finished chunks are kept in `output/long_video_runs/demo_streaming`: interrupt it and queue "
     "again, or change the last prompt, and only what is missing is made. **Save Long Video** decodes in pieces.",
