@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from einops import rearrange
 
 PIECE = 12  #: pictures that an image VAE decodes at once
 
@@ -45,7 +44,9 @@ def decode_frames(pipeline: Any, latents: torch.Tensor) -> Iterator[torch.Tensor
 
 def _unpatchify(pixels: torch.Tensor, size: int) -> torch.Tensor:
     """Wan 2.2's VAE makes squares of ``size`` pixels as channels: ``b (c x y) t h w -> b c t (h y) (w x)``."""
-    return rearrange(pixels, "b (c x y) t h w -> b c t (h y) (w x)", x=size, y=size)
+    batch, channels, frames, height, width = pixels.shape
+    parts = pixels.reshape(batch, channels // size**2, size, size, frames, height, width)
+    return parts.permute(0, 1, 4, 5, 3, 6, 2).reshape(batch, -1, frames, height * size, width * size)
 
 
 def _pixels(frames: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 
 import itertools
 
-from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import AutoencoderKLWan, DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.hosts.diffusers import timebase_for
@@ -182,3 +182,18 @@ def test_decoding_in_pieces_is_decoding_at_once(tiny_pipelines, name):
             whole = pipeline.decode_latents(latents)[0].permute(1, 2, 3, 0)
         whole = (whole / 2 + 0.5).clamp(0, 1)
     torch.testing.assert_close(together, whole.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_wan_2_2_s_vae_makes_its_squares_pixels():
+    """Its VAE gives squares of 2 x 2 pixels as channels; against its own decode."""
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(
+        base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, in_channels=12, out_channels=12, patch_size=2
+    ).eval()
+    latents = torch.randn(1, 16, 4, 4, 4)
+    mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    with torch.no_grad():
+        whole = vae.decode(latents * std + mean, return_dict=False)[0][0].permute(1, 2, 3, 0)
+    pieces = torch.cat(list(decode_frames(SimpleNamespace(vae=vae), latents)))
+    assert pieces.shape[-1] == 3
+    torch.testing.assert_close(pieces, (whole / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=1e-5)
