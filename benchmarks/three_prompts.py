@@ -48,7 +48,8 @@ ROWS = [
     Row("static, overlap 24", "static", 24),
     Row("static, overlap 48", "static", 48),
     Row("shifted, overlap 0", "shifted", 0),
-    Row("**shifted, overlap 24 (default)**", "shifted", 24),
+    Row("**shifted, overlap 8 (default)**", "shifted", 8),
+    Row("shifted, overlap 24", "shifted", 24),
 ]
 
 

@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--transition-length", default="8", metavar="LENGTH", help="frames or seconds (default: %(default)s)")
     add = parser.add_argument_group("windows").add_argument
     add("--window", type=int, help="frames denoised together (default from the model: demo 61, Wan 81, others 16)")
-    add("--overlap", type=int, help="frames that neighbours share (default from the model: demo and Wan 24, "
+    add("--overlap", type=int, help="frames that neighbours share (default from the model: demo 8, Wan 12, "
         "TextToVideoSD 8, AnimateDiff 4)")  # fmt: skip
     add("--schedule", choices=SCHEDULES, help="shifted: windows move at every step, by bit reversal, golden ratio or "
         "chance; static: they stay; uniform: of stride 1, 2, 4 ... at once; batched: isolated "

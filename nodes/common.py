@@ -60,7 +60,7 @@ def window_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "overlap",
-            default=16,
+            default=12,
             min=0,
             max=100_000,
             tooltip="Frames shared by neighbouring windows. More is smoother and slower. Rounded to whole latent "

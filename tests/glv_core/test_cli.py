@@ -175,7 +175,7 @@ def test_the_isolated_baseline_has_no_overlap(job):
 
 def test_defaults_come_from_the_model(job):
     bare = job(window=None, overlap=None, schedule=None, steps=None, width=None, height=None, upscale=None, cfg=None)
-    assert (bare.settings.window, bare.settings.overlap, bare.settings.schedule) == (21, 6, "shifted")
+    assert (bare.settings.window, bare.settings.overlap, bare.settings.schedule) == (21, 3, "shifted")
     assert (bare.width, bare.height, bare.steps, bare.cfg, bare.upscale) == (832, 480, 50, 5.0, 1)
     assert job(upscale=None).upscale == 8
     assert job(length="10s").timebase.num_frames == 160
@@ -187,7 +187,7 @@ def test_the_default_demo_is_long_and_has_three_prompts(tiny_wan_folder, tmp_pat
     job = cli_job.prepare(parsed)
     assert job.timebase.num_frames >= 160
     assert len({segment.prompt for segment in job.schedule.segments}) == 3
-    assert (job.settings.window, job.settings.overlap, job.timebase.fps) == (16, 6, 16)
+    assert (job.settings.window, job.settings.overlap, job.timebase.fps) == (16, 2, 16)
     assert min(job.width, job.height) * job.upscale >= 256
     assert cli.build_parser().parse_args([]).model == MODEL_DIR
 

@@ -31,9 +31,9 @@ class Defaults:
     cfg: float
 
 
-DEMO = Defaults(window=61, overlap=24, fps=16, width=64, height=64, steps=20, cfg=2.0)
+DEMO = Defaults(window=61, overlap=8, fps=16, width=64, height=64, steps=20, cfg=2.0)
 FAMILIES: dict[str, Defaults] = {
-    "WanTransformer3DModel": Defaults(window=81, overlap=24, fps=16, width=832, height=480, steps=50, cfg=5.0),
+    "WanTransformer3DModel": Defaults(window=81, overlap=12, fps=16, width=832, height=480, steps=50, cfg=5.0),
     "UNet3DConditionModel": Defaults(window=16, overlap=8, fps=8, width=256, height=256, steps=50, cfg=9.0),
     "UNetMotionModel": Defaults(window=16, overlap=4, fps=8, width=512, height=512, steps=25, cfg=7.5),
 }
