@@ -130,16 +130,13 @@ def video_inputs() -> list[io.Input]:
             max=1_000_000,
             tooltip="Length of the video in frames. Connect the output 'length' of LongLatent.",
         ),
-        io.Float.Input(
-            "fps",
-            default=16.0,
-            min=0.01,
-            max=1000.0,
-            step=1.0,
-            round=0.001,
-            tooltip="Frames per second, for times in seconds. Connect the output 'fps' of LongLatent.",
-        ),
+        fps_input("Frames per second, for times in seconds. Connect the output 'fps' of LongLatent."),
     ]
+
+
+def fps_input(tooltip: str) -> io.Input:
+    """The frame rate of a video."""
+    return io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=1.0, round=0.001, tooltip=tooltip)
 
 
 def seed_input() -> io.Input:

@@ -9,6 +9,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
+from ..glv_core.hosts.comfy.families import frames_decoded
 from ..glv_core.hosts.comfy.long_video import frames_of
 from ..glv_core.hosts.comfy.vae_pieces import encode_pieces
 from .common import CATEGORY, naming
@@ -57,7 +58,4 @@ class EncodeLongVideo(io.ComfyNode):
 
         with naming("EncodeLongVideo"):
             samples = encode_pieces(vae, resized(), lambda done, _: progress.update_absolute(done))
-        compression = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
-        count = samples.shape[2] if samples.ndim == 5 else samples.shape[0]
-        causal = compression == 1 or vae.upscale_ratio[0](1) == 1
-        return io.NodeOutput({"samples": samples}, count * compression - (compression - 1 if causal else 0))
+        return io.NodeOutput({"samples": samples}, frames_decoded(vae, samples))

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.families import latent_shape, vae_timebase
-from .common import CATEGORY, naming
+from .common import CATEGORY, fps_input, naming
 
 
 class LongLatent(io.ComfyNode):
@@ -43,15 +43,9 @@ class LongLatent(io.ComfyNode):
                 io.Combo.Input(
                     "unit", options=["frames", "seconds"], default="frames", tooltip="What length is measured in."
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=16.0,
-                    min=0.01,
-                    max=1000.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="Frames per second of the video: Wan 16, Hunyuan and LTX 24, AnimateDiff 8, the demo model "
-                    "16. Turns seconds into frames, and goes on to the prompts and the saved video.",
+                fps_input(
+                    "Frames per second of the video: Wan 16, Hunyuan and LTX 24, AnimateDiff 8, the demo model 16. "
+                    "Turns seconds into frames, and goes on to the prompts and the saved video."
                 ),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=64, advanced=True, tooltip="How many videos to make at once."

@@ -25,7 +25,7 @@ from ..glv_core.video_io import (
     save_pictures,
     save_video,
 )
-from .common import CATEGORY, naming
+from .common import CATEGORY, fps_input, naming
 
 PNG = "png sequence"
 
@@ -48,10 +48,7 @@ class SaveLongVideo(io.ComfyNode):
                 io.Image.Input("images", optional=True, tooltip="Frames, in place of samples."),
                 io.Video.Input("video", optional=True, tooltip="A video, in place of samples: to write it in another "
                                "format, or cut by LoadLongVideo."),
-                io.Float.Input(
-                    "fps", default=16.0, min=0.01, max=1000.0, step=1.0, round=0.001,
-                    tooltip="Frames per second; a video keeps its own.",
-                ),
+                fps_input("Frames per second; a video keeps its own."),
                 io.String.Input(
                     "filename_prefix", default="video/long",
                     tooltip="Where in the output folder, as in Save Video; may contain %date:yyyy-MM-dd% and others.",

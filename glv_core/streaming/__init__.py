@@ -2,7 +2,7 @@
 
 from .drift import check_strength, correct_drift, statistics
 from .loop import ANCHORS, AnchorChoice, ChunkMaker, stream
-from .plan import Chunk, chunk_seed, plan_chunks, ramp
+from .plan import Chunk, chunk_seed, held_frames, plan_chunks, ramp
 from .run_folder import RunFolder, RunFolderError, chunk_key, digest_of, weights_digest
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "chunk_seed",
     "correct_drift",
     "digest_of",
+    "held_frames",
     "plan_chunks",
     "ramp",
     "statistics",

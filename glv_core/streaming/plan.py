@@ -90,3 +90,8 @@ def ramp(overlap: int, share: float = 0.5) -> list[float]:
         raise ValueError(f"blend is {share}; it must be 0 to 1.")
     rising = min(round(overlap * share), overlap - 1)
     return [max(0.0, (place - (overlap - 1 - rising)) / (rising + 1)) for place in range(overlap)]
+
+
+def held_frames(overlap: int, share: float) -> int:
+    """How many of ``overlap`` known latent frames a ``ramp`` keeps as they are."""
+    return ramp(overlap, share).count(0)

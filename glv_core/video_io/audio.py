@@ -31,7 +31,7 @@ class Waveform:
     """Sound in memory.
 
     Args:
-        waveform: ``channels samples``, float in -1..1; a leading axis of one, as ComfyUI's AUDIO has, is dropped. More
+        waveform: ``channels samples``, float in -1..1; a leading axis of one is dropped. More
             than two channels are mixed down to two.
         sample_rate: in Hz.
 

@@ -50,7 +50,7 @@ def save_video(
         upscale: enlarge so many times, by repeating pixels.
         codec, pixel_format: see ``VideoFormat``.
         audio: the sound; it is cut where the video ends.
-        metadata: written into the file, each value as JSON; ComfyUI finds its workflow there.
+        metadata: written into the file, each value as JSON: where an editor looks for its workflow.
 
     Returns:
         The path.

@@ -51,6 +51,29 @@ def test_a_part_of_a_video_is_any_node_s_video(inside, clip):
     assert result["images"][1] == pytest.approx(2.0, abs=0.1)
 
 
+def test_every_option_of_saving_has_an_effect(inside, clip):
+    made = inside("video_files", "save_options", path=str(clip))
+    plain = made["plain"]
+    assert (plain["codec"], plain["pixels"], plain["shape"], plain["fps"]) == ("h264", "yuv420p", [96, 64], 16.0)
+    assert plain["name"].startswith("options/a_0000") and plain["name"].endswith(".mp4")
+    assert not plain["sound"]
+    assert made["crf"]["size"] < plain["size"] / 2
+    assert made["fps"]["fps"] == 5.0
+    assert made["upscale"]["shape"] == [192, 128]
+    assert made["codec"]["codec"] == "hevc"
+    assert made["format"]["name"].endswith(".webm") and "vp9" in made["format"]["codec"]
+    assert made["pixels"]["pixels"] == "yuv444p"
+    assert made["audio_from"]["sound"]
+    assert made["pictures"] == [True, "000000.png"]
+
+
+def test_videos_are_resized_before_they_are_encoded(inside, clip):
+    # 100 frames of 48 x 32: 97 of them fill 25 latent frames.
+    assert inside("video_files", "encoded_sizes", path=str(clip)) == [
+        [[1, 16, 25, 4, 6], 97], [[1, 16, 25, 4, 8], 97], [[1, 16, 25, 8, 8], 97],
+    ]  # fmt: skip
+
+
 def test_memory_does_not_grow_with_the_length(inside_alone, tmp_path):
     """In a process of its own, whose peak is read after 100 frames and after 5,000."""
     short = save_video(tmp_path / "short.mp4", (torch.rand(50, 64, 64, 3) for _ in range(2)), 16)

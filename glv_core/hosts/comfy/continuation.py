@@ -10,7 +10,7 @@ import comfy.model_base
 import node_helpers
 import torch
 
-from ...streaming import Chunk, ramp
+from ...streaming import Chunk, held_frames, ramp
 from .families import time_dim_of
 from .frame_times import takes_clean_frames
 
@@ -174,7 +174,7 @@ class SVDImage(Continuation):
 
 def _kept(given: Ingredients) -> int:
     """How many known latent frames are held to the end."""
-    return 0 if given.known is None else ramp(given.known.shape[2], given.blend).count(0)
+    return 0 if given.known is None else held_frames(given.known.shape[2], given.blend)
 
 
 def continuation_of(model: Any) -> Continuation:

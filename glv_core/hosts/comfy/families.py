@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from ...timeline import Timebase
 
 # Latent formats of ComfyUI carry no temporal ratio; these are the ratios of the VAEs they belong to.
@@ -65,10 +67,28 @@ def vae_timebase(vae: Any, num_frames: int, fps: float) -> Timebase:
     """
     if vae.latent_dim not in (2, 3):
         raise ValueError("The VAE is not one for pictures or video. Connect the VAE of your video model.")
-    compression = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
-    causal = compression == 1 or vae.upscale_ratio[0](1) == 1
+    compression, causal = _compression(vae)
     asked = Timebase(num_frames, fps, compression, causal)
     return Timebase.from_latent_frames(asked.num_latent_frames, fps, compression, causal)
+
+
+def frames_decoded(vae: Any, samples: torch.Tensor) -> int:
+    """Frames that a LATENT's samples, ``b c t h w`` or ``t c h w``, decode to."""
+    count = samples.shape[2] if samples.ndim == 5 else samples.shape[0]
+    return Timebase.from_latent_frames(count, 1.0, *_compression(vae)).num_frames
+
+
+def frames_held(vae: Any, num_frames: int) -> int:
+    """How many of so many frames a VAE can hold: a causal one leaves out those that do not fill a latent frame."""
+    compression, causal = _compression(vae)
+    lead = 1 if causal else 0
+    return (num_frames - lead) // compression * compression + lead
+
+
+def _compression(vae: Any) -> tuple[int, bool]:
+    """Frames per latent frame, and whether the first latent frame holds one."""
+    compression = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
+    return compression, compression == 1 or vae.upscale_ratio[0](1) == 1
 
 
 def latent_shape(vae: Any, timebase: Timebase, width: int, height: int, batch_size: int = 1) -> list[int]:

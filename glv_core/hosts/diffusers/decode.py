@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+LOOP_LEAD = 8  #: latent frames of a loop's end that are decoded before its beginning, and dropped
 PIECE = 12  #: pictures that an image VAE decodes at once
 
 
@@ -40,6 +41,19 @@ def decode_frames(pipeline: Any, latents: torch.Tensor) -> Iterator[torch.Tensor
             yield _pixels(pixels[0].permute(1, 2, 3, 0))
     finally:
         vae.clear_cache()
+
+
+def decode_loop(pipeline: Any, latents: torch.Tensor, temporal_compression: int) -> torch.Tensor:
+    """The frames ``t h w c`` of one round of a closed loop, by a pipeline with a causal VAE.
+
+    Args:
+        pipeline: a Wan pipeline.
+        latents: normalised, ``1 c t h w``.
+        temporal_compression: frames per latent frame.
+    """
+    length = latents.shape[2]
+    around = latents[:, :, torch.arange(-LOOP_LEAD, length) % length]
+    return torch.cat(list(decode_frames(pipeline, around)))[-temporal_compression * length :]
 
 
 def _unpatchify(pixels: torch.Tensor, size: int) -> torch.Tensor:

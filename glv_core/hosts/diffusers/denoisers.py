@@ -75,6 +75,18 @@ def denoisers_of(pipeline: Any) -> list[tuple[torch.nn.Module, DenoiserKind]]:
     return found
 
 
+def spatial_scale(pipeline: Any) -> int:
+    """Pixels a side of one cell of a pipeline's latents."""
+    return getattr(pipeline, "vae_scale_factor_spatial", None) or pipeline.vae_scale_factor
+
+
+def latent_shape(pipeline: Any, num_latent_frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+    """Shape ``1 c t h w`` of a pipeline's latents for a size in pixels."""
+    [(module, _), *_] = denoisers_of(pipeline)
+    scale = spatial_scale(pipeline)
+    return 1, module.config.in_channels, num_latent_frames, height // scale, width // scale
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of a folded batch: row ``row`` of the pipeline's own batch, cut to a window, with one prompt.

@@ -14,7 +14,8 @@ import torch
 from ...co_denoise import CoDenoiseSettings
 from ...noise import NoiseSettings, long_noise
 from ...timeline import Timebase
-from .denoisers import denoisers_of
+from .decode import decode_loop
+from .denoisers import denoisers_of, latent_shape, spatial_scale
 from .forward import ProgressCallback, co_denoising
 from .held import Held
 from .prompt_track import PromptTrack
@@ -91,7 +92,7 @@ def generate(
     if latents is None and noise is not None and noise.kind != "independent":
         latents = _noise(pipeline, timebase, noise, seed, height, width, embeds[0].dtype)
     if latents is not None:
-        scale = getattr(pipeline, "vae_scale_factor_spatial", None) or pipeline.vae_scale_factor
+        scale = spatial_scale(pipeline)
         height, width = height or latents.shape[3] * scale, width or latents.shape[4] * scale
     if sigmas is not None:
         num_inference_steps = len(sigmas) - 1
@@ -128,30 +129,6 @@ def generate(
     return video[0, : timebase.num_frames].permute(0, 2, 3, 1).float().cpu()
 
 
-LOOP_LEAD = 8  #: latent frames of a loop's end that are decoded before its beginning, and dropped
-
-
-@torch.no_grad()
-def decode_loop(pipeline: Any, latents: torch.Tensor, temporal_compression: int) -> torch.Tensor:
-    """The frames ``t h w c`` of one round of a closed loop, by a pipeline with a causal VAE.
-
-    Args:
-        pipeline: a Wan pipeline.
-        latents: normalised, ``1 c t h w``.
-        temporal_compression: frames per latent frame.
-    """
-    length = latents.shape[2]
-    around = latents[:, :, torch.arange(-LOOP_LEAD, length) % length]
-    vae = pipeline.vae
-    mean, std = (
-        torch.tensor(numbers, device=around.device, dtype=torch.float32).view(1, -1, 1, 1, 1)
-        for numbers in (vae.config.latents_mean, vae.config.latents_std)
-    )
-    video = vae.decode((around * std + mean).to(vae.dtype), return_dict=False)[0]
-    frames = video[0, :, -temporal_compression * length :].permute(1, 2, 3, 0).float().cpu()
-    return (frames / 2 + 0.5).clamp(0, 1)
-
-
 def _noise(
     pipeline: Any,
     timebase: Timebase,
@@ -164,9 +141,7 @@ def _noise(
     """Initial noise ``1 c t h w`` for a pipeline, in the type that it makes its own latents in."""
     if height is None or width is None:
         raise ValueError("height and width are needed for noise of this kind; give both.")
-    [(module, _), *_] = denoisers_of(pipeline)
-    scale = getattr(pipeline, "vae_scale_factor_spatial", None) or pipeline.vae_scale_factor
-    shape = (1, module.config.in_channels, timebase.num_latent_frames, height // scale, width // scale)
+    shape = latent_shape(pipeline, timebase.num_latent_frames, height, width)
     made = long_noise(torch.empty(shape, dtype=torch.float32), seed, settings)
     # Wan's pipelines keep latents in float32; those with a UNet hand them to it as they are.
     return made.to(pipeline._execution_device, torch.float32 if hasattr(pipeline, "transformer") else dtype)

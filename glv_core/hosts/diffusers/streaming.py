@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...co_denoise import CoDenoiseSettings
-from ...streaming import Chunk, RunFolder, chunk_seed, plan_chunks, ramp, stream, weights_digest
+from ...streaming import Chunk, RunFolder, chunk_seed, held_frames, plan_chunks, stream, weights_digest
 from ...timeline import Place, Timebase
-from .denoisers import denoisers_of
+from .denoisers import denoisers_of, latent_shape
 from .forward import Progress
 from .generate import generate
 from .held import Held, check_scheduler
@@ -61,11 +62,7 @@ class PipelineChunks:
         self.settings, self.sampling = settings, sampling
         self.clean_frames = bool(pipeline.config.get("expand_timesteps"))
         self.progress: Callable[[Progress], None] | None = None
-        [(module, _), *_] = denoisers_of(pipeline)
-        scale = getattr(pipeline, "vae_scale_factor_spatial", None) or pipeline.vae_scale_factor
-        self.numbers_per_latent_frame = (
-            module.config.in_channels * (sampling.height // scale) * (sampling.width // scale)
-        )
+        self.numbers_per_latent_frame = math.prod(latent_shape(pipeline, 1, sampling.height, sampling.width))
         modules = [module for module, _ in denoisers_of(pipeline)]
         if getattr(pipeline, "text_encoder", None) is not None:
             modules.append(pipeline.text_encoder)
@@ -105,7 +102,7 @@ class PipelineChunks:
         )  # fmt: skip
         latents = latents.float().cpu()
         if known is not None:
-            kept = known.shape[2] if self.clean_frames else ramp(known.shape[2], self.settings.blend).count(0)
+            kept = known.shape[2] if self.clean_frames else held_frames(known.shape[2], self.settings.blend)
             latents[:, :, :kept] = known[:, :, :kept]
         return latents
 

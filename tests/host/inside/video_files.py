@@ -158,6 +158,44 @@ def round_trip(path: str) -> dict:
     }  # fmt: skip
 
 
+def save_options(path: str) -> dict:
+    """What each option of SaveLongVideo makes of the same frames."""
+    from long_video_pack.nodes.save_long_video import SaveLongVideo
+
+    images = torch.rand(6, 64, 96, 3, generator=torch.Generator().manual_seed(3))
+    source, *_ = load(path)
+
+    def facts(**options) -> dict:
+        written = execute(SaveLongVideo, images=images, filename_prefix="options/a", **options).args[0]
+        file = written.get_stream_source()
+        with av.open(file) as container:
+            stream = container.streams.video[0]
+            return {
+                "name": os.path.relpath(file, folder_paths.get_output_directory()), "size": os.path.getsize(file),
+                "codec": stream.codec_context.name, "pixels": stream.codec_context.pix_fmt,
+                "shape": [stream.width, stream.height], "fps": float(stream.average_rate),
+                "sound": bool(container.streams.audio),
+            }  # fmt: skip
+
+    pictures = execute(SaveLongVideo, images=images, filename_prefix="options/p", format="png sequence", fps=4.0)
+    return {
+        "plain": facts(), "crf": facts(crf=40), "fps": facts(fps=5.0), "upscale": facts(upscale=2),
+        "codec": facts(codec="h265"), "format": facts(format="webm"), "pixels": facts(pixel_format="yuv444p"),
+        "audio_from": facts(audio_from=source),
+        "pictures": [pictures.args[0] is None, pictures.ui["images"][0]["filename"]],
+    }  # fmt: skip
+
+
+def encoded_sizes(path: str) -> list:
+    from long_video_pack.nodes.encode_long_video import EncodeLongVideo
+
+    video, *_ = load(path)
+    vae = streaming.wan_vae()
+    sizes = [(0, 0), (64, 0), (64, 64)]
+    made = [execute(EncodeLongVideo, video=video, vae=vae, width=w, height=h).args for w, h in sizes]
+    return [[list(latent["samples"].shape), length] for latent, length in made]
+
+
 def refused(node: str, **arguments) -> str:
     import long_video_pack.nodes as pack_nodes
 
