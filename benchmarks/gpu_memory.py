@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from conftest import comfyui_worker, find_comfyui
 
 ROWS = (
-    ("this pack, shifted, overlap 16", {"core": False, "schedule": "shifted", "overlap": 4}),
+    ("this pack, shifted, overlap 12", {"core": False, "schedule": "shifted", "overlap": 3}),
     ("core, standard_static, overlap 30", {"core": True, "schedule": "standard_static", "overlap": 8}),
     ("core, standard_uniform, overlap 30", {"core": True, "schedule": "standard_uniform", "overlap": 8}),
 )

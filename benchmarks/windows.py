@@ -119,10 +119,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4, help=f"videos a row, up to {len(PROMPTS)}")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=2.0)
-    parser.add_argument("--only", help="only rows whose name contains this")
+    parser.add_argument("--only", nargs="+", default=[""], help="only rows whose names contain one of these")
     arguments = parser.parse_args()
     comfyui = find_comfyui()
-    rows = [row for row in [*OURS, *(CORE if comfyui else [])] if (arguments.only or "") in row.name]
+    rows = [row for row in [*OURS, *(CORE if comfyui else [])] if any(part in row.name for part in arguments.only)]
     print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "
           f"mean (worst). {'In ComfyUI.' if comfyui else 'No ComfyUI found: without the rows of core.'}\n")  # fmt: skip
     print("| schedule, overlap | calls / floor | seam | isolated cuts | largest | jerk | adherence | seconds a video |")

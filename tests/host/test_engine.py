@@ -2,6 +2,8 @@
 
 import pytest
 
+from glv_core.windows import windows_for
+
 
 @pytest.mark.parametrize("mask", [False, True])
 def test_the_latent_in_host_memory_gives_the_same(inside, mask):
@@ -39,6 +41,19 @@ def test_making_noise_changes_no_tensor_of_the_caller(inside):
 def test_start_and_end_step(inside, sampler):
     result = inside("engine", "stepwise", sampler=sampler, split=3)
     assert result["difference"] < 1e-3 * max(1, result["scale"])
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpm_2", "dpmpp_2s_ancestral", "dpmpp_sde", "seeds_2"])
+def test_every_evaluation_has_its_step_s_windows_and_one_noise_level(inside, sampler):
+    result = inside("engine", "evaluations", sampler=sampler)
+    sigmas, seen = result["sigmas"], result["evaluations"]
+    for each in seen:
+        begun = max(step for step in range(4) if sigmas[step] >= each["sigma"] * (1 - 1e-4))
+        windows = windows_for("shifted", 13, 5, 2, begun)
+        assert sorted(each["starts"]) == sorted(window.start for window in windows), each
+        assert each["off"] < 0.08, each
+    between = [each for each in seen if min(abs(each["sigma"] - sigma) for sigma in sigmas) > 1e-3]
+    assert bool(between) == (sampler not in ("euler", "euler_ancestral"))
 
 
 def test_only_windows_that_touch_a_transition_pay_for_two_prompts(inside):

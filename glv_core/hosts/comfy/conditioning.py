@@ -263,4 +263,7 @@ def fold(entries: Sequence[Entry], rows: int, latent_size: Sequence[int], device
 def _fold_cond(cond: Any, values: list[Any], rows: int, device: torch.device) -> Any:
     if not isinstance(values[0], torch.Tensor):
         return cond
+    first = values[0]
+    if first.shape[0] == 1 and all(value is first for value in values):  # as prompts are: no copy for each window
+        return cond._copy_with(first.expand(len(values) * rows, *first.shape[1:]).to(device))
     return cond._copy_with(torch.cat([comfy.utils.repeat_to_batch_size(value, rows) for value in values]).to(device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from itertools import accumulate
@@ -13,6 +14,7 @@ import comfy.model_management
 import comfy.utils
 import latent_preview
 import torch
+from comfy_execution.utils import get_executing_context
 
 from .families import time_dim_of
 
@@ -148,12 +150,8 @@ class MovingPreview:
 
 def send_text(text: str) -> None:
     """Show a line of text in the node that is running, where the host has a server."""
-    try:
-        from comfy_execution.utils import get_executing_context
-        from server import PromptServer
-    except ImportError:
-        return
+    server = getattr(sys.modules.get("server"), "PromptServer", None)  # loaded by the host, if it is one with a server
+    instance = getattr(server, "instance", None)
     context = get_executing_context()
-    server = getattr(PromptServer, "instance", None)
-    if context is not None and server is not None:
-        server.send_progress_text(text, context.node_id)
+    if context is not None and instance is not None:
+        instance.send_progress_text(text, context.node_id)

@@ -147,24 +147,30 @@ def gpu(row: dict, frames: int, steps: int, width: int, height: int, tiny_model:
     return {"seconds": seconds, "forwards": count, "peak": torch.cuda.max_memory_allocated() if cuda else 0}
 
 
-def overhead(frames: int, steps: int = 8) -> float:
-    """Time of a sampling run over the time of the forward passes in it, on the demo model."""
+def overhead(frames: int, steps: int = 8) -> dict:
+    """Time of a sampling run over that of the forward passes in it, on the demo model: of the model alone, and of the
+    host's evaluation of a window (its conditions put together, the model, its output taken apart)."""
+    import comfy.samplers
+
     import nodes
 
-    model = _pipeline()[0].clone()
-    spent = 0.0
+    model, clip, _ = _pipeline()
+    model = model.clone()
+    spent = {"model": 0.0, "evaluation": 0.0}
 
-    def call(apply_model, arguments):
-        nonlocal spent
+    def timed(name, function, *arguments, **more):
         begin = time.perf_counter()
-        output = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
-        spent += time.perf_counter() - begin
+        output = function(*arguments, **more)
+        spent[name] += time.perf_counter() - begin
         return output
 
+    def call(apply_model, arguments):
+        return timed("model", apply_model, arguments["input"], arguments["timestep"], **arguments["c"])
+
     model.set_model_unet_function_wrapper(call)
-    conditioning = [[torch.randn(1, 512, 4096), {}]]
+    conditioning = [[clip.encode_from_tokens(clip.tokenize("a red circle moving right on a white background")), {}]]
     latent = {"samples": torch.zeros(1, 16, (frames - 1) // 4 + 1, 8, 8)}
-    row = {"schedule": "shifted", "overlap": 4, "merge": "pyramid", "more": {"windows_per_forward": 1}}
+    row = {"schedule": "shifted", "overlap": 2, "merge": "pyramid", "more": {"windows_per_forward": 1}}
 
     def run():
         if frames <= 61:
@@ -172,10 +178,17 @@ def overhead(frames: int, steps: int = 8) -> float:
         else:
             _sample_only(model, row, conditioning, latent, steps)
 
-    run()
-    spent, begin = 0.0, time.perf_counter()
-    run()
-    return (time.perf_counter() - begin) / spent
+    evaluate = comfy.samplers._calc_cond_batch_outer
+    comfy.samplers._calc_cond_batch_outer = lambda *arguments: timed("evaluation", evaluate, *arguments)
+    try:
+        run()
+        spent.update(model=0.0, evaluation=0.0)
+        begin = time.perf_counter()
+        run()
+        whole = time.perf_counter() - begin
+    finally:
+        comfy.samplers._calc_cond_batch_outer = evaluate
+    return {name: whole / seconds for name, seconds in spent.items()}
 
 
 def _sample_only(model, row, conditioning, latent, steps):

@@ -256,3 +256,44 @@ def two_time_ranges(transitions: str) -> float:
         for positive in (once, halves)
     ]
     return largest_difference(*results)
+
+
+def evaluations(sampler: str, steps: int = 4) -> dict:
+    """Every evaluation of a run whose model predicts an empty video: its noise level, its windows, and how far the
+    noise of any latent frame is from that level."""
+    import long_video_pack.glv_core.hosts.comfy.handler as handler
+
+    import comfy.samplers
+
+    model = tiny.wan().clone()
+    model.set_model_unet_function_wrapper(lambda apply_model, arguments: torch.zeros_like(arguments["input"]))
+    seen = []
+    original = handler.co_denoise
+
+    def spy(x, step, settings, denoise_windows, **more):
+        sigma = float(spy.sigma)
+        deviation = x.float().std(dim=(0, 1, 3, 4)) / sigma - 1
+        starts = []
+
+        def listen(windows):
+            starts.extend(window.start for window in windows)
+            return denoise_windows(windows)
+
+        result = original(x, step, settings, listen, **more)
+        seen.append({"sigma": sigma, "starts": starts, "off": float(deviation.abs().max())})
+        return result
+
+    evaluation = handler.Evaluation
+
+    class Listening(evaluation):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            spy.sigma = self.timestep.flatten()[0]
+
+    handler.co_denoise, handler.Evaluation = spy, Listening
+    try:
+        tiny.co_denoise(model, tiny.latent(13, 16, 16), schedule="shifted", sampler=sampler, steps=steps, cfg=1.0)
+    finally:
+        handler.co_denoise, handler.Evaluation = original, evaluation
+    sigmas = comfy.samplers.KSampler(model, steps, "cpu", sampler, "simple").sigmas
+    return {"sigmas": sigmas.tolist(), "evaluations": seen}
