@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .cli_job import SHORTEST_SIDE, Job, UserError, option, prepare
+from .cli_errors import UserError, option
+from .cli_job import SHORTEST_SIDE, Job, prepare
+from .cli_progress import chunk_bar, progress_bar
 from .demo import MODEL_DIR
 
 DEFAULT_LENGTH = "161"
@@ -95,6 +97,8 @@ def build_parser() -> argparse.ArgumentParser:
         "models that take no clean frames (default: 0.5)")  # fmt: skip
     add("--drift-correction", type=float, metavar="SHARE", help="how far colours and contrast are drawn back to those "
         "of the first chunk (default: 0)")  # fmt: skip
+    add("--start", type=Path, metavar="FILE", help="the video or picture to begin with, in the size of the video "
+        "(other proportions: its middle); its frames count as part of --length")  # fmt: skip
     add("--run", type=Path, metavar="FOLDER", help="where finished chunks are kept and found (default: beside the "
         "video)")  # fmt: skip
     add = parser.add_argument_group("sampling").add_argument
@@ -147,7 +151,7 @@ def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tupl
     from .hosts.diffusers import generate
     from .video_io import save_video
 
-    with _progress_bar(job.steps) as progress, _memory():
+    with progress_bar(job.steps) as progress, _memory():
         frames = generate(
             pipeline,
             job.schedule,
@@ -174,27 +178,28 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
     from .hosts.diffusers.decode import decode_frames
     from .hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
     from .metrics import RunningDifferences, seam_ratio_of
-    from .streaming import RunFolder, RunFolderError, plan_chunks
+    from .streaming import RunFolder, plan_chunks
     from .video_io import save_video
 
     wanted, timebase = job.stream, job.timebase
     settings = StreamSettings(wanted.chunk, wanted.overlap, job.settings, wanted.blend, wanted.drift_correction)
     sampling = Sampling(job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler)
-    chunks = plan_chunks(timebase.num_latent_frames, wanted.chunk, wanted.overlap)
+    folder = RunFolder(wanted.run)
+    with _memory(), _kept(wanted.run):
+        given = None if wanted.start is None else wanted.start.latents(pipeline, folder)
+    begun = 0 if given is None else given.shape[2]
+    chunks = plan_chunks(timebase.num_latent_frames, wanted.chunk, wanted.overlap, begun)
     found = 0
-    with _chunk_bar(len(chunks), job.steps) as show, _memory():
+    with chunk_bar(len(chunks), job.steps) as show, _memory(), _kept(wanted.run):
 
         def progress(chunk: int, count: int, step: Any) -> None:
             nonlocal found
             found += step is None
             show(chunk, step)
 
-        try:
-            latents = stream_video(
-                pipeline, job.schedule, timebase, settings, sampling, folder=RunFolder(wanted.run), on_progress=progress
-            )
-        except RunFolderError as error:
-            raise UserError(f"--run {wanted.run}: {error}") from error
+        latents = stream_video(
+            pipeline, job.schedule, timebase, settings, sampling, given=given, folder=folder, on_progress=progress
+        )
     differences = RunningDifferences()
     with option("--output", job.output):
         frames = differences.watch(_first(decode_frames(pipeline, latents), timebase.num_frames))
@@ -207,6 +212,17 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
     except ValueError:
         lines.append("seam ratio  none: no chunk boundary outside the prompt transitions")
     return timebase.num_frames, lines
+
+
+@contextmanager
+def _kept(run: Path) -> Iterator[None]:
+    """Turns an error of the run folder into one that names the option."""
+    from .streaming import RunFolderError
+
+    try:
+        yield
+    except RunFolderError as error:
+        raise UserError(f"--run {run}: {error}") from error
 
 
 def _first(parts: Any, count: int) -> Iterator[Any]:
@@ -275,41 +291,3 @@ def _memory() -> Iterator[None]:
         raise UserError(
             "the device ran out of memory: lower --windows-per-forward to 1, then --width and --height, then --window."
         ) from error
-
-
-@contextmanager
-def _progress_bar(steps: int) -> Iterator[Any]:
-    """A bar of sampling steps that also counts the windows denoised; yields what to call after each forward pass."""
-    from tqdm import tqdm
-
-    windows = 0
-    with tqdm(total=steps, unit="step") as bar:
-
-        def show(progress: Any) -> None:
-            nonlocal windows
-            if progress.passes_done == progress.num_passes:
-                windows += progress.num_windows
-            bar.total, bar.n = progress.num_steps, progress.step
-            done = f"{progress.passes_done}/{progress.num_passes} of this step, {windows} in all"
-            bar.set_postfix_str(f"windows {done}")
-
-        yield show
-        bar.n = bar.total
-        bar.refresh()
-
-
-@contextmanager
-def _chunk_bar(chunks: int, steps: int) -> Iterator[Any]:
-    """A bar of sampling steps over all chunks; yields what to call after each forward pass and for a found chunk."""
-    from tqdm import tqdm
-
-    with tqdm(total=chunks * steps, unit="step") as bar:
-
-        def show(chunk: int, progress: Any) -> None:
-            done = steps if progress is None else progress.step
-            bar.n = chunk * steps + done
-            bar.set_postfix_str(f"chunk {chunk + 1}/{chunks}")
-
-        yield show
-        bar.n = bar.total
-        bar.refresh()

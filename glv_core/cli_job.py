@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .cli_errors import UserError, at_least, option
+from .cli_stream import StreamJob, stream_job
 
 if TYPE_CHECKING:
     from .co_denoise import CoDenoiseSettings
@@ -22,10 +23,6 @@ DEMO_PROMPTS = (
     "a green square moving right on a black background"
 )
 SHORTEST_SIDE = 256  #: smaller videos are enlarged to at least this
-
-
-class UserError(Exception):
-    """Something that the user can put right: one line, with the option, its value and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -47,27 +44,6 @@ class Job:
     output: Path
     upscale: int
     stream: StreamJob | None = None
-
-
-@dataclass(frozen=True)
-class StreamJob:
-    """What streaming needs beside; sizes in latent frames."""
-
-    chunk: int
-    overlap: int
-    blend: float
-    drift_correction: float
-    run: Path
-
-
-@contextmanager
-def option(name: str, value: object) -> Iterator[None]:
-    """Turns an error in the block into one that names the option and its value."""
-    try:
-        yield
-    except (ValueError, OSError, RuntimeError) as error:
-        shown = " ".join(str(value).split())
-        raise UserError(f"{name} {shown if len(shown) <= 60 else shown[:59] + '…'}: {error}") from error
 
 
 def prepare(arguments: argparse.Namespace) -> Job:
@@ -110,7 +86,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
             transition_frames=transition_frames,
         )
     window, overlap, window_schedule = _windows(arguments, folder, timebase)
-    stride = _at_least("--stride", arguments.stride, 1)
+    stride = at_least("--stride", arguments.stride, 1)
     with option("--stride-until", arguments.stride_until):
         phases = (Phase(arguments.stride_until, stride=1),) if arguments.stride_until != 1 else ()
     with option("--overlap", arguments.overlap):
@@ -119,7 +95,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
             overlap,
             window_schedule,
             arguments.merge,
-            _at_least("--windows-per-forward", arguments.windows_per_forward, 0),
+            at_least("--windows-per-forward", arguments.windows_per_forward, 0),
             stride,
             arguments.closed_loop,
             arguments.seed,
@@ -154,13 +130,13 @@ def prepare(arguments: argparse.Namespace) -> Job:
         scheduler,
         width,
         height,
-        _at_least("--steps", defaults.steps if arguments.steps is None else arguments.steps, 1),
+        at_least("--steps", defaults.steps if arguments.steps is None else arguments.steps, 1),
         cfg,
         device,
         arguments.dtype or ("float32" if device.startswith("cpu") else "bfloat16"),
         output,
-        _at_least("--upscale", upscale, 1),
-        _stream(arguments, folder, timebase, settings, output),
+        at_least("--upscale", upscale, 1),
+        stream_job(arguments, folder, timebase, settings, output, (width, height)),
     )
 
 
@@ -183,7 +159,7 @@ def parse_length(text: str, fps: float, least: int = 1) -> int:
 def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timebase) -> tuple[int, int, str]:
     """Window and overlap in latent frames, and the window schedule."""
     frames = folder.defaults.window if arguments.window is None else arguments.window
-    window = timebase.latent_length(_at_least("--window", frames, 1))
+    window = timebase.latent_length(at_least("--window", frames, 1))
     if window > folder.longest_window:
         raise UserError(f"--window {frames}: that is {window} latent frames; this model takes {folder.longest_window}.")
     if arguments.isolated:
@@ -195,52 +171,8 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
         # A default must not clash with a window that was asked for.
         overlap = min(timebase.latent_span(folder.defaults.overlap), window // 2)
     else:
-        overlap = timebase.latent_span(_at_least("--overlap", arguments.overlap, 0))
+        overlap = timebase.latent_span(at_least("--overlap", arguments.overlap, 0))
     return window, overlap, arguments.schedule or "shifted"
-
-
-def _stream(
-    arguments: argparse.Namespace, folder: ModelFolder, timebase: Timebase, settings: CoDenoiseSettings, output: Path
-) -> StreamJob | None:
-    """What was asked of streaming; None without it."""
-    from .streaming import RunFolder, plan_chunks
-
-    if not arguments.streaming:
-        for name in ("chunk", "chunk_overlap", "blend", "drift_correction", "run"):
-            if getattr(arguments, name) is not None:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: only with --streaming.")
-        return None
-    for name in ("closed_loop", "isolated"):
-        if getattr(arguments, name):
-            raise UserError(f"--{name.replace('_', '-')}: not together with --streaming; leave one out.")
-    if arguments.noise != "independent":
-        raise UserError(f"--noise {arguments.noise}: not together with --streaming; every chunk has noise of its own.")
-    asked = folder.defaults.window if arguments.chunk is None else _at_least("--chunk", arguments.chunk, 1)
-    chunk = timebase.latent_length(asked)
-    if arguments.chunk_overlap is None:
-        overlap = max(1, min(timebase.latent_span(folder.defaults.overlap), chunk // 2))
-    else:
-        overlap = timebase.latent_span(_at_least("--chunk-overlap", arguments.chunk_overlap, 1))
-        if arguments.chunk_overlap >= asked:
-            raise UserError(f"--chunk-overlap {arguments.chunk_overlap}: it must be below chunk, which is {asked}.")
-    with option("--chunk-overlap", arguments.chunk_overlap):
-        plan_chunks(timebase.num_latent_frames, chunk, overlap)
-    shares = []
-    for name, default in (("blend", 0.5), ("drift_correction", 0.0)):
-        share = getattr(arguments, name)
-        shares.append(default if share is None else share)
-        if not 0 <= shares[-1] <= 1:
-            raise UserError(f"--{name.replace('_', '-')} {share}: use a number from 0 to 1.")
-    run = arguments.run or output.with_suffix(".run")
-    with option("--run", run):
-        RunFolder(run)
-    return StreamJob(chunk, overlap, *shares, run)
-
-
-def _at_least(name: str, value: int, least: int) -> int:
-    if value < least:
-        raise UserError(f"{name} {value}: use a whole number of at least {least}.")
-    return value
 
 
 def _size(name: str, value: int | None, default: int, multiple: int) -> int:

@@ -11,7 +11,7 @@ from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.chunks import SamplerOptions, StreamOptions
 from ..glv_core.hosts.comfy.streaming import RUNS, run_folder, stream_long
 from ..glv_core.hosts.comfy.video_start import anchor_picture, video_start
-from ..glv_core.streaming import ANCHORS
+from ..glv_core.streaming import ANCHORS, RunFolder
 from ..glv_core.windows import SCHEDULES
 from .common import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, naming, sampler_inputs, seed_input
 
@@ -195,16 +195,18 @@ class StreamingExtend(io.ComfyNode):
         **options: Any,
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
-            given, size = video_start(model, latent, image, vae, width, height)
+            wanted = StreamOptions(length, chunk, overlap, run_name=run_name, **options)
+            folder = RunFolder(run_folder(run_name)) if wanted.keeps else None
+            given, size = video_start(model, latent, image, vae, width, height, folder)
             picture = None
-            if options.get("anchor") == "picture" and anchor_image is not None:
-                picture = anchor_picture(model, anchor_image, vae, size)
+            if wanted.anchor == "picture" and anchor_image is not None:
+                picture = anchor_picture(model, anchor_image, vae, size, folder)
             result = stream_long(
                 model,
                 positive,
                 negative,
                 SamplerOptions(seed, steps, cfg, sampler_name, scheduler),
-                StreamOptions(length, chunk, overlap, run_name=run_name, **options),
+                wanted,
                 given=given,
                 size=size,
                 anchor_picture=picture,

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -111,16 +111,7 @@ class RunFolder:
         A file that is damaged, or is not what its name says, is reported in the log with the reason, set aside under
         a name that ends in ``.refused``, and counts as not there.
         """
-        path = self.file_of(index, key)
-        if not path.exists():
-            return None
-        try:
-            return _read_chunk(path, key)
-        except (SafetensorError, ValueError, OSError) as error:
-            aside = path.with_name(path.name + ".refused")
-            log.warning("%s is refused and will be made again: %s. It is kept as %s.", path, error, aside.name)
-            path.replace(aside)
-            return None
+        return _load(self.file_of(index, key), key)
 
     def save(self, index: int, key: str, latents: torch.Tensor) -> None:
         """Write a finished chunk; when this returns it is on the disk.
@@ -128,15 +119,32 @@ class RunFolder:
         Raises:
             RunFolderError: it cannot be written; finished chunks are as they were.
         """
-        latents = latents.detach().cpu().contiguous()
-        metadata = {"format": CHUNK_FORMAT, "key": key, "sha256": digest_of(latents)}
         try:
-            _write_whole(self.file_of(index, key), save({"latents": latents}, metadata))
+            _save(self.file_of(index, key), key, latents)
         except OSError as error:
             raise RunFolderError(
                 f"Chunk {index + 1} could not be written to {self.path} ({error.strerror or error}). The chunks before "
                 "it are safe: free some space and queue again, and the run goes on here."
             ) from error
+
+    def kept(self, name: str, key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """What ``make`` makes, made once for each key: an encoder need not give the same bits twice, and the chunks
+        that go on from what it gave are found by those bits.
+
+        Raises:
+            RunFolderError: it cannot be written.
+        """
+        path = self.path / f"{name}_{key[:16]}.safetensors"
+        latents = _load(path, key)
+        if latents is None:
+            latents = make().detach().cpu()
+            try:
+                _save(path, key, latents)
+            except OSError as error:
+                raise RunFolderError(
+                    f"{path} could not be written ({error.strerror or error}). Free some space and queue again."
+                ) from error
+        return latents
 
     def write_manifest(self, settings: Mapping[str, Any], chunks: list[dict[str, Any]]) -> None:
         """Write the manifest: settings of the run and what each finished chunk was made from."""
@@ -164,6 +172,24 @@ class RunFolder:
                 f"{path} is a manifest of the kind {kind!r}; this version of the pack reads {RUN_FORMAT!r}. Choose "
                 "another name for the run."
             )
+
+
+def _load(path: Path, key: str) -> torch.Tensor | None:
+    if not path.exists():
+        return None
+    try:
+        return _read_chunk(path, key)
+    except (SafetensorError, ValueError, OSError) as error:
+        aside = path.with_name(path.name + ".refused")
+        log.warning("%s is refused and will be made again: %s. It is kept as %s.", path, error, aside.name)
+        path.replace(aside)
+        return None
+
+
+def _save(path: Path, key: str, latents: torch.Tensor) -> None:
+    latents = latents.detach().cpu().contiguous()
+    metadata = {"format": CHUNK_FORMAT, "key": key, "sha256": digest_of(latents)}
+    _write_whole(path, save({"latents": latents}, metadata))
 
 
 def _read_chunk(path: Path, key: str) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Writing and reading video files with PyAV, a few frames at a time."""
 
 from .audio import Audio, FileAudio, Waveform, read_audio
+from .fit import fit
 from .formats import CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat
 from .reader import VideoClip, open_clip, read_video
 from .writer import save_pictures, save_video
@@ -14,6 +15,7 @@ __all__ = [
     "VideoClip",
     "VideoFormat",
     "Waveform",
+    "fit",
     "open_clip",
     "read_audio",
     "read_video",

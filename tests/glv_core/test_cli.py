@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
@@ -20,7 +21,7 @@ from glv_core.hosts.diffusers import folder as folders
 from glv_core.noise import NOISES
 from glv_core.prompt_mix import TRANSITIONS
 from glv_core.prompts import TRANSITION_KINDS
-from glv_core.video_io import read_video
+from glv_core.video_io import read_video, save_video
 from glv_core.windows import SCHEDULES
 
 BASE = {
@@ -312,6 +313,32 @@ def test_every_option_of_streaming_changes_the_frames(tiny_wan_folder, tmp_path,
         assert cli.main(arguments(tiny_wan_folder, output, {**options, "--overlap": "4"})) == 0
         videos.append(read_video(output)[0].float())
     assert (videos[0] - videos[1]).abs().max() > 0
+
+
+def test_streaming_goes_on_from_a_video_and_from_a_picture(tiny_wan_folder, tmp_path, capsys):
+    frames = torch.linspace(0, 255, 9 * 32 * 48 * 3).reshape(9, 32, 48, 3).to(torch.uint8)
+    save_video(tmp_path / "start.mp4", frames, 16)
+    Image.fromarray(frames[-1].numpy()).save(tmp_path / "start.png")
+    videos = []
+    for name, chunks in (("start.mp4", 2), ("start.png", 2)):
+        output = tmp_path / f"{name}.mp4"
+        options = {**STREAM, "--length": "25", "--start": str(tmp_path / name)}
+        assert cli.main(arguments(tiny_wan_folder, output, options)) == 0
+        assert f"chunks      {chunks}, 0 found" in capsys.readouterr().out
+        videos.append(read_video(output)[0])
+        assert len(list(output.with_suffix(".run").glob("start_*.safetensors"))) == 1
+        assert cli.main(arguments(tiny_wan_folder, output, options)) == 0
+        assert f"chunks      {chunks}, {chunks} found" in capsys.readouterr().out
+    assert all(video.shape == (25, 32, 32, 3) for video in videos)
+    assert (videos[0].float() - videos[1].float()).abs().max() > 10
+
+
+def test_a_start_as_long_as_the_video_is_refused(tiny_wan_folder, tmp_path, capsys):
+    save_video(tmp_path / "start.mp4", torch.zeros(30, 32, 32, 3, dtype=torch.uint8), 16)
+    options = {**STREAM, "--length": "30", "--start": str(tmp_path / "start.mp4")}
+    assert cli.main(arguments(tiny_wan_folder, tmp_path / "a.mp4", options)) == 2
+    said = capsys.readouterr().err
+    assert "--start" in said and "30 frames" in said and "raise --length" in said
 
 
 def test_a_folder_without_a_model_is_named(tiny_wan_folder, tmp_path, capsys):

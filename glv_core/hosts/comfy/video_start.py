@@ -7,19 +7,26 @@ from typing import Any
 import comfy.utils
 import torch
 
+from ...streaming import RunFolder, chunk_key, weights_digest
 from .families import frames_held, time_dim_of
 from .sampling import check_latent
 
 
 def video_start(
-    model: Any, latent: dict | None, image: torch.Tensor | None, vae: Any, width: int, height: int
+    model: Any,
+    latent: dict | None,
+    image: torch.Tensor | None,
+    vae: Any,
+    width: int,
+    height: int,
+    folder: RunFolder | None = None,
 ) -> tuple[torch.Tensor | None, tuple[int, ...]]:
-    """The video so far, and the size ``b c h w`` of the latent frames to make."""
+    """The video so far, and the size ``b c h w`` of the latent frames to make; ``folder`` keeps what is encoded."""
     latent_format = model.model.latent_format
     if latent is not None and image is not None:
         raise ValueError("Both latent and image are connected. Connect the one that the video is to begin with.")
     if image is not None:
-        samples = encode_start(vae, image, "image")
+        samples = encode_start(vae, image, "image", folder)
         check_latent(model, {"samples": samples})
         return samples, _size(samples, latent_format)
     if latent is not None:
@@ -57,9 +64,11 @@ def _resized(image: torch.Tensor, vae: Any, size: tuple[int, ...]) -> torch.Tens
     return comfy.utils.common_upscale(image.movedim(-1, 1), width, height, "lanczos", "center").movedim(1, -1)
 
 
-def anchor_picture(model: Any, image: torch.Tensor, vae: Any, size: tuple[int, ...]) -> torch.Tensor:
+def anchor_picture(
+    model: Any, image: torch.Tensor, vae: Any, size: tuple[int, ...], folder: RunFolder | None = None
+) -> torch.Tensor:
     """Latents of an anchor picture ``b h w c``, of which the first counts, in the size ``b c h w`` of the video."""
-    samples = encode_start(vae, _resized(image[:1], vae, size), "anchor_image")
+    samples = encode_start(vae, _resized(image[:1], vae, size), "anchor_image", folder)
     check_latent(model, {"samples": samples})
     return samples
 
@@ -69,8 +78,12 @@ def _size(samples: torch.Tensor, latent_format: Any) -> tuple[int, ...]:
     return (batch, samples.shape[1], *samples.shape[-2:])
 
 
-def encode_start(vae: Any, frames: torch.Tensor, name: str) -> torch.Tensor:
-    """Latents of pictures; of a causal VAE as many frames as it can hold."""
+def encode_start(vae: Any, frames: torch.Tensor, name: str, folder: RunFolder | None = None) -> torch.Tensor:
+    """Latents of pictures ``t h w c``; of a causal VAE as many frames as it can hold. ``folder`` keeps them."""
     if vae is None:
         raise ValueError(f"{name} is connected, but no vae. Connect the VAE of the model.")
-    return vae.encode(frames[: frames_held(vae, len(frames)), ..., :3])
+    frames = frames[: frames_held(vae, len(frames)), ..., :3]
+    if folder is None:
+        return vae.encode(frames)
+    key = chunk_key({"vae": weights_digest(vae.first_stage_model.state_dict().items())}, frames)
+    return folder.kept(name, key, lambda: vae.encode(frames))

@@ -117,10 +117,11 @@ def stream_video(
     settings: StreamSettings,
     sampling: Sampling,
     *,
+    given: torch.Tensor | None = None,
     folder: RunFolder | None = None,
     on_progress: OnProgress | None = None,
 ) -> torch.Tensor:
-    """Make a video chunk by chunk with a text-to-video pipeline.
+    """Make or extend a video chunk by chunk with a text-to-video pipeline.
 
     The overlap goes in as clean frames where the pipeline's model takes them (``expand_timesteps``), and is held as
     known latents otherwise.
@@ -130,6 +131,7 @@ def stream_video(
         schedule: prompts over ``timebase.num_frames`` frames.
         timebase: see ``timebase_for``.
         settings, sampling: how.
+        given: normalised latents ``1 c t h w`` of the video so far, see ``encode_frames``.
         folder: where finished chunks are kept and found.
         on_progress: called as ``on_progress(chunk, number of chunks, progress in it)``; None for one that was found.
 
@@ -140,7 +142,8 @@ def stream_video(
         ValueError, UnsupportedDenoiserError: something does not fit, before the first forward pass.
         RunFolderError: a chunk cannot be written.
     """
-    chunks = plan_chunks(timebase.num_latent_frames, settings.chunk, settings.overlap)
+    begun = 0 if given is None else given.shape[2]
+    chunks = plan_chunks(timebase.num_latent_frames, settings.chunk, settings.overlap, begun)
     check_scheduler(sampling.scheduler or pipeline.scheduler)
     maker = PipelineChunks(pipeline, PromptTrack.of(schedule, timebase), timebase, settings, sampling)
 
@@ -153,6 +156,6 @@ def stream_video(
 
     described = {"chunk": settings.chunk, "overlap": settings.overlap, "steps": sampling.steps, "seed": sampling.seed}
     return stream(
-        maker, chunks, timebase.num_latent_frames, folder=folder,
+        maker, chunks, timebase.num_latent_frames, given=given, folder=folder,
         drift_correction=settings.drift_correction, settings=described, on_chunk=on_chunk,
     )  # fmt: skip

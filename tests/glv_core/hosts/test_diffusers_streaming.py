@@ -17,6 +17,7 @@ from diffusers import AutoencoderKLWan, DDIMScheduler, FlowMatchEulerDiscreteSch
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.hosts.diffusers import timebase_for
 from glv_core.hosts.diffusers.decode import decode_frames
+from glv_core.hosts.diffusers.encode import encode_frames
 from glv_core.hosts.diffusers.held import Held, prediction_type, signal_and_noise
 from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
 from glv_core.prompts import parse_schedule
@@ -197,3 +198,58 @@ def test_wan_2_2_s_vae_makes_its_squares_pixels():
     pieces = torch.cat(list(decode_frames(SimpleNamespace(vae=vae), latents)))
     assert pieces.shape[-1] == 3
     torch.testing.assert_close(pieces, (whole / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["wan", "text_to_video_sd"])
+@pytest.mark.parametrize("parts", [(9,), (1, 4, 4), (2, 3, 4)])
+def test_encoding_in_pieces_is_encoding_at_once(tiny_pipelines, name, parts):
+    vae = tiny_pipelines(name).vae
+    frames = torch.randint(0, 256, (9, 16, 16, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    made = encode_frames(tiny_pipelines(name), frames.split(parts))
+    pixels = frames.movedim(-1, 0)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        if name == "wan":
+            mean, std = (
+                torch.tensor(v).view(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std)
+            )
+            whole = (vae.encode(pixels).latent_dist.mode() - mean) / std
+        else:
+            alone = [vae.encode(pixels[:, :, k]).latent_dist.mode() for k in range(9)]
+            whole = torch.stack(alone, dim=2) * vae.config.scaling_factor
+    torch.testing.assert_close(made, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_frames_that_fill_no_latent_frame_are_left_out(tiny_pipelines):
+    frames = torch.randint(0, 256, (8, 16, 16, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    made = encode_frames(tiny_pipelines("wan"), [frames])
+    torch.testing.assert_close(made, encode_frames(tiny_pipelines("wan"), [frames[:5]]))
+    with pytest.raises(ValueError, match="no frames"):
+        encode_frames(tiny_pipelines("wan"), [])
+
+
+def test_wan_2_2_s_squares_are_encoded_as_by_its_own_vae():
+    torch.manual_seed(0)
+    vae = AutoencoderKLWan(
+        base_dim=4, decoder_base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1, in_channels=12,
+        out_channels=12, patch_size=2, is_residual=True, latents_mean=[0.1] * 16, latents_std=[2.0] * 16,
+    ).eval()  # fmt: skip
+    frames = torch.randint(0, 256, (5, 32, 32, 3), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    made = encode_frames(SimpleNamespace(vae=vae), [frames])
+    with torch.no_grad():
+        whole = (vae.encode(frames.movedim(-1, 0)[None].float() / 127.5 - 1).latent_dist.mode() - 0.1) / 2
+    torch.testing.assert_close(made, whole, atol=1e-5, rtol=1e-5)
+
+
+def test_a_given_video_is_kept_and_gone_on_from(tiny_pipelines):
+    pipeline = tiny_pipelines("wan")
+    given = torch.randn(1, 16, 4, 4, 4, generator=torch.Generator().manual_seed(3))
+    timebase = timebase_for(pipeline, FRAMES["wan"], 8)
+    schedule = parse_schedule("a cat", num_frames=FRAMES["wan"], fps=8, transition="hard")
+    sampling = Sampling(3, 4.0, 5, 32, 32, "blurry")
+    seen = []
+    original = Held.replace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Held, "replace", lambda *a: seen.append(a[0].known) or original(*a))
+        video = stream_video(pipeline, schedule, timebase, SETTINGS, sampling, given=given)
+    assert torch.equal(video[:, :, :4], given)
+    assert torch.equal(seen[0], given[:, :, 2:])

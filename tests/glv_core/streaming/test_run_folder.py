@@ -164,3 +164,33 @@ def test_a_write_that_was_cut_off_leaves_no_chunk(tmp_path):
     folder.save(0, KEY, LATENTS)
     assert torch.equal(folder.load(0, KEY), LATENTS)
     assert not left.exists()
+
+
+def test_what_is_encoded_is_encoded_once(tmp_path, caplog):
+    made = []
+
+    def make():
+        made.append(torch.full((1, 2), float(len(made))))
+        return made[-1]
+
+    folder = RunFolder(tmp_path)
+    assert torch.equal(folder.kept("start", KEY, make), torch.zeros(1, 2))
+    assert torch.equal(RunFolder(tmp_path).kept("start", KEY, make), torch.zeros(1, 2))
+    assert torch.equal(folder.kept("start", chunk_key({"seed": 2}, None), make), torch.ones(1, 2))
+    assert torch.equal(folder.kept("anchor", KEY, make), torch.full((1, 2), 2.0))
+    path = next(tmp_path.glob(f"start_{KEY[:16]}*"))
+    path.write_bytes(path.read_bytes()[:-1])
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(folder.kept("start", KEY, make), torch.full((1, 2), 3.0))
+    assert "refused" in caplog.text
+
+
+def test_what_is_encoded_and_cannot_be_written_is_said(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder, "_write_whole", full)
+    with pytest.raises(RunFolderError, match=r"start_.*No space left.*queue again"):
+        folder.kept("start", KEY, lambda: LATENTS)
