@@ -67,6 +67,17 @@ def test_image_to_video_gets_the_overlap_as_its_start_image(inside, kind):
         assert result["anchor 1"] < 1e-5
 
 
+def test_svd_gets_the_first_known_frame_as_its_start_image(inside):
+    result = inside("streaming", "svd_image_condition")
+    assert "image condition" in result["report"]
+    assert result["shape"] == [12, 4, 4, 4]
+    assert result["kept"]
+    for number in range(3):
+        assert result[f"frames {number}"] == 6
+        assert result[f"image {number}"] < 1e-5
+        assert result[f"nothing {number}"] == 0
+
+
 def test_prompts_follow_the_timeline_of_the_whole_video(inside):
     result = inside("streaming", "prompts_follow_the_timeline")
     assert result["differ"] > 0.01
@@ -159,3 +170,12 @@ def test_a_picture_starts_the_video_and_another_is_its_anchor(inside):
     result = inside("streaming", "image_start")
     assert result["first"] < 1e-5
     assert result["anchor"] > 1e-3
+
+
+def test_pictures_are_encoded_once(inside):
+    result = inside("streaming", "encodings_are_kept")
+    # The start, the anchor, and the gray frames behind them where a chunk is made.
+    assert [result[name]["encoded"] for name in ("first", "again", "other")] == [3, 0, 3]
+    assert "0 chunks were found" in result["first"]["report"]
+    assert "3 chunks were found" in result["again"]["report"]
+    assert "0 chunks were found" in result["other"]["report"]

@@ -183,6 +183,51 @@ def image_condition(kind):
     return found
 
 
+def svd():
+    """The host's own class for Stable Video Diffusion, with a small network."""
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    config = comfy.supported_models.SVD_img2vid(
+        {
+            "in_channels": 8, "out_channels": 4, "model_channels": 64, "channel_mult": [1, 1], "num_res_blocks": [1, 1],
+            "transformer_depth": [1, 0], "transformer_depth_output": [1, 1, 0, 0], "transformer_depth_middle": 1,
+            "context_dim": 16, "use_linear_in_transformer": True, "adm_in_channels": 768, "num_classes": "sequential",
+            "use_temporal_attention": True, "use_temporal_resblock": True,
+            "extra_ff_mix_layer": True, "use_spatial_context": True, "merge_strategy": "learned_with_images",
+            "merge_factor": 0.0, "video_kernel_size": [3, 1, 1], "disable_temporal_crossattention": False,
+            "image_size": 32, "legacy": False, "use_checkpoint": False, "use_spatial_transformer": True,
+            "dtype": torch.float32,
+        }
+    )  # fmt: skip
+    model = config.get_model({}, "")
+    model.diffusion_model.load_state_dict(families.weights_of(model.diffusion_model))
+    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+def svd_image_condition() -> dict:
+    """SVD: the first known frame is the start image of every frame, raw; without guidance's half there is none."""
+    generator = torch.Generator().manual_seed(3)
+    start = {"samples": torch.randn(1, 4, 4, 4, generator=generator)}
+    picture = {"concat_latent_image": start["samples"], "motion_bucket_id": 127, "fps": 6, "augmentation_level": 0.0}
+    positive = families.embedding(1, 1, 16, **picture)
+    negative = families.embedding(0, 1, 16, **{**picture, "concat_latent_image": torch.zeros(1, 4, 4, 4)})
+    spy = Spy(svd())
+    samples, report = extend(
+        spy.model, latent=start, positive=positive, negative=negative, length=12, chunk=6, overlap=2, cfg=2.0, blend=0.0
+    )
+    calls = chunks_of(spy, 3)
+    found = {"report": report, "shape": list(samples.shape), "kept": bool(torch.equal(samples[:1], start["samples"]))}
+    known_at = [0, 4, 8]
+    for number, call in enumerate(calls):
+        halves = call["x"][:, 4:].chunk(2)  # each of six frames; the host puts them in an order of its own
+        wanted = samples[known_at[number]].expand_as(halves[0])
+        found[f"image {number}"] = min(float((half - wanted).abs().max()) for half in halves)
+        found[f"nothing {number}"] = min(float(half.abs().max()) for half in halves)
+        found[f"frames {number}"] = len(halves[0])
+    return found
+
+
 def prompts_follow_the_timeline():
     """A prompt that begins behind the first chunk: until then the video is that of the first prompt alone."""
     model = tiny.wan()
@@ -367,6 +412,26 @@ def wan_vae():
         temperal_downsample=[False, True, True], dropout=0.0,
     )  # fmt: skip
     return comfy.sd.VAE(sd=families.weights_of(module))
+
+
+def encodings_are_kept() -> dict:
+    """A VAE that never gives the same bits twice: the second run finds the chunks of the first all the same."""
+    model = comfy.sd.load_diffusion_model_state_dict(dict(tiny.wan_weights(2, "t2v", 36)))
+    vae = wan_vae()
+    encode, runs = vae.encode, []
+    vae.encode = lambda pixels: runs.append(1) or encode(pixels) + len(runs) * 1e-6
+    image = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
+    options = {"vae": vae, "anchor": "picture", "run_name": "encodings", "length": 33}
+    found = {}
+    for name, picture, anchor in (
+        ("first", image, 1 - image),
+        ("again", image, 1 - image),
+        ("other", 1 - image, image),
+    ):
+        runs.clear()
+        _, report = extend(model, image=picture, anchor_image=anchor, **options)
+        found[name] = {"report": report, "encoded": len(runs)}
+    return found
 
 
 def image_start():
