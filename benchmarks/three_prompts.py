@@ -5,7 +5,9 @@ five seeds. *Adherence* is the share of frames, further than half a window from 
 the detector reads as the prompt says. The *seam ratio* is the mean frame difference where the isolated clips meet
 (every window, at the same frames for all rows: into and inside the latent frame that begins there) over that
 elsewhere, without the transitions; *own* is the same at the boundaries of the row's own windows at the first step.
-*Calls / floor* is what it costs against isolated clips.
+*Calls / floor*: windows denoised over length / window; *passes / floor*: a window counts once for every prompt that it
+is denoised with. *Up to the change*: adherence of all frames outside the transitions themselves. *Jump*: the largest
+frame difference in a transition over the mean elsewhere.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 import torch
 
-from glv_core.co_denoise import CoDenoiseSettings, forward_cost
+from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.demo.detector import agrees, read_frames
 from glv_core.hosts.diffusers import generate, timebase_for
-from glv_core.metrics import seam_ratio, window_boundaries
+from glv_core.metrics import frame_differences, seam_ratio, window_boundaries
+from glv_core.plan_picture import Plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 
 FRAMES, WINDOW, FPS = 253, 61, 16.0  # 64 latent frames, four whole clips
@@ -41,6 +45,7 @@ class Row:
     name: str
     schedule: str
     overlap: int  # frames
+    transitions: str = "predictions"
 
 
 ROWS = [
@@ -50,6 +55,9 @@ ROWS = [
     Row("shifted, overlap 0", "shifted", 0),
     Row("**shifted, overlap 8 (default)**", "shifted", 8),
     Row("shifted, overlap 24", "shifted", 24),
+    Row("shifted, overlap 8, embeddings", "shifted", 8, "embeddings"),
+    Row("shifted, overlap 8, embeddings_spherical", "shifted", 8, "embeddings_spherical"),
+    Row("shifted, overlap 8, one_per_window", "shifted", 8, "one_per_window"),
 ]
 
 
@@ -61,15 +69,24 @@ def transitions(schedule: PromptSchedule) -> list[tuple[float, float]]:
     ]
 
 
-def adherence(frames: torch.Tensor, schedule: PromptSchedule) -> float:
-    """Share of frames that show what their segment's prompt says, further than half a window from a transition."""
-    margin, seen = WINDOW / 2, []
+def adherence(frames: torch.Tensor, schedule: PromptSchedule, margin: float = WINDOW / 2) -> float:
+    """Share of frames, further than ``margin`` from the middle of a transition, that show what their prompt says."""
+    seen = []
     readings = read_frames(frames)
     for segment in schedule.segments:
         first = 0 if segment.start == 0 else segment.start + margin
         last = len(frames) if segment.end == schedule.num_frames else segment.end - margin
         seen += [agrees(readings[i], segment.prompt) for i in range(len(frames)) if first <= i < last]
     return sum(seen) / len(seen)
+
+
+def jump(frames: torch.Tensor, schedule: PromptSchedule) -> float:
+    """The largest frame difference in a transition over the mean of those outside."""
+    differences = frame_differences(frames.numpy())
+    inside = np.zeros(len(differences), dtype=bool)
+    for start, end in transitions(schedule):
+        inside[int(start) - 4 : int(end) + 4] = True
+    return float(differences[inside].max() / differences[~inside].mean())
 
 
 def main() -> None:
@@ -89,13 +106,14 @@ def main() -> None:
     cuts = window_boundaries(CoDenoiseSettings(window, 0, "static").windows(length, 0), timebase)
     print(f"{FRAMES} frames, window {WINDOW}, {arguments.steps} steps, CFG {arguments.cfg:g}, "
           f"{arguments.seeds} seeds; mean (worst)\n")  # fmt: skip
-    print("| | adherence | seam ratio | own | calls / floor | time against isolated |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| | adherence | up to the change | jump | seam ratio | own | calls / floor | passes / floor | time |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     isolated_time = 0.0
     for row in ROWS:
-        settings = CoDenoiseSettings(window, timebase.latent_span(row.overlap), row.schedule)
+        settings = CoDenoiseSettings(
+            window, timebase.latent_span(row.overlap), row.schedule, transitions=row.transitions
+        )
         own_cuts = window_boundaries(settings.windows(length, 0), timebase)
-        agreeing, seams, own = [], [], []
         begin = time.perf_counter()
         videos = [
             generate(
@@ -106,15 +124,26 @@ def main() -> None:
         ]  # fmt: skip
         spent = time.perf_counter() - begin
         isolated_time = isolated_time or spent
-        for frames in videos:
-            agreeing.append(adherence(frames, schedule))
-            seams.append(seam_ratio(frames, cuts, transitions(schedule), timebase.temporal_compression))
-            own.append(seam_ratio(frames, own_cuts, transitions(schedule), timebase.temporal_compression))
-        cost = forward_cost(settings, length, arguments.steps)
+        fade = schedule.segments[1].transition.frames / 2
+        figures = {
+            "adherence": [adherence(frames, schedule) for frames in videos],
+            "near": [adherence(frames, schedule, fade) for frames in videos],
+            "jump": [jump(frames, schedule) for frames in videos],
+            "seam": [seam_ratio(f, cuts, transitions(schedule), timebase.temporal_compression) for f in videos],
+            "own": [seam_ratio(f, own_cuts, transitions(schedule), timebase.temporal_compression) for f in videos],
+        }
+
+        def shares(name: str, figures: dict = figures) -> str:
+            return f"{np.mean(figures[name]):.1%} ({min(figures[name]):.1%})"
+
+        def ratios(name: str, figures: dict = figures) -> str:
+            return f"{np.mean(figures[name]):.2f} ({max(figures[name]):.2f})"
+
+        counts = Plan(settings, timebase, schedule, arguments.steps).counts()
         print(
-            f"| {row.name} | {sum(agreeing) / len(agreeing):.1%} ({min(agreeing):.1%}) "
-            f"| {sum(seams) / len(seams):.2f} ({max(seams):.2f}) | {sum(own) / len(own):.2f} ({max(own):.2f}) "
-            f"| {cost:.2f} | {spent / isolated_time:.2f} |",
+            f"| {row.name} | {shares('adherence')} | {shares('near')} | {ratios('jump')} | {ratios('seam')} "
+            f"| {ratios('own')} | {counts.windows / counts.floor:.2f} | {counts.ratio:.2f} "
+            f"| {spent / isolated_time:.2f} |",
             flush=True,
         )
 
