@@ -67,10 +67,10 @@ class Tracker:
     """Follows objects through a clip.
 
     Objects are looked for in the first frame, in every frame while none is seen, in every ``interval``-th frame, and
-    when one gets lost: in that frame and then after 1, 2, 4 ... frames. A detection that fits an object that is followed
-    belongs to it, and corrects its mask where it has drifted; one that looks like a lost object is that object again;
-    any other is a new object, which is then followed backwards as well through the ``LOOK_BACK`` frames before, so that
-    a detector that finds it late leaves no hole.
+    when one gets lost: in that frame and then after 1, 2, 4 ... frames. A detection that fits an object that is
+    followed belongs to it, and corrects its mask where it has drifted; one that looks like a lost object is that object
+    again; any other is a new object, which is then followed backwards as well through the ``LOOK_BACK`` frames before,
+    so that a detector that finds it late leaves no hole.
 
     Args:
         detector, segmenter: what finds and what carries.
@@ -102,7 +102,7 @@ class Tracker:
         carried = self._segmenter.step(frame) if self._tracks else {}
         found = self._seen(frame, carried)
         if self._must_look(number, found):
-            found |= self._look(number, frame, found)
+            found = self._look(frame, found)
         for track_id, track in self._tracks.items():
             track.missing = 0 if track_id in found else track.missing + 1
         self._segmenter.forget([track_id for track_id, track in self._tracks.items() if track.missing == FORGET])
@@ -114,9 +114,7 @@ class Tracker:
             box = mask_box(each.mask) if each.score >= self._keep else None
             if box is None:
                 continue
-            track = self._tracks[track_id]
-            track.colours = torch.lerp(track.colours, colours(frame, each.mask), 0.1)
-            found[track_id] = Found(track_id, track.label, each.score, box, each.mask)
+            found[track_id] = Found(track_id, self._tracks[track_id].label, each.score, box, each.mask)
         return found
 
     def _must_look(self, number: int, found: Mapping[int, Found]) -> bool:
@@ -126,10 +124,13 @@ class Tracker:
         # Just lost, or 1, 2, 4 ... frames after that, and then from time to time.
         return any(wait & (wait - 1) == 0 if wait <= PATIENCE else wait % PATIENCE == 0 for wait in waits)
 
-    def _look(self, number: int, frame: torch.Tensor, found: Mapping[int, Found]) -> dict[int, Found]:
-        """Detect in this frame: objects that are corrected, found again, or new."""
+    def _look(self, frame: torch.Tensor, found: Mapping[int, Found]) -> dict[int, Found]:
+        """What is seen once the detector has looked: objects are confirmed, corrected, found again, or new."""
         detections = without_doubles(self._detector.detect(frame[None])[0])
         matched, others = self._matched(detections, found)
+        found = {
+            track_id: each for track_id, each in found.items() if self._plausible(frame, each, track_id in matched)
+        }
         corrected = {}
         for track_id, detection in matched.items():
             if _alone(detection, found, track_id) and _iou(detection.box, found[track_id].box) < DRIFTED:
@@ -142,7 +143,7 @@ class Tracker:
             self._tracks[track_id] = _Track(detection.label, _box_colours(frame, detection.box))
         boxes = corrected | {track_id: each.box for track_id, each in (again | new).items()}
         if not boxes:
-            return {}
+            return found
         if len(new) == len(self._tracks):
             self._segmenter.step(frame)  # the first objects: it has not seen this frame
         prompted = self._seen(frame, self._segmenter.add(boxes))
@@ -150,7 +151,15 @@ class Tracker:
             if track_id in prompted:
                 self._tracks[track_id].colours = colours(frame, prompted[track_id].mask)
         self._follow_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
-        return prompted
+        return found | prompted
+
+    def _plausible(self, frame: torch.Tensor, each: Found, confirmed: bool) -> bool:
+        """Whether a mask still lies on its object: the detector says so, or it looks like it."""
+        track = self._tracks[each.id]
+        now = colours(frame, each.mask)
+        if confirmed:
+            track.colours = torch.lerp(track.colours, now, 0.2)
+        return confirmed or likeness(now, track.colours) >= ALIKE
 
     def _matched(
         self, detections: list[Detection], found: Mapping[int, Found]
@@ -183,7 +192,10 @@ class Tracker:
     def _found_again(
         self, frame: torch.Tensor, detections: list[Detection], found: Mapping[int, Found]
     ) -> dict[int, Detection]:
-        """Lost objects that detections look like, each of the same label and the likest colours."""
+        """Lost objects that detections look like, each of the same label and the likest colours.
+
+        Where there is one of each, they need be only half as alike.
+        """
         lost = {track_id: track for track_id, track in self._tracks.items() if track_id not in found}
         pairs = [
             (likeness(_box_colours(frame, each.box), track.colours), track_id, index)
@@ -191,11 +203,11 @@ class Tracker:
             for track_id, track in lost.items()
             if track.label == each.label
         ]
+        needed = ALIKE / 2 if len(lost) == 1 and len(detections) == 1 else ALIKE
         again: dict[int, Detection] = {}
         taken = set()
         for like, track_id, index in sorted(pairs, key=lambda pair: -pair[0]):
-            only = len(lost) == 1 and len(detections) == 1
-            if (like >= ALIKE or (only and like >= ALIKE / 2)) and track_id not in again and index not in taken:
+            if like >= needed and track_id not in again and index not in taken:
                 again[track_id] = detections[index]
                 taken.add(index)
         return again
