@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
+from .control_preprocess import ControlPreprocess
 from .encode_long_video import EncodeLongVideo
 from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
@@ -26,4 +27,5 @@ class LongVideoExtension(ComfyExtension):
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
+            ControlPreprocess,
         ]  # fmt: skip
