@@ -103,11 +103,13 @@ def choose(found: Sequence[Detection], most: int, order: Literal["best", "first"
 
 
 def without_doubles(found: Sequence[Detection], overlap: float = 0.7) -> list[Detection]:
-    """Non-maximum suppression: of boxes that overlap by more (intersection over union), the one with the best score."""
-    best = sorted(found, key=lambda each: -each.score)
-    iou = box_iou(boxes := as_boxes([each.box for each in best]), boxes)
+    """Non-maximum suppression: of boxes that overlap by more (intersection over union), the one with the best score.
+
+    The order stays.
+    """
+    iou = box_iou(boxes := as_boxes([each.box for each in found]), boxes)
     kept: list[int] = []
-    for number in range(len(best)):
+    for number in sorted(range(len(found)), key=lambda index: -found[index].score):
         if not any(iou[number, other] > overlap for other in kept):
             kept.append(number)
-    return [best[number] for number in kept]
+    return [found[number] for number in sorted(kept)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
 from .appearance import colours, likeness
-from .boxes import Box, Detection, Detector, as_boxes, box_iou, box_overlap, mask_box, without_doubles
+from .boxes import Box, Detection, Detector, as_boxes, box_iou, box_overlap, choose, mask_box, without_doubles
 
 MATCH = 0.3  #: intersection over union from which a detection is an object that is already followed
 DRIFTED = 0.5  #: below this one, the object's mask is corrected by the detection
@@ -75,15 +75,21 @@ class Tracker:
     Args:
         detector, segmenter: what finds and what carries.
         interval: frames; 0 looks only when something is lost.
-        most: so many objects at a time at most, those with the best scores; 0 for all.
+        most, order: so many objects at a time at most (0: all), and which of those found together, see ``choose``.
         keep: the segmenter's score from which an object counts as seen.
     """
 
     def __init__(
-        self, detector: Detector, segmenter: Segmenter, interval: int = 30, most: int = 0, keep: float = 0.5
+        self,
+        detector: Detector,
+        segmenter: Segmenter,
+        interval: int = 30,
+        most: int = 0,
+        order: Literal["best", "first"] = "best",
+        keep: float = 0.5,
     ) -> None:
         self._detector, self._segmenter = detector, segmenter
-        self._interval, self._most, self._keep = interval, most, keep
+        self._interval, self._most, self._order, self._keep = interval, most, order, keep
         self._tracks: dict[int, _Track] = {}
         self._before: deque[tuple[torch.Tensor, dict[int, Found]]] = deque()  # frames whose result may still grow
         self._next_look = 0
@@ -137,8 +143,9 @@ class Tracker:
                 corrected[track_id] = detection.box
         again = self._found_again(frame, others, found)
         others = [each for each in others if not any(each is known for known in again.values())]
-        room = self._most - len(found) - len(again) if self._most else len(others)
-        new = {len(self._tracks) + 1 + index: each for index, each in enumerate(others[: max(0, room)])}
+        room = max(0, self._most - len(found) - len(again)) if self._most else len(others)
+        chosen = choose(others, room, self._order) if room else []
+        new = {len(self._tracks) + 1 + index: each for index, each in enumerate(chosen)}
         for track_id, detection in new.items():
             self._tracks[track_id] = _Track(detection.label, _box_colours(frame, detection.box))
         boxes = corrected | {track_id: each.box for track_id, each in (again | new).items()}

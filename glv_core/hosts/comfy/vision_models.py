@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "transformers"  #: under models/, and the name in extra_model_paths.yaml
 KEPT = 4  #: models that stay loaded from run to run
-DOWNLOADED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model")
+DOWNLOADED = ("*.safetensors", "*.json", "*.txt", "*.model")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
@@ -39,7 +39,7 @@ def list_models(model_types: Collection[str]) -> list[str]:
     for base in _bases():
         for pattern in ("*/config.json", "*/*/config.json"):
             for config in base.glob(pattern):
-                if _model_type(config.parent) in model_types:
+                if model_type(config.parent) in model_types:
                     found.add(config.parent.relative_to(base).as_posix())
     return sorted(found)
 
@@ -56,7 +56,8 @@ def find_model(
     Args:
         name: a name from ``list_models``, or a Hugging Face id, whose folder has the id's name.
         model_types: what its config.json may say.
-        files: what must be there besides config.json and the weights, e.g. ``preprocessor_config.json``; for the error.
+        files: what must be there besides config.json and the weights, e.g. ``preprocessor_config.json``; one of several
+            as ``a.json|b.json``.
         allow_download: whether a Hugging Face id that is not there may be fetched.
         input_name: the node's input, for the error.
 
@@ -74,7 +75,7 @@ def find_model(
             f"{input_name} is {name!r}, which is not complete in ComfyUI's folder. Missing: {', '.join(missing)}. "
             f"{place} into {folder}, or switch on allow_download with a Hugging Face id."
         )
-    found = _model_type(folder)
+    found = model_type(folder)
     if found not in model_types:
         raise ValueError(
             f"{input_name} is {name!r}, a model of the type {found!r}; it must be one of {', '.join(model_types)}."
@@ -208,7 +209,11 @@ def _folder_of(name: str, input_name: str) -> Path:
 
 
 def _missing(folder: Path, files: Sequence[str]) -> list[str]:
-    missing = [name for name in ("config.json", *files) if not (folder / name).is_file()]
+    missing = [
+        name.replace("|", " or ")
+        for name in ("config.json", *files)
+        if not any((folder / each).is_file() for each in name.split("|"))
+    ]
     if not any((folder / name).is_file() for name in _WEIGHTS):
         missing.insert(1 if "config.json" in missing else 0, _WEIGHTS[0])
     for index in (folder / name for name in _WEIGHTS if name.endswith(".index.json")):
@@ -218,7 +223,8 @@ def _missing(folder: Path, files: Sequence[str]) -> list[str]:
     return missing
 
 
-def _model_type(folder: Path) -> str | None:
+def model_type(folder: Path) -> str | None:
+    """What a model's config.json says it is; None without one."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
