@@ -1,18 +1,13 @@
 """ControlPreprocess on real frames, with networks of made-up weights in the public files. Runs inside ComfyUI."""
 
-import contextlib
-import os
 import pathlib
-import shutil
 
 import folder_paths
 import numpy as np
 import torch
-import transformers
 from PIL import Image
 
 import video_files
-import vision
 
 CLIP = pathlib.Path(__file__).resolve().parents[2] / "clips" / "astronaut.mp4"
 
