@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 NORMAL_Z = 2 * math.pi  #: how far a normal points at the viewer, in units of inverse depth per 8 pixels
+ROUNDING = 1e-5  #: a range below this part of the values is none
 BACKGROUND = 0.4  #: normalised depth below which normals are flat
 
 
@@ -17,14 +18,15 @@ def value_range(depth: torch.Tensor) -> torch.Tensor:
 
 
 def normalised(depth: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
-    """Inverse depth ``t h w`` brought to 0..1; all 0 where it is constant.
+    """Inverse depth ``t h w`` brought to 0..1; all 0 where it is constant but for rounding.
 
     Args:
         bounds: smallest and largest value, ``2`` for the whole clip or ``t 2`` for each frame.
     """
     low, high = (each.view(-1, 1, 1).to(depth) for each in bounds.unbind(-1))
     span = high - low
-    return torch.where(span > 0, (depth - low) / torch.where(span > 0, span, 1), 0).clamp_(0, 1)
+    varies = span > ROUNDING * torch.maximum(low.abs(), high.abs())
+    return torch.where(varies, (depth - low) / torch.where(varies, span, 1), 0).clamp_(0, 1)
 
 
 def depth_map(depth: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:

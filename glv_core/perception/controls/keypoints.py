@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,7 +96,7 @@ class _Track:
         values = np.concatenate([np.stack(self.frames), np.zeros((more, *self.known.shape), np.float32)])
         for keypoint in range(values.shape[1]):
             seen = np.flatnonzero(values[:, keypoint, 2] > 0)
-            for here, there in zip(seen, [*seen[1:], len(values) + hold + 1], strict=True):
+            for here, there in itertools.pairwise([*seen, len(values) + hold + 1]):
                 if there - here - 1 <= hold:
                     part = (np.arange(1, there - here) / (there - here))[:, None]
                     between = values[here, keypoint] * (1 - part) + values[there, keypoint] * part

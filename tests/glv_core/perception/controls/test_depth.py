@@ -27,6 +27,8 @@ def test_constant_depth_is_black_and_flat(value):
     assert not depth_map(depth, bounds).any()
     assert (normal_map(depth, bounds) == torch.tensor([127, 127, 255])).all()
     assert torch.isfinite(normalised(depth, bounds)).all()
+    shaken = depth + 1e-6 * depth * torch.rand(depth.shape)
+    assert not depth_map(shaken, value_range(shaken)).any()
 
 
 @pytest.mark.parametrize(("right", "down"), [(0.5, 0.0), (0.0, -0.25), (1.0, 2.0), (-0.3, 0.1)])

@@ -66,6 +66,15 @@ def test_a_person_who_is_lost_comes_back_and_one_who_leaves_goes():
     np.testing.assert_allclose(result[16][0], truth[14])
 
 
+def test_a_keypoint_that_is_never_seen_stays_away():
+    frames = [each[None].copy() for each in walk(6, 0, 1)]
+    for each in frames:
+        each[0, 1] = 0
+    for hold, smoothing in ((2, 0.0), (0, 1.0), (2, 1.0)):
+        result = np.stack(steady_people(frames, hold, smoothing))[:, 0]
+        assert not result[:, 1].any() and (result[:, [0, 2], 2] == 1).all()
+
+
 def test_people_who_cross_keep_their_own_line():
     """With positions averaged over time, a swap would show as a jump to the other's line."""
     left, right = walk(41, 0, 2), walk(41, 80, -2)
