@@ -13,7 +13,7 @@ CLIP = Path(__file__).resolve().parent.parent / "clips" / "astronaut.mp4"
 
 def test_edges_of_the_real_clip(inside, tmp_path):
     result = inside("controls", "edges", path=str(tmp_path / "edges.png"))
-    assert result["shapes"] == [[6, 128, 160, 3]] * 5
+    assert result["shapes"] == [[4, 128, 160, 3]] * 5
     assert result["grey"]
     assert {kind: count for kind, count in result["colours"].items() if kind != "hed"} == {
         "canny": 2, "scribble": 2, "fake_scribble": 2, "sketch": 2
@@ -54,7 +54,7 @@ def test_poses_of_openpose(inside, tmp_path):
 
 def test_networks_of_transformers(inside, tmp_path):
     result = inside("controls", "networks_of_transformers", path=str(tmp_path / "networks.png"))
-    assert result["shapes"] == [[6, 128, 192, 3]] * 4
+    assert result["shapes"] == [[4, 128, 192, 3]] * 4
     assert result["range"] == [0, 1]
     assert result["grey"]
     assert all(result["effects"].values()), result["effects"]
@@ -104,7 +104,7 @@ def test_progress_and_interrupt(inside):
     assert result["pictures"]
 
 
-@pytest.mark.parametrize("kind", ["canny", "depth"])
+@pytest.mark.parametrize("kind", ["scribble", "depth"])
 def test_memory_does_not_grow_with_the_length(inside_alone, kind):
     """From 50 to 2,000 frames of a file: anonymous memory in MB, and the most frames at a time."""
     few = inside_alone("controls", "memory", length=50, kind=kind)
@@ -145,7 +145,7 @@ def test_in_a_workflow(server):
     assert len(pictures) == 4
     with Image.open(pictures[0]) as picture:
         assert picture.size == (320, 256)
-        white = sum(value > 127 for value in picture.convert("L").getdata()) / (320 * 256)
+        white = sum(picture.convert("L").histogram()[128:]) / (320 * 256)
     assert 0.01 < white < 0.2
     with Image.open(server.base / "output" / history["outputs"]["5"]["images"][0]["filename"]) as picture:
         assert picture.size == (256, 192)

@@ -46,7 +46,7 @@ def _filtered(values: torch.Tensor, weights: list, dim: int) -> torch.Tensor:
     framed = values.index_select(dim, places)
     result = torch.zeros_like(values)
     for place, weight in enumerate(weights):
-        result += framed.narrow(dim, place, size) * weight
+        result.add_(framed.narrow(dim, place, size), alpha=weight)
     return result
 
 

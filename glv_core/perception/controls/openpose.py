@@ -98,14 +98,15 @@ def _peaks(heat: torch.Tensor) -> list[np.ndarray]:
 def _blurred(heat: torch.Tensor, sigma: float = 3.0) -> torch.Tensor:
     """A Gaussian over 4 sigma; beyond the border the maps are mirrored with their edge."""
     radius = int(4 * sigma + 0.5)
-    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=heat.device) / sigma) ** 2)
-    weights = (weights / weights.sum()).to(heat)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    weights = (weights / weights.sum()).tolist()
     for dim in (1, 2):
         size = heat.shape[dim]
         places = torch.arange(-radius, size + radius, device=heat.device) % (2 * size)
         framed = heat.index_select(dim, torch.minimum(places, 2 * size - 1 - places))
-        kernel = weights.view(1, 1, -1, 1) if dim == 1 else weights.view(1, 1, 1, -1)
-        heat = functional.conv2d(framed[:, None], kernel)[:, 0]
+        heat = torch.zeros_like(heat)
+        for place, weight in enumerate(weights):
+            heat.add_(framed.narrow(dim, place, size), alpha=weight)
     return heat
 
 

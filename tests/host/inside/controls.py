@@ -109,7 +109,7 @@ def changes(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def edges(path: str) -> dict:
     """The kinds that need no network, and those that need HED, on a few frames of the real clip."""
-    clip = frames()[:6]
+    clip = frames()[:4]
     make_hed()
     small = {"short_side": 128, "multiple": 32}
     made = {kind: run(clip, kind, **small)[0] for kind in ("canny", "scribble", "hed", "fake_scribble", "sketch")}
@@ -215,7 +215,7 @@ def networks_of_transformers(path: str) -> dict:
     """Depth, normals, segments and ViTPose of tiny models; and what their inputs change."""
     import tiny_controls as tiny
 
-    clip, small = frames()[::6], {"short_side": 128}
+    clip, small = frames()[::8], {"short_side": 128}
     vitpose = {"detector": "vitpose", "pose_model": tiny.vitpose(), "person_detector": tiny.rt_detr(),
                "person_threshold": 0.0, "keypoint_threshold": 0.0}  # fmt: skip
     cases = {
