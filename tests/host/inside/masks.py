@@ -60,16 +60,16 @@ def detector(path: str) -> dict:
     )
     adapter.PIXELS_PER_FORWARD = 2 * 64 * 85
     ours = adapter.GroundingDinoDetector(model, processor, " Man. dog", 0.5, 0.0).detect(frames)
-    every = adapter.GroundingDinoDetector(model, processor, "man. dog", 0.0, 0.0).detect(frames)
+    all_of_them = adapter.GroundingDinoDetector(model, processor, "man. dog", 0.0, 0.0).detect(frames)
     difference = 0.0
     for mine, other in zip(ours, theirs, strict=True):
         inside = other["boxes"].clamp(min=0).minimum(torch.tensor([128, 96, 128, 96]))
         difference = max(difference, float((torch.tensor([each.box for each in mine]) - inside).abs().max()))
         difference = max(difference, float((torch.tensor([each.score for each in mine]) - other["scores"]).abs().max()))
-    labels = {each.label for found in every for each in found}
+    labels = {each.label for found in all_of_them for each in found}
     return {
-        "count": [len(found) for found in ours], "every": [len(found) for found in every], "difference": difference,
-        "labels": sorted(labels),
+        "count": [len(found) for found in ours], "every": [len(found) for found in all_of_them],
+        "difference": difference, "labels": sorted(labels),
     }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def boxes_of_a_frame(path: str) -> dict:
 
 def held(session) -> int:
     """Tensors and entries that a session keeps."""
-    count = len(session.processed_frames)
+    count = sum(frame is not None for frame in session.processed_frames.values())
     for outputs in session.output_dict_per_obj.values():
         count += sum(len(entries) for kind in outputs.values() for entries in kind.values())
     for past in (session.point_inputs_per_obj, session.mask_inputs_per_obj, session.frames_tracked_per_obj):
@@ -152,7 +152,7 @@ def followed(path: str) -> dict:
     model, processor = loaded(tiny_sam3(), "Sam3VideoModel", "Sam3VideoProcessor")
     frames = clip(path, 32)
     frames = torch.cat([frames, frames.flip(0)])
-    sessions = []
+    frames, sessions = frames[:40], []
 
     class Follower(adapter.Sam3Follower):
         def _new_session(self):
@@ -213,6 +213,19 @@ def outputs(path: str, length: int = 5, **changes) -> dict:
 
 def digest(tensor: torch.Tensor) -> str:
     return hashlib.md5((tensor * 255).round().to(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+@alone
+def tracker_options(path: str, **changes) -> list:
+    """What the node gives the tracker: interval, most, order."""
+    models = pack("glv_core.hosts.comfy.grounding_models")
+    original, given = models.Tracker, []
+    models.Tracker = lambda *parts: given.append(list(parts[2:])) or original(*parts)
+    try:
+        run(path, 2, mode="tracked", **changes)
+    finally:
+        models.Tracker = original
+    return given
 
 
 @alone
