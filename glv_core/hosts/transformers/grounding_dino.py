@@ -77,5 +77,5 @@ class GroundingDinoDetector:
         tokenizer = self._processor.tokenizer
         special = torch.tensor([*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids(".")], device=ids.device)
         sure = probabilities.masked_fill(torch.isin(ids, special), 0)
-        words = ids[sure >= min(self._text_threshold, float(sure.amax()))]
+        words = ids[(sure > 0) & (sure >= min(self._text_threshold, float(sure.amax())))]
         return closest_phrase(tokenizer.decode(words).strip(), self._phrases)

@@ -307,7 +307,7 @@ def memory(length: int, mode: str, segmenter: str) -> dict:
     video_io = pack("glv_core.video_io")
     path = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"memory_{os.getpid()}.mp4")
     torch.manual_seed(3)
-    picture = torch.rand(1, 64, 64, 3)
+    picture = torch.rand(1, 64, 96, 3)
     video_io.save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
     clip_of_file = pack("glv_core.hosts.comfy.long_video").LongVideo(video_io.open_clip(path))
     largest, peak = [], []
@@ -323,7 +323,7 @@ def memory(length: int, mode: str, segmenter: str) -> dict:
     try:
         mask, *_ = run(
             path, 0, images=clip_of_file, mode=mode, segmenter=segmenter, max_objects=1, redetect_every=100,
-            preview_size=64, smooth=2, box_threshold=0.3,
+            preview_size=96, smooth=2, box_threshold=0.3,
         )  # fmt: skip
     finally:
         torch.nn.Conv2d.forward = forward
