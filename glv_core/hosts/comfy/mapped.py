@@ -19,12 +19,10 @@ MAPPED_FROM = 256 * 2**20  #: bytes; smaller results lie in ordinary memory
 SPARE = 2**30  #: bytes that stay free on the disk
 
 
-def new_tensor(
-    shape: Sequence[int], dtype: torch.dtype = torch.float32, mapped_from: int = MAPPED_FROM
-) -> torch.Tensor:
+def new_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """A tensor of zeros to be filled and handed to other nodes.
 
-    From ``mapped_from`` bytes on its memory is a file that the system reads and writes back as needed: the tensor, its
+    From ``MAPPED_FROM`` bytes on its memory is a file that the system reads and writes back as needed: the tensor, its
     slices and views behave as ever, and the file is gone with the last of them.
 
     Raises:
@@ -32,7 +30,7 @@ def new_tensor(
     """
     shape = tuple(shape)
     size = math.prod(shape) * dtype.itemsize
-    if size < max(mapped_from, 1):
+    if size < MAPPED_FROM:
         return torch.zeros(shape, dtype=dtype)
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ class GroundingDinoDetector:
         model, processor: a GroundingDinoForObjectDetection and its GroundingDinoProcessor.
         text: what to find, e.g. ``man. dog.``
         box_threshold: a box counts if one of its words reaches this score.
-        text_threshold: words of its label are those that reach this score.
+        text_threshold: words of its label are those that reach this score, or else the best one.
 
     Raises:
         ValueError: the text is empty.
@@ -74,7 +74,8 @@ class GroundingDinoDetector:
 
     def _label(self, probabilities: torch.Tensor, ids: torch.Tensor) -> str:
         """The named thing whose words a box is sure of."""
-        special = torch.tensor(self._processor.tokenizer.all_special_ids, device=ids.device)
-        words = ids[(probabilities > self._text_threshold) & ~torch.isin(ids, special)]
-        label = self._processor.tokenizer.decode(words).replace(".", " ").strip()
-        return closest_phrase(label, self._phrases)
+        tokenizer = self._processor.tokenizer
+        special = torch.tensor([*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids(".")], device=ids.device)
+        sure = probabilities.masked_fill(torch.isin(ids, special), 0)
+        words = ids[(sure > 0) & (sure >= min(self._text_threshold, float(sure.amax())))]
+        return closest_phrase(tokenizer.decode(words).strip(), self._phrases)

@@ -99,7 +99,9 @@ def prune(session: Any, frame: int, reach: int, prompts: int = 8) -> None:
         reach: frames that the model looks back.
         prompts: how many of the newest frames with a prompt stay for each object, besides its first.
     """
-    _drop(session.processed_frames, lambda number: number < frame)
+    for number in session.processed_frames:
+        if number < frame:  # their number stays, which the model asks for
+            session.processed_frames[number] = None
     for number, outputs in session.output_dict_per_obj.items():
         _drop(outputs["non_cond_frame_outputs"], lambda at: at < frame - reach)
         prompted = sorted(outputs["cond_frame_outputs"])
