@@ -1,1 +1,1 @@
-"""Networks of ControlNet's annotators whose weights people have, and no maintained library does."""
+"""Networks of ControlNet's annotators: no maintained library has them, and people have their weights."""
