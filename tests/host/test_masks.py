@@ -152,6 +152,10 @@ def test_mistakes_are_named(inside, arguments, words):
     assert not [each for each in words if each not in message], message
 
 
+def test_the_stop_button(inside):
+    assert inside("masks", "interrupted", path=CLIP) == {"frames": 3}
+
+
 @pytest.mark.parametrize("mode", ["tracked", "faithful"])
 def test_the_hosts_own_sam3(inside, mode):
     """With a stand-in that has the calls of ComfyUI's SAM 3 which the pack makes; this ComfyUI has none."""

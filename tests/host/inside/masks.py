@@ -229,6 +229,29 @@ def tracker_options(path: str, **changes) -> list:
 
 
 @alone
+def interrupted(path: str) -> dict:
+    """The stop button, pressed while the third frame is looked at."""
+    import comfy.model_management
+
+    adapter = pack("glv_core.hosts.transformers.sam")
+    original, frames = adapter.SamSegmenter.segment, []
+
+    def segment(self, frame, boxes):
+        frames.append(frame)
+        comfy.model_management.interrupt_current_processing(len(frames) == 3)
+        return original(self, frame, boxes)
+
+    adapter.SamSegmenter.segment = segment
+    try:
+        run(path, 12, mode="faithful")
+    except comfy.model_management.InterruptProcessingException:
+        return {"frames": len(frames)}
+    finally:
+        adapter.SamSegmenter.segment = original
+    return {"frames": -1}
+
+
+@alone
 def refused(path: str, **changes) -> str:
     try:
         run(path, 2, **changes)
