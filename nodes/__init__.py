@@ -7,12 +7,15 @@ from comfy_api.latest import ComfyExtension, io
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
+from .control_preprocess import ControlPreprocess
 from .encode_long_video import EncodeLongVideo
+from .grounded_mask import GroundedMask
 from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
 from .long_noise import LongNoise
 from .multi_prompt_schedule import MultiPromptSchedule
+from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
 from .streaming_extend import StreamingExtend
 from .vae_decode_loop import VAEDecodeLoop
@@ -26,4 +29,5 @@ class LongVideoExtension(ComfyExtension):
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
+            GroundedMask, SamIdMap, ControlPreprocess,
         ]  # fmt: skip

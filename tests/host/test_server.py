@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
-    "SaveLongVideo",
+    "SaveLongVideo", "GroundedMask", "SamIdMap",
 ]  # fmt: skip
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
 

@@ -1,0 +1,139 @@
+"""The models of GroundedMask and SamIdMap: what there is to choose, and loading them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+import torch
+
+from ...perception.boxes import caption
+from ...perception.per_frame import BoxCarrier, per_frame
+from ...perception.tracking import Found, Tracker
+from ..transformers import grounding_dino, sam, sam2_video, sam3_video
+from .host_sam3 import HostSam3
+from .vision_models import find_model, list_models, load_vision_model, model_type, use_together
+
+DETECTORS = ("IDEA-Research/grounding-dino-tiny", "IDEA-Research/grounding-dino-base")
+SEGMENTERS = (
+    "facebook/sam2.1-hiera-small", "facebook/sam2.1-hiera-tiny", "facebook/sam2.1-hiera-base-plus",
+    "facebook/sam2.1-hiera-large", "facebook/sam3", "facebook/sam-vit-base", "facebook/sam-vit-large",
+    "facebook/sam-vit-huge",
+)  # fmt: skip
+MODES = ("tracked", "faithful")
+_WORKING_MEMORY = 2 * 2**30  # bytes beside the weights, for the largest of these models
+_BFLOAT16 = (torch.bfloat16,)
+_LOADED = {
+    "sam": (sam, "SamProcessor", (torch.float16, torch.bfloat16), "4.57"),
+    "sam2_video": (sam2_video, "Sam2VideoProcessor", _BFLOAT16, "4.57"),
+    "sam3_video": (sam3_video, "Sam3VideoProcessor", _BFLOAT16, "5.0"),
+}  #: by the type in config.json: adapter, processor, 16-bit types it works in, version of transformers
+
+Follow = Callable[[Iterable[torch.Tensor]], Iterable[list[Found]]]
+
+
+def detector_names() -> list[str]:
+    """The menu: what lies in ComfyUI's folders, then public ids."""
+    return _menu(grounding_dino.MODELS, DETECTORS)
+
+
+def segmenter_names() -> list[str]:
+    """The menu of GroundedMask, as ``detector_names``."""
+    return _menu(_LOADED, SEGMENTERS)
+
+
+def sam_names() -> list[str]:
+    """The menu of SamIdMap, as ``detector_names``."""
+    return _menu(sam.MODELS, [name for name in SEGMENTERS if "sam-vit" in name])
+
+
+def _menu(types: Iterable[str], public: Iterable[str]) -> list[str]:
+    local = list_models(list(types))
+    return local + [name for name in public if name not in local]
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """How objects are found and followed; see GroundedMask's inputs."""
+
+    text: str
+    mode: Literal["tracked", "faithful"]
+    box_threshold: float
+    text_threshold: float
+    most: int
+    order: Literal["best", "first"]
+    interval: int
+
+
+def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool) -> Follow:
+    """What finds and follows objects, with models from ComfyUI's folders.
+
+    Raises:
+        ValueError: the text is empty, or a model is missing or of the wrong type.
+    """
+    caption(options.text)
+    folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
+    kind = model_type(folder)
+    if kind == "sam3_video":
+        model = _load(folder)
+        use_together([model], _WORKING_MEMORY)
+        sam3 = sam3_video.Sam3Follower(model.model, model.processor, options.text, options.box_threshold, options.most)
+        return lambda chunks: (sam3.track if options.mode == "tracked" else sam3.per_frame)(_single(chunks))
+    types = list(grounding_dino.MODELS)
+    place = find_model(detector, types, grounding_dino.FILES, allow_download, "detector")
+    finder = load_vision_model(place, grounding_dino.MODELS[model_type(place)], "GroundingDinoProcessor")
+    model = _load(folder)
+    use_together([finder, model], _WORKING_MEMORY)
+    dino = grounding_dino.GroundingDinoDetector(
+        finder.model, finder.processor, options.text, options.box_threshold, options.text_threshold
+    )
+    if kind == "sam":
+        frames = sam.SamSegmenter(model.model, model.processor)
+        return _follow(options, dino, frames, BoxCarrier(frames))
+    video = sam2_video.Sam2Segmenter(model.model, model.processor)
+    return _follow(options, dino, video, video)
+
+
+def host_follower(options: FollowOptions, model: Any, conditioning: list | None) -> Follow:
+    """The same with the host's own SAM 3.
+
+    Raises:
+        ValueError: the model is another, or the conditioning is missing.
+    """
+    sam3 = HostSam3(model, conditioning, options.text, options.box_threshold)
+    return _follow(options, sam3, sam3, BoxCarrier(sam3))
+
+
+def sam_segmenter(name: str, allow_download: bool) -> sam.SamSegmenter:
+    """A SAM model for the regions of pictures.
+
+    Raises:
+        ValueError: it is missing or of another type.
+    """
+    folder = find_model(name, list(sam.MODELS), sam.FILES, allow_download, "segmenter")
+    model = _load(folder)
+    use_together([model], _WORKING_MEMORY)
+    return sam.SamSegmenter(model.model, model.processor)
+
+
+def _follow(options: FollowOptions, detector: Any, frames: Any, video: Any) -> Follow:
+    if options.mode == "faithful":
+        return lambda chunks: per_frame(detector, frames, chunks, options.most or 2, options.order)
+    tracker = Tracker(detector, video, options.interval, options.most, options.order)
+    return lambda chunks: tracker.track(_single(chunks))
+
+
+def _single(chunks: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
+    return chain.from_iterable(chunks)
+
+
+def _files(name: str) -> tuple[str, ...]:
+    """What a segmenter needs, as far as its name says which it is."""
+    return sam3_video.FILES if "sam3" in name else sam.FILES
+
+
+def _load(folder: Any) -> Any:
+    adapter, processor, dtypes, since = _LOADED[kind := model_type(folder)]
+    return load_vision_model(folder, adapter.MODELS[kind], processor, dtypes, since)

@@ -1,0 +1,119 @@
+"""Segment Anything (Kirillov et al., 2023) of transformers: boxes of a frame, and all its regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ...perception.boxes import Box, box_iou
+from .frames import pictures
+
+MODELS = {"sam": "SamModel"}
+FILES = ("preprocessor_config.json|processor_config.json",)
+_STABILITY_OFFSET = 1.0
+_REGION_OVERLAP = 0.7
+
+
+class SamSegmenter:
+    """Segments single frames.
+
+    Args:
+        model, processor: a SamModel and its SamProcessor.
+        prompts_per_forward: so many points of ``regions`` share a pass of the mask decoder.
+    """
+
+    def __init__(self, model: Any, processor: Any, prompts_per_forward: int = 64) -> None:
+        self._model, self._processor = model, processor
+        self._prompts = prompts_per_forward
+
+    def segment(self, frame: torch.Tensor, boxes: list[Box]) -> torch.Tensor:
+        """The objects in these boxes of a frame ``h w 3`` (0..1): ``n h w`` bool, one mask a box."""
+        inputs = self._inputs(frame, input_boxes=[[list(box) for box in boxes]])
+        prompts = inputs["input_boxes"].to(self._model.device, self._model.dtype)
+        outputs = self._model(image_embeddings=self._embeddings(inputs), input_boxes=prompts, multimask_output=False)
+        return self._full_size(outputs.pred_masks[0], inputs)[:, 0] > 0
+
+    def regions(
+        self,
+        frame: torch.Tensor,
+        points_per_side: int = 32,
+        quality: float = 0.88,
+        stability: float = 0.95,
+        on_prompts: Callable[[int, int], None] | None = None,
+    ) -> torch.Tensor:
+        """All regions of a frame, as SAM's automatic mask generator finds them with its default settings.
+
+        Args:
+            frame: ``h w 3`` in 0..1.
+            points_per_side: points are asked for in a grid of so many by so many; each gives up to three masks.
+            quality: a mask counts if the model thinks its intersection over union is higher.
+            stability: a mask counts if this part of it stays when the threshold moves by 1.
+            on_prompts: called with the points that are done and all points.
+
+        Returns:
+            ``n h w`` bool, the best first; ``n`` may be 0.
+        """
+        height, width = frame.shape[:2]
+        at = (torch.arange(points_per_side) + 0.5) / points_per_side
+        points = torch.stack(torch.meshgrid(at * width, at * height, indexing="xy"), -1).reshape(-1, 2)
+        inputs = self._inputs(frame, input_points=[[[point] for point in points.tolist()]])
+        embeddings, grid = self._embeddings(inputs), inputs["input_points"].to(self._model.dtype)
+        kept: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for start in range(0, grid.shape[1], self._prompts):
+            part = grid[:, start : start + self._prompts].to(self._model.device)
+            outputs = self._model(image_embeddings=embeddings, input_points=part, multimask_output=True)
+            scores = outputs.iou_scores[0].flatten().float()
+            good = scores > quality
+            logits = self._full_size(outputs.pred_masks[0].flatten(0, 1)[good][:, None], inputs)[:, 0]
+            steady = _stability(logits) > stability
+            kept.append(((logits[steady] > 0).cpu(), scores[good][steady].cpu()))
+            if on_prompts is not None:
+                on_prompts(min(start + self._prompts, grid.shape[1]), grid.shape[1])
+        masks, scores = (torch.cat(parts) for parts in zip(*kept, strict=True))
+        return masks[_distinct(masks, scores)]
+
+    def _inputs(self, frame: torch.Tensor, **prompts: Any) -> Any:
+        return self._processor(images=pictures(frame[None])[0], return_tensors="pt", **prompts)
+
+    def _embeddings(self, inputs: Any) -> torch.Tensor:
+        return self._model.get_image_embeddings(inputs["pixel_values"].to(self._model.device, self._model.dtype))
+
+    def _full_size(self, logits: torch.Tensor, inputs: Any) -> torch.Tensor:
+        """Logits ``n c h w`` of the model in the size of the frame, without the padding."""
+        padded = self._processor.image_processor.pad_size
+        inside = inputs["reshaped_input_sizes"][0].tolist()
+        logits = F.interpolate(logits.float(), (padded["height"], padded["width"]), mode="bilinear")
+        logits = logits[..., : inside[0], : inside[1]]
+        return F.interpolate(logits, tuple(inputs["original_sizes"][0].tolist()), mode="bilinear")
+
+
+def _stability(logits: torch.Tensor) -> torch.Tensor:
+    """How much of each mask ``n h w`` stays when the threshold moves: intersection over union of the two."""
+    inner = (logits > _STABILITY_OFFSET).flatten(1).sum(1)
+    outer = (logits > -_STABILITY_OFFSET).flatten(1).sum(1)
+    return inner / outer.clamp(min=1)
+
+
+def _distinct(masks: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Numbers of the masks that are no double of a better one, by their boxes; empty masks are none."""
+    full = masks.flatten(1).any(1)
+    order = [index for index in torch.argsort(scores, descending=True, stable=True).tolist() if full[index]]
+    if not order:
+        return torch.zeros(0, dtype=torch.int64)
+    iou = box_iou(boxes := _boxes(masks[order]), boxes)
+    kept: list[int] = []
+    for place in range(len(order)):
+        if not kept or iou[place, kept].max() <= _REGION_OVERLAP:
+            kept.append(place)
+    return torch.tensor([order[place] for place in kept])
+
+
+def _boxes(masks: torch.Tensor) -> torch.Tensor:
+    """The boxes ``n 4`` around masks ``n h w`` that are not empty."""
+    columns, rows = masks.any(1).byte(), masks.any(2).byte()
+    left, top = columns.argmax(1), rows.argmax(1)
+    right, bottom = columns.shape[1] - columns.flip(1).argmax(1), rows.shape[1] - rows.flip(1).argmax(1)
+    return torch.stack([left, top, right, bottom], 1).float()

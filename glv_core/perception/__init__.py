@@ -1,0 +1,1 @@
+"""Seeing: masks of things that text names, and control pictures."""

@@ -1,0 +1,1 @@
+"""Networks of ControlNet's annotators: no maintained library has them, and people have their weights."""

@@ -1,0 +1,210 @@
+"""GroundedMask: text and a video to a mask for every frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.frame_source import frame_source
+from ..glv_core.hosts.comfy.grounding import MaskOptions, make_masks
+from ..glv_core.hosts.comfy.grounding_models import (
+    MODES,
+    FollowOptions,
+    detector_names,
+    follower,
+    host_follower,
+    segmenter_names,
+)
+from ..glv_core.perception.boxes import ORDERS, caption
+from ..glv_core.perception.mask_ops import WHEN_EMPTY, Finish
+from ..glv_core.perception.selection import Selection
+from .common import CATEGORY, naming
+
+BoundingBox = io.Custom("BOUNDING_BOX")
+
+
+class GroundedMask(io.ComfyNode):
+    """Finds what a text names, follows it through the clip, and makes the mask."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="GroundedMask",
+            display_name="Grounded Mask",
+            category=CATEGORY,
+            description="Text and a video to a mask for every frame. Grounding DINO finds the objects, SAM 2 carries "
+            "them through the clip, so that the mask does not flicker and ids stay with their objects; SAM 3 does both "
+            "in one. Models lie in models/transformers. Memory does not grow with the length of the video.",
+            search_aliases=[
+                "segment anything", "sam", "sam2", "sam3", "grounding dino", "text to mask", "track", "video mask",
+                "rotoscope",
+            ],
+            inputs=[
+                io.MultiType.Input(
+                    "images", types=[io.Video, io.Image],
+                    tooltip="A video, from LoadLongVideo for constant memory, or frames.",
+                ),
+                io.String.Input(
+                    "text", default="person",
+                    tooltip="What the mask covers, in a few words; several things end with full stops: 'man. dog.'",
+                ),
+                io.Combo.Input(
+                    "mode", options=list(MODES), default=MODES[0],
+                    tooltip="tracked: objects are found and then carried from frame to frame. faithful: every frame on "
+                    "its own, as Gen-L-Video does it; it flickers where the detector misses an object.",
+                ),
+                io.Combo.Input(
+                    "detector", options=detector_names(),
+                    tooltip="Grounding DINO: a folder in models/transformers, or a public model that must be there or "
+                    "be downloaded. Not used by SAM 3.",
+                ),
+                io.Combo.Input(
+                    "segmenter", options=segmenter_names(),
+                    tooltip="What makes the masks, as above. SAM 2 has a memory of the objects; SAM 3 also finds them "
+                    "itself; SAM (sam-vit) looks at single frames.",
+                ),
+                io.Float.Input(
+                    "box_threshold", default=0.25, min=0.0, max=1.0, step=0.01,
+                    tooltip="How sure the detector must be of an object. Lower finds more, and more that is wrong. "
+                    "SAM 3 has thresholds of its own near 0.5; only a higher value changes anything.",
+                ),
+                io.Float.Input(
+                    "text_threshold", default=0.25, min=0.0, max=1.0, step=0.01, advanced=True,
+                    tooltip="How sure the detector must be of a word for an object's label to have it.",
+                ),
+                io.Int.Input(
+                    "max_objects", default=0, min=0, max=100,
+                    tooltip="At most so many objects in a frame. 0: all, in faithful mode 2.",
+                ),
+                io.Combo.Input(
+                    "order", options=list(ORDERS), default="best", advanced=True,
+                    tooltip="Which objects count where there are more than max_objects: the best scores, or the first "
+                    "in the detector's order (as Gen-L-Video takes them).",
+                ),
+                io.String.Input(
+                    "objects", default="",
+                    tooltip="Which of the objects make the mask: their numbers or labels in the preview, with commas, "
+                    "e.g. '2' or 'dog, 3'. Empty: all.",
+                ),
+                io.Int.Input(
+                    "redetect_every", default=30, min=0, max=10_000,
+                    tooltip="Tracked: look for new objects, and check the known ones, in every so many frames; 0 only "
+                    "when one gets lost.",
+                ),
+                io.Int.Input(
+                    "fill_holes", default=400, min=0, max=1_000_000,
+                    tooltip="Fill holes of an object's mask with fewer pixels than this.",
+                ),
+                io.Int.Input(
+                    "grow", default=0, min=-256, max=256, tooltip="Grow the mask by so many pixels; below 0 shrink it."
+                ),
+                io.Int.Input(
+                    "feather", default=0, min=0, max=256, tooltip="Soften the edge over so many pixels to either side."
+                ),
+                io.Int.Input(
+                    "smooth", default=0, min=0, max=30,
+                    tooltip="Smooth over time: a pixel is what it is in most of so many frames before and after.",
+                ),
+                io.Boolean.Input("invert", default=False, tooltip="Mask everything but the objects."),
+                io.Combo.Input(
+                    "when_empty", options=list(WHEN_EMPTY), default=WHEN_EMPTY[0],
+                    tooltip="What happens in frames where nothing is found: an empty mask, the last mask again, or an "
+                    "error.",
+                ),
+                io.Int.Input(
+                    "preview_size", default=512, min=16, max=16384, advanced=True,
+                    tooltip="Longer side of the preview in pixels, at most that of the frames.",
+                ),
+                io.Boolean.Input(
+                    "allow_download", default=False,
+                    tooltip="Whether a model that is not in models/transformers may be downloaded from Hugging Face.",
+                ),
+                io.String.Input(
+                    "detector_id", default="", optional=True, advanced=True,
+                    tooltip="Another Grounding DINO in place of the one above: a Hugging Face id, or a folder in "
+                    "models/transformers.",
+                ),
+                io.String.Input(
+                    "segmenter_id", default="", optional=True, advanced=True,
+                    tooltip="Another SAM, SAM 2 or SAM 3 in place of the one above, in the same way.",
+                ),
+                io.Model.Input(
+                    "sam3_model", optional=True,
+                    tooltip="ComfyUI's own SAM 3, from Load Checkpoint in newer releases, in place of detector and "
+                    "segmenter; needs sam3_conditioning.",
+                ),
+                io.Conditioning.Input(
+                    "sam3_conditioning", optional=True,
+                    tooltip="The text through CLIP Text Encode with SAM 3's CLIP; 'text' above then only names it.",
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="mask", tooltip="One mask a frame."),
+                BoundingBox.Output(
+                    display_name="boxes",
+                    tooltip="For each frame a list of the chosen objects: x, y, width, height, score, label, id. Core "
+                    "nodes with bboxes take it.",
+                ),
+                io.String.Output(
+                    display_name="objects",
+                    tooltip="All objects of all frames as JSON: id, label, score, box (left, top, right, bottom).",
+                ),
+                io.Image.Output(
+                    display_name="preview", tooltip="The frames with masks, numbers and labels; what is not in the "
+                    "mask is dark.",
+                ),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, text: str | None = None, objects: str | None = None) -> bool | str:
+        """Shows an empty text before anything is loaded. A linked input is None."""
+        try:
+            if text is not None:
+                caption(text)
+            Selection.parse(objects or "")
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        images: Any,
+        text: str,
+        mode: str,
+        detector: str,
+        segmenter: str,
+        box_threshold: float,
+        text_threshold: float,
+        max_objects: int,
+        order: str,
+        objects: str,
+        redetect_every: int,
+        fill_holes: int,
+        grow: int,
+        feather: int,
+        smooth: int,
+        invert: bool,
+        when_empty: str,
+        preview_size: int,
+        allow_download: bool,
+        detector_id: str = "",
+        segmenter_id: str = "",
+        sam3_model: Any = None,
+        sam3_conditioning: Any = None,
+    ) -> io.NodeOutput:
+        with naming("GroundedMask"):
+            source = frame_source(images)
+            selection = Selection.parse(objects)
+            options = FollowOptions(text, mode, box_threshold, text_threshold, max_objects, order, redetect_every)
+            if sam3_model is not None:
+                follow = host_follower(options, sam3_model, sam3_conditioning)
+            else:
+                follow = follower(
+                    options, detector_id.strip() or detector, segmenter_id.strip() or segmenter, allow_download
+                )
+            finish = Finish(grow, feather, smooth, invert, when_empty)
+            masks = make_masks(source, follow, MaskOptions(selection, fill_holes, finish, preview_size))
+        return io.NodeOutput(masks.mask, masks.boxes(), masks.as_json(), masks.preview)

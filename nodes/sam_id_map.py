@@ -1,0 +1,103 @@
+"""SamIdMap: all regions of every frame as one colour picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.frame_source import frame_source
+from ..glv_core.hosts.comfy.grounding_models import sam_names, sam_segmenter
+from ..glv_core.hosts.comfy.mapped import new_tensor
+from ..glv_core.perception.id_map import id_map
+from .common import CATEGORY, naming
+
+SCALES = ("0 to 1", "0 to 255")
+
+
+class SamIdMap(io.ComfyNode):
+    """Segments everything, and paints the regions by number."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SamIdMap",
+            display_name="SAM Id Map",
+            category=CATEGORY,
+            description="All regions that SAM finds in each frame, painted by number: red = number % 256, green = "
+            "number // 256, the largest is 1, smaller ones lie on larger ones. The control picture of EditAnything's "
+            "ControlNets, which Gen-L-Video's inpainting uses.",
+            search_aliases=["segment anything", "sam", "edit anything", "segmentation map"],
+            inputs=[
+                io.MultiType.Input(
+                    "images", types=[io.Video, io.Image],
+                    tooltip="A video, from LoadLongVideo for constant memory, or frames.",
+                ),
+                io.Combo.Input(
+                    "segmenter", options=sam_names(),
+                    tooltip="A SAM model: a folder in models/transformers, or a public model that must be there or be "
+                    "downloaded.",
+                ),
+                io.Int.Input(
+                    "points_per_side", default=32, min=1, max=128,
+                    tooltip="SAM is asked at a grid of so many by so many points. More finds smaller regions, and "
+                    "takes longer.",
+                ),
+                io.Float.Input(
+                    "quality", default=0.88, min=0.0, max=1.0, step=0.01, advanced=True,
+                    tooltip="How good SAM must think a region's mask is.",
+                ),
+                io.Float.Input(
+                    "stability", default=0.95, min=0.0, max=1.0, step=0.01, advanced=True,
+                    tooltip="How little a region's mask may change when its threshold moves.",
+                ),
+                io.Combo.Input(
+                    "scale", options=list(SCALES), default=SCALES[0],
+                    tooltip="0 to 1: a picture as all others. 0 to 255: the numbers themselves, as EditAnything's "
+                    "ControlNets were fed by Gen-L-Video.",
+                ),
+                io.Boolean.Input(
+                    "allow_download", default=False,
+                    tooltip="Whether a model that is not in models/transformers may be downloaded from Hugging Face.",
+                ),
+                io.String.Input(
+                    "segmenter_id", default="", optional=True, advanced=True,
+                    tooltip="Another SAM in place of the one above: a Hugging Face id, or a folder in "
+                    "models/transformers.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="id_map", tooltip="One picture a frame; black without regions.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        images: Any,
+        segmenter: str,
+        points_per_side: int,
+        quality: float,
+        stability: float,
+        scale: str,
+        allow_download: bool,
+        segmenter_id: str = "",
+    ) -> io.NodeOutput:
+        with naming("SamIdMap"):
+            source = frame_source(images)
+            sam = sam_segmenter(segmenter_id.strip() or segmenter, allow_download)
+            maps = new_tensor((source.num_frames, source.height, source.width, 3))
+            steps = points_per_side**2
+            bar = comfy.utils.ProgressBar(source.num_frames * steps)
+            done = 0
+
+            def on_prompts(points: int, _: int) -> None:
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                bar.update_absolute(done * steps + points)
+
+            for chunk in source.chunks(4):
+                for frame in chunk:
+                    regions = sam.regions(frame, points_per_side, quality, stability, on_prompts)
+                    maps[done] = id_map(regions) / (255 if scale == SCALES[0] else 1)
+                    done += 1
+        return io.NodeOutput(maps)

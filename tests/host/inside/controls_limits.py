@@ -1,0 +1,93 @@
+"""ControlPreprocess: wrong input, long clips, and being stopped. Runs inside ComfyUI."""
+
+import pathlib
+
+import folder_paths
+import torch
+
+import controls
+from vision import anonymous_memory
+
+
+def refused(kind: str, **arguments) -> str:
+    import tiny_controls as tiny
+
+    for key, value in arguments.items():
+        if isinstance(value, str) and value.startswith("tiny "):
+            name, _, argument = value.removeprefix("tiny ").partition(" ")
+            made = getattr(tiny, name)
+            arguments[key] = made(int(argument) if argument.isdigit() else argument) if argument else made()
+    broken = arguments.pop("broken", None)
+    file = controls.annotator_folder() / "network-bsds500.safetensors"
+    for each in controls.annotator_folder().glob("network-bsds500*"):
+        each.unlink()
+    if broken == "other":
+        torch.save({"weight": torch.zeros(3)}, file.with_suffix(".pth"))
+    elif broken == "pickle":
+        torch.save({"weight": pathlib.PurePosixPath("x")}, file.with_suffix(".pth"))
+    elif broken == "damaged":
+        file.write_bytes(b"nothing")
+    images = torch.rand(*arguments.pop("shape", [2, 32, 32, 3]))
+    try:
+        controls.run(images, kind, **arguments)
+    except ValueError as error:
+        return str(error)
+    return "nothing refused"
+
+
+def memory(length: int) -> dict:
+    """Anonymous memory while so many frames of a video in a file are made into controls, without a network and with."""
+    import tiny_controls as tiny
+    from long_video_pack.glv_core.hosts.comfy import control_preprocess, mapped
+    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.video_io import open_clip, save_video
+
+    mapped.MAPPED_FROM = 2**20
+    path = pathlib.Path(folder_paths.get_temp_directory()) / "long.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(3))
+    save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
+    peak, largest = [0.0], []
+    resize = control_preprocess.resize_frames
+
+    def spy(pictures, height, width):
+        largest.append(len(pictures))
+        if len(largest) % 25 == 0:
+            peak.append(anonymous_memory())
+        return resize(pictures, height, width)
+
+    control_preprocess.resize_frames = spy
+    shapes = []
+    try:
+        for kind, options in (("scribble", {}), ("depth", {"model": tiny.dpt()})):
+            made, *_ = controls.run(LongVideo(open_clip(path)), kind, short_side=64, **options)
+            shapes.append(list(made.shape))
+            peak.append(anonymous_memory())
+    finally:
+        control_preprocess.resize_frames = resize
+        path.unlink()
+    return {"memory": max(peak), "largest": max(largest), "shapes": shapes}
+
+
+def interrupted() -> dict:
+    """Progress with pictures, and a stop in the middle of the clip."""
+    import comfy.model_management
+    import comfy.utils
+
+    seen = []
+
+    def hook(value, total, preview, node_id=None):
+        seen.append((value, total, preview is not None))
+        if value >= 12:
+            comfy.model_management.interrupt_current_processing(True)
+
+    comfy.utils.set_progress_bar_global_hook(hook)
+    try:
+        controls.run(controls.frames(), "scribble", short_side=64, frames_per_forward=2)
+        stopped = False
+    except comfy.model_management.InterruptProcessingException:
+        stopped = True
+    finally:
+        comfy.utils.set_progress_bar_global_hook(None)
+        comfy.model_management.interrupt_current_processing(False)
+    return {"stopped": stopped, "last": seen[-1][0], "total": seen[-1][1], "pictures": any(each[2] for each in seen)}

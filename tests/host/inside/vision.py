@@ -1,0 +1,120 @@
+"""Tiny models with random weights in the public layout, and what the nodes that look at pictures share. Runs inside
+ComfyUI."""
+
+import gc
+import json
+import os
+import pathlib
+
+import folder_paths
+import torch
+import transformers
+
+
+def models_folder() -> pathlib.Path:
+    from long_video_pack.glv_core.hosts.comfy import vision_models
+
+    return pathlib.Path(folder_paths.get_folder_paths(vision_models.FOLDER)[0])
+
+
+def anonymous_memory() -> float:
+    """MB of this process that belong to no file."""
+    lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+
+
+def mapped_memory() -> dict:
+    from long_video_pack.glv_core.hosts.comfy.mapped import new_tensor
+
+    before = anonymous_memory()
+    tensor = new_tensor((600, 512, 256, 1))
+    for part in tensor.split(20):
+        part.fill_(0.5)
+    part = tensor[-1]
+    grown = anonymous_memory() - before
+    files = os.listdir(folder_paths.get_temp_directory())
+    result = {
+        "grown": grown, "files": [name for name in files if name.startswith("frames_")],
+        "mean": float(tensor.mean()), "shape": list(tensor.shape), "small": float(new_tensor((3, 4)).abs().max()),
+    }  # fmt: skip
+    del tensor
+    gc.collect()
+    part += 1
+    return result | {"view": float(part.mean())}
+
+
+def no_room() -> str:
+    from long_video_pack.glv_core.hosts.comfy.mapped import new_tensor
+
+    try:
+        new_tensor((10_000_000, 1024, 1024))
+    except ValueError as error:
+        return str(error)
+    return "made"
+
+
+def make_vit(name: str) -> pathlib.Path:
+    """A tiny classifier, which stands for any model."""
+    folder = models_folder() / name
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=16
+    )
+    with torch.inference_mode(False):
+        transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return folder
+
+
+def loading() -> dict:
+    """A model is found, loaded once, unloaded by the host, and then loaded anew."""
+    import comfy.model_management
+    from long_video_pack.glv_core.hosts.comfy import vision_models
+
+    make_vit("someone/tiny-vit")
+    names = vision_models.list_models(["vit"])
+    folder = vision_models.find_model("someone/tiny-vit", ["vit"], ["preprocessor_config.json"])
+    classes = ("ViTForImageClassification", "ViTImageProcessor")
+    model = vision_models.load_vision_model(folder, *classes)
+    again = vision_models.load_vision_model(folder, *classes)
+    model.use()
+    inputs = model.processor(torch.rand(3, 40, 50), do_rescale=False, return_tensors="pt")
+    logits = model.model(**inputs.to(model.device)).logits
+    known = any(loaded.model is model.patcher for loaded in comfy.model_management.current_loaded_models)
+    comfy.model_management.unload_all_models()
+    after = vision_models.load_vision_model(folder, *classes)
+    return {
+        "names": names, "same": again is model, "known": known, "anew": after is not model,
+        "logits": list(logits.shape), "dtype": str(model.dtype),
+    }  # fmt: skip
+
+
+def refused(name: str, allow_download: bool = False, broken: str = "") -> str:
+    from long_video_pack.glv_core.hosts.comfy import vision_models
+
+    files = ["preprocessor_config.json"]
+    if broken:
+        folder = make_vit(name)
+        if broken == "pickle":
+            (folder / "model.safetensors").unlink()
+            torch.save({"weight": pathlib.PurePosixPath("x")}, folder / "pytorch_model.bin")
+        elif broken == "type":
+            config = json.loads((folder / "config.json").read_text())
+            (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+        elif broken == "shards":
+            (folder / "model.safetensors").unlink()
+            index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
+            (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        else:
+            (folder / broken).unlink(missing_ok=True)
+    try:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        import huggingface_hub.constants
+
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+        folder = vision_models.find_model(name, ["vit"], files, allow_download, "detector")
+        model_class = "ViTFromTheFuture" if name == "future" else "ViTForImageClassification"
+        vision_models.load_vision_model(folder, model_class, "ViTImageProcessor")
+    except ValueError as error:
+        return str(error)
+    return "loaded"

@@ -1,0 +1,222 @@
+"""GroundedMask and SamIdMap on tiny models with random weights, in a real ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+CLIP = str(Path(__file__).parent.parent / "clips" / "astronaut.mp4")
+
+
+def test_detections_are_the_librarys(inside):
+    result = inside("masks", "detector", path=CLIP)
+    assert min(result["count"]) >= 1
+    assert result["every"] == [6, 6, 6]
+    assert result["difference"] < 1e-3
+    assert set(result["labels"]) <= {"man", "dog"} and result["labels"]
+
+
+def test_masks_of_boxes_are_the_librarys(inside):
+    result = inside("masks", "boxes_of_a_frame", path=CLIP)
+    assert result["different"] == 0
+    assert 0.02 < result["area"] < 0.98
+    assert result["regions"] >= 1
+    assert result["shape"] == [96, 128]
+    assert result["same"]
+    assert result["calls"] == [[7, 25], [14, 25], [21, 25], [25, 25]]
+    assert result["strict"] == 0
+
+
+def test_sam2_forgets_only_what_it_never_looks_at(inside):
+    """64 frames: the same masks as with every frame kept, and no more kept at the end than after 20."""
+    result = inside("masks", "carried", path=CLIP)
+    assert result["different"] == 0
+    assert result["area"][1] > 0.02 and result["area"][0] < 0.98
+    assert max(result["held"]) == max(result["held"][:20])
+    assert result["library"] > 2 * max(result["held"])
+    assert result["corrected"] == [1] and result["after"] == [2]
+    assert result["alone"] == [1, 96, 128]
+    assert result["fresh"] == 0
+
+
+def test_sam3_forgets_only_what_it_never_looks_at(inside):
+    result = inside("masks", "followed", path=CLIP)
+    assert result["found"] >= 40
+    assert result["different"] == 0
+    assert max(result["held"]) <= 1.2 * max(result["held"][:24])
+    assert result["library"] > 2 * max(result["held"])
+    assert all(ids == list(range(1, len(ids) + 1)) and ids for ids in result["alone"])
+    assert result["strict"] == [[], []]
+    assert set(result["labels"]) <= {"man", "dog"}
+    assert result["one"] == 1
+
+
+@pytest.fixture(scope="module")
+def outputs(inside):
+    known: dict = {}
+
+    def call(**changes):
+        key = repr(sorted(changes.items()))
+        if key not in known:
+            known[key] = inside("masks", "outputs", path=CLIP, **changes)
+        return known[key]
+
+    return call
+
+
+@pytest.mark.parametrize("mode", ["tracked", "faithful"])
+@pytest.mark.parametrize("segmenter", ["tiny_sam", "tiny_sam2", "tiny_sam3"])
+def test_outputs(outputs, mode, segmenter):
+    result = outputs(mode=mode, segmenter=segmenter, box_threshold=0.2)
+    assert result["shapes"] == [[5, 96, 128], [5, 96, 128, 3]]
+    assert result["range"][0] >= 0 and result["range"][1] == 1
+    facts = result["objects"]
+    assert (facts["width"], facts["height"], len(facts["frames"]), len(result["boxes"])) == (128, 96, 5, 5)
+    for boxes, frame in zip(result["boxes"], facts["frames"]):
+        assert [box["id"] for box in boxes] == [each["id"] for each in frame if each["chosen"]]
+        for box in boxes:
+            assert 0 <= box["x"] < box["x"] + box["width"] <= 128
+            assert 0 <= box["y"] < box["y"] + box["height"] <= 96
+            assert 0 <= box["score"] <= 1 and box["label"] in ("man", "dog")
+    assert any(result["boxes"])
+
+
+FAITHFUL = dict(mode="faithful")
+SAM2 = dict(segmenter="tiny_sam2")
+
+
+@pytest.mark.parametrize(
+    ("change", "base"),
+    [
+        (dict(mode="faithful"), {}),
+        (dict(text="dog. red."), FAITHFUL),
+        (dict(segmenter="tiny_sam2"), FAITHFUL),
+        (dict(segmenter_id="tiny_sam2", segmenter="missing"), FAITHFUL),
+        (dict(box_threshold=0.97), FAITHFUL | dict(max_objects=6)),
+        (dict(max_objects=1), FAITHFUL),
+        (dict(order="first"), FAITHFUL | dict(max_objects=1, box_threshold=0.0)),
+        (dict(objects="2"), FAITHFUL),
+        (dict(fill_holes=5000), FAITHFUL),
+        (dict(grow=6), FAITHFUL),
+        (dict(grow=-6), FAITHFUL),
+        (dict(feather=6), FAITHFUL),
+        (dict(smooth=2), FAITHFUL),
+        (dict(invert=True), FAITHFUL),
+        (dict(preview_size=64), FAITHFUL),
+    ],
+)
+def test_every_input_does_something(outputs, change, base):
+    if "segmenter_id" in change:  # it stands in for the menu
+        assert outputs(**base, **change)["digests"] == outputs(**base, segmenter="tiny_sam2")["digests"]
+        return
+    assert outputs(**(base | change))["digests"] != outputs(**base)["digests"]
+
+
+def test_text_threshold_changes_labels_and_detector_id_the_detector(inside, outputs):
+    strict = outputs(**FAITHFUL, text_threshold=1.0)
+    loose = outputs(**FAITHFUL, text_threshold=0.0)
+    assert strict["objects"] != loose["objects"]
+    same = outputs(**FAITHFUL, detector="missing", detector_id="tiny_dino")
+    assert same["digests"] == outputs(**FAITHFUL)["digests"]
+
+
+def test_the_tracker_gets_its_options(inside):
+    assert inside("masks", "tracker_options", path=CLIP) == [[30, 0, "best"]]
+    changes = dict(redetect_every=7, max_objects=3, order="first")
+    assert inside("masks", "tracker_options", path=CLIP, **changes) == [[7, 3, "first"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (dict(text=" . "), ["GroundedMask: text is empty"]),
+        (dict(objects="0"), ["objects names 0"]),
+        (dict(detector="IDEA-Research/grounding-dino-tiny"), ["detector", "Missing: config.json", "allow_download"]),
+        (dict(segmenter="facebook/sam3"), ["segmenter", "tokenizer.json or vocab.json", "allow_download"]),
+        (dict(segmenter="tiny_dino"), ["segmenter", "grounding-dino", "sam2_video"]),
+        (dict(segmenter_id="../x"), ["segmenter", "name of a folder"]),
+        (dict(when_empty="error", box_threshold=1.0), ["Nothing is found in frame 0"]),
+        (dict(sam3_model="x"), ["not ComfyUI's SAM 3"]),
+    ],
+)
+def test_mistakes_are_named(inside, arguments, words):
+    if "sam3_model" in arguments:
+        message = inside("masks", "host_sam3_refused", path=CLIP, conditioned=True)
+        assert "no sam3_conditioning" in inside("masks", "host_sam3_refused", path=CLIP, conditioned=False)
+    else:
+        message = inside("masks", "refused", path=CLIP, **arguments)
+    assert not [each for each in words if each not in message], message
+
+
+def test_the_stop_button(inside):
+    assert inside("masks", "interrupted", path=CLIP) == {"frames": 3}
+
+
+@pytest.mark.parametrize("mode", ["tracked", "faithful"])
+def test_the_hosts_own_sam3(inside, mode):
+    """With a stand-in that has the calls of ComfyUI's SAM 3 which the pack makes; this ComfyUI has none."""
+    result = inside("masks", "host_sam3", path=CLIP, mode=mode)
+    assert result["iou"] > 0.9
+    assert result["labels"] == ["suit"]
+    assert result["largest"] == 1
+
+
+def test_id_maps(inside):
+    result = inside("masks", "id_maps", path=CLIP)
+    assert result["shape"] == [2, 96, 128, 3]
+    assert result["regions"] >= 1
+    assert result["numbers"] == list(range(min(result["numbers"]), result["regions"] + 1))
+    assert result["scaled"] < 1e-6
+    assert result["blue"] == 0
+    assert result["coarse differs"] and result["quality differs"] and result["stability differs"]
+    assert result["empty"] == 0
+    assert "Missing" in result["missing"] and "SamIdMap" in result["missing"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(("mode", "segmenter"), [("faithful", "tiny_sam"), ("tracked", "tiny_sam2")])
+def test_memory_does_not_grow_with_the_length(inside_alone, mode, segmenter):
+    """From 50 to 2,000 frames of a file: anonymous memory in MB, and the most pictures in a forward pass."""
+    few = inside_alone("masks", "memory", length=50, mode=mode, segmenter=segmenter)
+    many = inside_alone("masks", "memory", length=2000, mode=mode, segmenter=segmenter)
+    assert many["shape"] == [2000, 64, 96]
+    assert many["memory"] - few["memory"] < 60, (few, many)
+    assert many["largest"] == few["largest"] <= 4
+
+
+def test_through_the_api(server, inside):
+    """A video file to masks, boxes, preview and id map in a workflow; what it makes is in the output folder."""
+    models = server.base / "models" / "transformers"
+    inside("tiny_sam", "copy_all", target=str(models))
+    shutil.copy(CLIP, server.base / "input" / "astronaut.mp4")
+    prompt = {
+        "1": {"class_type": "LoadLongVideo", "inputs": {
+            "file": "astronaut.mp4", "start": 0.5, "length": 8, "fps": 0.0}},
+        "2": {"class_type": "GroundedMask", "inputs": {
+            "images": ["1", 0], "text": "man. dog.", "mode": "tracked", "detector": "tiny_dino",
+            "segmenter": "tiny_sam3", "box_threshold": 0.2, "text_threshold": 0.25, "max_objects": 2, "order": "best",
+            "objects": "", "redetect_every": 30, "fill_holes": 400, "grow": 2, "feather": 3, "smooth": 1,
+            "invert": False, "when_empty": "empty", "preview_size": 256, "allow_download": False}},
+        "3": {"class_type": "MaskToImage", "inputs": {"mask": ["2", 0]}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "mask"}},
+        "5": {"class_type": "SaveImage", "inputs": {"images": ["2", 3], "filename_prefix": "preview"}},
+        "6": {"class_type": "PreviewAny", "inputs": {"source": ["2", 2]}},
+        "7": {"class_type": "SamIdMap", "inputs": {
+            "images": ["1", 0], "segmenter": "tiny_sam", "points_per_side": 3, "quality": 0.0, "stability": 0.2,
+            "scale": "0 to 1", "allow_download": False}},
+        "8": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "ids"}},
+    }  # fmt: skip
+    history, messages = server.run(prompt)
+    assert history["status"]["status_str"] == "success"
+    facts = json.loads(history["outputs"]["6"]["text"][0])
+    assert len(facts["frames"]) == 8 and facts["width"] == 256
+    for node in ("4", "5", "8"):
+        assert len(history["outputs"][node]["images"]) == 8
+    bars = [m["data"] for m in messages if not isinstance(m, bytes) and m["type"] == "progress"]
+    assert [bar["value"] for bar in bars if bar["node"] == "2"][-1] == 8
+    pictures = [m for m in messages if isinstance(m, bytes) and b"\xff\xd8\xff" in m[:200]]
+    assert pictures
