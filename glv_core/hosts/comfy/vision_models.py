@@ -7,7 +7,6 @@ import logging
 import os
 import pickle
 import re
-import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ import comfy.model_management
 import comfy.model_patcher
 import folder_paths
 import torch
-from comfy.patcher_extension import CallbacksMP
 
 log = logging.getLogger(__name__)
 
@@ -111,8 +109,6 @@ def use_together(models: Sequence[VisionModel], memory_required: float = 0) -> N
     comfy.model_management.load_models_gpu(
         [model.patcher for model in models], memory_required=memory_required, force_full_load=True
     )
-    for model in models:
-        _keep(model)
 
 
 _kept: OrderedDict[tuple, VisionModel] = OrderedDict()
@@ -122,18 +118,21 @@ def _keep(model: VisionModel) -> None:
     _kept[model._key] = model
     _kept.move_to_end(model._key)
     while len(_kept) > KEPT:
-        _kept.popitem(last=False)
+        _unload(_kept.popitem(last=False)[1])
 
 
-def _let_go(key: tuple, model: VisionModel | None) -> None:
-    if _kept.get(key) is model:
-        _kept.pop(key, None)
+def _unload(model: VisionModel) -> None:
+    """Take a model that is kept no longer off the host's list."""
+    for loaded in list(comfy.model_management.current_loaded_models):
+        if loaded.model is model.patcher:
+            loaded.model_unload()
+            comfy.model_management.current_loaded_models.remove(loaded)
 
 
 def load_vision_model(
     folder: Path, model_class: str, processor_class: str, dtypes: Sequence[torch.dtype] = (), since: str = "4.57"
 ) -> VisionModel:
-    """Load a model, or take it from the few that are kept until ComfyUI unloads them.
+    """Load a model, or take it from the few that are kept in host memory; ComfyUI unloads them from its device.
 
     Args:
         folder: from ``find_model``.
@@ -150,10 +149,8 @@ def load_vision_model(
     if key not in _kept:
         model = _load(folder, model_class, processor_class, dtype, since)
         model._key = key
-        # What the host takes off its device altogether, it wants gone: the next run reads it from the disk again.
-        known = weakref.ref(model)
-        model.patcher.add_callback(CallbacksMP.ON_DETACH, lambda *_: _let_go(key, known()))
         _keep(model)
+    _kept.move_to_end(key)
     return _kept[key]
 
 

@@ -1,6 +1,7 @@
 """GroundedMask and SamIdMap on tiny models. Runs inside ComfyUI."""
 
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -303,13 +304,16 @@ def host_sam3(path: str, mode: str) -> dict:
     model = fake_host_model()
     conditioning = [[torch.zeros(1, 4, 8), {"attention_mask": torch.ones(1, 4)}]]
     mask, boxes, _, _ = run(path, 20, mode=mode, sam3_model=model, sam3_conditioning=conditioning, text="suit")
+    largest = model.model.diffusion_model.largest
+    del model
+    gc.collect()
     frames = clip(path, 20)
     red = (frames[..., 0] - frames[..., 2]) * 20 - 6 > 0
     return {
         "iou": float(((mask > 0) & red).sum() / ((mask > 0) | red).sum()),
         "labels": sorted({each["label"] for found in boxes for each in found}),
         "scores": sorted({round(each["score"], 2) for found in boxes for each in found})[:1],
-        "largest": model.model.diffusion_model.largest,
+        "largest": largest,
     }  # fmt: skip
 
 

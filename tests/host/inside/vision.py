@@ -82,9 +82,18 @@ def loading() -> dict:
     logits = model.model(**inputs.to(model.device)).logits
     known = any(loaded.model is model.patcher for loaded in comfy.model_management.current_loaded_models)
     comfy.model_management.unload_all_models()
+    gone = all(loaded.model is not model.patcher for loaded in comfy.model_management.current_loaded_models)
     after = vision_models.load_vision_model(folder, *classes)
+    after.use()
+    same = torch.equal(after.model(**inputs).logits, logits)
+    for number in range(vision_models.KEPT):
+        other = make_vit(f"someone/other-{number}")
+        vision_models.load_vision_model(other, *classes).use()
+    listed = any(loaded.model is model.patcher for loaded in comfy.model_management.current_loaded_models)
+    last = vision_models.load_vision_model(folder, *classes)
     return {
-        "names": names, "same": again is model, "known": known, "anew": after is not model,
+        "names": names, "same": again is model, "known": known, "gone": gone, "kept": after is model and same,
+        "anew": last is not model and not listed,
         "logits": list(logits.shape), "dtype": str(model.dtype),
     }  # fmt: skip
 
