@@ -99,6 +99,23 @@ def chunk_plan(name: str) -> Image.Image:
     return draw_plan(settings, timebase, schedule, 1)
 
 
+def window_plan(name: str) -> Image.Image:
+    """The windows of a workflow for a public checkpoint."""
+    prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    sampler, latent, clip = values["CoDenoiseKSampler"], values.get("LongLatent"), values.get("LoadLongVideo")
+    fps = (latent or clip)["fps"]
+    timebase = Timebase(clip["length"] if latent is None else round(latent["length"] * fps), fps, 4)
+    timebase = Timebase.from_latent_frames(timebase.num_latent_frames, timebase.fps, 4)
+    schedule = parse_schedule(
+        values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
+    )
+    settings = CoDenoiseSettings(
+        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"]
+    )
+    return draw_plan(settings, timebase, schedule, sampler["steps"])
+
+
 def main() -> None:
     for name in ("demo_streaming", "demo_image_to_video"):
         frames, schedule = stream(name)
@@ -116,19 +133,8 @@ def main() -> None:
     longer = parse_schedule(schedule.segments[0].prompt, num_frames=len(around), fps=schedule.fps)
     strip(around, longer).save(ROOT / "workflows/demo_closed_loop.jpg", quality=88)
 
-    prompt = json.loads((ROOT / "workflows/api/wan2.1_1.3B_three_prompts.json").read_text())
-    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
-    sampler, latent = values["CoDenoiseKSampler"], values["LongLatent"]
-    timebase = Timebase(round(latent["length"] * latent["fps"]), latent["fps"], 4)
-    timebase = Timebase.from_latent_frames(timebase.num_latent_frames, timebase.fps, 4)
-    schedule = parse_schedule(
-        values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
-    )
-    settings = CoDenoiseSettings(
-        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"]
-    )
-    plan = draw_plan(settings, timebase, schedule, sampler["steps"])
-    plan.save(ROOT / "workflows/wan2.1_1.3B_three_prompts.jpg", quality=88)
+    for name in ("wan2.1_1.3B_three_prompts", "wan2.1_vace_1.3B_depth"):
+        window_plan(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":

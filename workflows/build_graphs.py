@@ -33,12 +33,19 @@ NOTES = {
     "wan2.2_5B_image_to_video": "## A picture and 30 seconds of Wan 2.2 5B\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan2.2_vae.safetensors`. Choose your picture in **Load Image** and describe what happens in it.",
+    "wan2.1_vace_1.3B_depth": "## A video of yours in another look, 15 seconds\nFiles: "
+    "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
+    "`vae/wan_2.1_vae.safetensors`, and the folder `transformers/depth-anything/Depth-Anything-V2-Small-hf` as on "
+    "Hugging Face (or switch on **allow_download**).\n\nChoose your video in **Load Long Video**. Its depth, measured "
+    "over the whole clip, steers Wan VACE; each window gets its own part. Another **kind** steers by poses or soft "
+    "edges.",
     "wan2.1_1.3B_three_prompts": "## 15 seconds of Wan 2.1 1.3B, three prompts\nFiles: "
     "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "
     "81-frame clip: set **windows_per_forward** to 1 on small cards.",
 }
-_WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+_MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
+_WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
 _COLUMN, _GAP = 380, 40
 
 
@@ -50,6 +57,18 @@ def is_widget(spec: list) -> bool:
 def type_of(spec: list) -> str:
     """The type of an input for a link."""
     return "COMBO" if isinstance(spec[0], list) else spec[0]
+
+
+def specs_of(described: dict, values: dict, prefix: str = "") -> dict[str, list]:
+    """A node's inputs in the editor's order, those that its menus bring among them."""
+    specs = {}
+    for key, spec in {**described.get("required", {}), **described.get("optional", {})}.items():
+        name = f"{prefix}{key}"
+        specs[name] = spec
+        if spec[0] == _MENU:
+            chosen = next(each for each in spec[1]["options"] if each["key"] == values[name])
+            specs.update(specs_of(chosen["inputs"], values, f"{name}."))
+    return specs
 
 
 def depth(prompt: dict, name: str) -> int:
@@ -66,7 +85,7 @@ def build(prompt: dict, info: dict, note: str) -> dict:
     for name in sorted(prompt, key=int):
         node = prompt[name]
         description = info[node["class_type"]]
-        specs = {**description["input"].get("required", {}), **description["input"].get("optional", {})}
+        specs = specs_of(description["input"], node["inputs"])
         column = depth(prompt, name)
         inputs, values = [], []
         for key, spec in specs.items():

@@ -15,9 +15,20 @@ ROOT = Path(__file__).resolve().parents[2]
 NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
-    "SaveLongVideo", "GroundedMask", "SamIdMap",
+    "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess",
 ]  # fmt: skip
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+
+
+def inputs_of(described: dict) -> dict[str, list]:
+    """A node's inputs, those that its menus bring among them."""
+    inputs = {}
+    for name, spec in {**described.get("required", {}), **described.get("optional", {})}.items():
+        inputs[name] = spec
+        if spec[0] == "COMFY_DYNAMICCOMBO_V3":
+            for option in spec[1]["options"]:
+                inputs |= inputs_of(option["inputs"])
+    return inputs
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -26,7 +37,7 @@ def test_object_info_describes_every_node_with_a_tooltip_on_every_input_and_outp
     assert node in info, server.log.read_text()[-3000:]
     info = info[node]
     assert info["description"] and info["display_name"] and info["category"] == "long video"
-    inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    inputs = inputs_of(info["input"])
     missing = [name for name, spec in inputs.items() if not (len(spec) > 1 and spec[1].get("tooltip"))]
     assert not missing
     assert all(info["output_tooltips"])
@@ -36,7 +47,7 @@ def test_every_node_has_a_help_page(server):
     for node in NODES:
         page = server.fetch(f"/extensions/long_video_pack/docs/{node}.md").decode()
         info = server.get(f"/object_info/{node}")[node]
-        inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+        inputs = inputs_of(info["input"])
         assert [name for name in inputs if f"`{name}`" not in page] == []
 
 
