@@ -160,3 +160,11 @@ def test_in_a_workflow(server):
     for each in options:
         for inputs in each["inputs"].values():
             assert all(spec[1].get("tooltip") for spec in inputs.values())
+
+
+def test_a_control_steers_a_long_video(inside):
+    result = inside("controls", "depth_guided_long_video")
+    for name in ("control", "other control"):
+        assert result[name] == {"shape": [1, 16, 8, 4, 6], "lengths": [5]}
+    assert result["trim"] == 0
+    assert result["difference"] > 1e-3

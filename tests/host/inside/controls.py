@@ -276,3 +276,33 @@ def hints() -> dict:
         "stretch": levels(steps), "each": levels(steps, hint_timing="frame by frame"),
         "soft": levels(steps, kind="depth")[2], "more": levels(steps.repeat_interleave(4, 0))[1],
     }  # fmt: skip
+
+
+def depth_guided_long_video() -> dict:
+    """The shipped VACE workflow's nodes on tiny models: a clip, its control, and windows of one long latent."""
+    import families
+    import streaming
+    import tiny
+    from comfy_extras.nodes_wan import WanVaceToVideo
+    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.video_io import open_clip
+
+    clip = open_clip(CLIP).trimmed(num_frames=29)
+    model, vae = families.wan_vace()[0], streaming.wan_vae()
+    for name, weight in vae.first_stage_model.named_parameters():
+        weight.data += float(name.endswith("gamma"))  # norms that let the picture through
+    results = {}
+    for name, kind in (("control", "canny"), ("other control", "scribble")):
+        control, width, height = run(LongVideo(clip), kind, short_side=32, multiple=16)
+        positive, negative, latent, trim = WanVaceToVideo.execute(
+            tiny.scheduled("a | b", 29), tiny.conditioning(0), vae, width, height, 29, 1, 1.0, control
+        ).args
+        recorder = tiny.Recorder(model)
+        made = tiny.co_denoise(
+            recorder.model, latent, positive=positive, negative=negative, steps=2, window=17, overlap=4,
+            schedule="shifted", per_forward=1,
+        )  # fmt: skip
+        results[name] = {"shape": list(made.shape), "lengths": sorted({shape[2] for shape in recorder.shapes})}
+        results[f"{name} made"] = made
+    difference = results.pop("control made") - results.pop("other control made")
+    return {**results, "trim": trim, "difference": float(difference.abs().max())}
