@@ -102,14 +102,17 @@ def choose(found: Sequence[Detection], most: int, order: Literal["best", "first"
     return list(found[:most] if most else found)
 
 
-def without_doubles(found: Sequence[Detection], overlap: float = 0.7) -> list[Detection]:
+def without_doubles(found: Sequence[Detection], overlap: float = 0.7, otherwise: float = 0.95) -> list[Detection]:
     """Non-maximum suppression: of boxes that overlap by more (intersection over union), the one with the best score.
 
-    The order stays.
+    Boxes with different labels must overlap by more than ``otherwise``: a coat is not the person in it. The order
+    stays.
     """
     iou = box_iou(boxes := as_boxes([each.box for each in found]), boxes)
     kept: list[int] = []
     for number in sorted(range(len(found)), key=lambda index: -found[index].score):
-        if not any(iou[number, other] > overlap for other in kept):
+        if not any(
+            iou[number, other] > (overlap if found[number].label == found[other].label else otherwise) for other in kept
+        ):
             kept.append(number)
     return [found[number] for number in sorted(kept)]

@@ -14,6 +14,7 @@ from .boxes import Box, Detection, Detector, as_boxes, box_iou, box_overlap, cho
 
 MATCH = 0.3  #: intersection over union from which a detection is an object that is already followed
 DRIFTED = 0.5  #: below this one, the object's mask is corrected by the detection
+OTHERWISE = 0.85  #: below this intersection over union, what has another label is another object
 SAME = 0.8  #: the part of a smaller box in a larger one from which it is no other object
 ALIKE = 0.5  #: likeness of colours, 0..1, from which a new detection may be a lost object
 LOOK_BACK = 16  #: frames that are kept to follow a newly found object backwards
@@ -70,7 +71,8 @@ class Tracker:
     when one gets lost: in that frame and then after 1, 2, 4 ... frames. A detection that fits an object that is
     followed belongs to it, and corrects its mask where it has drifted; one that looks like a lost object is that object
     again; any other is a new object, which is then followed backwards as well through the ``LOOK_BACK`` frames before,
-    so that a detector that finds it late leaves no hole.
+    so that a detector that finds it late leaves no hole. What the detector misses is still followed, as long as nothing
+    else that it finds looks more like the object than what is followed in its name.
 
     Args:
         detector, segmenter: what finds and what carries.
@@ -92,7 +94,6 @@ class Tracker:
         self._interval, self._most, self._order, self._keep = interval, most, order, keep
         self._tracks: dict[int, _Track] = {}
         self._before: deque[tuple[torch.Tensor, dict[int, Found]]] = deque()  # frames whose result may still grow
-        self._next_look = 0
 
     def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[Found]]:
         """The objects of each frame ``h w 3`` (0..1), in order of their ids; up to ``LOOK_BACK`` frames late."""
@@ -109,6 +110,8 @@ class Tracker:
         found = self._seen(frame, carried)
         if self._must_look(number, found):
             found = self._look(frame, found)
+        if self._most:  # one that was lost may be back: the older ones stay
+            found = {track_id: found[track_id] for track_id in sorted(found)[: self._most]}
         for track_id, track in self._tracks.items():
             track.missing = 0 if track_id in found else track.missing + 1
         self._segmenter.forget([track_id for track_id, track in self._tracks.items() if track.missing == FORGET])
@@ -135,7 +138,9 @@ class Tracker:
         detections = without_doubles(self._detector.detect(frame[None])[0])
         matched, others = self._matched(detections, found)
         found = {
-            track_id: each for track_id, each in found.items() if self._plausible(frame, each, track_id in matched)
+            track_id: each
+            for track_id, each in found.items()
+            if self._plausible(frame, each, track_id in matched, others)
         }
         corrected = {}
         for track_id, detection in matched.items():
@@ -160,13 +165,16 @@ class Tracker:
         self._follow_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
         return found | prompted
 
-    def _plausible(self, frame: torch.Tensor, each: Found, confirmed: bool) -> bool:
-        """Whether a mask still lies on its object: the detector says so, or it looks like it."""
+    def _plausible(self, frame: torch.Tensor, each: Found, confirmed: bool, others: list[Detection]) -> bool:
+        """Whether a mask still lies on its object: the detector says so, or it looks like it, or nothing else does."""
         track = self._tracks[each.id]
         now = colours(frame, each.mask)
-        if confirmed:
-            track.colours = torch.lerp(track.colours, now, 0.2)
-        return confirmed or likeness(now, track.colours) >= ALIKE
+        like = likeness(now, track.colours)
+        if confirmed or like >= ALIKE:
+            track.colours = torch.lerp(track.colours, now, 0.2 if confirmed else 0.05)
+            return True
+        rivals = [likeness(_box_colours(frame, o.box), track.colours) for o in others if o.label == track.label]
+        return max(rivals, default=0.0) <= max(like, ALIKE)
 
     def _matched(
         self, detections: list[Detection], found: Mapping[int, Found]
@@ -175,6 +183,8 @@ class Tracker:
         ids = list(found)
         boxes = as_boxes([each.box for each in detections]), as_boxes([found[track_id].box for track_id in ids])
         iou, overlap = box_iou(*boxes), box_overlap(*boxes)
+        alike = torch.tensor([[found[k].label == each.label for k in ids] for each in detections], dtype=torch.bool)
+        iou = torch.where(alike.reshape(iou.shape) | (iou >= OTHERWISE), iou, 0.0)
         matched: dict[int, Detection] = {}
         left = set(range(len(detections)))
         for flat in torch.argsort(iou.flatten(), descending=True, stable=True).tolist():
@@ -231,6 +241,8 @@ class Tracker:
             past = picture.float() / 255
             seen = self._seen(past, segmenter.step(past))
             left = {track_id for track_id in left if track_id in seen and track_id not in found}
+            if self._most:
+                left = set(sorted(left)[: max(0, self._most - len(found))])
             if not left:
                 return
             found.update({track_id: seen[track_id] for track_id in left})

@@ -117,8 +117,9 @@ def test_every_input_does_something(outputs, change, base):
 
 
 def test_text_threshold_changes_labels_and_detector_id_the_detector(inside, outputs):
-    strict = outputs(**FAITHFUL, text_threshold=1.0)
-    loose = outputs(**FAITHFUL, text_threshold=0.0)
+    words = FAITHFUL | dict(text="man. dog dog dog")
+    strict = outputs(**words, text_threshold=1.0)  # the one surest word
+    loose = outputs(**words, text_threshold=0.0)  # all words of a phrase
     assert strict["objects"] != loose["objects"]
     same = outputs(**FAITHFUL, detector="missing", detector_id="tiny_dino")
     assert same["digests"] == outputs(**FAITHFUL)["digests"]

@@ -27,7 +27,7 @@ class GroundingDinoDetector:
         text_threshold: words of its label are those that reach this score, or else the best one.
 
     Raises:
-        ValueError: the text is empty.
+        ValueError: the text is empty; ``detect``: it is longer than the model reads.
     """
 
     def __init__(
@@ -36,17 +36,18 @@ class GroundingDinoDetector:
         self._model, self._processor = model, processor
         self._text, self._phrases = caption(text), phrases(text)
         self._box_threshold, self._text_threshold = box_threshold, text_threshold
+        self._size: int | None = None  # numbers of a resized picture
 
     def detect(self, frames: torch.Tensor) -> list[list[Detection]]:
         """What is in each of the frames ``t h w 3``, in the order of the model's queries."""
         found: list[list[Detection]] = []
-        size = None
         while len(found) < len(frames):
-            count = 1 if size is None else max(1, PIXELS_PER_FORWARD // size)
+            count = 1 if self._size is None else max(1, PIXELS_PER_FORWARD // self._size)
             part = frames[len(found) : len(found) + count]
             inputs = self._processor(images=pictures(part), text=[self._text] * len(part), return_tensors="pt")
             inputs = inputs.to(self._model.device)
-            size = inputs["pixel_values"][0, 0].numel()
+            self._check_length(inputs["input_ids"].shape[1])
+            self._size = inputs["pixel_values"][0, 0].numel()
             inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
             outputs = self._model(**inputs)
             found += [
@@ -72,10 +73,29 @@ class GroundingDinoDetector:
             found.append(Detection(tuple(box), float(scores[query]), label))
         return found
 
+    def _check_length(self, tokens: int) -> None:
+        most = getattr(self._model.config, "max_text_len", 256)
+        if tokens > most:
+            raise ValueError(f"text has {tokens} tokens, and this detector reads at most {most}. Name fewer things.")
+
     def _label(self, probabilities: torch.Tensor, ids: torch.Tensor) -> str:
-        """The named thing whose words a box is sure of."""
+        """The named thing whose words a box is sure of: that with the highest sum over its words."""
         tokenizer = self._processor.tokenizer
-        special = torch.tensor([*tokenizer.all_special_ids, tokenizer.convert_tokens_to_ids(".")], device=ids.device)
-        sure = probabilities.masked_fill(torch.isin(ids, special), 0)
-        words = ids[(sure > 0) & (sure >= min(self._text_threshold, float(sure.amax())))]
-        return closest_phrase(tokenizer.decode(words).strip(), self._phrases)
+        outside = {tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id}
+        stop = tokenizer.convert_tokens_to_ids(".")
+        places: list[list[int]] = [[]]
+        for place, word in enumerate(ids.tolist()):
+            if word == stop:
+                places.append([])
+            elif word not in outside:
+                places[-1].append(place)
+        places = [each for each in places if each]
+        if not places:
+            return ""
+        sure = probabilities.cpu()
+        least = min(self._text_threshold, max(float(sure[each].amax()) for each in places))
+        sums = [float(sure[each][sure[each] >= least].sum()) for each in places]
+        best = max(range(len(places)), key=sums.__getitem__)
+        if len(places) == len(self._phrases):
+            return self._phrases[best]
+        return closest_phrase(tokenizer.decode(ids[places[best]]).strip(), self._phrases)

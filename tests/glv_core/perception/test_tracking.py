@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from glv_core.perception.boxes import Detection, without_doubles
 from glv_core.perception.per_frame import BoxCarrier, per_frame
 from glv_core.perception.selection import Selection, union
-from glv_core.perception.tracking import FORGET, LOOK_BACK, Tracker
+from glv_core.perception.tracking import FORGET, LOOK_BACK, Carried, Tracker
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -184,3 +185,78 @@ def test_no_objects_at_all():
     frames = torch.full((5, HEIGHT, WIDTH, 3), 0.4)
     assert list(Tracker(ColourDetector(), ColourSegmenter()).track(frames)) == [[]] * 5
     assert list(per_frame(ColourDetector(), BoxSegmenter(), frames.split(2))) == [[]] * 5
+
+
+class Sure:
+    """Follows what it was told of first, by the truth."""
+
+    def __init__(self, truth):
+        self.truth, self.number, self.known = truth, -1, []
+
+    def step(self, frame):
+        self.number += 1
+        return {each: Carried(self.truth[self.number], 0.95) for each in self.known}
+
+    def add(self, boxes):
+        self.known += [each for each in boxes if each not in self.known]
+        return {each: Carried(self.truth[max(0, self.number)], 0.95) for each in boxes}
+
+    def forget(self, ids):
+        self.known = [each for each in self.known if each not in set(ids)]
+
+    def fresh(self):
+        return Sure(self.truth.flip(0))
+
+
+@pytest.mark.parametrize("interval", [1, 10, 30])
+def test_what_the_detector_no_longer_sees_is_followed_through_changing_light(interval):
+    clip = Clip({"blue": still}, length=100)
+    frames = clip.frames * torch.linspace(1, 0.2, 100)[:, None, None, None]
+    tracker = Tracker(ColourDetector(lambda call: call > 0), Sure(clip.truth["blue"]), interval)
+    assert [[each.id for each in found] for found in tracker.track(frames)] == [[1]] * 100
+
+
+def test_no_more_objects_than_asked_for_when_one_comes_back():
+    """The followed one is hidden for three frames, in which the other takes its place."""
+
+    def hidden(number):
+        return (20 if not 12 <= number < 15 else -100), 30
+
+    clip = Clip({"red": hidden, "blue": still}, length=40)
+    first = clip.frames[0].clone()
+    first[clip.truth["blue"][0]] = 0.4
+    frames = torch.cat([first[None], clip.frames[1:]])
+    results = list(Tracker(ColourDetector(), ColourSegmenter(), 10, most=1).track(frames))
+    assert max(len(found) for found in results) == 1
+    assert [found[0].id for found in results[:12]] == [1] * 12
+    assert [found[0].id for found in results[15:]] == [1] * 25
+
+
+class TwoThings:
+    """A disc, and a larger box around it that only the second look and those after it find."""
+
+    def __init__(self, labels):
+        self.labels, self.calls = labels, 0
+
+    def detect(self, frames):
+        self.calls += 1
+        small, large = (
+            Detection((59, 29, 82, 52), 0.6, self.labels[0]),
+            Detection((52, 22, 88, 58), 0.9, self.labels[1]),
+        )
+        return [[small] if self.calls == 1 else [large]] * len(frames)
+
+
+def test_another_thing_does_not_take_an_object_s_place():
+    clip = Clip({"blue": still}, length=21)
+    results = list(Tracker(TwoThings(("horse", "man")), ColourSegmenter(), 10).track(clip.frames))
+    assert [(each.id, each.label) for each in results[-1]] == [(1, "horse"), (2, "man")]
+    results = list(Tracker(TwoThings(("horse", "horse")), ColourSegmenter(), 10).track(clip.frames))
+    assert [(each.id, each.label) for each in results[-1]] == [(1, "horse")]
+
+
+def test_only_boxes_of_one_label_are_doubles():
+    person, coat = Detection((0, 0, 100, 100), 0.9, "person"), Detection((0, 0, 100, 80), 0.8, "coat")
+    again = Detection((0, 0, 100, 82), 0.5, "coat")
+    assert without_doubles([person, coat, again]) == [person, coat]
+    assert without_doubles([person, Detection((0, 0, 100, 99), 0.8, "man")]) == [person]
