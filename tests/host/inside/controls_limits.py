@@ -117,7 +117,7 @@ def interrupted() -> dict:
 
     def hook(value, total, preview, node_id=None):
         seen.append((value, total, preview is not None))
-        if value >= 12:
+        if preview is not None:  # always sent, where others are left out that come within a tenth of a second
             comfy.model_management.interrupt_current_processing(True)
 
     comfy.utils.set_progress_bar_global_hook(hook)
