@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..glv_core.hosts.comfy.control_preprocess import HINT_TIMINGS, fit_hint, make_control
 from ..glv_core.hosts.comfy.controls import (
     DEPTH_MODELS,
+    NORMAL_MODELS,
     NORMALIZE,
     PERSON_DETECTORS,
     POSE_MODELS,
@@ -47,11 +48,13 @@ class ControlPreprocess(io.ComfyNode):
                     tooltip="canny: thin edges (no network); hough: straight lines (M-LSD); hed: soft edges; scribble: "
                     "dark parts of a drawing as white (no network); fake_scribble: thick strokes from soft edges; "
                     "pose: skeletons; seg: what each pixel is; depth: near is bright; normal: directions of surfaces; "
-                    "sketch: soft edges cut to black and white, for T2I-Adapter.",
+                    "sketch: soft edges cut to black and white, for T2I-Adapter, which was trained on PiDiNet's edges; "
+                    "HED stands in for it.",
                 ),
                 io.Int.Input(
                     "short_side", default=512, min=0, max=16384,
-                    tooltip="The shorter side of the result in pixels; 0 keeps the size. Networks see this size too.",
+                    tooltip="The shorter side of the result in pixels; 0 keeps the size but for 'multiple'; set that "
+                    "to 1. HED and M-LSD see this size; OpenPose and the networks of transformers a size of their own.",
                 ),
                 io.Int.Input(
                     "multiple", default=64, min=1, max=512,
@@ -106,10 +109,7 @@ class ControlPreprocess(io.ComfyNode):
 
 def _kinds() -> list[io.DynamicCombo.Option]:
     """The menu, with the inputs that appear with each kind."""
-    depth_model = _model_inputs(
-        "model", depth.MODELS, DEPTH_MODELS,
-        "Depth network. Intel/dpt-hybrid-midas is the one of ControlNet's annotators; Depth Anything sees more.",
-    )  # fmt: skip
+    words = "Depth network. Intel/dpt-hybrid-midas is the one of ControlNet's annotators; Depth Anything sees more."
     normalize = io.Combo.Input(
         "normalize", options=list(NORMALIZE), default=NORMALIZE[0],
         tooltip="What is nearest and farthest: in the whole clip, so that brightness keeps its meaning, or in each "
@@ -140,7 +140,8 @@ def _kinds() -> list[io.DynamicCombo.Option]:
         "scribble": [
             io.Float.Input(
                 "threshold", default=127.0, min=0.0, max=256.0, step=1.0,
-                tooltip="What is darker in all of red, green and blue becomes white. Made for photos of drawings.",
+                tooltip="What is darker than this in red, green or blue (0..255) becomes white. Made for photos of "
+                "drawings.",
             ),
             _smoothing_input(),
         ],
@@ -169,17 +170,17 @@ def _kinds() -> list[io.DynamicCombo.Option]:
             ),
             _download_input(),
         ],
-        "depth": [*depth_model, normalize, _download_input()],
+        "depth": [*_model_inputs("model", depth.MODELS, DEPTH_MODELS, words), normalize, _download_input()],
         "normal": [
-            *depth_model, normalize,
+            *_model_inputs("model", depth.MODELS, NORMAL_MODELS, words), normalize,
             io.Float.Input(
                 "background", default=0.4, min=0.0, max=1.0, step=0.05,
                 tooltip="What is farther than this (1 is nearest) is drawn flat.",
             ),
             io.Float.Input(
                 "depth_span", default=0.0, min=0.0, max=100_000.0, step=100.0,
-                tooltip="How deep the relief is: depth is brought to this range. 0 takes the network's own numbers, "
-                "right for dpt-hybrid-midas; 1000 to 3000 make other networks look like it.",
+                tooltip="How deep the relief is: depth is brought to this range, 1000 to 3000 as with DPT-hybrid. "
+                f"0: the numbers of MiDaS networks as they are (Intel/dpt-*), and {depth.RELIEF:.0f} for others.",
             ),
             _download_input(),
         ],

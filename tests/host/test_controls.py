@@ -61,8 +61,24 @@ def test_networks_of_transformers(inside, tmp_path):
 
 
 def test_near_is_bright_for_every_network(inside):
-    result = inside("controls", "near_is_bright")
-    assert max(result.values()) < 1e-2
+    result = inside("controls_depth", "near_is_bright")
+    assert result["types"] == result["known"]
+    assert all(result["varied"])
+    assert max(result["differences"].values()) < 1e-4, result
+    assert inside("controls_depth", "dinov2") == [True] * 3
+
+
+def test_borders_of_processors_are_removed(inside):
+    for name, edges in inside("controls_depth", "borders").items():
+        wanted = (64, 191, 80, 239)
+        assert all(abs(edge - right) <= 2 for edge, right in zip(edges, wanted, strict=True)), (name, edges)
+
+
+def test_relief_of_normals_fits_the_network(inside):
+    result = inside("controls_depth", "relief")
+    assert result["others"] and not result["dpt"]
+    assert result["menu"][0] == "Intel/dpt-hybrid-midas" and result["same"]
+    assert result["local"] == ["dpt-tiny"]
 
 
 def test_a_ready_control_video_is_fitted(inside):
@@ -76,7 +92,7 @@ def test_a_ready_control_video_is_fitted(inside):
 @pytest.mark.parametrize(
     ("kind", "arguments", "words"),
     [
-        ("hed", {}, ["ControlPreprocess: ", "network-bsds500.pth is missing", "models/annotators"]),
+        ("hed", {}, ["network-bsds500.pth is missing", "models/annotators"]),
         ("sketch", {"broken": "other"}, ["network-bsds500.pth", "missing ['moduleVgg"]),
         ("hed", {"broken": "pickle"}, ["cannot be loaded as HED"]),
         ("fake_scribble", {"broken": "damaged"}, ["cannot be loaded as HED"]),
@@ -88,13 +104,27 @@ def test_a_ready_control_video_is_fitted(inside):
         ("pose", {"detector": "vitpose", "pose_model": "someone/else"}, ["pose_model is 'someone/else'"]),
         ("pose", {"detector": "vitpose", "pose_model": "tiny vitpose", "person_detector": "tiny rt_detr thing"},
          ["person_detector knows no 'person'"]),
-        ("canny", {"shape": [2, 32, 32]}, ["images has the shape (2, 32, 32)"]),
+        ("canny", {"shape": [2, 32, 32]}, ["images has the shape (2, 32, 32)", "Convert Mask to Image"]),
+        ("hed", {"short_side": 8, "multiple": 1}, ["8 x 8 pixels", "hed needs at least 16", "Raise short_side"]),
+        ("fake_scribble", {"short_side": 15, "multiple": 1}, ["fake_scribble needs at least 16"]),
+        ("sketch", {"short_side": 15, "multiple": 1}, ["sketch needs at least 16"]),
         ("canny", {"shape": [0, 32, 32, 3]}, ["images has no frames"]),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(inside, kind, arguments, words):
     message = inside("controls_limits", "refused", kind=kind, **arguments)
     assert all(word in message.replace("\\", "/") for word in words), message
+    assert message.startswith("ValueError: ControlPreprocess: ")
+
+
+def test_a_video_that_cannot_be_read_is_named(inside):
+    assert inside("controls_limits", "lost_video").startswith("FileNotFoundError: ControlPreprocess: ")
+
+
+def test_annotators_are_loaded_once(inside):
+    assert inside("controls_limits", "annotators") == {
+        "again": True, "anew": True, "name": "network-bsds500.safetensors", "loads": True
+    }  # fmt: skip
 
 
 def test_progress_and_interrupt(inside):
@@ -108,8 +138,8 @@ def test_memory_does_not_grow_with_the_length(inside_alone):
     """From 50 to 2,000 frames of a file: anonymous memory in MB, and the most frames at a time."""
     few = inside_alone("controls_limits", "memory", length=50)
     many = inside_alone("controls_limits", "memory", length=2000)
-    assert many["shapes"] == [[2000, 64, 64, 3]] * 2
-    assert many["memory"] - few["memory"] < 60, (few, many)
+    assert many["shapes"] == [[2000, 96, 128, 3]] * 2
+    assert many["memory"] - few["memory"] < 60, (few, many)  # depth of the whole clip alone is 98 MB
     assert few["largest"] == many["largest"] == 8
 
 

@@ -50,3 +50,18 @@ def test_a_model_is_loaded_once_and_unloaded_by_the_host(inside):
 def test_mistakes_are_named(inside, arguments, words):
     message = inside("vision", "refused", **arguments)
     assert not [each for each in words if each not in message], message
+
+
+def test_a_model_that_lacks_weights_is_refused(inside):
+    for what in ("head", "names"):
+        message = inside("vision", "lacking", what=what)
+        assert "does not hold the weights of SegformerForSemanticSegmentation" in message, message
+    assert inside("vision", "lacking", what="unused") == "loaded"  # DPT's public files lack a layer that nothing uses
+
+
+def test_errors_of_files_get_the_name_of_the_node(inside):
+    result = inside("vision", "naming_of_files")
+    assert [each[:2] for each in result] == [
+        ["builtins", "FileNotFoundError"], ["builtins", "OSError"], ["builtins", "PermissionError"]
+    ]  # fmt: skip
+    assert all(message.startswith("Node: ") for *_, message in result)

@@ -15,7 +15,7 @@ import torch
 from ...perception.networks.hed import HED
 from ...perception.networks.mlsd import MLSD
 from ...perception.networks.openpose_body import OpenPoseBody, remapped
-from .vision_models import VisionModel
+from .vision_models import VisionModel, keep
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ ANNOTATORS = {
 
 
 def find_annotator(name: str) -> Path:
-    """The file of an annotator's weights, the public .pth or the same as .safetensors.
+    """The file of an annotator's weights, the same as .safetensors or the public .pth.
 
     Looked for at any depth in models/annotators and in the folders of the pack comfyui_controlnet_aux.
 
@@ -50,7 +50,7 @@ def find_annotator(name: str) -> Path:
         ValueError: it is in none of them; the message says where to get it and where to put it.
     """
     file = ANNOTATORS[name].file
-    wanted = (file, Path(file).with_suffix(".safetensors").name)
+    wanted = (Path(file).with_suffix(".safetensors").name, file)
     for folder in _folders():
         for each in wanted:
             found = next((path for path in sorted(folder.rglob(each)) if path.is_file()), None)
@@ -63,12 +63,16 @@ def find_annotator(name: str) -> Path:
 
 
 def load_annotator(name: str) -> VisionModel:
-    """The network with its weights, for the host to load and unload.
+    """The network with its weights, for the host to load and unload; a few are kept, see ``keep``.
 
     Raises:
         ValueError: the file is missing, damaged, or holds something else.
     """
     path = find_annotator(name)
+    return keep((str(path), path.stat().st_mtime_ns), lambda: _load(name, path))
+
+
+def _load(name: str, path: Path) -> VisionModel:
     network = ANNOTATORS[name].network()
     log.info("loading %s", path)
     try:

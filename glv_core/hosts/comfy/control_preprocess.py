@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from ...perception.controls.resample import control_size, resample, resize_frames
-from .controls import CONTROLS, Pictures
+from .controls import CONTROLS, SMALLEST, Pictures
 from .frame_source import FrameSource
 from .mapped import new_tensor
 
@@ -34,10 +34,15 @@ def make_control(
         piece: frames at a time.
 
     Raises:
-        ValueError: an option is out of range, or a model is missing.
+        ValueError: an option is out of range, a model is missing, or the pictures are too small for it.
     """
     height, width = control_size(source.height, source.width, short_side, multiple)
-    pictures = Pictures(source.num_frames, height, width, piece)
+    if min(height, width) < SMALLEST.get(kind, 1):
+        raise ValueError(
+            f"The pictures are {width} x {height} pixels, and {kind} needs at least {SMALLEST[kind]} on each side. "
+            "Raise short_side."
+        )
+    pictures = Pictures(source.num_frames, height, width, piece, source.height * source.width)
     control = CONTROLS[kind](**options)
     output = _Output(pictures, passes=2)
     device = comfy.model_management.get_torch_device()
@@ -45,8 +50,8 @@ def make_control(
     def frames() -> Iterator[torch.Tensor]:
         for part in source.chunks(piece):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            whole = (part.to(device) * 255).round_().clamp_(0, 255).to(torch.uint8)
-            yield resize_frames(whole, height, width)
+            whole = (part * 255).round_().clamp_(0, 255).to(torch.uint8)
+            yield resize_frames(whole.to(device), height, width)
             output.count(len(part))
 
     for part in control(frames(), pictures):

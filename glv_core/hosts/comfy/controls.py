@@ -29,10 +29,10 @@ from .annotators import load_annotator
 from .mapped import new_tensor
 from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
 
-DEPTH_MODELS = (
-    "depth-anything/Depth-Anything-V2-Small-hf", "depth-anything/Depth-Anything-V2-Base-hf", "Intel/dpt-hybrid-midas",
-    "Intel/dpt-large",
-)  # fmt: skip
+_DEPTH_ANYTHING = ("depth-anything/Depth-Anything-V2-Small-hf", "depth-anything/Depth-Anything-V2-Base-hf")
+_DPT = ("Intel/dpt-hybrid-midas", "Intel/dpt-large")
+DEPTH_MODELS = (*_DEPTH_ANYTHING, *_DPT)
+NORMAL_MODELS = (*_DPT, *_DEPTH_ANYTHING)
 SEG_MODELS = (
     "openmmlab/upernet-convnext-small", "nvidia/segformer-b2-finetuned-ade-512-512",
     "facebook/mask2former-swin-large-ade-semantic", "facebook/maskformer-resnet101-coco-stuff",
@@ -40,24 +40,28 @@ SEG_MODELS = (
 POSE_MODELS = ("usyd-community/vitpose-base-simple", "usyd-community/vitpose-plus-base")
 PERSON_DETECTORS = ("PekingU/rtdetr_r50vd_coco_o365", "PekingU/rtdetr_r18vd_coco_o365")
 NORMALIZE = ("whole clip", "each frame")
+SMALLEST = {"hed": 16, "fake_scribble": 16, "sketch": 16}  #: pixels of the short side; the network halves it 4 times
 # Bytes for each pixel of a piece of frames beside the weights, about what the largest layers take.
 _BYTES = {"plain": 200, "hed": 1000, "mlsd": 600, "openpose": 300, "transformers": 2000}
+_SOURCE_BYTES = 50  # for each pixel of a frame before it is resized
 
 Pieces = Iterator[torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The control pictures to make: how many, how large, and how many at a time."""
+    """The control pictures to make: how many, how large, how many at a time, and the pixels of a frame before it is
+    resized on the device."""
 
     num_frames: int
     height: int
     width: int
     piece: int
+    source_pixels: int = 0
 
     def memory(self, kind: str) -> int:
         """Bytes on the device that work on one piece may take."""
-        return self.piece * self.height * self.width * _BYTES[kind]
+        return self.piece * (self.height * self.width * _BYTES[kind] + self.source_pixels * _SOURCE_BYTES)
 
 
 # Frames t h w 3 uint8 on the device to control pictures, t h w or t h w 3 uint8.
@@ -65,8 +69,9 @@ Control = Callable[[Pieces, Pictures], Pieces]
 
 
 def model_menu(kinds: Iterable[str], public: Iterable[str]) -> list[str]:
-    """What lies in ComfyUI's folders, then public ids."""
-    local = list_models(list(kinds))
+    """What lies in ComfyUI's folders, public ones first, then the public ids that do not, both in that order."""
+    local, public = list_models(list(kinds)), list(public)
+    local.sort(key=lambda name: public.index(name) if name in public else len(public))
     return local + [name for name in public if name not in local]
 
 
@@ -142,15 +147,16 @@ def seg_control(model: str, palette: str, allow_download: bool, model_id: str = 
 
 def depth_control(model: str, normalize: str, allow_download: bool, model_id: str = "") -> Control:
     """Depth, near bright."""
-    return _from_depth(model_id.strip() or model, normalize, allow_download, depth_map)
+    return _from_depth(*_load_depth(model_id.strip() or model, allow_download), normalize, depth_map)
 
 
 def normal_control(
     model: str, normalize: str, background: float, depth_span: float, allow_download: bool, model_id: str = ""
 ) -> Control:  # fmt: skip
-    """Normals of the depth."""
-    finish = partial(normal_map, background=background, span=depth_span)
-    return _from_depth(model_id.strip() or model, normalize, allow_download, finish)
+    """Normals of the depth; with a ``depth_span`` of 0 the relief that fits the network."""
+    loaded, estimator = _load_depth(model_id.strip() or model, allow_download)
+    finish = partial(normal_map, background=background, span=depth_span or estimator.relief)
+    return _from_depth(loaded, estimator, normalize, finish)
 
 
 CONTROLS: dict[str, Callable[..., Control]] = {
@@ -242,13 +248,18 @@ def _vitpose(
     return find
 
 
-def _from_depth(
-    name: str, normalize: str, allow_download: bool, finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-) -> Control:
+def _load_depth(name: str, allow_download: bool) -> tuple[VisionModel, depth_models.DepthEstimator]:
     types = dict.fromkeys(depth_models.MODELS, depth_models.MODEL_CLASS)
     model = _load_auto(name, types, depth_models.FILES, allow_download)
-    estimator = depth_models.DepthEstimator(model.model, model.processor)
+    return model, depth_models.DepthEstimator(model.model, model.processor)
 
+
+def _from_depth(
+    model: VisionModel,
+    estimator: depth_models.DepthEstimator,
+    normalize: str,
+    finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Control:
     def control(frames: Pieces, pictures: Pictures) -> Pieces:
         model.use(pictures.memory("transformers"))
         depths = map(estimator.inverse_depth, frames)

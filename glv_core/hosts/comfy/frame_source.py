@@ -44,7 +44,10 @@ def frame_source(images: Any, name: str = "images") -> FrameSource:
             return FrameSource(clip.num_frames, clip.height, clip.width, clip)
         images = images.get_components().images
     if images.ndim != 4 or images.shape[-1] < 3:
-        raise ValueError(f"{name} has the shape {tuple(images.shape)}; it must be pictures 't h w 3'.")
+        raise ValueError(
+            f"{name} has the shape {tuple(images.shape)}; it must be pictures 't h w 3'. For a MASK use Convert Mask "
+            "to Image."
+        )
     if not images.numel():
         raise ValueError(f"{name} has no frames. Connect a video or pictures.")
     return FrameSource(images.shape[0], images.shape[1], images.shape[2], images)

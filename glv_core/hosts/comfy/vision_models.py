@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 
 log = logging.getLogger(__name__)
 
+_UNUSED = "auxiliary_"  # heads for training only
 FOLDER = "transformers"  #: under models/, and the name in extra_model_paths.yaml
 KEPT = 4  #: models that stay loaded from run to run
 DOWNLOADED = ("*.safetensors", "*.json", "*.txt", "*.model")
@@ -90,7 +91,6 @@ class VisionModel:
 
     def __init__(self, folder: Path, model: torch.nn.Module, processor: Any, dtype: torch.dtype) -> None:
         self.folder, self.model, self.processor, self.dtype = folder, model, processor, dtype
-        self._key: tuple = ()
         self.device = comfy.model_management.get_torch_device()
         # In a module of its own: the host writes attributes that a PreTrainedModel has as properties.
         holder = torch.nn.Module()
@@ -114,11 +114,15 @@ def use_together(models: Sequence[VisionModel], memory_required: float = 0) -> N
 _kept: OrderedDict[tuple, VisionModel] = OrderedDict()
 
 
-def _keep(model: VisionModel) -> None:
-    _kept[model._key] = model
-    _kept.move_to_end(model._key)
+def keep(key: tuple, load: Callable[[], VisionModel]) -> VisionModel:
+    """The model that was loaded under ``key``, or a new one; ``KEPT`` others later it is forgotten."""
+    if key not in _kept:
+        _kept[key] = load()
+    _kept.move_to_end(key)
+    model = _kept[key]
     while len(_kept) > KEPT:
         _unload(_kept.popitem(last=False)[1])
+    return model
 
 
 def _unload(model: VisionModel) -> None:
@@ -146,12 +150,7 @@ def load_vision_model(
     dtype = _dtype(dtypes)
     stamp = max(path.stat().st_mtime_ns for path in folder.iterdir())
     key = (str(folder), stamp, model_class, processor_class, dtype)
-    if key not in _kept:
-        model = _load(folder, model_class, processor_class, dtype, since)
-        model._key = key
-        _keep(model)
-    _kept.move_to_end(key)
-    return _kept[key]
+    return keep(key, lambda: _load(folder, model_class, processor_class, dtype, since))
 
 
 def _load(folder: Path, model_class: str, processor_class: str, dtype: torch.dtype, since: str) -> VisionModel:
@@ -166,8 +165,8 @@ def _load(folder: Path, model_class: str, processor_class: str, dtype: torch.dty
     log.info("loading %s", folder)
     try:
         processor = getattr(transformers, processor_class).from_pretrained(folder, local_files_only=True)
-        model = getattr(transformers, model_class).from_pretrained(
-            folder, local_files_only=True, dtype=dtype, weights_only=True
+        model, info = getattr(transformers, model_class).from_pretrained(
+            folder, local_files_only=True, dtype=dtype, weights_only=True, output_loading_info=True
         )
     except pickle.UnpicklingError as error:
         raise ValueError(
@@ -176,8 +175,29 @@ def _load(folder: Path, model_class: str, processor_class: str, dtype: torch.dty
         ) from error
     except (OSError, ImportError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder} cannot be loaded as {model_class}: {error}") from error
+    _check_weights(folder, model, info["missing_keys"])
     model.eval().requires_grad_(False)
     return VisionModel(folder, model, processor, dtype)
+
+
+def _check_weights(folder: Path, model: torch.nn.Module, missing: Collection[str]) -> None:
+    """Refuse files that lack weights, which the library would fill with random numbers.
+
+    Public files leave out some that no forward uses, as the first residual layer of DPT's fusion, so that few missing
+    ones are only logged: refused is what lacks a whole part of the model, such as its head, or more than a tenth of it.
+    """
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    lost = {name for name in missing if name in sizes}
+    if not lost:
+        return
+    parts = [(name, [each for each in sizes if each.startswith(f"{name}.")]) for name, _ in model.named_children()]
+    gone = [name for name, keys in parts if keys and lost.issuperset(keys) and not name.startswith(_UNUSED)]
+    if gone or sum(sizes[name] for name in lost) > 0.1 * sum(sizes.values()):
+        raise ValueError(
+            f"{folder} does not hold the weights of {type(model).__name__}: {len(lost)} of {len(sizes)} are missing, "
+            f"such as {min(lost)}. Choose a model that was made for this, or download its files again."
+        )
+    log.warning("%s lacks weights: %s", folder, ", ".join(sorted(lost)))
 
 
 def _dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.nn import functional
+
+from .blur import mirrored
 
 NORMAL_Z = 2 * math.pi  #: how far a normal points at the viewer, in units of inverse depth per 8 pixels
 ROUNDING = 1e-5  #: a range below this part of the values is none
@@ -49,7 +50,10 @@ def normal_map(
     """
     near = normalised(depth, bounds)
     heights = near * span if span else depth.float()
-    framed = functional.pad(heights[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
+    framed = heights
+    for dim in (1, 2):
+        size = heights.shape[dim]
+        framed = framed.index_select(dim, mirrored(torch.arange(-1, size + 1, device=heights.device), size))
     smooth = framed[:, :-2] + 2 * framed[:, 1:-1] + framed[:, 2:]
     dx = smooth[:, :, 2:] - smooth[:, :, :-2]
     smooth = framed[:, :, :-2] + 2 * framed[:, :, 1:-1] + framed[:, :, 2:]

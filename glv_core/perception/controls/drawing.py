@@ -96,7 +96,7 @@ def ellipse_points(centre: tuple[int, int], half_axes: tuple[int, int], degrees:
     return _ellipse_around(parity, half_axes, degrees % 360) + np.subtract(centre, parity)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=256)
 def _ellipse_around(centre: tuple[int, int], half_axes: tuple[int, int], degrees: int) -> np.ndarray:
     sine = np.round(np.sin(np.radians(np.arange(451))), 7).astype(np.float32).astype(np.float64)  # OpenCV's table
     cos, sin = sine[degrees + 90], sine[degrees]
@@ -114,4 +114,4 @@ def _ellipse_around(centre: tuple[int, int], half_axes: tuple[int, int], degrees
     return np.concatenate([
         np.stack([np.arange(a, b + 1), np.full(b - a + 1, top + row)], 1)
         for row, (a, b) in enumerate(zip(left, right, strict=True))
-    ])  # fmt: skip
+    ]).astype(np.int16)  # fmt: skip

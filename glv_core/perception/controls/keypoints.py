@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Sequence
 
@@ -37,9 +38,11 @@ def openpose_from_coco(people: np.ndarray, threshold: float) -> np.ndarray:
 def steady_people(frames: Sequence[np.ndarray], hold: int = 0, smoothing: float = 0.0) -> list[np.ndarray]:
     """People of every frame ``p k 3`` (x, y, score; score 0 for not seen) with gaps filled and less jitter.
 
-    People are followed by their keypoints. A keypoint that is lost for at most ``hold`` frames moves in a straight
-    line to where it is found again; one that is lost for longer stays where it was for ``hold`` frames. Then positions
-    are averaged over time with a Gaussian.
+    People are followed by their keypoints, where they were or where they would be at their last speed. A keypoint that
+    is lost for at most ``hold`` frames moves in a straight line to where it is found again; one that is lost for longer
+    stays where it was for ``hold`` frames. A whole person who is not found again stays so only after having been seen
+    in two frames at least, and until somebody new is seen, who may be the same. Then positions are averaged over time
+    with a Gaussian.
 
     Args:
         hold: frames; 0 fills nothing.
@@ -55,8 +58,12 @@ def steady_people(frames: Sequence[np.ndarray], hold: int = 0, smoothing: float 
     if not hold and not smoothing:
         return list(frames)
     result: list[list[np.ndarray]] = [[] for _ in frames]
-    for track in _tracks(frames, hold):
-        track.fill(hold, len(frames))
+    tracks = _tracks(frames, hold)
+    starts = [track.first for track in tracks]  # in order
+    for track in tracks:
+        later = bisect.bisect_left(starts, track.end)
+        until = min([len(frames), *starts[later : later + 1]])
+        track.fill(hold, min(hold, until - track.end) if track.sightings > 1 else 0)
         if smoothing:
             track.smooth(smoothing)
         for number, person in enumerate(track.frames):
@@ -73,26 +80,42 @@ class _Track:
         self.frames = [person]
         self.known = person.copy()  # where each keypoint was last seen
         self.size = _size(person)
+        self.sightings = 1
+        self.velocity = np.zeros(2)  # pixels in a frame
 
-    def distance(self, person: np.ndarray) -> float:
-        """Mean distance of the keypoints that both have, in units of the person's size; infinite without any."""
+    @property
+    def end(self) -> int:
+        """The frame after the last in which the person was seen."""
+        return self.first + len(self.frames)
+
+    def distance(self, frame: int, person: np.ndarray) -> float:
+        """Mean distance of the keypoints that both have, in units of the person's size; infinite without any.
+
+        From where they were or from where they would be now, whichever is nearer.
+        """
         both = (self.known[:, 2] > 0) & (person[:, 2] > 0)
         if not both.any():
             return np.inf
-        apart = np.linalg.norm(self.known[both, :2] - person[both, :2], axis=1).mean()
+        moves = person[both, :2] - self.known[both, :2]
+        further = moves - self.velocity * (frame - self.end + 1)
+        apart = min(np.linalg.norm(each, axis=1).mean() for each in (moves, further))
         return float(apart / max(self.size, _size(person)))
 
     def add(self, frame: int, person: np.ndarray) -> None:
-        while self.first + len(self.frames) < frame:
+        last = self.frames[-1]
+        both = (last[:, 2] > 0) & (person[:, 2] > 0)
+        if both.any():
+            self.velocity = (person[both, :2] - last[both, :2]).mean(0) / (frame - self.end + 1)
+        while self.end < frame:
             self.frames.append(np.zeros_like(person))
         self.frames.append(person)
         seen = person[:, 2] > 0
         self.known[seen] = person[seen]
         self.size = max(_size(person), 0.9 * self.size)
+        self.sightings += 1
 
-    def fill(self, hold: int, num_frames: int) -> None:
-        """Fill gaps of up to ``hold`` frames and the first ``hold`` of longer ones."""
-        more = min(hold, num_frames - self.first - len(self.frames))
+    def fill(self, hold: int, more: int) -> None:
+        """Fill gaps of up to ``hold`` frames and the first ``hold`` of longer ones; ``more`` frames at the end."""
         values = np.concatenate([np.stack(self.frames), np.zeros((more, *self.known.shape), np.float32)])
         for keypoint in range(values.shape[1]):
             seen = np.flatnonzero(values[:, keypoint, 2] > 0)
@@ -133,9 +156,9 @@ def _tracks(frames: Sequence[np.ndarray], hold: int) -> list[_Track]:
     """Follow people: the nearest pairs first, a lost person for ``hold`` frames."""
     tracks: list[_Track] = []
     for number, people in enumerate(frames):
-        alive = [track for track in tracks if number - track.first - len(track.frames) <= hold]
+        alive = [track for track in tracks if number - track.end <= hold]
         pairs = sorted(
-            (track.distance(person), t, p) for t, track in enumerate(alive) for p, person in enumerate(people)
+            (track.distance(number, person), t, p) for t, track in enumerate(alive) for p, person in enumerate(people)
         )
         free_tracks, free_people = set(range(len(alive))), set(range(len(people)))
         for distance, t, p in pairs:

@@ -72,8 +72,7 @@ def resample(
 
 
 def _apply(values: torch.Tensor, dim: int, taps: Taps) -> torch.Tensor:
-    places, weights = (each.to(values.device) for each in taps)
-    weights = weights.to(values.dtype)
+    places, weights = taps[0].to(values.device), taps[1].to(values.dtype).to(values.device)  # MPS has no float64
     shape = [1] * values.ndim
     shape[dim] = -1
     result = torch.zeros((), dtype=values.dtype, device=values.device)

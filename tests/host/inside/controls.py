@@ -230,7 +230,8 @@ def networks_of_transformers(path: str) -> dict:
         ("normal", {"normalize": "each frame"}), ("normal", {"background": 0.0}), ("normal", {"depth_span": 10.0}),
         ("seg", {"model": tiny.mask2former()}), ("seg", {"model_id": tiny.segformer(171), "palette": "coco_stuff"}),
         ("pose", {"person_threshold": 1.0}), ("pose", {"keypoint_threshold": 9.0}),
-        ("pose", {"pose_model_id": tiny.vitpose(6)}), ("pose", {"detector": "vitpose", "hold": 0, "smoothing": 0.0}),
+        ("pose", {"pose_model_id": tiny.vitpose(6)}), ("pose", {"person_detector_id": tiny.rt_detr(seed=3)}),
+        ("pose", {"detector": "vitpose", "hold": 0, "smoothing": 0.0}),
     ]  # fmt: skip
     effects = [changes(made[kind], run(clip, kind, **(cases[kind] | options), **small)[0]) for kind, options in other]
     return {
@@ -239,26 +240,6 @@ def networks_of_transformers(path: str) -> dict:
         "grey": bool((made["depth"] == made["depth"][..., :1]).all()),
         "effects": {f"{kind} {options}": effect for (kind, options), effect in zip(other, effects, strict=True)},
     }  # fmt: skip
-
-
-def near_is_bright() -> dict:
-    """Metric networks tell metres: their depth is turned round."""
-    from long_video_pack.glv_core.hosts.transformers.depth import DepthEstimator
-
-    import tiny_controls as tiny
-    from long_video_pack.glv_core.hosts.comfy import vision_models
-
-    result = {}
-    for kind in ("relative", "metric"):
-        folder = vision_models.find_model(tiny.depth_anything(kind), ["depth_anything"], [])
-        model = vision_models.load_vision_model(folder, "AutoModelForDepthEstimation", "AutoImageProcessor")
-        pictures = (frames()[:2] * 255).to(torch.uint8)
-        pixels = model.processor(images=list(pictures.movedim(-1, 1)), return_tensors="pt")["pixel_values"]
-        raw = model.model(pixel_values=pixels).predicted_depth
-        ours = DepthEstimator(model.model, model.processor).inverse_depth(pictures)
-        wanted = torch.nn.functional.interpolate(raw[:, None], pictures.shape[1:3], mode="bicubic")[:, 0]
-        result[kind] = float((ours - (wanted if kind == "relative" else 1 / wanted)).abs().max() / ours.abs().max())
-    return result
 
 
 def hints() -> dict:

@@ -1,6 +1,8 @@
 """ControlPreprocess: wrong input, long clips, and being stopped. Runs inside ComfyUI."""
 
+import os
 import pathlib
+import shutil
 
 import folder_paths
 import torch
@@ -30,9 +32,46 @@ def refused(kind: str, **arguments) -> str:
     images = torch.rand(*arguments.pop("shape", [2, 32, 32, 3]))
     try:
         controls.run(images, kind, **arguments)
-    except ValueError as error:
-        return str(error)
+    except (ValueError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
     return "nothing refused"
+
+
+def lost_video() -> str:
+    """A video whose file is gone after it was opened."""
+    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.video_io import open_clip
+
+    path = pathlib.Path(folder_paths.get_temp_directory()) / "lost.mp4"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(controls.CLIP, path)
+    clip = LongVideo(open_clip(path))
+    path.unlink()
+    try:
+        controls.run(clip, "scribble", short_side=64)
+    except (ValueError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing refused"
+
+
+def annotators() -> dict:
+    """HED is loaded once, anew when its file changes; a .safetensors is taken before a .pth."""
+    import comfy.utils
+    from long_video_pack.glv_core.hosts.comfy import annotators
+
+    for each in controls.annotator_folder().glob("network-bsds500*"):
+        each.unlink()
+    controls.make_hed()
+    first = annotators.load_annotator("hed")
+    again = annotators.load_annotator("hed")
+    pth = controls.annotator_folder() / "network-bsds500.pth"
+    os.utime(pth, ns=(1, 1))
+    anew = annotators.load_annotator("hed")
+    pth.write_bytes(b"nothing")
+    comfy.utils.save_torch_file(controls.edge_weights(), str(pth.with_suffix(".safetensors")))
+    name = annotators.find_annotator("hed").name
+    loads = annotators.load_annotator("hed").model is not first.model
+    return {"again": again is first, "anew": anew is not first, "name": name, "loads": loads}
 
 
 def memory(length: int) -> dict:
@@ -45,7 +84,7 @@ def memory(length: int) -> dict:
     mapped.MAPPED_FROM = 2**20
     path = pathlib.Path(folder_paths.get_temp_directory()) / "long.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(3))
+    picture = torch.rand(1, 96, 128, 3, generator=torch.Generator().manual_seed(3))
     save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
     peak, largest = [0.0], []
     resize = control_preprocess.resize_frames
@@ -60,7 +99,7 @@ def memory(length: int) -> dict:
     shapes = []
     try:
         for kind, options in (("scribble", {}), ("depth", {"model": tiny.dpt()})):
-            made, *_ = controls.run(LongVideo(open_clip(path)), kind, short_side=64, **options)
+            made, *_ = controls.run(LongVideo(open_clip(path)), kind, short_side=96, multiple=32, **options)
             shapes.append(list(made.shape))
             peak.append(anonymous_memory())
     finally:
@@ -78,7 +117,7 @@ def interrupted() -> dict:
 
     def hook(value, total, preview, node_id=None):
         seen.append((value, total, preview is not None))
-        if value >= 12:
+        if preview is not None:  # always sent, where others are left out that come within a tenth of a second
             comfy.model_management.interrupt_current_processing(True)
 
     comfy.utils.set_progress_bar_global_hook(hook)

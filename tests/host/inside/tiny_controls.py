@@ -29,6 +29,41 @@ def depth_anything(kind: str = "relative") -> str:
     return save(f"someone/depth-anything-{kind}", "DepthAnythingForDepthEstimation", config, processor)
 
 
+def glpn() -> str:
+    config = transformers.GLPNConfig(
+        depths=[1, 1, 1, 1], hidden_sizes=[8, 8, 8, 8], num_attention_heads=[1, 1, 1, 1], decoder_hidden_size=8
+    )  # fmt: skip
+    return save("someone/glpn", "GLPNForDepthEstimation", config, transformers.GLPNImageProcessor())
+
+
+def zoedepth() -> str:
+    backbone = transformers.BeitConfig(
+        image_size=32, patch_size=16, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32,
+        out_indices=[1, 2, 3, 4], reshape_hidden_states=False,
+    )  # fmt: skip
+    config = transformers.ZoeDepthConfig(
+        backbone_config=backbone, backbone_hidden_size=16, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8,
+        bottleneck_features=8, num_relative_features=8, bin_embedding_dim=8, num_patch_transformer_layers=1,
+        patch_transformer_hidden_size=8, patch_transformer_intermediate_size=16, num_attention_heads=2,
+        bin_configurations=[{"n_bins": 8, "min_depth": 0.5, "max_depth": 10.0, "name": "nyu"}],
+    )  # fmt: skip
+    processor = transformers.ZoeDepthImageProcessor(size={"height": 64, "width": 96})
+    return save("someone/zoedepth", "ZoeDepthForDepthEstimation", config, processor)
+
+
+def dpt_dinov2() -> str:
+    """As facebook/dpt-dinov2-*: metres, and a processor that only adds a border."""
+    backbone = transformers.Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, image_size=28, patch_size=14,
+        out_indices=[1, 2, 3, 4], reshape_hidden_states=False,
+    )  # fmt: skip
+    config = transformers.DPTConfig(
+        backbone_config=backbone, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, is_hybrid=False,
+    )  # fmt: skip
+    processor = transformers.DPTImageProcessor(do_resize=False, do_pad=True, size_divisor=14)
+    return save("someone/dpt-dinov2", "DPTForDepthEstimation", config, processor)
+
+
 def dpt() -> str:
     config = transformers.DPTConfig(
         hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=16,
@@ -73,7 +108,7 @@ def vitpose(num_experts: int = 1) -> str:
     return save(f"someone/vitpose-{num_experts}", "VitPoseForPoseEstimation", config, processor)
 
 
-def rt_detr(label: str = "person") -> str:
+def rt_detr(label: str = "person", seed: int = 0) -> str:
     backbone = transformers.RTDetrResNetConfig(
         embedding_size=8, hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1], layer_type="basic",
         out_features=["stage2", "stage3", "stage4"],
@@ -86,4 +121,5 @@ def rt_detr(label: str = "person") -> str:
         id2label=labels, label2id={label: 0}, num_denoising=0,
     )  # fmt: skip
     processor = transformers.RTDetrImageProcessor(size={"height": 64, "width": 64})
-    return save(f"someone/rt-detr-{label}", "RTDetrForObjectDetection", config, processor)
+    name = f"someone/rt-detr-{label}" + (f"-{seed}" if seed else "")
+    return save(name, "RTDetrForObjectDetection", config, processor, seed)

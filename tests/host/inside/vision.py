@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import shutil
 
 import folder_paths
 import torch
@@ -127,3 +128,44 @@ def refused(name: str, allow_download: bool = False, broken: str = "") -> str:
     except ValueError as error:
         return str(error)
     return "loaded"
+
+
+def lacking(what: str) -> str:
+    """A model whose file lacks weights: its head, all under their names, or the layer that DPT's files lack."""
+    import safetensors.torch
+    import tiny_controls
+    from long_video_pack.glv_core.hosts.comfy import vision_models
+
+    names = {"head": tiny_controls.segformer(150), "names": tiny_controls.segformer(150), "unused": tiny_controls.dpt()}
+    whole, folder = models_folder() / names[what], models_folder() / f"lacking-{what}"
+    shutil.copytree(whole, folder)
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    if what == "head":
+        weights = {name: weight for name, weight in weights.items() if not name.startswith("decode_head.")}
+    elif what == "names":
+        weights = {f"other.{name}": weight for name, weight in weights.items()}
+    else:
+        weights = {name: weight for name, weight in weights.items() if "layers.0.residual_layer1" not in name}
+    assert set(weights) != set(safetensors.torch.load_file(folder / "model.safetensors"))
+    safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    kind = "DepthEstimation" if what == "unused" else "SemanticSegmentation"
+    try:
+        vision_models.load_vision_model(folder, f"AutoModelFor{kind}", "AutoImageProcessor")
+    except ValueError as error:
+        return str(error)
+    return "loaded"
+
+
+def naming_of_files() -> list[list[str]]:
+    """What becomes of errors of files: of the built-in ones, and of one of PyAV, which takes other arguments."""
+    import av
+    from long_video_pack.nodes.common import naming
+
+    found = []
+    for error in (FileNotFoundError("gone"), OSError("damaged"), av.error.PermissionError(13, "no", "a.mp4")):
+        try:
+            with naming("Node"):
+                raise error
+        except OSError as named:
+            found.append([type(named).__module__, type(named).__name__, str(named)])
+    return found

@@ -95,3 +95,11 @@ def test_a_palette_needs_a_model_of_its_data_set():
     for name, count, wanted in (("ade20k", 171, "ADE20K"), ("coco_stuff", 150, "COCO-Stuff")):
         with pytest.raises(ValueError, match=wanted):
             palette_for(name, count)
+
+
+def test_normals_of_the_smallest_pictures():
+    for height, width in ((1, 1), (1, 8), (8, 1), (2, 2)):
+        depth = torch.arange(float(height * width)).view(1, height, width)
+        colours = normal_map(depth, value_range(depth), background=0.0)
+        assert colours.shape == (1, height, width, 3)
+        assert (colours[..., 2] > 0).all()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glv_core.perception.controls import drawing
 from glv_core.perception.controls.drawing import disc_points, draw_lines, ellipse_points, line_points
 from glv_core.perception.controls.pose_drawing import COLOURS, KEYPOINTS, LIMBS, draw_poses
 
@@ -128,3 +129,12 @@ def test_people_are_drawn_limb_by_limb():
     first, second = person(neck=(10, 10), nose=(10, 30)), person(neck=(30, 10), nose=(30, 30))
     both = draw_poses([first, second], 40, 40)
     np.testing.assert_array_equal(both, draw_poses([first], 40, 40) + draw_poses([second], 40, 40))
+
+
+def test_memory_of_ellipses_is_small():
+    drawing._ellipse_around.cache_clear()
+    for length in range(400, 800):
+        drawing.ellipse_points((1000, 1000), (length, 4), 30)
+    info = drawing._ellipse_around.cache_info()
+    kept = drawing._ellipse_around((0, 0), (799, 4), 30).nbytes
+    assert info.currsize * kept < 20 * 2**20

@@ -104,3 +104,38 @@ def test_negative_numbers_are_refused():
     with pytest.raises(ValueError, match="smoothing"):
         steady_people([], smoothing=-1.0)
     assert steady_people([], hold=2) == []
+
+
+@pytest.mark.parametrize("speed", [8.0, 30.0, 60.0])  # the person is 40 pixels tall
+def test_a_fast_person_is_drawn_once(speed):
+    truth = walk(12, 0, speed)
+    result = steady_people([each[None] for each in truth], hold=3)
+    assert [len(each) for each in result] == [1] * 12
+    np.testing.assert_allclose(np.concatenate(result), truth)
+
+
+def test_who_speeds_up_is_followed_at_the_last_speed():
+    """Steps of 18, 36, 54 pixels: the third is more than a person's size, and 18 more than the second."""
+    truth = np.concatenate([walk(1, start, 0) for start in (0, 18, 54, 108)])
+    frames = [each[None] for each in truth]
+    frames.insert(3, np.zeros((0, 3, 3), np.float32))
+    frames[4][0, :, 0] += 36  # one frame missing on the way
+    result = steady_people(frames, hold=1)
+    assert [len(each) for each in result] == [1] * 5
+    np.testing.assert_allclose(result[3][0, :, 0], (truth[2, :, 0] + frames[4][0, :, 0]) / 2)
+
+
+def test_a_false_person_of_one_frame_is_not_held():
+    frames = [each[None] for each in walk(10, 0, 2)]
+    frames[4] = np.concatenate([frames[4], walk(1, 500, 0)])
+    assert [len(each) for each in steady_people(frames, hold=3)] == [1, 1, 1, 1, 2, 1, 1, 1, 1, 1]
+    assert [len(each) for each in steady_people([walk(1, 0, 0), *[frames[0][:0]] * 3], hold=3)] == [1, 0, 0, 0]
+
+
+def test_who_is_lost_is_not_held_beside_somebody_new():
+    """A jump that is too far to follow: the same person, most likely."""
+    frames = [each[None] for each in (*walk(5, 0, 1), *walk(5, 300, 1))]
+    assert [len(each) for each in steady_people(frames, hold=3)] == [1] * 10
+    nobody = frames[0][:0]
+    frames[5:7] = [nobody, nobody]
+    assert [len(each) for each in steady_people(frames, hold=3)] == [1] * 10

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from glv_core.perception.controls.resample import control_size, resample, resize_frames
 
@@ -106,3 +107,20 @@ def test_nearest_invents_no_colours():
 def test_the_same_size_is_left_alone():
     frames = torch.randint(0, 256, (2, 5, 6, 3), dtype=torch.uint8)
     assert resize_frames(frames, 5, 6) is frames
+
+
+@pytest.mark.parametrize("method", ["linear", "cubic", "lanczos", "area"])
+def test_no_double_goes_to_the_device(method):
+    """Apple's has no float64."""
+
+    class NoDoubles(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            if function is torch.Tensor.to and any(isinstance(each, torch.device) for each in args):
+                assert args[0].dtype != torch.float64
+                moved.append(args[0].dtype)
+            return function(*args, **(kwargs or {}))
+
+    moved = []
+    with NoDoubles():
+        resample(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), 5, 6, method)
+    assert torch.float32 in moved
