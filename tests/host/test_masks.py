@@ -43,6 +43,25 @@ def test_sam2_forgets_only_what_it_never_looks_at(inside):
     assert result["fresh"] == 0
 
 
+def test_sam2_in_older_releases_and_in_16_bits(inside):
+    result = inside("masks", "carried_otherwise", path=CLIP)
+    assert result["older"] == result["scores"]
+    assert all(0.5 < score < 1 for score in result["scores"])
+    assert result["half"] == pytest.approx(result["scores"], abs=0.02)
+    assert result["different"] == 0
+    assert max(result["area"]) > 0.02 and min(result["area"]) < 0.98
+
+
+@pytest.mark.parametrize(
+    ("version", "segmenter", "works"),
+    [("5.0.0", "tiny_sam2", False), ("5.0.1.dev0", "tiny_sam3", False), ("5.0rc1", "tiny_sam2", False),
+     ("5.0.0", "tiny_sam", True), ("5.1.0", "tiny_sam2", True), ("4.57.6", "tiny_sam2", True)],
+)  # fmt: skip
+def test_the_releases_that_cannot_run_sam_2_are_named(inside, version, segmenter, works):
+    message = inside("masks", "refused_by_version", path=CLIP, version=version, segmenter=segmenter)
+    assert (message == "made") if works else (f"does not work in transformers {version}" in message), message
+
+
 def test_sam3_forgets_only_what_it_never_looks_at(inside):
     result = inside("masks", "followed", path=CLIP)
     assert result["found"] >= 40

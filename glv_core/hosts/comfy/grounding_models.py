@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -28,8 +29,10 @@ _BFLOAT16 = (torch.bfloat16,)
 _LOADED = {
     "sam": (sam, "SamProcessor", (torch.float16, torch.bfloat16), "4.57"),
     "sam2_video": (sam2_video, "Sam2VideoProcessor", _BFLOAT16, "4.57"),
-    "sam3_video": (sam3_video, "Sam3VideoProcessor", _BFLOAT16, "5.0"),
+    "sam3_video": (sam3_video, "Sam3VideoProcessor", _BFLOAT16, "5.1"),
 }  #: by the type in config.json: adapter, processor, 16-bit types it works in, version of transformers
+
+_BROKEN = re.compile(r"5\.0(\D|$)")  # versions of transformers in which SAM 2 and SAM 3 video fail
 
 Follow = Callable[[Iterable[torch.Tensor]], Iterable[list[Found]]]
 
@@ -71,11 +74,13 @@ def follower(options: FollowOptions, detector: str, segmenter: str, allow_downlo
     """What finds and follows objects, with models from ComfyUI's folders.
 
     Raises:
-        ValueError: the text is empty, or a model is missing or of the wrong type.
+        ValueError: the text is empty, a model is missing or of the wrong type, or this version of transformers cannot
+            run it.
     """
     caption(options.text)
     folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
     kind = model_type(folder)
+    _check_version(kind)
     if kind == "sam3_video":
         model = _load(folder)
         use_together([model], _WORKING_MEMORY)
@@ -132,6 +137,16 @@ def _single(chunks: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
 def _files(name: str) -> tuple[str, ...]:
     """What a segmenter needs, as far as its name says which it is."""
     return sam3_video.FILES if "sam3" in name else sam.FILES
+
+
+def _check_version(kind: str | None) -> None:
+    import transformers
+
+    if kind in ("sam2_video", "sam3_video") and _BROKEN.match(transformers.__version__):
+        raise ValueError(
+            f"segmenter is of the type {kind}, which does not work in transformers {transformers.__version__}. Install "
+            "transformers 5.1 or newer (SAM 2 also works in 4.57), or choose a SAM model (sam-vit)."
+        )
 
 
 def _load(folder: Any) -> Any:

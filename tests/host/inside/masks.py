@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 
 import torch
 import transformers
@@ -144,6 +145,64 @@ def carried(path: str) -> dict:
         "corrected": sorted(corrected), "after": after,
         "alone": list(segmenter.segment(frames[0], [boxes[1]]).shape), "fresh": len(segmenter.fresh()._sessions),
     }  # fmt: skip
+
+
+@alone
+def carried_otherwise(path: str) -> dict:
+    """SAM 2's scores where the output has none, as in transformers 4.57, and its masks in 16 bits."""
+    adapter = pack("glv_core.hosts.transformers.sam2_video")
+    frames = clip(path, 6)
+
+    class WithoutScores:
+        def __init__(self, outputs):
+            self.pred_masks = outputs.pred_masks
+
+    class Older(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model, self.config, self.device, self.dtype = model, model.config, model.device, model.dtype
+
+        def forward(self, **inputs):
+            return WithoutScores(self.model(**inputs))
+
+    def steps(model):
+        segmenter = adapter.Sam2Segmenter(model, processor)
+        seen = []
+        for number, frame in enumerate(frames):
+            found = segmenter.step(frame)
+            seen.append(found if number else segmenter.add({1: (10, 10, 60, 60), 2: (50, 30, 120, 90)}))
+        return [found[object_id] for found in seen for object_id in (1, 2)]
+
+    model, processor = loaded(tiny_sam2(), "Sam2VideoModel", "Sam2VideoProcessor")
+    newer, older = steps(model), steps(Older(model))
+    half = steps(model.to(torch.bfloat16))
+    session = processor.init_video_session(dtype=torch.bfloat16)
+    different = 0.0
+    for number, frame in enumerate(frames):  # the library on its own in 16 bits
+        picture = (frame * 255).round().to(torch.uint8).movedim(-1, 0)
+        pixels = processor(images=picture, return_tensors="pt").pixel_values.bfloat16()
+        if number == 0:
+            processor.add_inputs_to_inference_session(
+                session, 0, [1], input_boxes=[[[10, 10, 60, 60]]], original_size=(96, 128)
+            )
+        outputs = model(inference_session=session, frame_idx=number, frame=pixels)
+        theirs = processor.post_process_masks([outputs.pred_masks.float()], [(96, 128)])[0][0, 0]
+        different = max(different, float((half[2 * number].mask ^ theirs).float().mean()))
+    return {
+        "scores": [each.score for each in newer], "older": [each.score for each in older],
+        "half": [each.score for each in half],
+        "different": different, "area": [float(each.mask.float().mean()) for each in half],
+    }  # fmt: skip
+
+
+@alone
+def refused_by_version(path: str, version: str, **changes) -> str:
+    library = sys.modules["transformers"]  # which may have replaced itself since this file imported it
+    original, library.__version__ = library.__version__, version
+    try:
+        return refused(path=path, **changes)
+    finally:
+        library.__version__ = original
 
 
 @alone
