@@ -202,9 +202,8 @@ class GroundedMask(io.ComfyNode):
             if sam3_model is not None:
                 follow = host_follower(options, sam3_model, sam3_conditioning)
             else:
-                follow = follower(
-                    options, detector_id.strip() or detector, segmenter_id.strip() or segmenter, allow_download
-                )
+                models = detector_id.strip() or detector, segmenter_id.strip() or segmenter
+                follow = follower(options, *models, allow_download, source.height * source.width)
             finish = Finish(grow, feather, smooth, invert, when_empty)
             masks = make_masks(source, follow, MaskOptions(selection, fill_holes, finish, preview_size))
         return io.NodeOutput(masks.mask, masks.boxes(), masks.as_json(), masks.preview)

@@ -24,7 +24,8 @@ SEGMENTERS = (
     "facebook/sam-vit-huge",
 )  # fmt: skip
 MODES = ("tracked", "faithful")
-_WORKING_MEMORY = 2 * 2**30  # bytes beside the weights, for the largest of these models
+_WORKING_MEMORY = 2 * 2**30  # bytes beside the weights, for the largest of these models, besides:
+_BYTES_PER_PIXEL = 16 * sam.ENLARGED  # masks in the size of the frame: logits twice, and what they are compared to
 _BFLOAT16 = (torch.bfloat16,)
 _LOADED = {
     "sam": (sam, "SamProcessor", (torch.float16, torch.bfloat16), "4.57"),
@@ -70,8 +71,8 @@ class FollowOptions:
     interval: int
 
 
-def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool) -> Follow:
-    """What finds and follows objects, with models from ComfyUI's folders.
+def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool, pixels: int) -> Follow:
+    """What finds and follows objects in frames of so many pixels, with models from ComfyUI's folders.
 
     Raises:
         ValueError: the text is empty, a model is missing or of the wrong type, or this version of transformers cannot
@@ -83,14 +84,14 @@ def follower(options: FollowOptions, detector: str, segmenter: str, allow_downlo
     _check_version(kind)
     if kind == "sam3_video":
         model = _load(folder)
-        use_together([model], _WORKING_MEMORY)
+        use_together([model], _working_memory(pixels))
         sam3 = sam3_video.Sam3Follower(model.model, model.processor, options.text, options.box_threshold, options.most)
         return lambda chunks: (sam3.track if options.mode == "tracked" else sam3.per_frame)(_single(chunks))
     types = list(grounding_dino.MODELS)
     place = find_model(detector, types, grounding_dino.FILES, allow_download, "detector")
     finder = load_vision_model(place, grounding_dino.MODELS[model_type(place)], "GroundingDinoProcessor")
     model = _load(folder)
-    use_together([finder, model], _WORKING_MEMORY)
+    use_together([finder, model], _working_memory(pixels))
     dino = grounding_dino.GroundingDinoDetector(
         finder.model, finder.processor, options.text, options.box_threshold, options.text_threshold
     )
@@ -111,15 +112,15 @@ def host_follower(options: FollowOptions, model: Any, conditioning: list | None)
     return _follow(options, sam3, sam3, BoxCarrier(sam3))
 
 
-def sam_segmenter(name: str, allow_download: bool) -> sam.SamSegmenter:
-    """A SAM model for the regions of pictures.
+def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmenter:
+    """A SAM model for the regions of pictures of so many pixels.
 
     Raises:
         ValueError: it is missing or of another type.
     """
     folder = find_model(name, list(sam.MODELS), sam.FILES, allow_download, "segmenter")
     model = _load(folder)
-    use_together([model], _WORKING_MEMORY)
+    use_together([model], _working_memory(pixels))
     return sam.SamSegmenter(model.model, model.processor)
 
 
@@ -128,6 +129,10 @@ def _follow(options: FollowOptions, detector: Any, frames: Any, video: Any) -> F
         return lambda chunks: per_frame(detector, frames, chunks, options.most or 2, options.order)
     tracker = Tracker(detector, video, options.interval, options.most, options.order)
     return lambda chunks: tracker.track(_single(chunks))
+
+
+def _working_memory(pixels: int) -> int:
+    return _WORKING_MEMORY + _BYTES_PER_PIXEL * pixels
 
 
 def _single(chunks: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:

@@ -92,7 +92,8 @@ def boxes_of_a_frame(path: str) -> dict:
     ours = segmenter.segment(frame, boxes)
     calls = []
     regions = segmenter.regions(frame, 5, 0.0, 0.5, lambda done, total: calls.append([done, total]))
-    one_pass = adapter.SamSegmenter(model, processor).regions(frame, 5, 0.0, 0.5)
+    regions = torch.stack(list(regions.masks()))
+    one_pass = torch.stack(list(adapter.SamSegmenter(model, processor).regions(frame, 5, 0.0, 0.5).masks()))
     return {
         "different": float((ours ^ theirs).float().mean()), "area": float(theirs.float().mean()),
         "regions": len(regions), "same": torch.equal(regions, one_pass), "calls": calls,
@@ -197,6 +198,7 @@ def carried_otherwise(path: str) -> dict:
 
 @alone
 def refused_by_version(path: str, version: str, **changes) -> str:
+    arguments(path, 1, **changes)  # makes the models
     library = sys.modules["transformers"]  # which may have replaced itself since this file imported it
     original, library.__version__ = library.__version__, version
     try:
