@@ -105,7 +105,7 @@ def test_outputs(outputs, mode, segmenter):
 
 
 FAITHFUL = dict(mode="faithful")
-SAM2 = dict(segmenter="tiny_sam2")
+SAM3 = dict(segmenter="tiny_sam3", box_threshold=0.0)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,10 @@ SAM2 = dict(segmenter="tiny_sam2")
         (dict(segmenter_id="tiny_sam2", segmenter="missing"), FAITHFUL),
         (dict(box_threshold=0.97), FAITHFUL | dict(max_objects=6)),
         (dict(max_objects=1), FAITHFUL),
-        (dict(order="first"), FAITHFUL | dict(max_objects=1, box_threshold=0.0)),
+        (dict(order="best"), FAITHFUL | dict(max_objects=1, box_threshold=0.0)),
+        (dict(order="best"), FAITHFUL | dict(max_objects=1) | SAM3),
+        (dict(max_objects=3), FAITHFUL | SAM3),
+        (dict(box_threshold=0.5), FAITHFUL | SAM3),
         (dict(objects="2"), FAITHFUL),
         (dict(fill_holes=5000), FAITHFUL),
         (dict(grow=6), FAITHFUL),
@@ -133,6 +136,41 @@ def test_every_input_does_something(outputs, change, base):
         assert outputs(**base, **change)["digests"] == outputs(**base, segmenter="tiny_sam2")["digests"]
         return
     assert outputs(**(base | change))["digests"] != outputs(**base)["digests"]
+
+
+@pytest.mark.parametrize(("mode", "same", "other"), [("faithful", "first", "best"), ("tracked", "best", "first")])
+def test_the_order_that_is_meant_by_auto(outputs, mode, same, other):
+    """Faithful is Gen-L-Video's: the first two boxes of the detector."""
+    changes = dict(mode=mode, box_threshold=0.0) | ({} if mode == "faithful" else dict(max_objects=2))
+    auto = outputs(**changes)
+    assert auto["digests"] == outputs(**changes, order=same)["digests"]
+    assert auto["digests"] != outputs(**changes, order=other)["digests"]
+    assert max(map(len, auto["boxes"])) == 2
+
+
+@pytest.mark.parametrize("segmenter", ["tiny_sam", "tiny_sam2", "tiny_sam3"])
+def test_faithful_has_two_objects_where_nothing_else_is_said(outputs, segmenter):
+    assert max(map(len, outputs(**FAITHFUL, segmenter=segmenter, box_threshold=0.0)["boxes"])) == 2
+    assert max(map(len, outputs(**FAITHFUL, segmenter=segmenter, box_threshold=0.0, max_objects=3)["boxes"])) == 3
+
+
+def test_frames_with_nothing_in_them(inside):
+    held = inside("masks", "nothing_in_between", path=CLIP, when_empty="hold last")
+    assert held["same"][1:4] == [1, 1, 1] and min(held["areas"]) > 0
+    assert held["boxes"][2:4] == [0, 0] and held["log"] == ""
+    empty = inside("masks", "nothing_in_between", path=CLIP, when_empty="empty")
+    assert [area > 0 for area in empty["areas"]] == [True, True, False, False, True, True]
+    error = inside("masks", "nothing_in_between", path=CLIP, when_empty="error")
+    assert "Nothing is found in frame 2" in error
+
+
+def test_objects_that_are_in_no_frame(inside):
+    error = inside("masks", "nothing_in_between", path=CLIP, when_empty="error", objects="suti")
+    assert "In frame 0" in error and "objects names: suti" in error and "1 (suit)" in error
+    error = inside("masks", "nothing_in_between", path=CLIP, when_empty="error", objects="suit.")
+    assert "In frame 2" in error and "Found there: nothing" in error
+    made = inside("masks", "nothing_in_between", path=CLIP, when_empty="empty", objects="suti, 1")
+    assert "objects names suti, which is in no frame; found: 1 (suit)" in made["log"]
 
 
 def test_text_threshold_changes_labels_and_detector_id_the_detector(inside, outputs):
@@ -166,6 +204,8 @@ def test_mistakes_are_named(inside, arguments, words):
     if "sam3_model" in arguments:
         message = inside("masks", "host_sam3_refused", path=CLIP, conditioned=True)
         assert "no sam3_conditioning" in inside("masks", "host_sam3_refused", path=CLIP, conditioned=False)
+        alone = inside("masks", "host_sam3_refused", path=CLIP, conditioned=True, model_missing=True)
+        assert "GroundedMask: sam3_conditioning is connected, but no sam3_model" in alone
     else:
         message = inside("masks", "refused", path=CLIP, **arguments)
     assert not [each for each in words if each not in message], message
@@ -181,6 +221,7 @@ def test_the_hosts_own_sam3(inside, mode):
     result = inside("masks", "host_sam3", path=CLIP, mode=mode)
     assert result["iou"] > 0.9
     assert result["labels"] == ["suit"]
+    assert result["most"] == 1  # doubles and what it is not sure of do not count
     assert result["largest"] == 1
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from ...perception.boxes import ORDERS as CHOICES
 from ...perception.boxes import caption
 from ...perception.per_frame import BoxCarrier, per_frame
 from ...perception.tracking import Found, Tracker
@@ -24,6 +25,8 @@ SEGMENTERS = (
     "facebook/sam-vit-huge",
 )  # fmt: skip
 MODES = ("tracked", "faithful")
+ORDERS = ("auto", *CHOICES)
+FAITHFUL_OBJECTS = 2  #: in each frame, where max_objects does not say
 _WORKING_MEMORY = 2 * 2**30  # bytes beside the weights, for the largest of these models, besides:
 _BYTES_PER_PIXEL = 16 * sam.ENLARGED  # masks in the size of the frame: logits twice, and what they are compared to
 _BFLOAT16 = (torch.bfloat16,)
@@ -67,8 +70,18 @@ class FollowOptions:
     box_threshold: float
     text_threshold: float
     most: int
-    order: Literal["best", "first"]
+    order: Literal["auto", "best", "first"]
     interval: int
+
+    @property
+    def order_in_mode(self) -> Literal["best", "first"]:
+        if self.order == "auto":
+            return "first" if self.mode == "faithful" else "best"
+        return self.order
+
+    @property
+    def most_in_mode(self) -> int:
+        return self.most or (FAITHFUL_OBJECTS if self.mode == "faithful" else 0)
 
 
 def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool, pixels: int) -> Follow:
@@ -85,8 +98,12 @@ def follower(options: FollowOptions, detector: str, segmenter: str, allow_downlo
     if kind == "sam3_video":
         model = _load(folder)
         use_together([model], _working_memory(pixels))
-        sam3 = sam3_video.Sam3Follower(model.model, model.processor, options.text, options.box_threshold, options.most)
-        return lambda chunks: (sam3.track if options.mode == "tracked" else sam3.per_frame)(_single(chunks))
+        sam3 = sam3_video.Sam3Follower(
+            model.model, model.processor, options.text, options.box_threshold, options.most_in_mode
+        )
+        if options.mode == "faithful":
+            return lambda chunks: sam3.per_frame(_single(chunks), options.order_in_mode)
+        return lambda chunks: sam3.track(_single(chunks))
     types = list(grounding_dino.MODELS)
     place = find_model(detector, types, grounding_dino.FILES, allow_download, "detector")
     finder = load_vision_model(place, grounding_dino.MODELS[model_type(place)], "GroundingDinoProcessor")
@@ -126,8 +143,8 @@ def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmen
 
 def _follow(options: FollowOptions, detector: Any, frames: Any, video: Any) -> Follow:
     if options.mode == "faithful":
-        return lambda chunks: per_frame(detector, frames, chunks, options.most or 2, options.order)
-    tracker = Tracker(detector, video, options.interval, options.most, options.order)
+        return lambda chunks: per_frame(detector, frames, chunks, options.most_in_mode, options.order_in_mode)
+    tracker = Tracker(detector, video, options.interval, options.most_in_mode, options.order_in_mode)
     return lambda chunks: tracker.track(_single(chunks))
 
 

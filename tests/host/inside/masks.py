@@ -3,7 +3,9 @@
 import functools
 import gc
 import hashlib
+import io
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -338,8 +340,12 @@ class FakeSam3(torch.nn.Module):
         assert text_embeddings.shape[:2] == text_mask.shape
         red = torch.nn.functional.interpolate(self._red(images)[:, None], orig_size)[:, 0]
         rows, columns = (red[0] > 0).any(1).nonzero(), (red[0] > 0).any(0).nonzero()
+        if not len(rows):
+            return {"boxes": torch.zeros(1, 1, 4), "scores": torch.tensor([[-5.0]]), "masks": red[:, None]}
         box = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
-        return {"boxes": torch.stack([box, box])[None], "scores": torch.tensor([[2.0, -5.0]]), "masks": red[:, None]}
+        # As the host's: every query, also the unsure ones (0.38 and less) and doubles.
+        boxes, scores = [box, box, torch.tensor([0.0, 0, 9, 9]), box + 1], [1.0, -5.0, -0.5, 2.0]
+        return {"boxes": torch.stack(boxes)[None], "scores": torch.tensor([scores]), "masks": red[:, None]}
 
     def forward_segment(self, images, box_inputs):
         red = self._red(images)
@@ -374,14 +380,39 @@ def host_sam3(path: str, mode: str) -> dict:
         "iou": float(((mask > 0) & red).sum() / ((mask > 0) | red).sum()),
         "labels": sorted({each["label"] for found in boxes for each in found}),
         "scores": sorted({round(each["score"], 2) for found in boxes for each in found})[:1],
-        "largest": largest,
+        "most": max(len(found) for found in boxes), "largest": largest,
     }  # fmt: skip
 
 
 @alone
-def host_sam3_refused(path: str, conditioned: bool) -> str:
+def nothing_in_between(path: str, when_empty: str, objects: str = "") -> dict | str:
+    """Six frames, of which the third and the fourth are black."""
+    frames = clip(path, 6).clone()
+    frames[2:4] = 0
+    conditioning = [[torch.zeros(1, 4, 8), {}]]
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        mask, boxes, *_ = run(
+            path, 0, images=frames, mode="faithful", text="suit", when_empty=when_empty, objects=objects,
+            sam3_model=fake_host_model(), sam3_conditioning=conditioning,
+        )  # fmt: skip
+    except ValueError as error:
+        return str(error)
+    finally:
+        logging.getLogger().removeHandler(handler)
+    same = [int(torch.equal(mask[number], mask[1])) for number in range(6)]
+    return {"areas": mask.sum((1, 2)).tolist(), "same": same, "boxes": [len(each) for each in boxes],
+            "log": log.getvalue()}  # fmt: skip
+
+
+@alone
+def host_sam3_refused(path: str, conditioned: bool, model_missing: bool = False) -> str:
     import tiny
 
+    if model_missing:
+        return refused(path=path, sam3_conditioning=[[torch.zeros(1, 4, 8), {}]])
     model = fake_host_model() if not conditioned else tiny.wan()
     conditioning = [[torch.zeros(1, 4, 8), {}]] if conditioned else None
     return refused(path=path, sam3_model=model, sam3_conditioning=conditioning)
