@@ -419,14 +419,14 @@ def host_sam3_refused(path: str, conditioned: bool, model_missing: bool = False)
 
 
 @alone
-def memory(length: int, mode: str, segmenter: str) -> dict:
+def memory(length: int, mode: str, segmenter: str, size: tuple[int, int]) -> dict:
     """Anonymous memory while and after so many frames of a video in a file are masked."""
     mapped = pack("glv_core.hosts.comfy.mapped")
     mapped.MAPPED_FROM = 2**20
     video_io = pack("glv_core.video_io")
     path = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"memory_{os.getpid()}.mp4")
     torch.manual_seed(3)
-    picture = torch.rand(1, 64, 96, 3)
+    picture = torch.rand(1, *size, 3)
     video_io.save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
     clip_of_file = pack("glv_core.hosts.comfy.long_video").LongVideo(video_io.open_clip(path))
     largest, peak = [], []
@@ -442,12 +442,28 @@ def memory(length: int, mode: str, segmenter: str) -> dict:
     try:
         mask, *_ = run(
             path, 0, images=clip_of_file, mode=mode, segmenter=segmenter, max_objects=1, redetect_every=100,
-            preview_size=96, smooth=2, box_threshold=0.3,
+            preview_size=size[1], smooth=2, box_threshold=0.3,
         )  # fmt: skip
     finally:
         torch.nn.Conv2d.forward = forward
         pathlib.Path(path).unlink()
     return {"memory": max([*peak, anonymous_memory()]), "largest": max(largest), "shape": list(mask.shape)}
+
+
+@alone
+def room(path: str) -> list[list[int]]:
+    models = pack("glv_core.hosts.comfy.grounding_models")
+    original, asked = models.use_together, []
+    models.use_together = lambda loaded, memory: asked.append(memory) or original(loaded, memory)
+    try:
+        for size in ((96, 128), (192, 256)):
+            frames = clip(path, 1, size)
+            run(path, 0, images=frames, mode="faithful")
+            run(path, 0, images=frames, segmenter="tiny_sam3")
+            video_files.execute(pack("nodes").SamIdMap, images=frames, segmenter=tiny_sam(), points_per_side=1)
+    finally:
+        models.use_together = original
+    return [asked[:3], asked[3:]]
 
 
 @alone
