@@ -10,13 +10,14 @@ from ..glv_core.hosts.comfy.frame_source import frame_source
 from ..glv_core.hosts.comfy.grounding import MaskOptions, make_masks
 from ..glv_core.hosts.comfy.grounding_models import (
     MODES,
+    ORDERS,
     FollowOptions,
     detector_names,
     follower,
     host_follower,
     segmenter_names,
 )
-from ..glv_core.perception.boxes import ORDERS, caption
+from ..glv_core.perception.boxes import caption
 from ..glv_core.perception.mask_ops import WHEN_EMPTY, Finish
 from ..glv_core.perception.selection import Selection
 from .common import CATEGORY, naming
@@ -67,20 +68,23 @@ class GroundedMask(io.ComfyNode):
                 io.Float.Input(
                     "box_threshold", default=0.25, min=0.0, max=1.0, step=0.01,
                     tooltip="How sure the detector must be of an object. Lower finds more, and more that is wrong. "
-                    "SAM 3 has thresholds of its own near 0.5; only a higher value changes anything.",
+                    "SAM 3 has thresholds of its own: 0.7 to take an object up, in ComfyUI's own SAM 3 0.5; only a "
+                    "higher value changes anything.",
                 ),
                 io.Float.Input(
                     "text_threshold", default=0.25, min=0.0, max=1.0, step=0.01, advanced=True,
-                    tooltip="How sure the detector must be of a word for an object's label to have it.",
+                    tooltip="How sure Grounding DINO must be of a word for an object's label to have it. Does nothing "
+                    "with SAM 3.",
                 ),
                 io.Int.Input(
                     "max_objects", default=0, min=0, max=100,
                     tooltip="At most so many objects in a frame. 0: all, in faithful mode 2.",
                 ),
                 io.Combo.Input(
-                    "order", options=list(ORDERS), default="best", advanced=True,
+                    "order", options=list(ORDERS), default=ORDERS[0], advanced=True,
                     tooltip="Which objects count where there are more than max_objects: the best scores, or the first "
-                    "in the detector's order (as Gen-L-Video takes them).",
+                    "in the detector's order. auto: first in faithful mode, as Gen-L-Video takes them, and best in "
+                    "tracked mode. SAM 3 in tracked mode always keeps those that it found first.",
                 ),
                 io.String.Input(
                     "objects", default="",
@@ -90,7 +94,7 @@ class GroundedMask(io.ComfyNode):
                 io.Int.Input(
                     "redetect_every", default=30, min=0, max=10_000,
                     tooltip="Tracked: look for new objects, and check the known ones, in every so many frames; 0 only "
-                    "when one gets lost.",
+                    "when one gets lost. Does nothing with SAM 3 (but with sam3_model), which looks in every frame.",
                 ),
                 io.Int.Input(
                     "fill_holes", default=400, min=0, max=1_000_000,
@@ -199,12 +203,16 @@ class GroundedMask(io.ComfyNode):
             source = frame_source(images)
             selection = Selection.parse(objects)
             options = FollowOptions(text, mode, box_threshold, text_threshold, max_objects, order, redetect_every)
+            if sam3_conditioning is not None and sam3_model is None:
+                raise ValueError(
+                    "sam3_conditioning is connected, but no sam3_model. Connect the MODEL that Load Checkpoint gives "
+                    "for SAM 3, or disconnect it: the models of the menus read 'text'."
+                )
             if sam3_model is not None:
                 follow = host_follower(options, sam3_model, sam3_conditioning)
             else:
-                follow = follower(
-                    options, detector_id.strip() or detector, segmenter_id.strip() or segmenter, allow_download
-                )
+                models = detector_id.strip() or detector, segmenter_id.strip() or segmenter
+                follow = follower(options, *models, allow_download, source.height * source.width)
             finish = Finish(grow, feather, smooth, invert, when_empty)
             masks = make_masks(source, follow, MaskOptions(selection, fill_holes, finish, preview_size))
         return io.NodeOutput(masks.mask, masks.boxes(), masks.as_json(), masks.preview)

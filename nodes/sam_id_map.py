@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..glv_core.hosts.comfy.frame_source import frame_source
 from ..glv_core.hosts.comfy.grounding_models import sam_names, sam_segmenter
 from ..glv_core.hosts.comfy.mapped import new_tensor
-from ..glv_core.perception.id_map import id_map
+from ..glv_core.perception.id_map import id_map, painting_order
 from .common import CATEGORY, naming
 
 SCALES = ("0 to 1", "0 to 255")
@@ -85,7 +85,8 @@ class SamIdMap(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("SamIdMap"):
             source = frame_source(images)
-            sam = sam_segmenter(segmenter_id.strip() or segmenter, allow_download)
+            pixels = source.height * source.width
+            sam = sam_segmenter(segmenter_id.strip() or segmenter, allow_download, pixels)
             maps = new_tensor((source.num_frames, source.height, source.width, 3))
             steps = points_per_side**2
             bar = comfy.utils.ProgressBar(source.num_frames * steps)
@@ -98,6 +99,7 @@ class SamIdMap(io.ComfyNode):
             for chunk in source.chunks(4):
                 for frame in chunk:
                     regions = sam.regions(frame, points_per_side, quality, stability, on_prompts)
-                    maps[done] = id_map(regions) / (255 if scale == SCALES[0] else 1)
+                    masks = regions.masks(painting_order(regions.areas))
+                    maps[done] = id_map(masks, source.height, source.width) / (255 if scale == SCALES[0] else 1)
                     done += 1
         return io.NodeOutput(maps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from ...perception.selection import Selection, union
 from ...perception.tracking import Found
 from .frame_source import FrameSource
 from .mapped import new_tensor
+
+log = logging.getLogger(__name__)
 
 CHUNK = 4  #: frames that are read, and detected in, at a time
 _PICTURE_EVERY = 8  #: frames
@@ -92,6 +95,7 @@ def make_masks(
     waiting: deque[list[Found]] = deque()  # their objects, in the preview's size
     bar = comfy.utils.ProgressBar(source.num_frames)
     finisher = Finisher(options.finish)
+    unseen = options.selection
     done = 0
 
     def chunks() -> Iterator[torch.Tensor]:
@@ -115,12 +119,29 @@ def make_masks(
         found = [Found(each.id, each.label, each.score, each.box, fill_holes(each.mask, options.fill_holes))
                  for each in found]  # fmt: skip
         chosen = options.selection.of(found)
+        unseen = unseen.without(found)
+        if not chosen and options.selection and options.finish.when_empty == "error":
+            raise ValueError(_nothing_chosen(len(result.objects), found, options.selection))
         result.objects.append([_facts(each) for each in found])
         result.chosen.append({each.id for each in chosen})
         waiting.append([_small(each, small, source.height / small[0], source.width / small[1]) for each in found])
         keep(finisher.push(union(chosen, source.height, source.width)))
     keep(finisher.flush())
+    if unseen:
+        named = {f"{each['id']} ({each['label']})" for objects in result.objects for each in objects}
+        log.warning(
+            "GroundedMask: objects names %s, which is in no frame; found: %s",
+            unseen, ", ".join(sorted(named)) or "nothing",
+        )  # fmt: skip
     return result
+
+
+def _nothing_chosen(frame: int, found: list[Found], selection: Selection) -> str:
+    named = ", ".join(f"{each.id} ({each.label})" for each in found)
+    return (
+        f"In frame {frame} is none of the objects that objects names: {selection}. Found there: {named or 'nothing'}. "
+        "Name others in objects, lower the thresholds, or set when_empty to 'empty' or 'hold last'."
+    )
 
 
 def _facts(found: Found) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -9,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from ...perception.boxes import ORDERS as CHOICES
 from ...perception.boxes import caption
 from ...perception.per_frame import BoxCarrier, per_frame
 from ...perception.tracking import Found, Tracker
@@ -23,13 +25,18 @@ SEGMENTERS = (
     "facebook/sam-vit-huge",
 )  # fmt: skip
 MODES = ("tracked", "faithful")
-_WORKING_MEMORY = 2 * 2**30  # bytes beside the weights, for the largest of these models
+ORDERS = ("auto", *CHOICES)
+FAITHFUL_OBJECTS = 2  #: in each frame, where max_objects does not say
+_WORKING_MEMORY = 2 * 2**30  # bytes beside the weights, for the largest of these models, besides:
+_BYTES_PER_PIXEL = 16 * sam.ENLARGED  # masks in the size of the frame: logits twice, and what they are compared to
 _BFLOAT16 = (torch.bfloat16,)
 _LOADED = {
     "sam": (sam, "SamProcessor", (torch.float16, torch.bfloat16), "4.57"),
     "sam2_video": (sam2_video, "Sam2VideoProcessor", _BFLOAT16, "4.57"),
-    "sam3_video": (sam3_video, "Sam3VideoProcessor", _BFLOAT16, "5.0"),
+    "sam3_video": (sam3_video, "Sam3VideoProcessor", _BFLOAT16, "5.1"),
 }  #: by the type in config.json: adapter, processor, 16-bit types it works in, version of transformers
+
+_BROKEN = re.compile(r"5\.0(\D|$)")  # versions of transformers in which SAM 2 and SAM 3 video fail
 
 Follow = Callable[[Iterable[torch.Tensor]], Iterable[list[Found]]]
 
@@ -63,29 +70,45 @@ class FollowOptions:
     box_threshold: float
     text_threshold: float
     most: int
-    order: Literal["best", "first"]
+    order: Literal["auto", "best", "first"]
     interval: int
 
+    @property
+    def order_in_mode(self) -> Literal["best", "first"]:
+        if self.order == "auto":
+            return "first" if self.mode == "faithful" else "best"
+        return self.order
 
-def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool) -> Follow:
-    """What finds and follows objects, with models from ComfyUI's folders.
+    @property
+    def most_in_mode(self) -> int:
+        return self.most or (FAITHFUL_OBJECTS if self.mode == "faithful" else 0)
+
+
+def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool, pixels: int) -> Follow:
+    """What finds and follows objects in frames of so many pixels, with models from ComfyUI's folders.
 
     Raises:
-        ValueError: the text is empty, or a model is missing or of the wrong type.
+        ValueError: the text is empty, a model is missing or of the wrong type, or this version of transformers cannot
+            run it.
     """
     caption(options.text)
     folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
     kind = model_type(folder)
+    _check_version(kind)
     if kind == "sam3_video":
         model = _load(folder)
-        use_together([model], _WORKING_MEMORY)
-        sam3 = sam3_video.Sam3Follower(model.model, model.processor, options.text, options.box_threshold, options.most)
-        return lambda chunks: (sam3.track if options.mode == "tracked" else sam3.per_frame)(_single(chunks))
+        use_together([model], _working_memory(pixels))
+        sam3 = sam3_video.Sam3Follower(
+            model.model, model.processor, options.text, options.box_threshold, options.most_in_mode
+        )
+        if options.mode == "faithful":
+            return lambda chunks: sam3.per_frame(_single(chunks), options.order_in_mode)
+        return lambda chunks: sam3.track(_single(chunks))
     types = list(grounding_dino.MODELS)
     place = find_model(detector, types, grounding_dino.FILES, allow_download, "detector")
     finder = load_vision_model(place, grounding_dino.MODELS[model_type(place)], "GroundingDinoProcessor")
     model = _load(folder)
-    use_together([finder, model], _WORKING_MEMORY)
+    use_together([finder, model], _working_memory(pixels))
     dino = grounding_dino.GroundingDinoDetector(
         finder.model, finder.processor, options.text, options.box_threshold, options.text_threshold
     )
@@ -106,23 +129,27 @@ def host_follower(options: FollowOptions, model: Any, conditioning: list | None)
     return _follow(options, sam3, sam3, BoxCarrier(sam3))
 
 
-def sam_segmenter(name: str, allow_download: bool) -> sam.SamSegmenter:
-    """A SAM model for the regions of pictures.
+def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmenter:
+    """A SAM model for the regions of pictures of so many pixels.
 
     Raises:
         ValueError: it is missing or of another type.
     """
     folder = find_model(name, list(sam.MODELS), sam.FILES, allow_download, "segmenter")
     model = _load(folder)
-    use_together([model], _WORKING_MEMORY)
+    use_together([model], _working_memory(pixels))
     return sam.SamSegmenter(model.model, model.processor)
 
 
 def _follow(options: FollowOptions, detector: Any, frames: Any, video: Any) -> Follow:
     if options.mode == "faithful":
-        return lambda chunks: per_frame(detector, frames, chunks, options.most or 2, options.order)
-    tracker = Tracker(detector, video, options.interval, options.most, options.order)
+        return lambda chunks: per_frame(detector, frames, chunks, options.most_in_mode, options.order_in_mode)
+    tracker = Tracker(detector, video, options.interval, options.most_in_mode, options.order_in_mode)
     return lambda chunks: tracker.track(_single(chunks))
+
+
+def _working_memory(pixels: int) -> int:
+    return _WORKING_MEMORY + _BYTES_PER_PIXEL * pixels
 
 
 def _single(chunks: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
@@ -132,6 +159,16 @@ def _single(chunks: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
 def _files(name: str) -> tuple[str, ...]:
     """What a segmenter needs, as far as its name says which it is."""
     return sam3_video.FILES if "sam3" in name else sam.FILES
+
+
+def _check_version(kind: str | None) -> None:
+    import transformers
+
+    if kind in ("sam2_video", "sam3_video") and _BROKEN.match(transformers.__version__):
+        raise ValueError(
+            f"segmenter is of the type {kind}, which does not work in transformers {transformers.__version__}. Install "
+            "transformers 5.1 or newer (SAM 2 also works in 4.57), or choose a SAM model (sam-vit)."
+        )
 
 
 def _load(folder: Any) -> Any:

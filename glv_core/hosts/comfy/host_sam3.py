@@ -8,8 +8,9 @@ import comfy.model_management
 import torch
 import torch.nn.functional as F
 
-from ...perception.boxes import Box, Detection, phrases
+from ...perception.boxes import Box, Detection, phrases, without_doubles
 
+LEAST_SCORE = 0.5  #: SAM 3 itself finds nothing below this; the host's forward gives every query
 _SIZE = 1008  #: pixels of the square that the model sees
 
 
@@ -20,7 +21,7 @@ class HostSam3:
         model: the MODEL.
         conditioning: the CONDITIONING of the text, from the CLIP that is loaded with it.
         text: what the text names; the labels, where the conditioning has as many parts.
-        threshold: objects count from this score on.
+        threshold: objects count above this score, and above ``LEAST_SCORE`` in any case.
 
     Raises:
         ValueError: the MODEL is none of SAM 3, or the CONDITIONING is missing.
@@ -39,7 +40,7 @@ class HostSam3:
                 "the CLIP that Load Checkpoint gives for SAM 3."
             )
         comfy.model_management.load_model_gpu(model)
-        self._network, self._threshold = network, threshold
+        self._network, self._threshold = network, max(threshold, LEAST_SCORE)
         self._device, self._dtype = comfy.model_management.get_torch_device(), model.model.get_dtype()
         self._prompts = [self._prompt(*each) for each in _parts(conditioning)]
         named = phrases(text)
@@ -47,8 +48,8 @@ class HostSam3:
         self._labels = named if len(named) == len(self._prompts) else [together] * len(self._prompts)
 
     def detect(self, frames: torch.Tensor) -> list[list[Detection]]:
-        """See ``Detector``."""
-        return [self._detections(frame) for frame in frames]
+        """See ``Detector``; of boxes that are all but the same, the best."""
+        return [without_doubles(self._detections(frame)) for frame in frames]
 
     def segment(self, frame: torch.Tensor, boxes: list[Box]) -> torch.Tensor:
         """See ``FrameSegmenter``."""

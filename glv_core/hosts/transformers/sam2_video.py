@@ -82,7 +82,18 @@ class Sam2Segmenter:
     def _carry(self, session: Any) -> Carried:
         outputs = self._model(inference_session=session, frame_idx=self._frame, frame=self._pixels)
         logits = self._processor.post_process_masks([outputs.pred_masks.float()], [self._size], binarize=False)[0]
-        return Carried((logits[0, 0] > 0).cpu(), float(outputs.object_score_logits.float().sigmoid()[0]))
+        score = _object_logits(session, outputs, self._frame).float().sigmoid()
+        return Carried((logits[0, 0] > 0).cpu(), float(score.flatten()[0]))
+
+
+def _object_logits(session: Any, outputs: Any, frame: int) -> torch.Tensor:
+    """How sure the model is that the session's one object is in this frame; transformers 4.57 has it there alone."""
+    logits = getattr(outputs, "object_score_logits", None)
+    if logits is None:
+        kinds = session.output_dict_per_obj[0]
+        stored = kinds["non_cond_frame_outputs"].get(frame) or kinds["cond_frame_outputs"][frame]
+        logits = stored["object_score_logits"]
+    return logits
 
 
 def _reach(config: Any) -> int:

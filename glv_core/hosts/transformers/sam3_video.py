@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from ...perception.boxes import mask_box, phrases
+from ...perception.boxes import choose, mask_box, phrases
 from ...perception.tracking import Found
 from .frames import pictures
 from .sam2_video import prune
@@ -23,8 +23,9 @@ class Sam3Follower:
     Args:
         model, processor: a Sam3VideoModel and its Sam3VideoProcessor.
         text: what to find, e.g. ``man. dog.``
-        threshold: objects count from this score on, besides the model's own thresholds.
-        most: so many objects of a frame at most, the first that were found; 0 for all.
+        threshold: objects count from this score on, besides the model's own thresholds. An object's score is the one
+            it was found with, which is at least the model's ``new_det_thresh``, by default 0.7.
+        most: so many objects of a frame at most; 0 for all. ``track`` takes those that were found first.
 
     Raises:
         ValueError: the text is empty.
@@ -41,16 +42,19 @@ class Sam3Follower:
         tracker = self._model.config.tracker_config
         reach = max(tracker.num_maskmem, tracker.max_object_pointers_in_encoder)
         for number, frame in enumerate(frames):
-            yield self._found(session, number, frame)
+            found = self._found(session, number, frame)
+            yield found[: self._most] if self._most else found
             prune(session, number, reach, max(8, tracker.max_cond_frame_num))
             for past in (session.obj_id_to_tracker_score_frame_wise, session.suppressed_obj_ids):
                 for at in [at for at in past if at < number]:
                     del past[at]
 
-    def per_frame(self, frames: Iterable[torch.Tensor]) -> Iterator[list[Found]]:
-        """The same without a memory: objects are numbered by their order in each frame."""
+    def per_frame(
+        self, frames: Iterable[torch.Tensor], order: Literal["best", "first"] = "first"
+    ) -> Iterator[list[Found]]:
+        """The same without a memory: which objects count says ``order``, see ``choose``, and numbers them."""
         for frame in frames:
-            found = self._found(self._new_session(), 0, frame)
+            found = choose(self._found(self._new_session(), 0, frame), self._most, order)
             yield [Found(number, each.label, each.score, each.box, each.mask) for number, each in enumerate(found, 1)]
 
     def _new_session(self) -> Any:
@@ -71,7 +75,7 @@ class Sam3Follower:
             if box is None or score < self._threshold or any(_double(mask, each.mask) for each in found):
                 continue
             found.append(Found(object_id + 1, labels[object_id], score, box, mask))
-        return found[: self._most] if self._most else found
+        return found
 
 
 def _double(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -22,7 +22,8 @@ OBJECTS = [found(1, "man"), found(2, "dog"), found(3, "dog"), found(4, "red hat"
 @pytest.mark.parametrize(
     ("text", "ids"),
     [("", [1, 2, 3, 4]), (" , ", [1, 2, 3, 4]), ("2", [2]), ("1, 3", [1, 3]), ("Dog", [2, 3]), ("red hat, 1", [1, 4]),
-     ("cat", []), ("9", [])],
+     ("cat", []), ("9", []), ("dog.", [2, 3]), ("2.", [2]), (" +3 , .", [3]), ("--3", []), ("+-3", []),
+     (".", [1, 2, 3, 4])],
 )  # fmt: skip
 def test_objects_by_id_and_label(text, ids):
     assert [each.id for each in Selection.parse(text).of(OBJECTS)] == ids
@@ -32,6 +33,14 @@ def test_objects_by_id_and_label(text, ids):
 def test_ids_count_from_one(text):
     with pytest.raises(ValueError, match="numbered from 1"):
         Selection.parse(text)
+
+
+def test_what_is_named_but_not_there():
+    selection = Selection.parse("cat, 9, Dog, 1, 12")
+    assert str(selection) == "1, 9, 12, cat, dog" and selection
+    assert str(selection.without(OBJECTS)) == "9, 12, cat"
+    assert not selection.without(OBJECTS).without([found(9, "cat"), found(12, "cat")])
+    assert not Selection.parse("")
 
 
 def test_union():

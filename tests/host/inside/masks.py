@@ -3,9 +3,12 @@
 import functools
 import gc
 import hashlib
+import io
 import json
+import logging
 import os
 import pathlib
+import sys
 
 import torch
 import transformers
@@ -91,7 +94,8 @@ def boxes_of_a_frame(path: str) -> dict:
     ours = segmenter.segment(frame, boxes)
     calls = []
     regions = segmenter.regions(frame, 5, 0.0, 0.5, lambda done, total: calls.append([done, total]))
-    one_pass = adapter.SamSegmenter(model, processor).regions(frame, 5, 0.0, 0.5)
+    regions = torch.stack(list(regions.masks()))
+    one_pass = torch.stack(list(adapter.SamSegmenter(model, processor).regions(frame, 5, 0.0, 0.5).masks()))
     return {
         "different": float((ours ^ theirs).float().mean()), "area": float(theirs.float().mean()),
         "regions": len(regions), "same": torch.equal(regions, one_pass), "calls": calls,
@@ -144,6 +148,65 @@ def carried(path: str) -> dict:
         "corrected": sorted(corrected), "after": after,
         "alone": list(segmenter.segment(frames[0], [boxes[1]]).shape), "fresh": len(segmenter.fresh()._sessions),
     }  # fmt: skip
+
+
+@alone
+def carried_otherwise(path: str) -> dict:
+    """SAM 2's scores where the output has none, as in transformers 4.57, and its masks in 16 bits."""
+    adapter = pack("glv_core.hosts.transformers.sam2_video")
+    frames = clip(path, 6)
+
+    class WithoutScores:
+        def __init__(self, outputs):
+            self.pred_masks = outputs.pred_masks
+
+    class Older(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model, self.config, self.device, self.dtype = model, model.config, model.device, model.dtype
+
+        def forward(self, **inputs):
+            return WithoutScores(self.model(**inputs))
+
+    def steps(model):
+        segmenter = adapter.Sam2Segmenter(model, processor)
+        seen = []
+        for number, frame in enumerate(frames):
+            found = segmenter.step(frame)
+            seen.append(found if number else segmenter.add({1: (10, 10, 60, 60), 2: (50, 30, 120, 90)}))
+        return [found[object_id] for found in seen for object_id in (1, 2)]
+
+    model, processor = loaded(tiny_sam2(), "Sam2VideoModel", "Sam2VideoProcessor")
+    newer, older = steps(model), steps(Older(model))
+    half = steps(model.to(torch.bfloat16))
+    session = processor.init_video_session(dtype=torch.bfloat16)
+    different = 0.0
+    for number, frame in enumerate(frames):  # the library on its own in 16 bits
+        picture = (frame * 255).round().to(torch.uint8).movedim(-1, 0)
+        pixels = processor(images=picture, return_tensors="pt").pixel_values.bfloat16()
+        if number == 0:
+            processor.add_inputs_to_inference_session(
+                session, 0, [1], input_boxes=[[[10, 10, 60, 60]]], original_size=(96, 128)
+            )
+        outputs = model(inference_session=session, frame_idx=number, frame=pixels)
+        theirs = processor.post_process_masks([outputs.pred_masks.float()], [(96, 128)])[0][0, 0]
+        different = max(different, float((half[2 * number].mask ^ theirs).float().mean()))
+    return {
+        "scores": [each.score for each in newer], "older": [each.score for each in older],
+        "half": [each.score for each in half],
+        "different": different, "area": [float(each.mask.float().mean()) for each in half],
+    }  # fmt: skip
+
+
+@alone
+def refused_by_version(path: str, version: str, **changes) -> str:
+    arguments(path, 1, **changes)  # makes the models
+    library = sys.modules["transformers"]  # which may have replaced itself since this file imported it
+    original, library.__version__ = library.__version__, version
+    try:
+        return refused(path=path, **changes)
+    finally:
+        library.__version__ = original
 
 
 @alone
@@ -277,8 +340,12 @@ class FakeSam3(torch.nn.Module):
         assert text_embeddings.shape[:2] == text_mask.shape
         red = torch.nn.functional.interpolate(self._red(images)[:, None], orig_size)[:, 0]
         rows, columns = (red[0] > 0).any(1).nonzero(), (red[0] > 0).any(0).nonzero()
+        if not len(rows):
+            return {"boxes": torch.zeros(1, 1, 4), "scores": torch.tensor([[-5.0]]), "masks": red[:, None]}
         box = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
-        return {"boxes": torch.stack([box, box])[None], "scores": torch.tensor([[2.0, -5.0]]), "masks": red[:, None]}
+        # As the host's: every query, also the unsure ones (0.38 and less) and doubles.
+        boxes, scores = [box, box, torch.tensor([0.0, 0, 9, 9]), box + 1], [1.0, -5.0, -0.5, 2.0]
+        return {"boxes": torch.stack(boxes)[None], "scores": torch.tensor([scores]), "masks": red[:, None]}
 
     def forward_segment(self, images, box_inputs):
         red = self._red(images)
@@ -313,28 +380,53 @@ def host_sam3(path: str, mode: str) -> dict:
         "iou": float(((mask > 0) & red).sum() / ((mask > 0) | red).sum()),
         "labels": sorted({each["label"] for found in boxes for each in found}),
         "scores": sorted({round(each["score"], 2) for found in boxes for each in found})[:1],
-        "largest": largest,
+        "most": max(len(found) for found in boxes), "largest": largest,
     }  # fmt: skip
 
 
 @alone
-def host_sam3_refused(path: str, conditioned: bool) -> str:
+def nothing_in_between(path: str, when_empty: str, objects: str = "") -> dict | str:
+    """Six frames, of which the third and the fourth are black."""
+    frames = clip(path, 6).clone()
+    frames[2:4] = 0
+    conditioning = [[torch.zeros(1, 4, 8), {}]]
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        mask, boxes, *_ = run(
+            path, 0, images=frames, mode="faithful", text="suit", when_empty=when_empty, objects=objects,
+            sam3_model=fake_host_model(), sam3_conditioning=conditioning,
+        )  # fmt: skip
+    except ValueError as error:
+        return str(error)
+    finally:
+        logging.getLogger().removeHandler(handler)
+    same = [int(torch.equal(mask[number], mask[1])) for number in range(6)]
+    return {"areas": mask.sum((1, 2)).tolist(), "same": same, "boxes": [len(each) for each in boxes],
+            "log": log.getvalue()}  # fmt: skip
+
+
+@alone
+def host_sam3_refused(path: str, conditioned: bool, model_missing: bool = False) -> str:
     import tiny
 
+    if model_missing:
+        return refused(path=path, sam3_conditioning=[[torch.zeros(1, 4, 8), {}]])
     model = fake_host_model() if not conditioned else tiny.wan()
     conditioning = [[torch.zeros(1, 4, 8), {}]] if conditioned else None
     return refused(path=path, sam3_model=model, sam3_conditioning=conditioning)
 
 
 @alone
-def memory(length: int, mode: str, segmenter: str) -> dict:
+def memory(length: int, mode: str, segmenter: str, size: tuple[int, int]) -> dict:
     """Anonymous memory while and after so many frames of a video in a file are masked."""
     mapped = pack("glv_core.hosts.comfy.mapped")
     mapped.MAPPED_FROM = 2**20
     video_io = pack("glv_core.video_io")
     path = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"memory_{os.getpid()}.mp4")
     torch.manual_seed(3)
-    picture = torch.rand(1, 64, 96, 3)
+    picture = torch.rand(1, *size, 3)
     video_io.save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
     clip_of_file = pack("glv_core.hosts.comfy.long_video").LongVideo(video_io.open_clip(path))
     largest, peak = [], []
@@ -350,12 +442,28 @@ def memory(length: int, mode: str, segmenter: str) -> dict:
     try:
         mask, *_ = run(
             path, 0, images=clip_of_file, mode=mode, segmenter=segmenter, max_objects=1, redetect_every=100,
-            preview_size=96, smooth=2, box_threshold=0.3,
+            preview_size=size[1], smooth=2, box_threshold=0.3,
         )  # fmt: skip
     finally:
         torch.nn.Conv2d.forward = forward
         pathlib.Path(path).unlink()
     return {"memory": max([*peak, anonymous_memory()]), "largest": max(largest), "shape": list(mask.shape)}
+
+
+@alone
+def room(path: str) -> list[list[int]]:
+    models = pack("glv_core.hosts.comfy.grounding_models")
+    original, asked = models.use_together, []
+    models.use_together = lambda loaded, memory: asked.append(memory) or original(loaded, memory)
+    try:
+        for size in ((96, 128), (192, 256)):
+            frames = clip(path, 1, size)
+            run(path, 0, images=frames, mode="faithful")
+            run(path, 0, images=frames, segmenter="tiny_sam3")
+            video_files.execute(pack("nodes").SamIdMap, images=frames, segmenter=tiny_sam(), points_per_side=1)
+    finally:
+        models.use_together = original
+    return [asked[:3], asked[3:]]
 
 
 @alone
