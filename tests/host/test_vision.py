@@ -44,6 +44,7 @@ def test_a_model_is_loaded_once_and_unloaded_by_the_host(inside):
         (dict(name="shards", broken="shards"), ["Missing: model-00001-of-00002.safetensors"]),
         (dict(name="bert", broken="type"), ["'bert'", "must be one of vit"]),
         (dict(name="pickle", broken="pickle"), ["might run code"]),
+        (dict(name="backbone", broken="backbone"), ["backbone to be downloaded", "'microsoft/resnet-50'"]),
         (dict(name="future", broken="README.md"), ["ViTFromTheFuture", "Update transformers"]),
     ],
 )  # fmt: skip

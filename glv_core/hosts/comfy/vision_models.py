@@ -162,6 +162,7 @@ def _load(folder: Path, model_class: str, processor_class: str, dtype: torch.dty
                 f"{folder.name} needs {name} of transformers {since} or newer; this is {transformers.__version__}. "
                 "Update transformers, or choose another model."
             )
+    _check_backbone(folder)
     log.info("loading %s", folder)
     try:
         processor = getattr(transformers, processor_class).from_pretrained(folder, local_files_only=True)
@@ -178,6 +179,16 @@ def _load(folder: Path, model_class: str, processor_class: str, dtype: torch.dty
     _check_weights(folder, model, info["missing_keys"])
     model.eval().requires_grad_(False)
     return VisionModel(folder, model, processor, dtype)
+
+
+def _check_backbone(folder: Path) -> None:
+    """Refuse a configuration that makes the library fetch a part of the model whatever it is told."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("use_pretrained_backbone") and config.get("backbone") and not config.get("backbone_config"):
+        raise ValueError(
+            f"{folder}/config.json names a backbone to be downloaded, {config['backbone']!r}. Choose a model that comes "
+            "whole, with backbone_config in its config.json."
+        )
 
 
 def _check_weights(folder: Path, model: torch.nn.Module, missing: Collection[str]) -> None:

@@ -111,6 +111,10 @@ def refused(name: str, allow_download: bool = False, broken: str = "") -> str:
         elif broken == "type":
             config = json.loads((folder / "config.json").read_text())
             (folder / "config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+        elif broken == "backbone":
+            config = json.loads((folder / "config.json").read_text())
+            config |= {"backbone": "microsoft/resnet-50", "use_pretrained_backbone": True}
+            (folder / "config.json").write_text(json.dumps(config))
         elif broken == "shards":
             (folder / "model.safetensors").unlink()
             index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
