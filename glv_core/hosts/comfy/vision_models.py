@@ -186,8 +186,8 @@ def _check_backbone(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("use_pretrained_backbone") and config.get("backbone") and not config.get("backbone_config"):
         raise ValueError(
-            f"{folder}/config.json names a backbone to be downloaded, {config['backbone']!r}. Choose a model that comes "
-            "whole, with backbone_config in its config.json."
+            f"{folder}/config.json names a backbone to be downloaded, {config['backbone']!r}. Choose a model that "
+            "comes whole, with backbone_config in its config.json."
         )
 
 
