@@ -13,7 +13,7 @@ def find_browser() -> str | None:
     return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(server, tmp_path_factory):
     sync_api = pytest.importorskip("playwright.sync_api")
     browser_path = find_browser()
