@@ -213,6 +213,15 @@ def noise_inputs() -> list[io.Input]:
     ]
 
 
+def download_input() -> io.Input:
+    """Whether models of transformers may be downloaded."""
+    return io.Boolean.Input(
+        "allow_download",
+        default=False,
+        tooltip="Whether a model that is not in models/transformers may be downloaded from Hugging Face.",
+    )
+
+
 def check_windows(window: int | None, overlap: int | None) -> bool | str:
     """For ``validate_inputs``, before anything is loaded: True, or what is wrong. A linked input is None."""
     if window is not None and window < 1:

@@ -19,7 +19,7 @@ from ..glv_core.hosts.comfy.controls import (
 from ..glv_core.hosts.comfy.frame_source import frame_source
 from ..glv_core.hosts.transformers import depth, pose, segmentation
 from ..glv_core.perception.controls.palettes import PALETTES
-from .common import CATEGORY, naming
+from .common import CATEGORY, download_input, naming
 
 
 class ControlPreprocess(io.ComfyNode):
@@ -168,9 +168,9 @@ def _kinds() -> list[io.DynamicCombo.Option]:
                 tooltip="ade20k: 150 classes, for ControlNet's seg models. coco_stuff: for T2I-Adapter's seg model, "
                 "which ADE20K's colours mislead; the network must be trained on COCO-Stuff.",
             ),
-            _download_input(),
+            download_input(),
         ],
-        "depth": [*_model_inputs("model", depth.MODELS, DEPTH_MODELS, words), normalize, _download_input()],
+        "depth": [*_model_inputs("model", depth.MODELS, DEPTH_MODELS, words), normalize, download_input()],
         "normal": [
             *_model_inputs("model", depth.MODELS, NORMAL_MODELS, words), normalize,
             io.Float.Input(
@@ -182,7 +182,7 @@ def _kinds() -> list[io.DynamicCombo.Option]:
                 tooltip="How deep the relief is: depth is brought to this range, 1000 to 3000 as with DPT-hybrid. "
                 f"0: the numbers of MiDaS networks as they are (Intel/dpt-*), and {depth.RELIEF:.0f} for others.",
             ),
-            _download_input(),
+            download_input(),
         ],
         "sketch": [
             io.Float.Input(
@@ -207,7 +207,7 @@ def _detector_input() -> io.Input:
             "keypoint_threshold", default=0.3, min=0.0, max=1.0, step=0.01,
             tooltip="How sure ViTPose must be of a keypoint.",
         ),
-        _download_input(),
+        download_input(),
     ]  # fmt: skip
     return io.DynamicCombo.Input(
         "detector", options=[io.DynamicCombo.Option("openpose", []), io.DynamicCombo.Option("vitpose", vitpose)],
@@ -227,13 +227,6 @@ def _model_inputs(name: str, types: Any, public: tuple[str, ...], words: str) ->
             tooltip="Another in place of the one above: a Hugging Face id, or a folder in models/transformers.",
         ),
     ]  # fmt: skip
-
-
-def _download_input() -> io.Input:
-    return io.Boolean.Input(
-        "allow_download", default=False,
-        tooltip="Whether a model that is not in models/transformers may be downloaded from Hugging Face.",
-    )  # fmt: skip
 
 
 def _smoothing_input() -> io.Input:

@@ -20,7 +20,7 @@ from ..glv_core.hosts.comfy.grounding_models import (
 from ..glv_core.perception.boxes import caption
 from ..glv_core.perception.mask_ops import WHEN_EMPTY, Finish
 from ..glv_core.perception.selection import Selection
-from .common import CATEGORY, naming
+from .common import CATEGORY, download_input, naming
 
 BoundingBox = io.Custom("BOUNDING_BOX")
 
@@ -120,10 +120,7 @@ class GroundedMask(io.ComfyNode):
                     "preview_size", default=512, min=16, max=16384, advanced=True,
                     tooltip="Longer side of the preview in pixels, at most that of the frames.",
                 ),
-                io.Boolean.Input(
-                    "allow_download", default=False,
-                    tooltip="Whether a model that is not in models/transformers may be downloaded from Hugging Face.",
-                ),
+                download_input(),
                 io.String.Input(
                     "detector_id", default="", optional=True, advanced=True,
                     tooltip="Another Grounding DINO in place of the one above: a Hugging Face id, or a folder in "

@@ -12,7 +12,7 @@ from ..glv_core.hosts.comfy.frame_source import frame_source
 from ..glv_core.hosts.comfy.grounding_models import sam_names, sam_segmenter
 from ..glv_core.hosts.comfy.mapped import new_tensor
 from ..glv_core.perception.id_map import id_map, painting_order
-from .common import CATEGORY, naming
+from .common import CATEGORY, download_input, naming
 
 SCALES = ("0 to 1", "0 to 255")
 
@@ -58,10 +58,7 @@ class SamIdMap(io.ComfyNode):
                     tooltip="0 to 1: a picture as all others. 0 to 255: the numbers themselves, as EditAnything's "
                     "ControlNets were fed by Gen-L-Video.",
                 ),
-                io.Boolean.Input(
-                    "allow_download", default=False,
-                    tooltip="Whether a model that is not in models/transformers may be downloaded from Hugging Face.",
-                ),
+                download_input(),
                 io.String.Input(
                     "segmenter_id", default="", optional=True, advanced=True,
                     tooltip="Another SAM in place of the one above: a Hugging Face id, or a folder in "

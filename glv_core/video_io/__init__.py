@@ -3,6 +3,7 @@
 from .audio import Audio, FileAudio, Waveform, read_audio
 from .fit import fit
 from .formats import CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat
+from .pieces import regroup
 from .reader import VideoClip, open_clip, read_video
 from .writer import save_pictures, save_video
 
@@ -19,6 +20,7 @@ __all__ = [
     "open_clip",
     "read_audio",
     "read_video",
+    "regroup",
     "save_pictures",
     "save_video",
 ]

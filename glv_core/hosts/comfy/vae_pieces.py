@@ -12,6 +12,8 @@ import comfy.model_management
 import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 
+from ...video_io import regroup
+
 log = logging.getLogger(__name__)
 
 #: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
@@ -171,32 +173,17 @@ def encode_pieces(vae: Any, frames: Iterable[torch.Tensor], on_progress: OnProgr
     return torch.cat(latents, dim=2 if latents[0].ndim == 5 else 0)
 
 
-def _regroup(frames: Iterable[torch.Tensor], first: int, then: int, keep_rest: bool) -> Iterator[torch.Tensor]:
-    """The same frames in pieces of ``first``, and then of ``then``; a shorter rest only if it is to be kept."""
-    waiting: list[torch.Tensor] = []
-    wanted = first
-    for part in frames:
-        waiting.append(part)
-        while sum(map(len, waiting)) >= wanted:
-            together = torch.cat(waiting)
-            yield together[:wanted]
-            waiting, wanted = [together[wanted:]], then
-    rest = torch.cat(waiting) if waiting else None
-    if keep_rest and rest is not None and len(rest):
-        yield rest
-
-
 def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:
     if vae.latent_dim != 3:
-        for part in _regroup(frames, PIECE, PIECE, keep_rest=True):
+        for part in regroup(frames, PIECE, PIECE, keep_rest=True):
             yield len(part), vae.encode(part)
         return
     compression = vae.temporal_compression_decode() or 1
     if _has_wan_loop(vae):
-        yield from _encode_wan(vae, _regroup(frames, 1, compression, keep_rest=False))
+        yield from _encode_wan(vae, regroup(frames, 1, compression, keep_rest=False))
         return
     before: torch.Tensor | None = None
-    for part in _regroup(frames, 1 + (PIECE - 1) * compression, PIECE * compression, keep_rest=True):
+    for part in regroup(frames, 1 + (PIECE - 1) * compression, PIECE * compression, keep_rest=True):
         if before is None:
             part = part[: (len(part) - 1) // compression * compression + 1]
             yield len(part), vae.encode(part)

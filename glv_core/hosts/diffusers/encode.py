@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from ...video_io import regroup
+
 PIECE = 12  #: pictures that an image VAE encodes at once
 
 
@@ -41,12 +43,10 @@ def _wan_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Ten
     )
     vae.clear_cache()
     try:
-        for number, piece in enumerate(_pieces(frames, 1, 4)):
+        for piece in regroup(frames, 1, 4, keep_rest=False):
             pixels = _pixels(piece, vae).movedim(0, 1)[None]
             if vae.config.patch_size is not None:
                 pixels = _patchify(pixels, vae.config.patch_size)
-            if number and len(piece) < 4:
-                return
             encoded = vae.quant_conv(vae.encoder(pixels, feat_cache=vae._enc_feat_map, feat_idx=[0]))
             yield (encoded.chunk(2, dim=1)[0].float().cpu() - mean) / std
     finally:
@@ -54,7 +54,7 @@ def _wan_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Ten
 
 
 def _image_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    for piece in _pieces(frames, PIECE, PIECE):
+    for piece in regroup(frames, PIECE, PIECE, keep_rest=True):
         encoded = vae.encode(_pixels(piece, vae)).latent_dist.mode() * vae.config.scaling_factor
         yield encoded.movedim(0, 1)[None]
 
@@ -69,18 +69,3 @@ def _patchify(pixels: torch.Tensor, size: int) -> torch.Tensor:
     batch, channels, frames, height, width = pixels.shape
     parts = pixels.reshape(batch, channels, frames, height // size, size, width // size, size)
     return parts.permute(0, 1, 6, 4, 2, 3, 5).reshape(batch, -1, frames, height // size, width // size)
-
-
-def _pieces(frames: Iterable[torch.Tensor], first: int, size: int) -> Iterator[torch.Tensor]:
-    """The frames in pieces: ``first``, then ``size`` each, the last one shorter where they end."""
-    waiting: list[torch.Tensor] = []
-    wanted = first
-    for part in frames:
-        waiting.append(part)
-        while sum(map(len, waiting)) >= wanted:
-            together = torch.cat(waiting)
-            yield together[:wanted]
-            waiting, wanted = [together[wanted:]], size
-    left = torch.cat(waiting) if waiting else torch.empty(0)
-    if len(left):
-        yield left
