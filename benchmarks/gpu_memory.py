@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from conftest import comfyui_worker, find_comfyui
+from comfyui_hosts import comfyui_worker, find_host
 
 ROWS = (
     ("this pack, shifted, overlap 12", {"core": False, "schedule": "shifted", "overlap": 3}),
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU, to try the script itself")
     arguments = parser.parse_args()
-    comfyui = find_comfyui()
+    comfyui = find_host()
     if comfyui is None:
         print("No ComfyUI found. Set COMFYUI_PATH.", file=sys.stderr)
         return 2

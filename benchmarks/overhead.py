@@ -18,14 +18,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from conftest import comfyui_worker, find_comfyui
+from comfyui_hosts import comfyui_worker, find_host
 
 RUNS = 3
 CO_DENOISED = tuple((f"co-denoising, {frames} frames", frames) for frames in (253, 1009))
 
 
 def main() -> int:
-    comfyui = find_comfyui()
+    comfyui = find_host()
     if comfyui is None:
         print("No ComfyUI found. Set COMFYUI_PATH.", file=sys.stderr)
         return 2

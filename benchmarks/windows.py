@@ -4,7 +4,8 @@
 16, one prompt a seed) from the same noise in one process. With a ComfyUI (``COMFYUI_PATH``, or ``~/comfy/ComfyUI``)
 everything runs in it, so that core's context windows are rows as well; without one, only this pack's rows run.
 
-*Calls / floor*: windows through the model over ``steps * length / window``. *Seam*: mean frame difference at the row's
+*Calls / floor*: windows through the model over ``steps * length / window``. *Frames / floor*: latent frames through the
+model over ``steps * length``; core shows most windows the frame before them as well. *Seam*: mean frame difference at the row's
 own window boundaries (of the first step, into and inside the latent frame that begins there) over elsewhere; *isolated
 cuts*: the same where isolated clips meet;
 *largest*: the largest step of the video over the mean step. *Jerk*: root mean square of the third difference of the
@@ -25,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
 
 import numpy as np
-from conftest import comfyui_worker, find_comfyui
+from comfyui_hosts import comfyui_worker, find_host
 
 from glv_core.co_denoise import CoDenoiseSettings, Phase
 from glv_core.demo.detector import agrees, read_frames
@@ -121,27 +122,29 @@ def main() -> None:
     parser.add_argument("--cfg", type=float, default=2.0)
     parser.add_argument("--only", nargs="+", default=[""], help="only rows whose names contain one of these")
     arguments = parser.parse_args()
-    comfyui = find_comfyui()
+    comfyui = find_host()
     rows = [row for row in [*OURS, *(CORE if comfyui else [])] if any(part in row.name for part in arguments.only)]
     print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "
-          f"mean (worst). {'In ComfyUI.' if comfyui else 'No ComfyUI found: without the rows of core.'}\n")  # fmt: skip
-    print("| schedule, overlap | calls / floor | seam | isolated cuts | largest | jerk | adherence | seconds a video |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+          f"mean (worst). {f'In ComfyUI {comfyui.version}.' if comfyui else 'No ComfyUI found: without the rows of core.'}\n")  # fmt: skip
+    print("| schedule, overlap | calls / floor | frames / floor | seam | isolated cuts | largest | jerk | adherence "
+          "| seconds a video |")  # fmt: skip
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row, videos in (in_comfyui if comfyui else in_diffusers)(rows, arguments):
-        figures = [measure(row, video, PROMPTS[seed], starts) for seed, (video, starts, _) in enumerate(videos)]
+        figures = [measure(row, video, PROMPTS[seed], starts) for seed, (video, starts, *_) in enumerate(videos)]
         calls = sum(len(step) for step in videos[0][1]) / (arguments.steps * LENGTH / WINDOW)
+        shown = videos[0][2] / (arguments.steps * LENGTH)
 
         def show(name: str, digits: int = 2, worst=max, figures=figures) -> str:
             values = [each[name] for each in figures]
             return f"{np.mean(values):.{digits}f} ({worst(values):.{digits}f})"
 
-        print(f"| {row.name} | {calls:.2f} | {show('seam')} | {show('cuts')} | {show('largest')} | {show('jerk', 3)} "
+        print(f"| {row.name} | {calls:.2f} | {shown:.2f} | {show('seam')} | {show('cuts')} | {show('largest')} | {show('jerk', 3)} "
               f"| {np.mean([each['adherence'] for each in figures]):.1%} "
-              f"| {np.mean([seconds for _, _, seconds in videos]):.1f} |", flush=True)  # fmt: skip
+              f"| {np.mean([seconds for *_, seconds in videos]):.1f} |", flush=True)  # fmt: skip
 
 
 def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
-    """Yields each row with its videos: frames, starts of the windows at every step, seconds."""
+    """Yields each row with its videos: pictures, starts of the windows at every step, latent frames, seconds."""
     import logging
     import time
 
@@ -166,7 +169,8 @@ def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
                 progress=lambda *_: None,
             )  # fmt: skip
             starts = [[w.start for w in settings.windows(LENGTH, s, arguments.steps)] for s in range(arguments.steps)]
-            videos.append((frames.numpy(), starts, time.perf_counter() - begin))
+            frames_seen = WINDOW * sum(map(len, starts))
+            videos.append((frames.numpy(), starts, frames_seen, time.perf_counter() - begin))
         yield row, videos
 
 
@@ -181,7 +185,7 @@ def in_comfyui(rows: list[Row], arguments: argparse.Namespace):
                     "benchmark", "video", row=asdict(row), prompt=PROMPTS[seed], seed=seed, steps=arguments.steps,
                     cfg=arguments.cfg, length=LENGTH, window=WINDOW, path=str(path),
                 )  # fmt: skip
-                videos.append((np.load(path), made["starts"], made["seconds"]))
+                videos.append((np.load(path), made["starts"], made["frames"], made["seconds"]))
             yield row, videos
 
 

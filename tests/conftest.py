@@ -1,207 +1,134 @@
-"""Finds a ComfyUI for the host and browser tests, and says in the last lines of the run when there is none.
+"""Runs the host and browser tests in every ComfyUI that there is, and says in the last lines of the run which.
 
-Two ways into it: ``inside`` runs functions in ComfyUI's interpreter, ``server`` is its HTTP server with the pack.
+All of them run in the newest; those marked ``every_host`` (or all, with ``--every-host``) in each.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from comfyui_hosts import Host, Server, Worker, hosts, start_server
 
-ROOT = Path(__file__).resolve().parent.parent
-PACK = "long_video_pack"
+HERE = Path(__file__).resolve().parent
 
 
-def find_comfyui() -> Path | None:
-    """COMFYUI_PATH, else the ComfyUI that contains the pack, else ~/comfy/ComfyUI."""
-    if os.environ.get("COMFYUI_PATH"):
-        places = [Path(os.environ["COMFYUI_PATH"])]
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-host", action="store_true", help="run all host and browser tests in every ComfyUI")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "comfyui" not in metafunc.fixturenames:
+        return
+    every = metafunc.definition.get_closest_marker("every_host") or metafunc.config.getoption("every_host")
+    chosen = hosts() if every else hosts()[:1]
+    if chosen:
+        metafunc.parametrize("comfyui", chosen, indirect=True, scope="session", ids=lambda host: host.version)
     else:
-        places = [Path.home() / "comfy" / "ComfyUI"]
-        if ROOT.parent.name == "custom_nodes":
-            places.insert(0, ROOT.parent.parent)
-    return next((place.resolve() for place in places if (place / "main.py").is_file()), None)
-
-
-def find_interpreter(comfyui: Path) -> str:
-    """COMFYUI_PYTHON, else the .venv in ComfyUI's folder, else the one that runs the tests."""
-    if os.environ.get("COMFYUI_PYTHON"):
-        return os.environ["COMFYUI_PYTHON"]
-    inside = comfyui / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    return str(inside) if inside.exists() else sys.executable
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if {"host", "browser"} & set(Path(item.fspath).relative_to(ROOT).parts) and find_comfyui() is None:
-            item.add_marker(pytest.mark.skip(reason="no ComfyUI found"))
+        skipped = pytest.param(None, marks=pytest.mark.skip(reason="no ComfyUI found"), id="no ComfyUI")
+        metafunc.parametrize("comfyui", [skipped], indirect=True, scope="session")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if find_comfyui() is None:
+    if not hosts():
         terminalreporter.write_line(
-            "No ComfyUI found: the host and browser tests were SKIPPED. Set COMFYUI_PATH to a ComfyUI folder."
+            "No ComfyUI found: the host and browser tests were SKIPPED. Set COMFYUI_PATH to a ComfyUI folder, or to "
+            "several."
         )
+    counts: dict[str, Counter] = {host.version: Counter() for host in hosts()}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            for version in set(_versions(report.nodeid)) & set(counts):
+                counts[version][outcome] += 1
+    for host in hosts():
+        found = counts[host.version]
+        said = ", ".join(f"{found[name]} {name}" for name in ("passed", "failed", "error", "skipped") if found[name])
+        terminalreporter.write_line(f"Tested in {host}: {said or 'nothing'}.")
 
 
-@contextmanager
-def comfyui_worker(base: Path, *flags: str) -> Iterator[Callable[..., Any]]:
-    """ComfyUI's interpreter with the pack; yields ``call("module", "function", **arguments)`` of ``tests/host/inside``.
+def _versions(nodeid: str) -> list[str]:
+    """The words between the brackets of a test's name, one of which may be a host's version."""
+    return nodeid.partition("[")[2].rstrip("]").split("-")
 
-    ``base`` is a folder for models, output and the log. An exception there, or its end, is a RuntimeError here.
-    """
-    comfyui = find_comfyui()
-    with (base / "worker.log").open("w+") as log:
-        worker = subprocess.Popen(
-            [find_interpreter(comfyui), str(ROOT / "tests/host/worker.py"), str(comfyui), str(ROOT), str(base), *flags],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=comfyui,
-        )  # fmt: skip
 
-        def call(module: str, function: str, **arguments: Any) -> Any:
-            worker.stdin.write(json.dumps([module, function, arguments]) + "\n")
-            worker.stdin.flush()
-            for line in worker.stdout:
-                if line.startswith("RESULT "):
-                    result = json.loads(line.removeprefix("RESULT "))
-                    if "error" in result:
-                        raise RuntimeError(f"inside ComfyUI:\n{result['error']}")
-                    return result["value"]
-            log.seek(0)
-            raise RuntimeError(f"the worker inside ComfyUI stopped:\n{log.read()[-4000:]}")
+class Processes:
+    """Workers and servers that live as long as the run, one of each kind for a ComfyUI, made when first asked for."""
 
-        try:
-            yield call
-        finally:
-            worker.stdin.close()
-            try:
-                worker.wait(30)
-            except subprocess.TimeoutExpired:
-                worker.kill()
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self._factory = factory
+        self._workers: dict[Host, Worker] = {}
+        self._servers: dict[Host, Server] = {}
+
+    def worker(self, host: Host) -> Worker:
+        if host not in self._workers:
+            self._workers[host] = Worker(host, self._factory.mktemp("comfyui_inside"))
+        return self._workers[host]
+
+    def server(self, host: Host) -> Server:
+        if host not in self._servers:
+            self._servers[host] = start_server(host, self._factory.mktemp("comfyui_server"))
+        return self._servers[host]
+
+    def close(self) -> None:
+        for each in (*self._workers.values(), *self._servers.values()):
+            each.close()
 
 
 @pytest.fixture(scope="session")
-def inside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """``inside("module", "function", **arguments)``, see ``comfyui_worker``."""
-    with comfyui_worker(tmp_path_factory.mktemp("comfyui_inside")) as run:
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    running = Processes(tmp_path_factory)
+    yield running
+    running.close()
 
-        def call(*names: str, **arguments: Any) -> Any:
-            try:
-                return run(*names, **arguments)
-            except RuntimeError as error:
-                pytest.fail(str(error), pytrace=False)
 
-        yield call
+@pytest.fixture(scope="session")
+def comfyui(request: pytest.FixtureRequest) -> Host:
+    """The ComfyUI that a test runs in."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def inside(comfyui: Host, processes: Processes) -> Callable[..., Any]:
+    """``inside("module", "function", **arguments)``, see ``Worker``."""
+
+    def call(*names: str, **arguments: Any) -> Any:
+        try:
+            return processes.worker(comfyui).call(*names, **arguments)
+        except RuntimeError as error:
+            pytest.fail(str(error), pytrace=False)
+
+    return call
 
 
 @pytest.fixture
-def inside_alone(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def inside_alone(comfyui: Host, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``inside`` in a process of its own, for what a process can be measured by."""
-    base = tmp_path / "comfyui_alone"
-    base.mkdir()
-    with comfyui_worker(base) as run:
-        yield run
+    worker = Worker(comfyui, tmp_path / "comfyui_alone")
+    yield worker.call
+    worker.close()
 
 
-class Server:
-    """A running ComfyUI with the pack, and what tests ask of it."""
+@pytest.fixture
+def inside_with(comfyui: Host, tmp_path: Path) -> Iterator[Callable[..., Callable[..., Any]]]:
+    """``inside_with("--flag", ...)``: ``inside`` in processes of their own with flags of ComfyUI's."""
+    workers = []
 
-    def __init__(self, url: str, base: Path, log: Path) -> None:
-        self.url, self.base, self.log = url, base, log
+    def start(*flags: str) -> Callable[..., Any]:
+        workers.append(Worker(comfyui, tmp_path / f"comfyui_with_{len(workers)}", *flags))
+        return workers[-1].call
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return json.load(answer)
-
-    def fetch(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return answer.read()
-
-    def post(self, path: str, body: dict) -> tuple[int, dict]:
-        request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def run(self, prompt: dict, timeout: float = 600) -> tuple[dict, list[Any]]:
-        """Queue an API prompt and follow it to its end: its history entry and the messages on the way."""
-        import websocket
-
-        client = uuid.uuid4().hex
-        socket_ = websocket.create_connection(f"ws{self.url[4:]}/ws?clientId={client}", timeout=timeout)
-        try:
-            status, answer = self.post("/prompt", {"prompt": prompt, "client_id": client})
-            assert status == 200, answer
-            messages = []
-            while True:
-                message = socket_.recv()
-                if isinstance(message, bytes):
-                    messages.append(message)
-                    continue
-                message = json.loads(message)
-                messages.append(message)
-                data = message["data"]
-                if message["type"] in ("execution_error", "execution_interrupted"):
-                    pytest.fail(f"{message}\n{self.log.read_text()[-3000:]}", pytrace=False)
-                if message["type"] == "executing" and data["node"] is None:
-                    break
-        finally:
-            socket_.close()
-        return self.get(f"/history/{answer['prompt_id']}")[answer["prompt_id"]], messages
+    yield start
+    for worker in workers:
+        worker.close()
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real ComfyUI on a free port with the pack as its only custom node."""
-    comfyui = find_comfyui()
-    base = tmp_path_factory.mktemp("comfyui_server")
-    for folder in ("models/diffusers", "custom_nodes", "input", "output", "temp", "user"):
-        (base / folder).mkdir(parents=True)
-    (base / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = base / "server.log"
-    command = [
-        find_interpreter(comfyui), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port),
-        "--base-directory", str(base), "--database-url", f"sqlite:///{base}/user/test.db", "--disable-assets-autoscan",
-        "--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK, "--disable-api-nodes", "--disable-auto-launch",
-        "--preview-method", "latent2rgb", "--dont-print-server",
-    ]  # fmt: skip
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=comfyui, stdout=out, stderr=subprocess.STDOUT)
-    running = Server(f"http://127.0.0.1:{port}", base, log)
+def server(comfyui: Host, processes: Processes) -> Server:
+    """A running ComfyUI, see ``start_server``."""
     try:
-        for _ in range(600):
-            if process.poll() is not None:
-                pytest.fail(f"ComfyUI stopped:\n{log.read_text()[-4000:]}", pytrace=False)
-            try:
-                running.get("/system_stats")
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        else:
-            pytest.fail(f"ComfyUI did not start:\n{log.read_text()[-4000:]}", pytrace=False)
-        yield running
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        return processes.server(comfyui)
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)

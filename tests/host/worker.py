@@ -1,8 +1,8 @@
 """Runs in ComfyUI's interpreter: loads the pack as ComfyUI does and calls test functions on request.
 
-Arguments: ComfyUI's folder, the pack's folder, a base folder for models and output, and ``--gpu`` to use the graphics
-card, which tests never do. Reads lines of JSON
-``[module, function, arguments]`` and answers each with a line ``RESULT {"value": ...}`` or ``RESULT {"error": ...}``.
+Arguments: ComfyUI's folder, the pack's folder, a base folder for models and output, and flags: ``--gpu`` to use the
+graphics card, which tests never do, and ComfyUI's own. Reads lines of JSON ``[number, module, function, arguments]``
+and answers each with a line ``RESULT [number, {"value": ...}]`` or ``RESULT [number, {"error": ...}]``.
 """
 
 import importlib.util
@@ -12,8 +12,8 @@ import sys
 import traceback
 
 comfyui, pack, base = sys.argv[1:4]
-device = [] if "--gpu" in sys.argv[4:] else ["--cpu"]
-sys.argv = ["main.py", *device, "--base-directory", base, "--database-url", "sqlite:///:memory:"]
+flags = [*sys.argv[4:], "--cpu"] if "--gpu" not in sys.argv[4:] else [flag for flag in sys.argv[4:] if flag != "--gpu"]
+sys.argv = ["main.py", *flags, "--base-directory", base, "--database-url", "sqlite:///:memory:"]
 sys.path[0] = comfyui
 for folder in ("models", "custom_nodes", "input", "output", "temp", "user"):
     os.makedirs(os.path.join(base, folder), exist_ok=True)
@@ -29,7 +29,8 @@ import torch
 
 import nodes  # noqa: F401  (ComfyUI's)
 
-torch.set_num_threads(2)
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+torch.set_num_threads(min(2, cores))  # more are slower on the tiny models, and so are more than there are cores
 
 
 def load(name: str, path: str, package: bool = False):
@@ -47,14 +48,14 @@ modules: dict = {}
 here = os.path.join(pack, "tests", "host", "inside")
 sys.path.append(here)
 for line in sys.stdin:
-    module, function, arguments = json.loads(line)
+    number, module, function, arguments = json.loads(line)
     try:
         if module not in modules:
             modules[module] = importlib.import_module(module)
         with torch.inference_mode():
             result = {"value": getattr(modules[module], function)(**arguments)}
-        text = json.dumps(result)
+        text = json.dumps([number, result])
     except BaseException:
-        text = json.dumps({"error": traceback.format_exc()})
+        text = json.dumps([number, {"error": traceback.format_exc()}])
     answers.write("RESULT " + text + "\n")
     answers.flush()

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import comfy.ldm.wan.vae
-import comfy.ldm.wan.vae2_2
 import comfy.model_management
 import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 
 from ...video_io import regroup
-
-log = logging.getLogger(__name__)
+from .wan_loop import wan_loop
 
 #: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
 CONTEXT = 4
@@ -27,8 +23,8 @@ OnProgress = Callable[[int, int], None]
 def decode_pieces(vae: Any, samples: torch.Tensor, on_progress: OnProgress | None = None) -> Iterator[torch.Tensor]:
     """The frames of a LATENT, a few at a time.
 
-    Wan's VAEs are followed latent frame by latent frame with the caches of their own loop, so their pixels are those of
-    decoding at once. Other video VAEs, and SVD's, decode pieces that share ``CONTEXT`` latent frames with their
+    Wan's VAEs are followed step by step with the caches of their own loop (see ``wan_loop``), so their pixels are those
+    of decoding at once. Other video VAEs, and SVD's, decode pieces that share ``CONTEXT`` latent frames with their
     neighbours and are cross-faded there, as the host's tiled decoding does. Image VAEs decode every frame alone.
 
     Args:
@@ -63,55 +59,10 @@ def _decode(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor
     elif samples.ndim == 4:
         for part in samples.split(PIECE):
             yield len(part), vae.decode(part)
-    elif _has_wan_loop(vae):
-        yield from _decode_wan(vae, samples)
+    elif (loop := wan_loop(vae)) is not None:
+        yield from loop.decode(samples)
     else:
         yield from _decode_overlapping(vae, samples)
-
-
-def _has_wan_loop(vae: Any) -> bool:
-    return isinstance(vae.first_stage_model, (comfy.ldm.wan.vae.WanVAE, comfy.ldm.wan.vae2_2.WanVAE))
-
-
-def _load(vae: Any, memory: float) -> None:
-    vae.throw_exception_if_invalid()
-    comfy.model_management.load_models_gpu([vae.patcher], memory_required=memory, force_full_load=vae.disable_offload)
-
-
-def _unload_others(vae: Any) -> None:
-    loaded = comfy.model_management.current_loaded_models
-    mine = [each for each in loaded if each.model is vae.patcher]
-    comfy.model_management.free_memory(1e32, vae.device, keep_loaded=mine)
-    comfy.model_management.soft_empty_cache()
-
-
-def _caches(module: Any) -> list[None]:
-    return [None] * comfy.ldm.wan.vae.count_conv3d(module)
-
-
-def _decode_wan(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
-    model = vae.first_stage_model
-    newer = isinstance(model, comfy.ldm.wan.vae2_2.WanVAE)
-    _load(vae, vae.memory_used_decode(samples.shape, vae.vae_dtype))
-    length = samples.shape[2]
-    # The loop of the older one keeps no cache for a single latent frame.
-    caches = _caches(model.decoder) if newer or length > 1 else None
-    for frame in range(length):
-        latent = model.conv2(samples[:, :, frame : frame + 1].to(vae.vae_dtype).to(vae.device))
-        first = {"first_chunk": True} if newer and frame == 0 else {}
-        before = None if caches is None else list(caches)
-        try:
-            pixels = model.decoder(latent, feat_cache=caches, feat_idx=[0], **first)
-        except comfy.model_management.OOM_EXCEPTION:
-            pixels = None
-        if pixels is None:  # outside the handler of the exception, which holds on to the tensors
-            log.warning("Ran out of memory while decoding; other models are unloaded.")
-            _unload_others(vae)
-            caches = before
-            pixels = model.decoder(latent, feat_cache=caches, feat_idx=[0], **first)
-        if newer:
-            pixels = comfy.ldm.wan.vae2_2.unpatchify(pixels, patch_size=2)
-        yield 1, vae.process_output(pixels.to(vae.output_device).float()).movedim(1, -1)[0]
 
 
 def _decode_overlapping(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
@@ -164,7 +115,8 @@ def encode_pieces(vae: Any, frames: Iterable[torch.Tensor], on_progress: OnProgr
     done = 0
     for used, part in _encode(vae, frames):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        latents.append(part.cpu())
+        if part is not None:
+            latents.append(part.cpu())
         done += used
         if on_progress is not None:
             on_progress(done, 0)
@@ -173,14 +125,14 @@ def encode_pieces(vae: Any, frames: Iterable[torch.Tensor], on_progress: OnProgr
     return torch.cat(latents, dim=2 if latents[0].ndim == 5 else 0)
 
 
-def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:
+def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor | None]]:
     if vae.latent_dim != 3:
         for part in regroup(frames, PIECE, PIECE, keep_rest=True):
             yield len(part), vae.encode(part)
         return
     compression = vae.temporal_compression_decode() or 1
-    if _has_wan_loop(vae):
-        yield from _encode_wan(vae, regroup(frames, 1, compression, keep_rest=False))
+    if (loop := wan_loop(vae)) is not None:
+        yield from loop.encode(regroup(frames, 1, compression, keep_rest=False))
         return
     before: torch.Tensor | None = None
     for part in regroup(frames, 1 + (PIECE - 1) * compression, PIECE * compression, keep_rest=True):
@@ -195,21 +147,3 @@ def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, tor
             latents = vae.encode(torch.cat([before[-(1 + (CONTEXT - 1) * compression) :], part]))
             yield len(part), latents[:, :, -(len(part) // compression) :]
         before = part if before is None else torch.cat([before, part])[-(1 + CONTEXT * compression) :]
-
-
-def _encode_wan(vae: Any, pieces: Iterable[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor]]:
-    model = vae.first_stage_model
-    newer = isinstance(model, comfy.ldm.wan.vae2_2.WanVAE)
-    caches = None
-    for piece in pieces:
-        pixels = vae.vae_encode_crop_pixels(piece).movedim(-1, 0)[None]
-        if caches is None:
-            # The host's estimate for a clip, which is what the caches of its loop come to.
-            shape = (*pixels.shape[:2], 81, *pixels.shape[3:])
-            _load(vae, vae.memory_used_encode(shape, vae.vae_dtype))
-            caches = _caches(model.encoder if newer else model.decoder)
-        pixels = vae.process_input(pixels).to(vae.vae_dtype).to(vae.device)
-        if newer:
-            pixels = comfy.ldm.wan.vae2_2.patchify(pixels, patch_size=2)
-        encoded = model.encoder(pixels, feat_cache=caches, feat_idx=[0])
-        yield len(piece), model.conv1(encoded).chunk(2, dim=1)[0].to(vae.output_device).float()

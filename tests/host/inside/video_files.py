@@ -1,11 +1,15 @@
 """Decoding, saving and loading of long videos. Runs inside ComfyUI."""
 
+import functools
 import os
 import resource
+from unittest import mock
 
 import av
+import comfy.ldm.wan.vae2_2
 import comfy.sd
 import comfy.taesd.taesd
+import families
 import folder_paths
 import streaming
 import torch
@@ -25,21 +29,41 @@ def image_vae():
     return comfy.sd.VAE(sd=weights)
 
 
-def pieces_are_the_whole(name: str) -> dict:
+def wan22_vae():
+    """Wan 2.2 5B's VAE as the stock loader makes it, but with narrow layers."""
+    kind = comfy.ldm.wan.vae2_2.WanVAE
+
+    class Narrow(kind):
+        def __init__(self, **config):
+            super().__init__(**{**config, "dim": 8, "dec_dim": 8})
+
+    with mock.patch.object(comfy.ldm.wan.vae2_2, "WanVAE", Narrow):
+        module = Narrow(
+            z_dim=48, dim_mult=[1, 2, 4, 4], num_res_blocks=2, attn_scales=[], temperal_downsample=[False, True, True]
+        )
+        vae = comfy.sd.VAE(sd=families.weights_of(module))
+    return vae
+
+
+def pieces_are_the_whole(name: str, latent_frames: int) -> dict:
     """Decoding and encoding in pieces against the host's own, at once."""
     from long_video_pack.glv_core.hosts.comfy.vae_pieces import decode_pieces, encode_pieces
 
     generator = torch.Generator().manual_seed(4)
-    if name == "wan":
-        vae, samples = streaming.wan_vae(), torch.randn(1, 16, 30, 4, 4, generator=generator)
-    else:
-        vae, samples = image_vae(), torch.randn(30, 4, 4, 4, generator=generator)
+    makers = {"wan": streaming.wan_vae, "wan 2.2": wan22_vae, "image": image_vae}
+    vae = makers[name]()
+    shape = {"wan": (1, 16, latent_frames, 4, 4), "wan 2.2": (1, 48, latent_frames, 2, 2),
+             "image": (latent_frames, 4, 4, 4)}[name]  # fmt: skip
+    samples = torch.randn(shape, generator=generator)
     whole = vae.decode(samples)
     whole = whole.reshape(-1, *whole.shape[-3:])
     parts = list(decode_pieces(vae, samples))
-    frames = torch.rand(50, 32, 32, 3, generator=generator)
-    encoded = vae.encode(frames[:49] if name == "wan" else frames)
-    apart = encode_pieces(vae, iter(frames.split(7)))
+    counts = []
+    frames = torch.rand(len(whole), 32, 32, 3, generator=generator)
+    more = torch.rand(3, 32, 32, 3, generator=generator)  # not enough for another latent frame
+    encoded = vae.encode(frames)
+    given = torch.cat([frames, more]) if name != "image" else frames
+    apart = encode_pieces(vae, iter(given.split(7)), lambda done, _: counts.append(done))
     return {
         "largest": max(map(len, parts)),
         "frames": sum(map(len, parts)) - len(whole),
@@ -47,7 +71,53 @@ def pieces_are_the_whole(name: str) -> dict:
         "scale": float(whole.std()),
         "shape": list(apart.shape) == list(encoded.shape),
         "encode": float((apart - encoded).abs().max()),
+        "encoded scale": float(encoded.std()),
+        "counts": [counts == sorted(counts), counts[-1] - len(whole)],
     }
+
+
+def memory_runs_out(at: int) -> dict:
+    """A Wan VAE that runs out of memory once, at its ``at``-th step: the result, and what is raised by other errors."""
+    import comfy.model_management
+    from long_video_pack.glv_core.hosts.comfy.vae_pieces import decode_pieces, encode_pieces
+
+    vae = streaming.wan_vae()
+    samples = torch.randn(1, 16, 9, 4, 4, generator=torch.Generator().manual_seed(4))
+    frames = torch.rand(33, 32, 32, 3, generator=torch.Generator().manual_seed(5))
+    whole, encoded = torch.cat(list(decode_pieces(vae, samples))), encode_pieces(vae, iter([frames]))
+    result = {"raised": []}
+
+    def failing(module, error):
+        forward, calls = module.forward, []
+
+        def run(*args, **kwargs):
+            output = forward(*args, **kwargs)  # the caches are changed already when it fails
+            calls.append(1)
+            if len(calls) == at:
+                raise error
+            return output
+
+        module.forward = functools.wraps(forward)(run)
+        return lambda: delattr(module, "forward")
+
+    errors = [torch.OutOfMemoryError("no memory")]
+    if hasattr(comfy.model_management, "is_oom"):
+        errors.append(comfy.model_management.ACCELERATOR_ERROR("CUDA error: out of memory"))
+    for error in errors:
+        for name, part, run in (
+            ("decode", vae.first_stage_model.decoder, lambda: torch.cat(list(decode_pieces(vae, samples))) - whole),
+            ("encode", vae.first_stage_model.encoder, lambda: encode_pieces(vae, iter([frames])) - encoded),
+        ):
+            mend = failing(part, error)
+            result[f"{name} {type(error).__name__}"] = float(run().abs().max())
+            mend()
+    mend = failing(vae.first_stage_model.decoder, RuntimeError("another error"))
+    try:
+        list(decode_pieces(vae, samples))
+    except RuntimeError as error:
+        result["raised"] = str(error)
+    mend()
+    return result
 
 
 class Overlapping:
