@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
@@ -220,6 +221,12 @@ def download_input() -> io.Input:
         default=False,
         tooltip="Whether a model that is not in models/transformers may be downloaded from Hugging Face.",
     )
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """What a menu brings without the optional inputs that an API prompt leaves out, which the host gives as None."""
+    left = {name: value for name, value in values.items() if value is not None}
+    return {name: given(value) if isinstance(value, dict) else value for name, value in left.items()}
 
 
 def check_windows(window: int | None, overlap: int | None) -> bool | str:

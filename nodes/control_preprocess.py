@@ -19,7 +19,7 @@ from ..glv_core.hosts.comfy.controls import (
 from ..glv_core.hosts.comfy.frame_source import frame_source
 from ..glv_core.hosts.transformers import depth, pose, segmentation
 from ..glv_core.perception.controls.palettes import PALETTES
-from .common import CATEGORY, download_input, naming
+from .common import CATEGORY, download_input, given, naming
 
 
 class ControlPreprocess(io.ComfyNode):
@@ -95,7 +95,7 @@ class ControlPreprocess(io.ComfyNode):
         hint: Any = None,
         hint_timing: str = HINT_TIMINGS[0],
     ) -> io.NodeOutput:
-        options = dict(kind)
+        options = given(kind)
         name = options.pop("kind")
         with naming("ControlPreprocess"):
             source = frame_source(images)

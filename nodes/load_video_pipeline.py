@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.pipeline_folder import (
-    DEMO,
-    check_pipeline,
-    find_folder,
-    list_folders,
-    load_clip,
-    load_model,
-    load_vae,
-)
+from ..glv_core.hosts.comfy.pipeline_folder import DEMO, check_pipeline, find_folder, list_folders, load_pipeline
 from .common import CATEGORY, naming
 
 
@@ -58,4 +50,4 @@ class LoadVideoPipeline(io.ComfyNode):
         with naming("LoadVideoPipeline"):
             folder = find_folder(pipeline)
             check_pipeline(folder, transformer)
-            return io.NodeOutput(load_model(folder, transformer), load_clip(folder), load_vae(folder))
+            return io.NodeOutput(*load_pipeline(folder, transformer))

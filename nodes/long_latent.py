@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
-import torch
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.families import latent_shape, vae_timebase
+from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, vae_timebase
 from .common import CATEGORY, fps_input, naming
 
 
@@ -72,5 +70,4 @@ class LongLatent(io.ComfyNode):
                 )
             timebase = vae_timebase(vae, frames, fps)
             shape = latent_shape(vae, timebase, width, height, batch_size)
-        samples = torch.zeros(shape, device=comfy.model_management.intermediate_device())
-        return io.NodeOutput({"samples": samples}, timebase.num_frames, fps)
+        return io.NodeOutput(empty_latent(vae, shape, timebase), timebase.num_frames, fps)

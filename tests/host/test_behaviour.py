@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.every_host
+
 
 def test_the_largest_batch_does_not_grow_with_the_video(inside):
     short, long = inside("behaviour", "largest_batches", lengths=[101, 2001])

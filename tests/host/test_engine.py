@@ -4,6 +4,8 @@ import pytest
 
 from glv_core.windows import windows_for
 
+pytestmark = pytest.mark.every_host
+
 
 @pytest.mark.parametrize("mask", [False, True])
 def test_the_latent_in_host_memory_gives_the_same(inside, mask):

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.every_host
+
 
 @pytest.mark.parametrize(("name", "length"), [("ltx", 3), ("hunyuan", 5), ("wan_i2v", 5), ("wan_vace", 5)])
 def test_windows_of_a_family(inside, name, length):

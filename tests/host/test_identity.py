@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.every_host
+
 
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 @pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m", "uni_pc", "euler_ancestral"])

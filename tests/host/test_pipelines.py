@@ -8,6 +8,8 @@ from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.prompts import parse_schedule
 
+pytestmark = pytest.mark.every_host
+
 diffusers = pytest.importorskip("diffusers")
 
 PROMPTS = """0: a red circle moving right on a white background

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.every_host
+
 
 def test_text_to_video_holds_the_overlap_with_every_kind_of_sampler(inside):
     result = inside("streaming", "text_to_video")
@@ -48,7 +50,7 @@ def test_an_anchor_of_ltx_is_a_guide_in_the_past(inside):
     assert result["frames"] == 6
     assert result["anchor"] < 1e-5
     assert result["shape"][2] == 9
-    assert min(result["times"]) == -40  # a chunk of five latent frames of eight
+    assert result["times"] == [-40, -32]  # one latent frame of eight, a chunk of five before the video
 
 
 @pytest.mark.parametrize("kind", ["2.1", "2.2", "anchor"])
@@ -117,11 +119,30 @@ def test_finished_chunks_are_found_again(inside):
 
 def test_a_model_s_hash_is_that_of_what_it_does(inside):
     result = inside("streaming", "fingerprints")
-    assert result["loaded"]  # also after it was loaded and used
     assert result["anew"]
     assert not result["shift"]
     same, again, other = result["rescale"]
     assert same == again != other
+
+
+KINDS = ["plain", "demo", "closure", "lora", "hook", "quantised", "bypass"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_are_found_with_every_kind_of_model_loaded_or_not(inside, inside_alone, kind):
+    """In a ComfyUI that has used the model already, and in a new one, as after a restart."""
+    results = [run("streaming", "found_again", name=kind) for run in (inside, inside_alone)]
+    for result in results:
+        assert result["same"] and result["loaded"]
+        assert result["found"] == [0, 3, 3]
+    assert results[0]["hash"] == results[1]["hash"]
+
+
+@pytest.mark.parametrize("kind", ["closure", "lora", "hook", "bypass"])
+def test_another_lora_or_strength_is_another_model(inside, kind):
+    names = inside("streaming", "hashes", kind=kind)
+    assert len(names) >= 2
+    assert len(set(map(tuple, names.values()))) == len(names)
 
 
 def test_a_mask_says_what_is_there(inside):

@@ -12,12 +12,12 @@ import comfy.utils
 import torch
 
 from ...prompt_weights import prompt_weights
-from ...streaming import Chunk, chunk_seed, weights_digest
+from ...streaming import Chunk, chunk_seed
 from ...timeline import Place
 from .chunk_conditions import conditions_of
 from .continuation import Continuation, Ingredients, continuation_of
 from .families import time_dim_of, timebase_of_latent
-from .fingerprint import model_fingerprint, value_fingerprint
+from .fingerprint import model_fingerprint, value_fingerprint, weights_fingerprint
 from .options import WindowOptions
 from .patch import patch_model
 from .progress import WindowProgress
@@ -113,7 +113,7 @@ class ComfyChunks:
         # Hashes are for finding chunks again.
         keep = options.keeps
         self._model_hash = model_fingerprint(model) if keep else ""
-        self._vae_hash = weights_digest(self.vae.first_stage_model.state_dict().items()) if keep and self.vae else ""
+        self._vae_hash = weights_fingerprint(self.vae.patcher) if keep and self.vae else ""
         self._entry_hashes = {id(entry): self._entry_hash(entry) if keep else "" for entry in (*positive, *negative)}
 
     def windows(self, length: int) -> WindowOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import comfy.model_base
@@ -119,9 +120,12 @@ class CleanFramesAndGuide(CleanFrames):
         from comfy_extras.nodes_lt import LTXVAddGuide
 
         scales = (8, 32, 32)
-        prepared.positive, prepared.negative, prepared.samples, prepared.noise_mask = LTXVAddGuide.append_keyframe(
+        append = LTXVAddGuide.append_keyframe
+        # The anchor lasts as long as any latent frame, as newer hosts have to be told.
+        lasting = {"causal_fix": False} if "causal_fix" in signature(append).parameters else {}
+        prepared.positive, prepared.negative, prepared.samples, prepared.noise_mask = append(
             prepared.positive, prepared.negative, -scales[0] * given.chunk.length, prepared.samples,
-            prepared.noise_mask, given.anchor, 1.0, scales, in_channels=given.anchor.shape[1],
+            prepared.noise_mask, given.anchor, 1.0, scales, in_channels=given.anchor.shape[1], **lasting,
         )  # fmt: skip
         prepared.trail = 1
 

@@ -16,6 +16,7 @@ from ...timeline import Timebase
 from ...windows import Window
 from .conditioning import Entry, cut, fold, mix_entries, signature
 from .families import time_dim_of
+from .memory import ran_out_of_memory
 from .prompt_tags import TAG
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class Evaluation:
                 batch = group[: self._fitting(windows[group[0][0]], group[0][1])]
                 try:
                     predictions = self._forward([windows[index] for index, _ in batch], [slots for _, slots in batch])
-                except comfy.model_management.OOM_EXCEPTION:
-                    if len(batch) == 1:
+                except Exception as error:
+                    if len(batch) == 1 or not ran_out_of_memory(error):
                         raise
                     predictions = None
                 if predictions is None:  # outside the handler of the exception, which holds on to the tensors
@@ -145,7 +146,8 @@ class Evaluation:
         return [Slot(output, entry)]
 
     def _fitting(self, window: Window, slots: list[Slot]) -> int:
-        return self.handler.windows_that_fit(self.model, self._part(self.x, window), slots)
+        clones = self.model_options.get("multigpu_clones") or {self.device: self.model.current_patcher}
+        return self.handler.windows_that_fit(self.model, self._part(self.x, window), slots, clones)
 
     def _part(self, tensor: torch.Tensor, window: Window) -> torch.Tensor:
         return take(tensor, window, self.time_dim).to(self.device)

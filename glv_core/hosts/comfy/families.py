@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import comfy.model_management
 import torch
 
 from ...timeline import Timebase
@@ -89,6 +91,16 @@ def _compression(vae: Any) -> tuple[int, bool]:
     """Frames per latent frame, and whether the first latent frame holds one."""
     compression = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
     return compression, compression == 1 or vae.upscale_ratio[0](1) == 1
+
+
+def empty_latent(vae: Any, shape: Sequence[int], timebase: Timebase) -> dict[str, Any]:
+    """An empty LATENT, as the host's own nodes make it: it says which VAE it is meant for."""
+    dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: torch.float32)()
+    return {
+        "samples": torch.zeros(tuple(shape), device=comfy.model_management.intermediate_device(), dtype=dtype),
+        "downscale_ratio_spacial": int(vae.spacial_compression_encode()),
+        "downscale_ratio_temporal": timebase.temporal_compression,
+    }
 
 
 def latent_shape(vae: Any, timebase: Timebase, width: int, height: int, batch_size: int = 1) -> list[int]:

@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-from functools import partial
+import functools
 from typing import Any
 
 import comfy.conds
 import comfy.model_base
 
 
-def takes_clean_frames(model: Any) -> bool:
-    """Whether a MODEL is told which latent frames are clean, as Wan 2.2 5B, LTX and the demo model are."""
-    families = (comfy.model_base.WAN22, comfy.model_base.LTXV)
-    return isinstance(model.model, families) or "process_timestep" in model.object_patches
+class FrameTimes:
+    """Makes a Wan network be told the noise level of every latent frame, as ComfyUI does for Wan 2.2 5B.
 
-
-def give_frame_times(model: Any) -> None:
-    """Make a Wan MODEL tell its network the noise level of every latent frame, as ComfyUI does for Wan 2.2 5B.
-
-    For models of Wan 2.1's shape that were trained so (``expand_timesteps`` in a diffusers folder). ``model`` is
-    changed; where no latent is masked it computes what it did before.
+    It stands before ComfyUI's own class of the model. Where no latent is masked it computes what that does.
     """
-    base = model.model
-    kind = comfy.model_base.WAN22
 
-    def extra_conds(**kwargs: Any) -> dict[str, Any]:
-        conds = type(base).extra_conds(base, **kwargs)
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """The conditions of the network, with the mask of what is to be denoised."""
+        conds = super().extra_conds(**kwargs)
         mask = kwargs.get("denoise_mask")
         if mask is not None:
             conds["denoise_mask"] = comfy.conds.CONDRegular(mask)
         return conds
 
-    model.add_object_patch("extra_conds", extra_conds)
-    model.add_object_patch("process_timestep", partial(kind.process_timestep, base))
-    model.add_object_patch("scale_latent_inpaint", partial(kind.scale_latent_inpaint, base))
+    process_timestep = comfy.model_base.WAN22.process_timestep
+    scale_latent_inpaint = comfy.model_base.WAN22.scale_latent_inpaint
+
+
+def takes_clean_frames(model: Any) -> bool:
+    """Whether a MODEL is told which latent frames are clean, as Wan 2.2 5B, LTX and the demo model are."""
+    return isinstance(model.model, (comfy.model_base.WAN22, comfy.model_base.LTXV, FrameTimes))
+
+
+def give_frame_times(model: Any) -> None:
+    """Make a Wan MODEL one with ``FrameTimes``.
+
+    For models of Wan 2.1's shape that were trained so (``expand_timesteps`` in a diffusers folder). The class of the
+    network's wrapper is changed, and not the MODEL patched: a patch would hold on to this very network, and go on doing
+    so in a copy on another device.
+    """
+    model.model.__class__ = _with_frame_times(type(model.model))
+
+
+@functools.cache
+def _with_frame_times(kind: type) -> type:
+    return type(f"{kind.__name__}WithFrameTimes", (FrameTimes, kind), {})

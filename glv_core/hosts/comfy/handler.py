@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ...timeline import Place, Timebase
 from .conditioning import Entry, check_entry, cut
 from .evaluation import Evaluation, Slot
 from .families import temporal_compression_of, time_dim_of
+from .memory import free_for_windows
 from .options import WindowOptions
 from .prompt_tags import check_length, schedules_in
 
@@ -139,11 +140,21 @@ class CoDenoiseHandler(ContextHandlerABC):
             return timebase
         return self.place.timebase(timebase.fps, timebase.temporal_compression)
 
-    def windows_that_fit(self, model: Any, x: torch.Tensor, slots: Sequence[Slot]) -> int:
-        """Windows that fit in one forward pass, by the host's own estimate for all of a window's slots, at least 1."""
+    def windows_that_fit(
+        self, model: Any, x: torch.Tensor, slots: Sequence[Slot], patchers: Mapping[torch.device, Any]
+    ) -> int:
+        """Windows that fit in one forward pass, by the host's own estimate for all of a window's slots, at least 1.
+
+        Args:
+            model: the model.
+            x: a window's part of the latent.
+            slots: a window's slots.
+            patchers: the MODEL on each device that takes a part of the slots.
+        """
         if self._limit == 1:
             return 1
-        free = model.current_patcher.get_free_memory(x.device)
+        free = min(free_for_windows(patcher, device) for device, patcher in patchers.items())
+        slots = slots[: -(-len(slots) // len(patchers))]  # what the host gives to one device
         for count in range(self._limit, 1, -1):
             shape = [count * x.shape[0] * len(slots), *x.shape[1:]]
             shapes: dict[str, list] = {}

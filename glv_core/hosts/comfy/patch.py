@@ -17,6 +17,8 @@ from .options import WindowOptions
 
 log = logging.getLogger(__name__)
 _KEY = "co_denoise"
+#: Under these keys the host's own context windows wrap sampling; they expect the host's own handler.
+_HOSTS_WINDOWS = ("ContextWindows_prepare_sampling", "ContextWindows_sampler_sample")
 
 
 def patch_model(
@@ -25,7 +27,8 @@ def patch_model(
     """A clone of a ComfyUI MODEL that denoises long latents by overlapping windows.
 
     Args:
-        model: the MODEL; it is not changed. A context handler that it already has is replaced, with a warning.
+        model: the MODEL; it is not changed. Context windows that it already has, the host's or ours, are replaced, with
+            a warning.
         options: window, overlap, schedule, merge.
         on_windows: called as ``on_windows(step, windows done, windows of the step)`` after each forward pass.
         place: where the latents to come lie in a longer video, whose prompts they follow.
@@ -45,7 +48,8 @@ def patch_model(
         (wrappers.PREPARE_SAMPLING, _prepare_sampling),
         (wrappers.SAMPLER_SAMPLE, _sampler_sample),
     ):
-        patched.remove_wrappers_with_key(kind, _KEY)
+        for key in (_KEY, *_HOSTS_WINDOWS):
+            patched.remove_wrappers_with_key(kind, key)
         patched.add_wrapper_with_key(kind, _KEY, wrapper)
     return patched
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,13 +114,42 @@ def check_pipeline(folder: Path, part: str = "transformer") -> None:
         raise ValueError(f"text_dim of {folder.name!r} is {text_width}; ComfyUI's Wan code needs {_TEXT_WIDTH}.")
 
 
-def load_model(folder: Path, part: str = "transformer") -> Any:
+def load_pipeline(folder: Path, part: str = "transformer") -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE of a folder.
+
+    The host's nodes for other devices, and its hooks where it pages weights in on demand, load a model once more. Each
+    of the three tells them how.
+    """
+    model, clip, vae = load_model(folder, part), load_clip(folder), load_vae(folder)
+    model.cached_patcher_init = (load_model, (folder, part))
+    clip.patcher.cached_patcher_init = (_clip_patcher, (folder,))
+    vae.patcher.cached_patcher_init = (_vae_patcher, (folder,))
+    return model, clip, vae
+
+
+def _clip_patcher(folder: Path, disable_dynamic: bool = False) -> Any:
+    return load_clip(folder, disable_dynamic).patcher
+
+
+def _vae_patcher(folder: Path, disable_dynamic: bool = False) -> Any:
+    # The host's VAE has no such choice: it is made for the device, and a copy takes its weights alone.
+    return load_vae(folder).patcher
+
+
+def _dynamic(loader: Callable, disable_dynamic: bool) -> dict[str, bool]:
+    """The argument that keeps a patcher from paging weights in on demand, for hosts that know it."""
+    return {"disable_dynamic": True} if disable_dynamic and "disable_dynamic" in signature(loader).parameters else {}
+
+
+def load_model(folder: Path, part: str = "transformer", disable_dynamic: bool = False) -> Any:
     """The MODEL, with the noise-level shift that the folder's scheduler asks for, and noise levels by latent frame.
 
     The latter where the folder says ``expand_timesteps``: such a model knows clean frames among noisy ones.
+    ``disable_dynamic``: whether all weights are to be loaded at once where the host could page them in on demand.
     """
     weights = transformer_to_original(read_weights(folder / part))
-    model = comfy.sd.load_diffusion_model_state_dict(weights)
+    loader = comfy.sd.load_diffusion_model_state_dict
+    model = loader(weights, **_dynamic(loader, disable_dynamic))
     if model is None:
         raise ValueError(f"ComfyUI does not recognise the transformer of {folder.name!r}. Supported: {SUPPORTED}.")
     scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
@@ -133,8 +164,8 @@ def load_model(folder: Path, part: str = "transformer") -> Any:
     return model
 
 
-def load_clip(folder: Path) -> Any:
-    """The CLIP: UMT5 of any size, with the folder's own tokenizer."""
+def load_clip(folder: Path, disable_dynamic: bool = False) -> Any:
+    """The CLIP: UMT5 of any size, with the folder's own tokenizer. ``disable_dynamic``: see ``load_model``."""
     config = _read_json(folder / "text_encoder" / "config.json")
     weights = read_weights(folder / "text_encoder")
     if "shared.weight" not in weights:
@@ -161,6 +192,7 @@ def load_clip(folder: Path) -> Any:
         parameters=parameters,
         state_dict=[weights],
         model_options=options,
+        **_dynamic(comfy.sd.CLIP, disable_dynamic),
     )
 
 

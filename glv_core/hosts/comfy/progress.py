@@ -68,7 +68,12 @@ class WindowProgress:
         send_text(f"{self._label}Step {step + 1}/{len(self._before) - 1}, window {done}/{total}")
 
     def on_step(self, step: int, x0: Any, x: Any, total_steps: int) -> None:
-        """After each sampling step; the signature of the host's sampler callback."""
+        """After each sampling step; the signature of the host's sampler callback.
+
+        Of latents that combine pictures and sound, the pictures are shown.
+        """
+        if getattr(x0, "is_nested", False):
+            x0 = x0.unbind()[0]
         picture = self._preview.play(x0) if self._preview is not None else None
         self._show(self._before[min(self._first_step + step + 1, len(self._before) - 1)], picture)
 

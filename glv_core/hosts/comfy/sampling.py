@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import comfy.sample
@@ -64,11 +65,11 @@ def make_noise(
     return long_noise(samples.cpu(), seed % 2**63, options.settings(windows), time_dim)
 
 
-def check_latent(model: Any, latent: dict[str, Any]) -> None:
-    """Check that a LATENT belongs to the model's family.
+def samples_for(model: Any, latent: dict[str, Any]) -> torch.Tensor:
+    """A LATENT's samples, made to fit the model where they are empty, as the host's KSampler does.
 
     Raises:
-        ValueError: it is empty, combined with audio, or has other channels or axes than the model's latents.
+        ValueError: there are none, they are combined with audio, or they were made for another model family.
     """
     samples = latent["samples"]
     latent_format = model.model.latent_format
@@ -84,11 +85,19 @@ def check_latent(model: Any, latent: dict[str, Any]) -> None:
             f"latent_image has {samples.ndim} axes {list(samples.shape)}, but this model's latents ({name}) have "
             f"{axes}. {remedy}"
         )
+    fit = comfy.sample.fix_empty_latent_channels
+    ratios = [latent.get(f"downscale_ratio_{axis}") for axis in ("spacial", "temporal")]
+    samples = fit(model, samples, *ratios[: len(signature(fit).parameters) - 2])  # older hosts know no ratio of time
+    if getattr(samples, "is_nested", False):
+        raise ValueError(
+            f"This model's latents ({name}) combine audio and video, which co-denoising does not support yet."
+        )
     if samples.shape[1] != latent_format.latent_channels:
         raise ValueError(
             f"latent_image has {samples.shape[1]} channels, but this model's latents ({name}) have "
             f"{latent_format.latent_channels}: it was made for another model family. {remedy}"
         )
+    return samples
 
 
 def sample_long(
@@ -114,8 +123,7 @@ def sample_long(
     Raises:
         ValueError: the latent belongs to another model family, or options or prompts do not fit it.
     """
-    check_latent(model, latent)
-    samples = latent["samples"]
+    samples = samples_for(model, latent)
     time_dim = time_dim_of(model.model.latent_format)
     length = samples.shape[time_dim]
     settings = options.settings(CoDenoiseHandler(options).timebase(model.model, samples.shape), seed)
@@ -132,4 +140,6 @@ def sample_long(
 
 
 def _with_samples(latent: dict[str, Any], samples: torch.Tensor) -> dict[str, Any]:
-    return {**{key: value for key, value in latent.items() if key != "downscale_ratio_spacial"}, "samples": samples}
+    # What an empty latent says of the VAE it is meant for; the host's KSampler drops it as well.
+    kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
+    return {**kept, "samples": samples}

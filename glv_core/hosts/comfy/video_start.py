@@ -7,9 +7,10 @@ from typing import Any
 import comfy.utils
 import torch
 
-from ...streaming import RunFolder, chunk_key, weights_digest
+from ...streaming import RunFolder, chunk_key
 from .families import frames_held, time_dim_of
-from .sampling import check_latent
+from .fingerprint import weights_fingerprint
+from .sampling import samples_for
 
 
 def video_start(
@@ -26,12 +27,10 @@ def video_start(
     if latent is not None and image is not None:
         raise ValueError("Both latent and image are connected. Connect the one that the video is to begin with.")
     if image is not None:
-        samples = encode_start(vae, image, "image", folder)
-        check_latent(model, {"samples": samples})
+        samples = samples_for(model, {"samples": encode_start(vae, image, "image", folder)})
         return samples, _size(samples, latent_format)
     if latent is not None:
-        check_latent(model, latent)
-        samples = latent["samples"]
+        samples = samples_for(model, latent)
         known = _known(samples, latent.get("noise_mask"), time_dim_of(latent_format))
         return (known if torch.count_nonzero(known) else None), _size(samples, latent_format)
     scale = latent_format.spacial_downscale_ratio
@@ -68,9 +67,7 @@ def anchor_picture(
     model: Any, image: torch.Tensor, vae: Any, size: tuple[int, ...], folder: RunFolder | None = None
 ) -> torch.Tensor:
     """Latents of an anchor picture ``b h w c``, of which the first counts, in the size ``b c h w`` of the video."""
-    samples = encode_start(vae, _resized(image[:1], vae, size), "anchor_image", folder)
-    check_latent(model, {"samples": samples})
-    return samples
+    return samples_for(model, {"samples": encode_start(vae, _resized(image[:1], vae, size), "anchor_image", folder)})
 
 
 def _size(samples: torch.Tensor, latent_format: Any) -> tuple[int, ...]:
@@ -85,5 +82,5 @@ def encode_start(vae: Any, frames: torch.Tensor, name: str, folder: RunFolder | 
     frames = frames[: frames_held(vae, len(frames)), ..., :3]
     if folder is None:
         return vae.encode(frames)
-    key = chunk_key({"vae": weights_digest(vae.first_stage_model.state_dict().items())}, frames)
+    key = chunk_key({"vae": weights_fingerprint(vae.patcher)}, frames)
     return folder.kept(name, key, lambda: vae.encode(frames))

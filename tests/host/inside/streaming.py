@@ -304,18 +304,134 @@ def fingerprints() -> dict:
     def shifted(shift=5.0):
         return ModelSamplingSD3().patch(tiny.wan(), shift)[0]
 
-    model = shifted()
-    before = model_fingerprint(model)
-    extend(model, length=17)
     rescale = RescaleCFG()
     return {
-        "loaded": before == model_fingerprint(model),
-        "anew": before == model_fingerprint(shifted()),
-        "shift": before == model_fingerprint(shifted(6.0)),
+        "anew": model_fingerprint(shifted()) == model_fingerprint(shifted()),
+        "shift": model_fingerprint(shifted()) == model_fingerprint(shifted(6.0)),
         "rescale": [
             model_fingerprint(rescale.patch(shifted(), amount)[0]) for amount in (0.5, 0.5, 0.7)
         ],
     }  # fmt: skip
+
+
+def lora_weights(seed: int = 1, dtype=torch.float16) -> dict:
+    """A LoRA for the tiny Wan's query of the first block, as its file has it."""
+    generator = torch.Generator().manual_seed(seed)
+    name = "diffusion_model.blocks.0.self_attn.q"
+    shapes = {"lora_A": (4, 128), "lora_B": (128, 4)}
+    return {f"{name}.{part}.weight": torch.randn(shape, generator=generator).mul(0.3).to(dtype)
+            for part, shape in shapes.items()}  # fmt: skip
+
+
+def _with_closure(amount: float):
+    """A MODEL with an object patch that refers to the network itself, as other packs make them."""
+    model = tiny.wan()
+    base, block = model.model, model.model.diffusion_model.blocks[0]
+    original = type(base).extra_conds
+
+    def extra_conds(**kwargs):
+        assert block is base.diffusion_model.blocks[0] and amount
+        return original(base, **kwargs)
+
+    model.add_object_patch("extra_conds", extra_conds)
+    return model
+
+
+def _with_hook(strength: float, weights: dict):
+    """Conditioning whose LoRA holds for one prompt, with a keyframe that changes its strength on the way."""
+    import comfy.hooks
+
+    group = comfy.hooks.create_hook_lora(weights, strength, 0.0)
+    keyframes = comfy.hooks.HookKeyframeGroup()
+    for at, amount in ((0.0, 1.0), (0.5, 0.4)):
+        keyframes.add(comfy.hooks.HookKeyframe(strength=amount, start_percent=at))
+    group.set_keyframes_on_hooks(keyframes)
+    embedding, _ = tiny.conditioning(1)[0]
+    return [[embedding, {"hooks": group}]]
+
+
+def kinds_of_models() -> dict:
+    """Name -> what makes the MODEL and conditioning; ``other`` names make one that must differ."""
+    from long_video_pack.nodes.load_video_pipeline import LoadVideoPipeline
+
+    def lora(strength, seed=1):
+        return comfy.sd.load_lora_for_models(tiny.wan(), None, lora_weights(seed), strength, 0)[0]
+
+    def bypass(strength, seed=1):
+        return comfy.sd.load_bypass_lora_for_models(tiny.wan(), None, lora_weights(seed), strength, 0)[0]
+
+    def demo():
+        return LoadVideoPipeline.execute("demo model (built in)", "transformer").args[0]
+
+    plain = tiny.conditioning(1)
+    made = {
+        "plain": lambda: (tiny.wan(), plain),
+        "demo": lambda: (demo(), plain),
+        "closure": lambda: (_with_closure(0.5), plain),
+        "closure other": lambda: (_with_closure(0.7), plain),
+        "lora": lambda: (lora(0.5), plain),
+        "lora other": lambda: (lora(0.6), plain),
+        "lora other weights": lambda: (lora(0.5, 2), plain),
+        "hook": lambda: (tiny.wan(), _with_hook(0.5, lora_weights())),
+        "hook other": lambda: (tiny.wan(), _with_hook(0.6, lora_weights())),
+        "hook other weights": lambda: (tiny.wan(), _with_hook(0.5, lora_weights(2))),
+        "quantised": lambda: (quantised_wan(), plain),
+    }
+    if hasattr(comfy.sd, "load_bypass_lora_for_models"):
+        made["bypass"] = lambda: (bypass(0.5), plain)
+        made["bypass other"] = lambda: (bypass(0.6), plain)
+        made["bypass other weights"] = lambda: (bypass(0.5, 2), plain)
+    return made
+
+
+def quantised_wan():
+    """The tiny Wan with a layer in the host's scaled fp8, as its loaders keep such checkpoints."""
+    from comfy.quant_ops import QuantizedTensor
+
+    model = tiny.wan()
+    layer = model.model.diffusion_model.blocks[0].ffn[0]
+    weight = QuantizedTensor.from_float(layer.weight.detach().clone(), "TensorCoreFP8E4M3Layout", scale="recalculate")
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    return model
+
+
+def found_again(name: str) -> dict:
+    """A video streamed twice with one MODEL, and with one made anew: how many chunks were found each time."""
+    from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint, value_fingerprint
+
+    make = kinds_of_models()[name]
+    model, positive = make()
+    before = [model_fingerprint(model), value_fingerprint(positive)]
+    options = {"run_name": f"again {name}", "steps": 2, "latent": tiny.latent(1, 4, 4)}
+    reports = []
+    for used in ((model, positive), (model, positive), make()):
+        _, report = extend(used[0], positive=used[1], **options)
+        reports.append(int(report.split(" chunks were found")[0].rsplit(" ", 1)[1]))
+    after = [model_fingerprint(model), value_fingerprint(positive)]
+    while_loaded = _while_loaded(model)
+    return {"found": reports, "same": before == after, "loaded": while_loaded == before[0], "hash": before}
+
+
+def hashes(kind: str) -> dict:
+    """The hashes of a kind of MODEL and of those that must differ from it."""
+    from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint, value_fingerprint
+
+    made = {name: make() for name, make in kinds_of_models().items() if name.startswith(kind)}
+    return {name: [model_fingerprint(m), value_fingerprint(c)] for name, (m, c) in made.items()}
+
+
+def _while_loaded(model) -> str:
+    """The hash of a MODEL whose weights and patches are on the device, as in the middle of a run."""
+    from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint
+
+    patched = model.clone()
+    comfy.model_management.load_models_gpu([patched], force_patch_weights=True)
+    patched.pre_run()
+    try:
+        return model_fingerprint(model)
+    finally:
+        patched.cleanup()
+        comfy.model_management.unload_all_models()
 
 
 def interrupted():
