@@ -280,3 +280,31 @@ def start_server(host: Host, base: Path) -> Server:
             time.sleep(0.5)
     server.close()
     raise RuntimeError(f"{host} did not start:\n{log.read_text()[-4000:]}")
+
+
+def inputs_of(described: dict, chosen: dict | None = None, prefix: str = "", needed: bool = True) -> dict[str, tuple]:
+    """A node's inputs: name -> (whether it is required, its description), with those that its menus bring.
+
+    Without ``chosen`` the names are those of the inputs alone; with it, they are as an API prompt has them
+    (``menu.input``), and of a menu only what the chosen entry brings.
+    """
+    inputs = {}
+    for kind in ("required", "optional"):
+        for name, spec in described.get(kind, {}).items():
+            full = f"{prefix}{name}" if chosen is not None else name
+            inputs[full] = (kind == "required" and needed, spec)
+            if spec[0] != "COMFY_DYNAMICCOMBO_V3":
+                continue
+            for option in spec[1]["options"]:
+                if chosen is None or option["key"] == chosen.get(full):
+                    inputs |= inputs_of(option["inputs"], chosen, f"{full}.", inputs[full][0])
+    return inputs
+
+
+def default_of(spec: list) -> Any:
+    """The value that an input has in a new node; None for a socket."""
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    if kind == "COMFY_DYNAMICCOMBO_V3":
+        return options.get("default", options["options"][0]["key"])
+    menu = kind if isinstance(kind, list) else options.get("options")
+    return options.get("default", menu[0] if menu else None)

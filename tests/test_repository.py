@@ -34,6 +34,14 @@ def test_registry_metadata():
     assert "Apache License" in (ROOT / PROJECT["project"]["license"]["file"]).read_text()
 
 
+def test_readme_and_help_name_the_comfyuis_that_were_run():
+    oldest, newest = PROJECT["tool"]["genlong"]["tested-comfyui"]
+    assert PROJECT["tool"]["comfy"]["requires-comfyui"] == f">={oldest}"
+    for text in ((ROOT / "README.md").read_text(), (ROOT / "web" / "docs" / "CoDenoiseKSampler.md").read_text()):
+        assert set(re.findall(r"ComfyUI (\d+\.\d+\.\d+)", text)) <= {oldest, newest}
+        assert f"ComfyUI {oldest}" in text and newest in text
+
+
 def imports_of(path: Path) -> set[str]:
     """Top-level names that a file imports at module level, without relative imports."""
     names = set()

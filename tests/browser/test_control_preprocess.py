@@ -19,10 +19,15 @@ KINDS = {
 
 
 def queued(page, **values):
-    """The inputs that a node made in the editor queues, once these widgets are set one after the other."""
+    """The inputs that a node made in the editor queues, once these widgets are set one after the other.
+
+    The editor remembers values by a node's number, and a cleared graph begins to count anew.
+    """
     return page.evaluate(
         """async (values) => {
+            const used = window.app.graph.last_node_id;
             window.app.graph.clear();
+            window.app.graph.last_node_id = used;
             const node = window.LiteGraph.createNode("ControlPreprocess");
             window.app.graph.add(node);
             for (const [name, value] of Object.entries(values)) {

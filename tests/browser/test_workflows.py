@@ -4,13 +4,36 @@ import json
 from pathlib import Path
 
 import pytest
+from comfyui_hosts import default_of, inputs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
 
 
+def differences(queued, shipped, info):
+    """What the editor queues for a node beside or in place of what the API prompt has.
+
+    Of core's nodes, other releases have more inputs, which come with their defaults, and have moved some into menus.
+    """
+    if info["category"] == "long video":
+        return {name for name in {*queued, *shipped} if queued.get(name) != shipped.get(name)}
+    inputs = inputs_of(info["input"], queued)
+    moved = {name for name in inputs for old in shipped if name.endswith(f".{old}")}
+    missing = {
+        name
+        for name, value in shipped.items()
+        if value not in [queued.get(each) for each in inputs if each == name or each.endswith(f".{name}")]
+    }
+    added = {
+        name
+        for name, value in queued.items()
+        if name not in moved and value != shipped.get(name) and value != default_of(inputs[name][1])
+    }
+    return missing | added
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_a_graph_opens_and_queues_its_api_prompt(page, name):
+def test_a_graph_opens_and_queues_its_api_prompt(page, server, name):
     page.messages.clear()
     graph = json.loads((ROOT / "workflows" / name).read_text())
     queued = page.evaluate(
@@ -28,6 +51,7 @@ def test_a_graph_opens_and_queues_its_api_prompt(page, name):
     assert set(queued["output"]) == set(api)
     for number, node in api.items():
         assert queued["output"][number]["class_type"] == node["class_type"]
-        assert queued["output"][number]["inputs"] == node["inputs"], (number, node["class_type"])
+        info = server.get(f"/object_info/{node['class_type']}")[node["class_type"]]
+        assert not differences(queued["output"][number]["inputs"], node["inputs"], info), (number, node["class_type"])
     ours = [m for m in page.messages if m[0] in ("error", "pageerror") and "long_video_pack" in f"{m[1]}{m[2]}"]
     assert not ours

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from comfyui_hosts import start_server
+from comfyui_hosts import inputs_of, start_server
 
 from glv_core.demo.detector import expected, read_frames
 from glv_core.prompts import parse_schedule
@@ -22,25 +22,6 @@ NODES = [
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
-
-
-def inputs_of(described: dict, chosen: dict | None = None, prefix: str = "", needed: bool = True) -> dict[str, tuple]:
-    """A node's inputs: name -> (whether it is required, its description), with those that its menus bring.
-
-    Without ``chosen`` the names are those of the inputs alone; with it, they are as an API prompt has them
-    (``menu.input``), and of a menu only what the chosen entry brings.
-    """
-    inputs = {}
-    for kind in ("required", "optional"):
-        for name, spec in described.get(kind, {}).items():
-            full = f"{prefix}{name}" if chosen is not None else name
-            inputs[full] = (kind == "required" and needed, spec)
-            if spec[0] != "COMFY_DYNAMICCOMBO_V3":
-                continue
-            for option in spec[1]["options"]:
-                if chosen is None or option["key"] == chosen.get(full):
-                    inputs |= inputs_of(option["inputs"], chosen, f"{full}.", inputs[full][0])
-    return inputs
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -119,6 +100,20 @@ def test_the_demo_workflow_makes_the_video_that_its_prompts_describe(server, dem
     prompt, history, _ = demo_run
     frames, _ = video_of(server, history)
     assert share_that_agrees(frames, prompt["5"]["inputs"]["prompts"], 241) >= 0.95
+
+
+def test_the_closed_loop_workflow_makes_a_loop(server):
+    prompt = json.loads((ROOT / "workflows" / "api" / "demo_closed_loop.json").read_text())
+    history, _ = server.run(prompt)
+    frames, fps = video_of(server, history)
+    count = len(frames)
+    assert count % 4 == 0 and frames.shape[1:] == (256, 256, 3) and fps == 16
+    assert share_that_agrees(frames, prompt["5"]["inputs"]["prompts"], count, margin=0) >= 0.95
+    small = frames[:, 2::4, 2::4].astype(int)
+    # The step from the last frame to the first, among all steps of the loop.
+    steps = np.abs(np.diff(small, axis=0, append=small[:1])).mean(axis=(1, 2, 3))
+    assert steps.min() > 0
+    assert steps[-4:].mean() < 1.5 * steps[:-4].mean()
 
 
 def share_that_agrees(frames, text, num_frames, margin=30):
