@@ -302,7 +302,7 @@ def error(case: str) -> str:
         "overlap_model": lambda: CoDenoiseModel.execute(recorder.model, **{**windows, "overlap": 17}),
         "schedule": lambda: CoDenoiseModel.execute(recorder.model, **{**windows, "schedule": "zigzag"}),
         "merge": lambda: CoDenoiseModel.execute(recorder.model, **{**windows, "merge": "lumpy"}),
-        "family": lambda: tiny.co_denoise(recorder.model, tiny.latent(13, channels=128)),
+        "family": lambda: tiny.co_denoise(recorder.model, {"samples": torch.ones(1, 128, 13, 4, 4)}),
         "image_latent": lambda: tiny.co_denoise(recorder.model, {"samples": torch.zeros(1, 16, 4, 4)}),
         "empty_latent": lambda: tiny.co_denoise(recorder.model, tiny.latent(0)),
         "other_length": lambda: tiny.co_denoise(recorder.model, tiny.latent(21), positive=tiny.scheduled("a | b", 49)),
