@@ -5,11 +5,11 @@
 everything runs in it, so that core's context windows are rows as well; without one, only this pack's rows run.
 
 *Calls / floor*: windows through the model over ``steps * length / window``. *Frames / floor*: latent frames through the
-model over ``steps * length``; core shows most windows the frame before them as well. *Seam*: mean frame difference at the row's
-own window boundaries (of the first step, into and inside the latent frame that begins there) over elsewhere; *isolated
-cuts*: the same where isolated clips meet;
-*largest*: the largest step of the video over the mean step. *Jerk*: root mean square of the third difference of the
-object's position, pixels / frame^3. *Adherence*: frames that show the prompt's colour, shape and background.
+model over ``steps * length``; core shows most windows the frame before them as well. *Seam*: mean frame difference at
+the row's own window boundaries (of the first step, into and inside the latent frame that begins there) over elsewhere;
+*isolated cuts*: the same where isolated clips meet; *largest*: the largest step of the video over the mean step.
+*Jerk*: root mean square of the third difference of the object's position, pixels / frame^3. *Adherence*: frames that
+show the prompt's colour, shape and background.
 """
 
 from __future__ import annotations
@@ -124,8 +124,9 @@ def main() -> None:
     arguments = parser.parse_args()
     comfyui = find_host()
     rows = [row for row in [*OURS, *(CORE if comfyui else [])] if any(part in row.name for part in arguments.only)]
+    where = f"In ComfyUI {comfyui.version}." if comfyui else "No ComfyUI found: without the rows of core."
     print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "
-          f"mean (worst). {f'In ComfyUI {comfyui.version}.' if comfyui else 'No ComfyUI found: without the rows of core.'}\n")  # fmt: skip
+          f"mean (worst). {where}\n")  # fmt: skip
     print("| schedule, overlap | calls / floor | frames / floor | seam | isolated cuts | largest | jerk | adherence "
           "| seconds a video |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -138,8 +139,8 @@ def main() -> None:
             values = [each[name] for each in figures]
             return f"{np.mean(values):.{digits}f} ({worst(values):.{digits}f})"
 
-        print(f"| {row.name} | {calls:.2f} | {shown:.2f} | {show('seam')} | {show('cuts')} | {show('largest')} | {show('jerk', 3)} "
-              f"| {np.mean([each['adherence'] for each in figures]):.1%} "
+        print(f"| {row.name} | {calls:.2f} | {shown:.2f} | {show('seam')} | {show('cuts')} | {show('largest')} "
+              f"| {show('jerk', 3)} | {np.mean([each['adherence'] for each in figures]):.1%} "
               f"| {np.mean([seconds for *_, seconds in videos]):.1f} |", flush=True)  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.families import frames_decoded
-from ..glv_core.hosts.comfy.long_video import frames_of
+from ..glv_core.hosts.comfy.long_video import clip_of, frames_of
 from ..glv_core.hosts.comfy.vae_pieces import encode_pieces
 from .common import CATEGORY, naming
 
@@ -46,16 +46,16 @@ class EncodeLongVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, video: Any, vae: Any, width: int, height: int) -> io.NodeOutput:
-        progress = comfy.utils.ProgressBar(max(1, video.get_frame_count()))
-
         def resized() -> Iterator[torch.Tensor]:
-            for part in frames_of(video):
-                part = part if part.is_floating_point() else part.float() / 255
+            for part in frames_of(video, deep=True):
                 size = (width or part.shape[2], height or part.shape[1])
                 if size != (part.shape[2], part.shape[1]):
                     part = comfy.utils.common_upscale(part.movedim(-1, 1), *size, "lanczos", "center").movedim(1, -1)
                 yield part
 
         with naming("EncodeLongVideo"):
+            clip = clip_of(video)
+            count = video.get_frame_count() if clip is None else clip.num_frames
+            progress = comfy.utils.ProgressBar(max(1, count))
             samples = encode_pieces(vae, resized(), lambda done, _: progress.update_absolute(done))
         return io.NodeOutput({"samples": samples}, frames_decoded(vae, samples))

@@ -25,11 +25,15 @@ def _path(file: str) -> Path:
     Raises:
         ValueError: there is none, or the name leads out of these folders.
     """
-    path = Path(folder_paths.get_annotated_filepath(file)).resolve()
     folders = (
         folder_paths.get_input_directory(), folder_paths.get_output_directory(), folder_paths.get_temp_directory()
     )  # fmt: skip
-    if not path.is_file() or not any(path.is_relative_to(Path(folder).resolve()) for folder in folders):
+    try:
+        path = Path(folder_paths.get_annotated_filepath(file)).resolve()
+        found = path.is_file() and any(path.is_relative_to(Path(folder).resolve()) for folder in folders)
+    except ValueError:  # newer hosts refuse a name that leads out of the folder; no path has a zero in it
+        found = False
+    if not found:
         raise ValueError(f"file is {file!r}, which is not in the input folder. Upload it, or choose another.")
     return path
 

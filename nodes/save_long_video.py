@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, io, ui
 
-from ..glv_core.hosts.comfy.long_video import clip_of, frames_of
+from ..glv_core.hosts.comfy.long_video import clip_of, color_space_of, frames_of
 from ..glv_core.hosts.comfy.vae_pieces import decode_pieces
 from ..glv_core.video_io import (
     CONTAINERS,
@@ -24,6 +25,7 @@ from ..glv_core.video_io import (
     Waveform,
     save_pictures,
     save_video,
+    with_ten_bits,
 )
 from .common import CATEGORY, fps_input, naming
 
@@ -47,7 +49,7 @@ class SaveLongVideo(io.ComfyNode):
                 io.Vae.Input("vae", optional=True, tooltip="The VAE of the model that made samples."),
                 io.Image.Input("images", optional=True, tooltip="Frames, in place of samples."),
                 io.Video.Input("video", optional=True, tooltip="A video, in place of samples: to write it in another "
-                               "format, or cut by LoadLongVideo."),
+                               "format, or cut by LoadLongVideo. An HDR video stays HDR."),
                 fps_input("Frames per second; a video keeps its own."),
                 io.String.Input(
                     "filename_prefix", default="video/long",
@@ -68,7 +70,8 @@ class SaveLongVideo(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "pixel_format", options=list(PIXEL_FORMATS), default="yuv420p", advanced=True,
-                    tooltip="yuv420p plays everywhere; yuv444p keeps the full resolution of colours; 10le has 10 bits.",
+                    tooltip="yuv420p plays everywhere; yuv444p keeps the full resolution of colours; 10le has 10 bits, "
+                    "which an HDR video gets in any case.",
                 ),
                 io.Int.Input(
                     "upscale", default=1, min=1, max=16, optional=True, advanced=True,
@@ -117,8 +120,10 @@ class SaveLongVideo(io.ComfyNode):
         audio_from: Any = None,
     ) -> io.NodeOutput:
         with naming("SaveLongVideo"):
-            video_format = _video_format(format, codec, crf, pixel_format)
-            frames, rate = _frames(samples, vae, images, video, fps)
+            color_space = "sRGB" if video is None else color_space_of(video)
+            video_format = _video_format(format, codec, crf, pixel_format, color_space)
+            deep = video_format is not None and video_format.deep
+            frames, rate = _frames(samples, vae, images, video, fps, deep)
             sound = _sound(audio, audio_from, video)
             width, height = _dimensions(samples, vae, images, video)
             if video_format is not None:
@@ -136,8 +141,9 @@ class SaveLongVideo(io.ComfyNode):
                 return io.NodeOutput(None, ui={"images": shown})
             file = f"{name}_{counter:05}_.{video_format.container}"
             path = save_video(
-                Path(folder) / file, frames, rate, crf=crf, codec=video_format.codec, pixel_format=pixel_format,
-                upscale=upscale, audio=sound, metadata=metadata,
+                Path(folder) / file, frames, rate, crf=crf, codec=video_format.codec,
+                pixel_format=video_format.pixel_format, color_space=color_space, upscale=upscale, audio=sound,
+                metadata=metadata,
             )  # fmt: skip
         preview = ui.PreviewVideo([ui.SavedResult(file, subfolder, io.FolderType.output)])
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=preview)
@@ -153,15 +159,39 @@ class SaveLongVideo(io.ComfyNode):
         return metadata
 
 
-def _video_format(format: str, codec: str, crf: int, pixel_format: str) -> VideoFormat | None:
-    """The format of a file; None for pictures."""
+def _video_format(
+    format: str, codec: str, crf: int, pixel_format: str, color_space: str = "sRGB"
+) -> VideoFormat | None:
+    """The format of a file, with 10 bits if the colour space needs them; None for pictures."""
     if format == PNG:
+        if color_space != "sRGB":
+            raise ValueError(f"video is {color_space}, and format is {PNG}, which has 8 bits. Use mp4, mov or mkv.")
         return None
-    return VideoFormat(format, "" if codec == "auto" else codec, crf, pixel_format)
+    usual = VideoFormat(format, "" if codec == "auto" else codec, crf, pixel_format)
+    if color_space == "sRGB":
+        return usual
+    wanted = with_ten_bits(pixel_format)
+    try:
+        return VideoFormat(format, usual.codec, crf, wanted, color_space)
+    except ValueError as error:
+        raise ValueError(
+            f"video is {color_space}, which needs 10 bits, and codec is {usual.codec}, which cannot store {wanted}. "
+            f"{_remedy(format, wanted, color_space)}"
+        ) from error
+
+
+def _remedy(format: str, pixel_format: str, color_space: str) -> str:
+    """Which codec of the container can store it, in another pixel format if need be."""
+    for kind in (pixel_format, with_ten_bits(PIXEL_FORMATS[0])):
+        for codec in CONTAINERS[format]:
+            with suppress(ValueError):
+                VideoFormat(format, codec, 0, kind, color_space)
+                return f"Use {codec}{'' if kind == pixel_format else f' with pixel_format {kind}'}."
+    return "Use another format."
 
 
 def _frames(
-    samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any, fps: float
+    samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any, fps: float, deep: bool
 ) -> tuple[Iterator[torch.Tensor], float]:
     """The frames, a few at a time, and how many a second."""
     given = [name for name, value in (("samples", samples), ("images", images), ("video", video)) if value is not None]
@@ -177,7 +207,7 @@ def _frames(
     if images is not None:
         return iter(images[..., :3].split(16)), fps
     clip = clip_of(video)
-    return frames_of(video), float(video.get_frame_rate() if clip is None else clip.fps)
+    return frames_of(video, deep), float(video.get_frame_rate() if clip is None else clip.fps)
 
 
 def _video_part(samples: dict) -> torch.Tensor:
@@ -208,4 +238,5 @@ def _dimensions(samples: dict | None, vae: Any, images: torch.Tensor | None, vid
         return _video_part(samples).shape[-1] * scale, _video_part(samples).shape[-2] * scale
     if images is not None:
         return images.shape[2], images.shape[1]
-    return video.get_dimensions()
+    clip = clip_of(video)
+    return video.get_dimensions() if clip is None else (clip.width, clip.height)

@@ -2,12 +2,13 @@
 
 from .audio import Audio, FileAudio, Waveform, read_audio
 from .fit import fit
-from .formats import CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat
+from .formats import COLOR_SPACES, CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat, with_ten_bits
 from .pieces import regroup
 from .reader import VideoClip, open_clip, read_video
 from .writer import save_pictures, save_video
 
 __all__ = [
+    "COLOR_SPACES",
     "CONTAINERS",
     "ENCODERS",
     "PIXEL_FORMATS",
@@ -23,4 +24,5 @@ __all__ = [
     "regroup",
     "save_pictures",
     "save_video",
+    "with_ten_bits",
 ]

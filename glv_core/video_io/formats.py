@@ -1,4 +1,4 @@
-"""What a video file can be: containers, codecs, pixel formats, and which go together."""
+"""What a video file can be: containers, codecs, pixel formats, colour spaces, and which go together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,15 @@ ENCODERS: dict[str, tuple[str, int, dict[str, str]]] = {
 }
 #: x265 writes beyond its memory where a side is shorter than one of its blocks.
 SHORTEST_SIDE = {"h265": 64}
-PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv444p10le")
+PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le")
+#: Colour space -> the numbers (ITU-T H.273) of its primaries, transfer and matrix that a file is tagged with.
+COLOR_SPACES: dict[str, tuple[int, int, int]] = {
+    "sRGB": (1, 1, 1),  # BT.709
+    "HDR": (9, 18, 9),  # BT.2020 with HLG
+    "HDR PQ": (9, 16, 9),  # BT.2020 with PQ
+}
+#: Number of a transfer -> the colour space of a file that is tagged with it; of others it is not known.
+TRANSFERS = {1: "sRGB", 13: "sRGB", 18: "HDR", 16: "HDR PQ"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class VideoFormat:
         codec: one that the container may hold; empty for its usual one.
         crf: quality, 0 (lossless, or nearly) to 51 (h264, h265) or 63 (av1, vp9).
         pixel_format: one of ``PIXEL_FORMATS`` that the encoder knows.
+        color_space: one of ``COLOR_SPACES``; pixels are taken to be in it and are not converted. HDR needs 10 bits.
 
     Raises:
         ValueError: the values do not go together, or this machine's PyAV lacks the encoder.
@@ -41,8 +50,9 @@ class VideoFormat:
 
     container: str = "mp4"
     codec: str = ""
-    crf: int = 18
+    crf: float = 18
     pixel_format: str = "yuv420p"
+    color_space: str = "sRGB"
 
     def __post_init__(self) -> None:
         if self.container not in CONTAINERS:
@@ -53,7 +63,7 @@ class VideoFormat:
         if self.codec not in codecs:
             raise ValueError(f"codec is {self.codec}, which {self.container} cannot hold. Use {' or '.join(codecs)}.")
         encoder, worst, _ = ENCODERS[self.codec]
-        if not 0 <= self.crf <= worst:
+        if not isinstance(self.crf, (int, float)) or not 0 <= self.crf <= worst:
             raise ValueError(f"crf is {self.crf}; for {self.codec} it must be 0 (best) to {worst}.")
         try:
             known = [each.name for each in av.Codec(encoder, "w").video_formats or ()]
@@ -62,6 +72,13 @@ class VideoFormat:
         if self.pixel_format not in known:
             usable = [name for name in PIXEL_FORMATS if name in known]
             raise ValueError(f"{self.codec} cannot store {self.pixel_format}. Use {' or '.join(usable)}.")
+        if self.color_space not in COLOR_SPACES:
+            raise ValueError(f"color_space is {self.color_space!r}. Known: {', '.join(COLOR_SPACES)}.")
+        if self.color_space != "sRGB" and not self.deep:
+            raise ValueError(
+                f"color_space is {self.color_space}, which needs 10 bits, and pixel_format is {self.pixel_format}. Use "
+                f"{with_ten_bits(self.pixel_format)}."
+            )
 
     def check_size(self, width: int, height: int) -> None:
         """Check that pictures of this size can be written.
@@ -84,7 +101,7 @@ class VideoFormat:
     @property
     def options(self) -> dict[str, str]:
         """FFmpeg's options for the encoder."""
-        return {"crf": str(self.crf), **ENCODERS[self.codec][2]}
+        return {"crf": f"{self.crf:g}", **ENCODERS[self.codec][2]}
 
     @property
     def deep(self) -> bool:
@@ -95,3 +112,8 @@ class VideoFormat:
     def audio_encoder(self) -> str:
         """FFmpeg's name of the audio encoder that goes with the container."""
         return "libopus" if self.container == "webm" else "aac"
+
+
+def with_ten_bits(pixel_format: str) -> str:
+    """The pixel format of the same kind whose colours have 10 bits."""
+    return pixel_format if "10" in pixel_format else f"{pixel_format}10le"

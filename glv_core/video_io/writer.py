@@ -14,12 +14,11 @@ from typing import Any
 import av
 import numpy as np
 import torch
-from av.video.reformatter import Colorspace
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .audio import Audio
-from .formats import CONTAINERS, VideoFormat
+from .formats import COLOR_SPACES, CONTAINERS, VideoFormat
 
 Frames = torch.Tensor | np.ndarray
 
@@ -29,10 +28,12 @@ def save_video(
     frames: Frames | Iterable[Frames],
     fps: float,
     *,
-    crf: int = 18,
+    crf: float = 18,
     upscale: int = 1,
+    container: str = "",
     codec: str = "",
     pixel_format: str = "yuv420p",
+    color_space: str = "sRGB",
     audio: Audio | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
@@ -42,13 +43,14 @@ def save_video(
     is replaced. Of frames and sound only what is being written is held in memory.
 
     Args:
-        path: the file; its folder must exist and its name end in ``.mp4``, ``.mov``, ``.mkv`` or ``.webm``.
+        path: the file; its folder must exist. Without ``container`` its name must end in ``.mp4``, ``.mov``, ``.mkv``
+            or ``.webm``.
         frames: ``t h w c`` with 3 channels, float in 0..1 (clipped) or uint8; or an iterator of such chunks, of which
             only one is held at a time. Odd sizes are made even by repeating the last row or column.
         fps: frames per second, above 0.
         crf: quality, see ``VideoFormat``.
         upscale: enlarge so many times, by repeating pixels.
-        codec, pixel_format: see ``VideoFormat``.
+        container, codec, pixel_format, color_space: see ``VideoFormat``; the usual container is that of the name.
         audio: the sound; it is cut where the video ends.
         metadata: written into the file, each value as JSON: where an editor looks for its workflow.
 
@@ -60,12 +62,12 @@ def save_video(
         OSError: the file cannot be written.
     """
     path = Path(path)
-    container = path.suffix.lower().removeprefix(".")
+    container = container or path.suffix.lower().removeprefix(".")
     if container not in CONTAINERS:
         endings = ", ".join(f".{name}" for name in CONTAINERS)
         raise ValueError(f"The video file is {path.name!r}; its name must end in .mp4 (or one of {endings}).")
     _check(fps, upscale)
-    video_format = VideoFormat(container, codec, crf, pixel_format)
+    video_format = VideoFormat(container, codec, crf, pixel_format, color_space)
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
         pictures = _pictures(frames, upscale, video_format.deep)
@@ -168,7 +170,9 @@ def _write(
         raise ValueError("There are no frames to save.")
     video_format.check_size(first.shape[1], first.shape[0])
     movable = {"movflags": "+faststart+use_metadata_tags"} if video_format.container in ("mp4", "mov") else {}
-    with av.open(os.fspath(path), "w", options=movable) as container:
+    muxer = {"mkv": "matroska"}.get(video_format.container, video_format.container)
+    primaries, transfer, matrix = COLOR_SPACES[video_format.color_space]
+    with av.open(os.fspath(path), "w", format=muxer, options=movable) as container:
         for name, value in metadata.items():
             container.metadata[name] = json.dumps(value)
         stream = container.add_stream(video_format.encoder, rate=rate, options=video_format.options)
@@ -177,13 +181,14 @@ def _write(
         if video_format.codec == "h265" and video_format.container in ("mp4", "mov"):
             stream.codec_context.codec_tag = "hvc1"  # what Apple's players want
         # Say which yuv this is: players guess from the size otherwise, and guess differently.
-        stream.codec_context.colorspace = stream.codec_context.color_primaries = stream.codec_context.color_trc = 1
-        stream.codec_context.color_range = 1
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace = primaries, transfer, matrix
+        context.color_range = 1  # limited
         track = None if audio is None else _AudioTrack(container, video_format.audio_encoder, audio)
         source = "rgb48le" if video_format.deep else "rgb24"
         for number, picture in enumerate(chain([first], pictures)):
             frame = av.VideoFrame.from_ndarray(picture, format=source)
-            frame = frame.reformat(format=video_format.pixel_format, dst_colorspace=Colorspace.ITU709)
+            frame = frame.reformat(format=video_format.pixel_format, dst_colorspace=matrix)
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
             if track is not None:

@@ -78,6 +78,54 @@ def test_ten_bits_keep_what_eight_round_away(tmp_path):
     assert levels > 12  # in eight bits these grays are five or six
 
 
+COLOURED = [
+    ("sRGB", (1, 1, 1), "yuv420p"), ("sRGB", (1, 1, 1), "yuv444p10le"), ("HDR", (9, 18, 9), "yuv422p10le"),
+    ("HDR PQ", (9, 16, 9), "yuv420p10le"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("space", "tags", "pixels"), COLOURED)
+@pytest.mark.parametrize(
+    ("container", "codec"), [(c, codec) for c, codecs in CONTAINERS.items() for codec in codecs if codec != "vp9"]
+)
+def test_a_colour_space_is_told_and_its_matrix_used(tmp_path, container, codec, space, tags, pixels):
+    if codec == "av1" and not pixels.startswith("yuv420p"):
+        pixels = "yuv420p10le"
+    colour = torch.tensor([0.8, 0.3, 0.2])
+    path = save_video(
+        tmp_path / f"a.{container}", colour.expand(3, 64, 96, 3), 12, codec=codec, crf=8.5, pixel_format=pixels,
+        color_space=space,
+    )  # fmt: skip
+    with av.open(str(path)) as opened:
+        stream = opened.streams.video[0]
+        context = stream.codec_context
+        assert (context.color_primaries, context.color_trc, context.colorspace) == tags
+        assert (context.color_range, context.pix_fmt) == (1, pixels)
+        planes = next(opened.decode(stream)).planes
+        kind = np.uint16 if "10" in pixels else np.uint8
+        levels = [np.frombuffer(plane, kind)[0] / (4 if "10" in pixels else 1) for plane in planes]
+    share_red, share_blue = (0.2126, 0.0722) if tags[2] == 1 else (0.2627, 0.0593)
+    light = share_red * 0.8 + (1 - share_red - share_blue) * 0.3 + share_blue * 0.2
+    u, v = (0.2 - light) / (2 - 2 * share_blue), (0.8 - light) / (2 - 2 * share_red)
+    assert levels == pytest.approx([16 + 219 * light, 128 + 224 * u, 128 + 224 * v], abs=1.1)
+    clip = open_clip(path)
+    assert clip.color_space == space
+    assert (next(clip.frames(deep=True)) - colour).abs().max() < 0.015
+
+
+def test_the_container_may_be_another_than_the_name_says(tmp_path):
+    path = save_video(tmp_path / "a.video", frames(), 12, container="mkv")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.video"]
+    with av.open(str(path)) as opened:
+        assert "matroska" in opened.format.name
+
+
+def test_quality_may_have_a_fraction(tmp_path):
+    noise = torch.rand(6, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    sizes = [save_video(tmp_path / f"{crf}.mp4", noise, 8, crf=crf).stat().st_size for crf in (20, 20.5, 21)]
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
 @pytest.mark.parametrize("rate", [6000, 37800, 192000])
 @pytest.mark.parametrize("container", ["mp4", "webm"])
 def test_sound_of_any_rate_is_resampled_to_one_the_encoder_knows(tmp_path, rate, container):
@@ -134,6 +182,10 @@ def test_pictures_are_exact_and_carry_workflow_and_sound(tmp_path):
         ({"container": "webm", "codec": "h264"}, "webm cannot hold"),
         ({"codec": "h264", "crf": 60}, "crf is 60"),
         ({"codec": "av1", "pixel_format": "yuv444p"}, "av1 cannot store yuv444p"),
+        ({"crf": float("nan")}, "crf is nan"),
+        ({"crf": "18"}, "crf is 18; for h264 it must be"),
+        ({"color_space": "P3"}, "color_space is 'P3'. Known: sRGB, HDR, HDR PQ"),
+        ({"color_space": "HDR"}, "HDR, which needs 10 bits, and pixel_format is yuv420p. Use yuv420p10le"),
     ],
 )
 def test_what_does_not_go_together_is_said(options, words):

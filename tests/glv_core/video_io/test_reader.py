@@ -95,7 +95,7 @@ def test_only_a_few_frames_are_decoded_for_a_late_part(path, monkeypatch):
 
     made = []
     original = reader._upright
-    monkeypatch.setattr(reader, "_upright", lambda frame: made.append(frame.pts) or original(frame))
+    monkeypatch.setattr(reader, "_upright", lambda frame, *rest: made.append(frame.pts) or original(frame, *rest))
     assert numbers(open_clip(path).trimmed(4.5, 3)) == [90, 91, 92]
     assert len(made) == 3
 
@@ -211,3 +211,141 @@ def test_sound_begins_and_ends_with_the_part(tmp_path):
     clicks = np.flatnonzero(np.abs(heard) > 0.3)
     assert abs(clicks[0] / rate - 0.25) < 0.005
     assert abs(clicks[clicks > 0.5 * rate][0] / rate - 0.75) < 0.005
+
+
+@pytest.mark.parametrize(
+    ("start", "duration", "expected"),
+    [
+        (0.0, None, range(100)),
+        (1.0, 0.5, range(20, 30)),
+        (1.01, 0.5, range(21, 31)),  # the first that begins in the part, and the last that begins before its end
+        (1.05, 0.05, range(21, 22)),
+        (0.15, 0.3, range(3, 9)),  # 0.15 + 0.3 is a hair below 0.45
+        (4.0, 9.0, range(80, 100)),
+        (-0.1, 0.2, range(2)),
+        (1.0, 0.0, range(20, 100)),
+    ],
+)
+def test_a_cut_keeps_the_frames_that_begin_in_it(path, start, duration, expected):
+    clip = open_clip(path).cut(start, duration)
+    assert clip.num_frames == len(expected)
+    assert numbers(clip) == list(expected)
+    assert clip.seconds == pytest.approx(len(expected) / 20)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("a.mp4", Fraction(24000, 1001)), ("a.mkv", Fraction(30000, 1001))])
+def test_a_cut_is_exact_at_every_frame(tmp_path, name, rate):
+    """From each time stamp of the file, which Matroska rounds to milliseconds, and from each time in a cut."""
+    clip = open_clip(save_video(tmp_path / name, numbered(60), float(rate), crf=10))
+    assert clip.fps == rate
+    for first in range(58):
+        last = min(first + 9, 59)
+        part = clip.cut(clip.times[first], clip.times[last] - clip.times[first] + 0.5 / float(rate))
+        assert list(part.source_frames()) == list(range(first, last + 1))
+        assert next(part.cut(float(1 / rate)).source_frames()) == first + 1
+
+
+def test_a_cut_at_another_rate_counts_its_own_frames(path):
+    clip = open_clip(path).trimmed(1.0, 20, 10)
+    assert numbers(clip.cut(0.25, 0.5)) == [26, 28, 30, 32, 34]
+    assert not clip.is_whole
+
+
+def test_only_all_of_a_file_is_whole(path):
+    clip = open_clip(path)
+    assert clip.is_whole and clip.cut().is_whole and clip.cut(0.0, 9.0).is_whole and clip.trimmed().is_whole
+    for part in (clip.cut(0.05), clip.cut(0.0, 4.9), clip.trimmed(0.0, None, 10), clip.trimmed(0.0, 99)):
+        assert not part.is_whole
+
+
+def test_a_cut_of_nothing_is_named(path):
+    clip = open_clip(path)
+    for arguments, words in (
+        ((5.0,), "from 5 seconds to its end has no frame; the video is 5 seconds long"),
+        ((1.01, 0.02), "from 1.01 seconds to 1.03 seconds has no frame"),
+        ((-3.0, 1.0), "has no frame"),
+        ((0.0, -1.0), "duration is -1"),
+        ((0.0, float("nan")), "duration is nan"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            clip.cut(*arguments)
+
+
+def test_sound_begins_with_the_first_frame_of_a_cut(tmp_path):
+    rate = 16000
+    waveform = torch.zeros(1, 4 * rate)
+    waveform[0, int(1.5 * rate) : int(1.5 * rate) + 40] = 0.9
+    path = save_video(tmp_path / "a.mp4", numbered(80), 20, audio=Waveform(waveform, rate))
+    clip = open_clip(path).cut(1.23, 1.0)
+    heard = np.concatenate(list(clip.audio().blocks()), axis=1)[0]
+    assert heard.shape == (rate,)
+    assert numbers(clip)[0] == 25
+    assert np.flatnonzero(np.abs(heard) > 0.3)[0] / rate == pytest.approx(0.25, abs=0.005)
+
+
+def flat(path, colour, pixels, tags, matrix, full) -> None:
+    """A file of one colour, its numbers of yuv worked out here."""
+    red, green, blue = colour
+    share_red, share_blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
+    light = share_red * red + (1 - share_red - share_blue) * green + share_blue * blue
+    u, v = (blue - light) / (2 - 2 * share_blue), (red - light) / (2 - 2 * share_red)
+    scale = 4 if "10" in pixels else 1
+    levels = [light * 255, u * 255 + 128, v * 255 + 128] if full else [light * 219 + 16, u * 224 + 128, v * 224 + 128]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "0"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = pixels
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace = tags
+        context.color_range = 2 if full else 1
+        frame = av.VideoFrame(64, 64, pixels)
+        for plane, level in zip(frame.planes, levels, strict=True):
+            kind = np.uint16 if scale == 4 else np.uint8
+            count = plane.buffer_size // np.dtype(kind).itemsize
+            plane.update(np.full(count, round(level * scale), kind).tobytes())
+        for number in range(2):
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(
+    ("tags", "matrix", "space"),
+    [
+        ((1, 1, 1), 1, "sRGB"),
+        ((1, 13, 1), 1, "sRGB"),
+        ((9, 18, 9), 9, "HDR"),
+        ((9, 16, 9), 9, "HDR PQ"),
+        ((9, 18, 2), 9, "HDR"),  # its matrix is not told: that of its space
+        ((2, 2, 9), 9, ""),
+        ((2, 2, 2), 5, ""),
+    ],
+)
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p10le"])
+def test_pictures_have_their_own_matrix_and_range(tmp_path, tags, matrix, space, full, pixels):
+    colour = (0.8, 0.3, 0.2)
+    flat(tmp_path / "a.mkv", colour, pixels, tags, matrix, full)
+    clip = open_clip(tmp_path / "a.mkv")
+    assert (clip.color_space, clip.bit_depth) == (space, 10 if "10" in pixels else 8)
+    for deep in (False, True):
+        read = next(clip.frames(deep=deep))
+        assert read.dtype == (torch.float32 if deep else torch.uint8)
+        read = read.float() / (1 if deep else 255)
+        assert (read - torch.tensor(colour)).abs().max() < 0.015
+
+
+def test_deep_frames_have_what_eight_bits_round_away(tmp_path):
+    ramp = torch.linspace(0.4, 0.42, 96).view(1, 1, 96, 1).expand(2, 64, 96, 3)
+    path = save_video(tmp_path / "a.mp4", ramp, 8, codec="h265", crf=0, pixel_format="yuv444p10le")
+    clip = open_clip(path)
+    assert (clip.bit_depth, clip.color_space) == (10, "sRGB")
+    read = torch.cat(list(clip.frames(deep=True)))
+    assert (read - ramp).abs().max() < 0.0012  # a step of eight bits is 0.004
+    assert len(read[0, 5, :, 0].unique()) > 12
+    assert len(next(clip.frames()).unique()) <= 7
+
+
+def test_deep_frames_of_eight_bits_are_the_same_frames(path):
+    clip = open_clip(path).cut(0.0, 0.2)
+    assert torch.equal(torch.cat(list(clip.frames(deep=True))), torch.cat(list(clip.frames())).float() / 255)
