@@ -26,6 +26,7 @@ import comfy.options
 comfy.options.enable_args_parsing()
 
 import torch
+import utils.extra_config  # noqa: F401  (ComfyUI's, as in its main.py: later another package's "utils" is found)
 
 import nodes  # noqa: F401  (ComfyUI's)
 

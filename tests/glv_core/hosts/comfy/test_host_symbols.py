@@ -1,0 +1,168 @@
+"""The list of what is used of ComfyUI: complete, without what is used no more, and a check that can fail."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import types
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from glv_core.hosts.comfy.host_symbols import SYMBOLS, Symbol, missing, problem, report
+
+ROOT = Path(__file__).resolve().parents[4]
+HOST = {
+    "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview", "node_helpers", "server"
+}  # fmt: skip
+FILES = [ROOT / "__init__.py", *(ROOT / "nodes").rglob("*.py"), *(ROOT / "glv_core/hosts/comfy").rglob("*.py")]
+#: Checked in the host through what they are made of, or through wrappers that the host calls.
+NOT_IN_THE_CODE = {
+    "comfy.conds.CONDRegular", "comfy.context_windows.ContextHandlerABC", "comfy.ldm", "comfy.model_base.BaseModel",
+    "comfy.model_patcher.ModelPatcher", "comfy.patcher_extension.WrappersMP", "comfy.samplers.CFGGuider",
+    "comfy.samplers.KSAMPLER", "comfy.sampler_helpers", "comfy.utils.ProgressBar", "comfy_api.latest.InputImpl",
+    "latent_preview.Latent2RGBPreviewer", "server",
+}  # fmt: skip
+
+
+def uses(tree: ast.Module) -> dict[str, set[str]]:
+    """Dotted names of the host in a file -> the keywords that they are called with; modules alone are left out."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                if each.name.split(".")[0] in HOST:
+                    names[each.asname or each.name.split(".")[0]] = (
+                        each.name if each.asname else each.name.split(".")[0]
+                    )
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in HOST:
+            names |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+
+    def dotted(node: ast.AST) -> str:
+        if isinstance(node, ast.Name):
+            return names.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            inner = dotted(node.value)
+            return inner and f"{inner}.{node.attr}"
+        return ""
+
+    inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    found = defaultdict(set)
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Attribute, ast.Name)) and id(node) not in inner and dotted(node):
+            found[dotted(node)] |= set()
+        if isinstance(node, ast.Call) and dotted(node.func):
+            found[dotted(node.func)] |= {each.arg for each in node.keywords if each.arg}
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+            of, *name = node.args
+            if dotted(of) and isinstance(name[0], ast.Constant):
+                found[f"{dotted(of)}.{name[0].value}"] |= set()
+    return found
+
+
+@pytest.fixture(scope="module")
+def used():
+    together = defaultdict(set)
+    for path in FILES:
+        for name, keywords in uses(ast.parse(path.read_text())).items():
+            together[name] |= keywords
+    return together
+
+
+def listed() -> dict[str, set[str]]:
+    together = defaultdict(set)
+    for symbol in SYMBOLS:
+        together[symbol.name.rstrip(".")] |= set(symbol.keywords)
+    return together
+
+
+def test_everything_that_is_used_is_in_the_list(used):
+    modules = {"comfy.model_management"}  # asked for one name at a time
+    known = listed()
+    # What a listed thing holds in turn, such as the list of loaded models, is Python's own.
+    plain = {"comfy.model_management.current_loaded_models.remove"}
+    absent = {name: keywords for name, keywords in used.items() if name not in {*known, *modules, *plain}}
+    assert not absent
+    unknown = {name: keywords - known[name] for name, keywords in used.items() if name in known}
+    assert not {name: keywords for name, keywords in unknown.items() if keywords}
+
+
+def test_nothing_is_listed_that_is_not_used(used):
+    stale = [
+        symbol.name
+        for symbol in SYMBOLS
+        if not symbol.of_object
+        and symbol.name.rstrip(".") not in used
+        and not any(symbol.name.startswith(f"{name}.") for name in NOT_IN_THE_CODE)
+    ]
+    assert stale == []
+
+
+def test_what_objects_hold_is_used_somewhere():
+    text = "\n".join(path.read_text() for path in FILES)
+    attributes = {node.attr for path in FILES for node in ast.walk(ast.parse(path.read_text()))
+                  if isinstance(node, ast.Attribute)}  # fmt: skip
+    for symbol in SYMBOLS:
+        if symbol.of_object:
+            name = symbol.name.rsplit(".", 1)[1]
+            assert name in attributes or f'"{name}"' in text, symbol.name
+
+
+def test_no_name_is_listed_twice():
+    seen = [(symbol.name, symbol.needed) for symbol in SYMBOLS]
+    assert len(set(seen)) == len(seen)
+    assert all(symbol.use for symbol in SYMBOLS)
+
+
+@pytest.fixture
+def host():
+    """A module that stands for a release of the host."""
+    module = types.ModuleType("a_host")
+
+    class Thing:
+        level = 3
+
+        def run(self, x, speed, *, loud=False):
+            return x
+
+    def make(a, b=1, **more):
+        return a
+
+    module.Thing, module.make, module.made = Thing, make, Thing()
+    sys.modules["a_host"] = module
+    yield module
+    del sys.modules["a_host"]
+
+
+@pytest.mark.parametrize(
+    ("symbol", "wrong"),
+    [
+        (Symbol("a_host.make", "", ("anything",), 2), None),
+        (Symbol("a_host.make", "", (), 3), "takes 2 arguments by position, not 3"),
+        (Symbol("a_host.Thing.run", "", ("speed", "loud"), 2), None),
+        (Symbol("a_host.Thing.run", "", ("slow", "loud", "soft"), 2), "takes no slow, soft"),
+        (Symbol("a_host.Thing.run", "", (), 3), "takes 2 arguments by position, not 3"),
+        (Symbol("a_host.Thing.level", ""), None),
+        (Symbol("a_host.Thing.depth", ""), "Thing has no depth"),
+        (Symbol("a_host.other.thing", ""), "a_host has no other"),
+        (Symbol("<thing>.run", "", ("loud",), 2), None),
+        (Symbol("<thing>.run", "", ("quiet",), 2), "takes no quiet"),
+        (Symbol("<thing>.gone", ""), "Thing has no gone"),
+    ],
+)
+def test_what_is_missing_or_has_changed_is_said(host, symbol, wrong):
+    assert problem(symbol, {"thing": host.made}) == wrong
+
+
+def test_the_table_names_what_is_needed_first(host):
+    symbols = (
+        Symbol("a_host.gone", "nothing much", needed=False),
+        Symbol("a_host.make", "making", (), 1),
+        Symbol("a_host.Thing.run", "running", ("fast",)),
+    )
+    assert report(missing({}, symbols)).splitlines() == [
+        "symbol                       used for      what is wrong",
+        "a_host.Thing.run  needed     running       takes no fast",
+        "a_host.gone       asked for  nothing much  a_host has no gone",
+    ]
