@@ -73,7 +73,13 @@ def loading() -> dict:
     from long_video_pack.glv_core.hosts.comfy import vision_models
 
     make_vit("someone/tiny-vit")
-    names = vision_models.list_models(["vit"])
+    other = make_vit("someone/of-another-type")
+    settings = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**settings, "model_type": "another"}))
+    # Other tests put models beside these.
+    names = [
+        name for name in vision_models.list_models(["vit"]) if name in ("someone/tiny-vit", "someone/of-another-type")
+    ]
     folder = vision_models.find_model("someone/tiny-vit", ["vit"], ["preprocessor_config.json"])
     classes = ("ViTForImageClassification", "ViTImageProcessor")
     model = vision_models.load_vision_model(folder, *classes)
