@@ -1,7 +1,8 @@
 """Lays out the graph-editor workflows from the API prompts beside them.
 
 ``python workflows/build_graphs.py [--server http://127.0.0.1:8188]`` reads each ``api/*.json`` and the node
-descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values.
+descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values. It is to be the oldest
+release that the pack supports: newer editors read its graphs, and not the other way round.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ NOTES = {
 _MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
 _COLUMN, _GAP = 380, 40
+_PREVIEW = {"CoDenoiseKSampler": 320, "StreamingExtend": 320}  #: room below a node that grows by a picture as it runs
 
 
 def is_widget(spec: list) -> bool:
@@ -66,7 +68,8 @@ def specs_of(described: dict, values: dict, prefix: str = "") -> dict[str, list]
         name = f"{prefix}{key}"
         specs[name] = spec
         if spec[0] == _MENU:
-            chosen = next(each for each in spec[1]["options"] if each["key"] == values[name])
+            options = spec[1]["options"]
+            chosen = next((each for each in options if each["key"] == values.get(name)), options[0])
             specs.update(specs_of(chosen["inputs"], values, f"{name}."))
     return specs
 
@@ -120,7 +123,7 @@ def build(prompt: dict, info: dict, note: str) -> dict:
             "properties": {"Node name for S&R": node["class_type"]},
             "widgets_values": values,
         }
-        heights[column] = heights.get(column, 0) + height + _GAP + 30
+        heights[column] = heights.get(column, 0) + height + _GAP + 30 + _PREVIEW.get(node["class_type"], 0)
     for name, node in prompt.items():
         for entry in nodes[name]["inputs"]:
             value = node["inputs"].get(entry["name"])
