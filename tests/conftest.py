@@ -32,7 +32,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("comfyui", [skipped], indirect=True, scope="session")
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any) -> Iterator[None]:
+    yield  # behind the lists of what was skipped and what failed
     if not hosts():
         terminalreporter.write_line(
             "No ComfyUI found: the host and browser tests were SKIPPED. Set COMFYUI_PATH to a ComfyUI folder, or to "
