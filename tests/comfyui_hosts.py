@@ -72,7 +72,12 @@ def find_hosts(environment: Mapping[str, str] = os.environ, home: Path | None = 
         Host(place.resolve(), python or _interpreter(place), _version(place))
         for place, python in zip(places, pythons, strict=True)
     ]
-    return sorted(hosts, key=lambda host: [int(part) for part in re.findall(r"\d+", host.version)], reverse=True)
+    return sorted(hosts, key=lambda host: numbers(host.version), reverse=True)
+
+
+def numbers(version: str) -> list[int]:
+    """A version as numbers that can be compared."""
+    return [int(part) for part in re.findall(r"\d+", version)]
 
 
 @functools.cache

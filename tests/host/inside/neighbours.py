@@ -124,9 +124,7 @@ def room_of_several_devices(devices: int, rows: int) -> int:
 
 def any_kind_of_out_of_memory() -> dict:
     """Errors by which the host knows that memory ran out: windows are halved; other errors are raised."""
-    kinds = [torch.OutOfMemoryError("no memory")]
-    if hasattr(comfy.model_management, "is_oom"):
-        kinds.append(comfy.model_management.ACCELERATOR_ERROR("CUDA error: out of memory"))
+    kinds = tiny.out_of_memory_errors()
     expected = tiny.co_denoise(tiny.wan(1), tiny.latent(33), cfg=1.0, per_forward=1)
     found = {}
     for error in [*kinds, ValueError("something else")]:

@@ -3,6 +3,7 @@
 import functools
 
 import comfy.ldm.wan.model
+import comfy.model_management
 import comfy.ops
 import comfy.sd
 import nodes
@@ -90,6 +91,16 @@ def scheduled(text: str, num_frames: int, fps: float = 16.0, transition: str = "
             return conditioning(tokens)
 
     return MultiPromptSchedule.execute(Clip(), text, num_frames, fps, transition, frames).args[0]
+
+
+def out_of_memory_errors() -> list[Exception]:
+    """Errors by which this ComfyUI knows that a device's memory ran out."""
+    errors = [torch.OutOfMemoryError("no memory")]
+    if hasattr(comfy.model_management, "is_oom") and hasattr(torch, "AcceleratorError"):
+        error = torch.AcceleratorError("CUDA error: out of memory")
+        error.error_code = 2
+        errors.append(error)
+    return errors
 
 
 class Recorder:

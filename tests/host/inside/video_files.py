@@ -12,6 +12,7 @@ import comfy.taesd.taesd
 import families
 import folder_paths
 import streaming
+import tiny
 import torch
 
 
@@ -78,7 +79,6 @@ def pieces_are_the_whole(name: str, latent_frames: int) -> dict:
 
 def memory_runs_out(at: int) -> dict:
     """A Wan VAE that runs out of memory once, at its ``at``-th step: the result, and what is raised by other errors."""
-    import comfy.model_management
     from long_video_pack.glv_core.hosts.comfy.vae_pieces import decode_pieces, encode_pieces
 
     vae = streaming.wan_vae()
@@ -100,10 +100,7 @@ def memory_runs_out(at: int) -> dict:
         module.forward = functools.wraps(forward)(run)
         return lambda: delattr(module, "forward")
 
-    errors = [torch.OutOfMemoryError("no memory")]
-    if hasattr(comfy.model_management, "is_oom"):
-        errors.append(comfy.model_management.ACCELERATOR_ERROR("CUDA error: out of memory"))
-    for error in errors:
+    for error in tiny.out_of_memory_errors():
         for name, part, run in (
             ("decode", vae.first_stage_model.decoder, lambda: torch.cat(list(decode_pieces(vae, samples))) - whole),
             ("encode", vae.first_stage_model.encoder, lambda: encode_pieces(vae, iter([frames])) - encoded),
