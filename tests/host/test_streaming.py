@@ -145,6 +145,13 @@ def test_another_lora_or_strength_is_another_model(inside, kind):
     assert len(set(map(tuple, names.values()))) == len(names)
 
 
+def test_a_controlnet_is_what_it_is_made_from(inside):
+    result = inside("streaming", "control_hashes")
+    assert result["same"] == [True, True]
+    assert len(result["hashes"]) == 12
+    assert len(set(result["hashes"].values())) == len(result["hashes"])
+
+
 def test_a_mask_says_what_is_there(inside):
     result = inside("streaming", "masked_start")
     assert result["kept"]

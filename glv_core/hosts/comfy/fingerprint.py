@@ -16,6 +16,7 @@ from typing import Any
 
 import comfy.controlnet
 import comfy.hooks
+import comfy.sd
 import torch
 from comfy.weight_adapter import WeightAdapterBase
 from comfy.weight_adapter.bypass import BypassInjectionManager
@@ -28,8 +29,9 @@ _PLAIN = (bool, int, float, str, bytes, type(None))
 # What an object is made from, where the rest of it changes as it runs.
 _MADE_FROM: dict[type, tuple[str, ...]] = {
     comfy.controlnet.ControlBase: (
-        "control_model", "control_weights", "cond_hint_original", "strength", "timestep_percent_range", "extra_args",
-        "previous_controlnet",
+        "control_model", "control_weights", "t2i_model", "vae", "cond_hint_original", "extra_concat_orig",
+        "extra_conds", "extra_args", "extra_hooks", "strength", "strength_type", "timestep_percent_range",
+        "compression_ratio", "previous_controlnet",
     ),
     comfy.hooks.HookKeyframe: ("strength", "start_percent", "guarantee_steps"),
     comfy.hooks.HookKeyframeGroup: ("keyframes",),
@@ -143,6 +145,8 @@ class _Descriptions:
         return [value.__module__.rpartition(".")[2], value.__qualname__, self.of(value.__defaults__, seen), cells]
 
     def _object(self, value: Any, seen: tuple[int, ...]) -> Any:
+        if isinstance(value, comfy.sd.VAE):
+            return [type(value).__name__, weights_fingerprint(value.patcher)]
         if isinstance(value, WeightAdapterBase):
             return [type(value).__name__, self._adapter_weights(value.weights, seen)]
         for kind, names in _MADE_FROM.items():

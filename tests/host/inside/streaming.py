@@ -420,6 +420,47 @@ def hashes(kind: str) -> dict:
     return {name: [model_fingerprint(m), value_fingerprint(c)] for name, (m, c) in made.items()}
 
 
+def control_hashes() -> dict:
+    """Hashes of ControlNets: of one made twice, and of those that differ from it in one thing each."""
+    import comfy.controlnet
+    from long_video_pack.glv_core.hosts.comfy.fingerprint import value_fingerprint
+
+    def network(seed):
+        torch.manual_seed(seed)
+        return torch.nn.Linear(4, 4)
+
+    def adapter(seed=1, **more):
+        made = comfy.controlnet.T2IAdapter(network(seed), 3, 8, "nearest-exact", device=torch.device("cpu"))
+        made.cond_hint_original = torch.full((1, 3, 8, 8), 0.5)
+        for name, value in more.items():
+            setattr(made, name, value)
+        return made
+
+    def hash_of(control):
+        return value_fingerprint([[torch.zeros(1), {"control": control}]])
+
+    vae, other = wan_vae(), wan_vae()
+    with torch.no_grad():
+        next(other.first_stage_model.parameters()).add_(1)
+    changes = {
+        "weights": adapter(2), "strength": adapter(strength=0.5), "hint": adapter(cond_hint_original=torch.ones(1)),
+        "mask": adapter(extra_concat_orig=[torch.ones(1, 1, 8, 8)]), "compression": adapter(compression_ratio=16),
+        "kind of strength": adapter(strength_type=comfy.controlnet.StrengthType.LINEAR_UP),
+        "range": adapter(timestep_percent_range=(0.0, 0.5)), "before": adapter(previous_controlnet=adapter(2)),
+        "vae": adapter(vae=vae), "another vae": adapter(vae=other),
+        "argument": adapter(extra_args={"control_type": [1]}),
+    }  # fmt: skip
+    used = adapter(vae=vae)
+    before = hash_of(used)
+    vae.decode(torch.zeros(1, 16, 1, 4, 4))
+    used.cond_hint = torch.ones(1)  # what a run leaves behind
+    used.timestep_range = (1000.0, 0.0)
+    return {
+        "same": [hash_of(adapter()) == hash_of(adapter()), hash_of(used) == before],
+        "hashes": {"plain": hash_of(adapter()), **{name: hash_of(each) for name, each in changes.items()}},
+    }
+
+
 def _while_loaded(model) -> str:
     """The hash of a MODEL whose weights and patches are on the device, as in the middle of a run."""
     from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint

@@ -1,28 +1,63 @@
 """What this ComfyUI lacks of what the pack uses. Runs inside ComfyUI."""
 
+import copy
+import types
+
 import comfy.conds
 import comfy.controlnet
 import comfy.hooks
-import comfy.samplers
+import comfy.model_management
+import comfy.nested_tensor
+import comfy.patcher_extension
+import comfy.sd
 import streaming
 import tiny
 import torch
 from comfy.weight_adapter.bypass import BypassInjectionManager
+from comfy_api.latest import Types, io
+from comfy_execution.utils import CurrentNodeContext, get_executing_context
+
+
+def sampling_run() -> tuple:
+    """What ComfyUI's KSampler gives to wrappers: the executor, the guider as it is then, an entry of its conditions."""
+    seen = []
+
+    def outer(executor, *args, **kwargs):
+        seen.extend([executor, copy.copy(executor.class_obj)])
+        return executor(*args, **kwargs)
+
+    def inner(executor, guider, *args, **kwargs):
+        seen.append(types.SimpleNamespace(**next(iter(guider.conds.values()))[0]))
+        return executor(guider, *args, **kwargs)
+
+    model = tiny.wan(1)
+    wrappers = comfy.patcher_extension.WrappersMP
+    model.add_wrapper_with_key(wrappers.OUTER_SAMPLE, "symbols", outer)
+    model.add_wrapper_with_key(wrappers.SAMPLER_SAMPLE, "symbols", inner)
+    tiny.ksampler(model, tiny.latent(1), steps=1)
+    return tuple(seen)
 
 
 def objects() -> dict:
-    """The objects that symbols in angle brackets belong to."""
+    """The objects that symbols in angle brackets belong to.
+
+    They are made by ComfyUI alone, as far as that can be: what the pack sets itself would be there in any case.
+    """
     import server  # noqa: F401  (the host's, which a ComfyUI with a server has loaded)
     from long_video_pack.nodes.load_video_pipeline import LoadVideoPipeline
 
-    model, clip, vae = LoadVideoPipeline.execute("demo model (built in)", "transformer").args
+    model = tiny.wan()
+    _, clip, vae = LoadVideoPipeline.execute("demo model (built in)", "transformer").args
     lora = comfy.sd.load_lora_for_models(tiny.wan(), None, streaming.lora_weights(), 1.0, 0)[0]
     adapter = next(iter(lora.patches.values()))[0][1]
     group = comfy.hooks.create_hook_lora(streaming.lora_weights(), 1.0, 0.0)
     keyframes = comfy.hooks.HookKeyframeGroup()
     keyframes.add(comfy.hooks.HookKeyframe(strength=1.0))
-    guider = comfy.samplers.CFGGuider(model)
-    guider.conds = {}  # made by the run
+    executor, guider, entry = sampling_run()
+    with CurrentNodeContext(prompt_id="a prompt", node_id="7"):
+        running = get_executing_context()
+    comfy.model_management.load_models_gpu([vae.patcher])
+    network = torch.nn.Linear(1, 1)
     return {
         "MODEL": model,
         "model": model.model,
@@ -31,9 +66,22 @@ def objects() -> dict:
         "VAE": vae,
         "Wan VAE": vae.first_stage_model,
         "CLIP": clip,
+        "Wan network": model.model.diffusion_model,
+        "executor": executor,
         "guider": guider,
         "condition": comfy.conds.CONDRegular(torch.zeros(1)),
-        "ControlNet": comfy.controlnet.ControlBase(),
+        "condition entry": entry,
+        "loaded model": comfy.model_management.current_loaded_models[0],
+        "running node": running,
+        "hidden inputs": io.HiddenHolder.from_dict({}),
+        "input": io.Int.Input("an input"),
+        "video components": Types.VideoComponents(images=torch.zeros(1, 8, 8, 3), audio=None, frame_rate=24),
+        "combined latent": comfy.nested_tensor.NestedTensor([torch.zeros(1), torch.zeros(1)]),
+        "quantised weight": streaming.quantised_wan().model.diffusion_model.blocks[0].ffn[0].weight,
+        "ControlNet": comfy.controlnet.ControlNet(network),
+        "ControlLoRA": comfy.controlnet.ControlLora({}),
+        "T2I-Adapter": comfy.controlnet.T2IAdapter(None, 3, 8, "nearest-exact", device=torch.device("cpu")),
+        "transformer options hook": comfy.hooks.TransformerOptionsHook(),
         "hook group": group,
         "hook keyframes": keyframes,
         "hook keyframe": keyframes.keyframes[0],
