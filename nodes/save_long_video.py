@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from ..glv_core.video_io import (
     Waveform,
     save_pictures,
     save_video,
-    with_ten_bits,
+    video_format_for,
 )
 from .common import CATEGORY, fps_input, naming
 
@@ -162,32 +161,12 @@ class SaveLongVideo(io.ComfyNode):
 def _video_format(
     format: str, codec: str, crf: int, pixel_format: str, color_space: str = "sRGB"
 ) -> VideoFormat | None:
-    """The format of a file, with 10 bits if the colour space needs them; None for pictures."""
+    """The format of a file; None for pictures."""
     if format == PNG:
         if color_space != "sRGB":
             raise ValueError(f"video is {color_space}, and format is {PNG}, which has 8 bits. Use mp4, mov or mkv.")
         return None
-    usual = VideoFormat(format, "" if codec == "auto" else codec, crf, pixel_format)
-    if color_space == "sRGB":
-        return usual
-    wanted = with_ten_bits(pixel_format)
-    try:
-        return VideoFormat(format, usual.codec, crf, wanted, color_space)
-    except ValueError as error:
-        raise ValueError(
-            f"video is {color_space}, which needs 10 bits, and codec is {usual.codec}, which cannot store {wanted}. "
-            f"{_remedy(format, wanted, color_space)}"
-        ) from error
-
-
-def _remedy(format: str, pixel_format: str, color_space: str) -> str:
-    """Which codec of the container can store it, in another pixel format if need be."""
-    for kind in (pixel_format, with_ten_bits(PIXEL_FORMATS[0])):
-        for codec in CONTAINERS[format]:
-            with suppress(ValueError):
-                VideoFormat(format, codec, 0, kind, color_space)
-                return f"Use {codec}{'' if kind == pixel_format else f' with pixel_format {kind}'}."
-    return "Use another format."
+    return video_format_for(format, "" if codec == "auto" else codec, crf, pixel_format, color_space)
 
 
 def _frames(

@@ -2,7 +2,7 @@
 
 from .audio import Audio, FileAudio, Waveform, read_audio
 from .fit import fit
-from .formats import COLOR_SPACES, CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat, with_ten_bits
+from .formats import COLOR_SPACES, CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat, video_format_for
 from .pieces import regroup
 from .reader import VideoClip, open_clip, read_video
 from .writer import save_pictures, save_video
@@ -24,5 +24,5 @@ __all__ = [
     "regroup",
     "save_pictures",
     "save_video",
-    "with_ten_bits",
+    "video_format_for",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import av
@@ -117,3 +118,35 @@ class VideoFormat:
 def with_ten_bits(pixel_format: str) -> str:
     """The pixel format of the same kind whose colours have 10 bits."""
     return pixel_format if "10" in pixel_format else f"{pixel_format}10le"
+
+
+def video_format_for(container: str, codec: str, crf: float, pixel_format: str, color_space: str) -> VideoFormat:
+    """A format that can store a video of this colour space: HDR gets the 10 bit pixel format of the same kind.
+
+    Args:
+        container, codec, crf, pixel_format, color_space: see ``VideoFormat``.
+
+    Raises:
+        ValueError: the values do not go together; of a codec without 10 bits the message names one that has them.
+    """
+    usual = VideoFormat(container, codec, crf, pixel_format)
+    if color_space == "sRGB":
+        return usual
+    wanted = with_ten_bits(pixel_format)
+    try:
+        return VideoFormat(container, usual.codec, crf, wanted, color_space)
+    except ValueError as error:
+        raise ValueError(
+            f"video is {color_space}, which needs 10 bits, and codec is {usual.codec}, which cannot store {wanted}. "
+            f"{_remedy(container, wanted, color_space)}"
+        ) from error
+
+
+def _remedy(container: str, pixel_format: str, color_space: str) -> str:
+    """Which codec of the container can store it, in another pixel format if need be."""
+    for kind in (pixel_format, with_ten_bits(PIXEL_FORMATS[0])):
+        for codec in CONTAINERS[container]:
+            with suppress(ValueError):
+                VideoFormat(container, codec, 0, kind, color_space)
+                return f"Use {codec}{'' if kind == pixel_format else f' with pixel_format {kind}'}."
+    return "Use another format."

@@ -152,6 +152,12 @@ def test_a_controlnet_is_what_it_is_made_from(inside):
     assert len(set(result["hashes"].values())) == len(result["hashes"])
 
 
+def test_other_networks_hooks_and_closures_are_what_they_hold(inside):
+    for name, (made, again, *others) in inside("streaming", "other_hashes").items():
+        assert made == again, name
+        assert len({made, *others}) == 1 + len(others), name
+
+
 def test_a_mask_says_what_is_there(inside):
     result = inside("streaming", "masked_start")
     assert result["kept"]

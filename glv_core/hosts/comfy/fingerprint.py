@@ -16,6 +16,7 @@ from typing import Any
 
 import comfy.controlnet
 import comfy.hooks
+import comfy.model_patcher
 import comfy.sd
 import torch
 from comfy.weight_adapter import WeightAdapterBase
@@ -36,9 +37,9 @@ _MADE_FROM: dict[type, tuple[str, ...]] = {
     comfy.hooks.HookKeyframe: ("strength", "start_percent", "guarantee_steps"),
     comfy.hooks.HookKeyframeGroup: ("keyframes",),
     comfy.hooks.HookGroup: ("hooks",),
+    comfy.hooks.TransformerOptionsHook: ("hook_type", "hook_id", "hook_keyframe", "hook_scope", "transformers_dict"),
     BypassInjectionManager: ("adapters",),
 }  # fmt: skip
-_CHANGES_AS_IT_RUNS = {comfy.hooks.TransformerOptionsHook: {"_skip_adding"}}
 
 
 def model_fingerprint(model: Any) -> str:
@@ -147,15 +148,15 @@ class _Descriptions:
     def _object(self, value: Any, seen: tuple[int, ...]) -> Any:
         if isinstance(value, comfy.sd.VAE):
             return [type(value).__name__, weights_fingerprint(value.patcher)]
+        if isinstance(value, comfy.model_patcher.ModelPatcher):  # of another network, such as GLIGEN
+            return [type(value.model).__name__, weights_fingerprint(value), self.of(value.patches, seen)]
         if isinstance(value, WeightAdapterBase):
             return [type(value).__name__, self._adapter_weights(value.weights, seen)]
         for kind, names in _MADE_FROM.items():
             if isinstance(value, kind):
                 return [type(value).__name__, *(self.of(getattr(value, name, None), seen) for name in names)]
         if dataclasses.is_dataclass(value) or hasattr(value, "__dict__"):
-            state = {name for kind, names in _CHANGES_AS_IT_RUNS.items() if isinstance(value, kind) for name in names}
-            held = {name: item for name, item in vars(value).items() if name not in state}
-            return [type(value).__name__, self.of(held, seen)]
+            return [type(value).__name__, self.of(vars(value), seen)]
         return type(value).__name__
 
     def _adapter_weights(self, weights: Any, seen: tuple[int, ...]) -> Any:
@@ -170,8 +171,8 @@ class _Descriptions:
         """What a function was made with, but not what it keeps between calls, which changes as it runs."""
         if isinstance(value, (list, tuple, set)) and all(isinstance(item, _PLAIN) for item in value):
             return self.of(value, seen)
-        described = (torch.Tensor, torch.nn.Module, types.FunctionType, types.MethodType, *_MADE_FROM)
-        if isinstance(value, (*_PLAIN, *described)):
+        functions = (types.FunctionType, types.MethodType)
+        if isinstance(value, (*_PLAIN, *functions, *_MADE_FROM, torch.Tensor, torch.nn.Module, WeightAdapterBase)):
             return self.of(value, seen)
         return type(value).__name__
 

@@ -257,7 +257,10 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("what a ControlNet is made from", "<ControlLoRA>", _need("control_weights")),
     *_all("what a ControlNet is made from", "<T2I-Adapter>", _need("t2i_model")),
     *_all("what hooks are made from", "<hook group>", _need("hooks")),
-    *_all("what a hook is not made from", "<transformer options hook>", _need("_skip_adding")),
+    *_all(
+        "what hooks are made from", "<transformer options hook>",
+        _need("hook_type"), _need("hook_id"), _need("hook_keyframe"), _need("hook_scope"), _need("transformers_dict"),
+    ),
     *_all("when a hook is how strong", "<hook keyframes>", _need("keyframes")),
     *_all(
         "when a hook is how strong", "<hook keyframe>",

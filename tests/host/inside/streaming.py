@@ -420,6 +420,37 @@ def hashes(kind: str) -> dict:
     return {name: [model_fingerprint(m), value_fingerprint(c)] for name, (m, c) in made.items()}
 
 
+def other_hashes() -> dict:
+    """Hashes of what a CONDITIONING or a patch may hold beside: equal for equal things, whatever a run left in them."""
+    import comfy.hooks
+    import comfy.model_patcher
+    from long_video_pack.glv_core.hosts.comfy.fingerprint import value_fingerprint
+
+    def patcher(seed, strength=1.0):
+        torch.manual_seed(seed)
+        cpu = torch.device("cpu")
+        made = comfy.model_patcher.ModelPatcher(torch.nn.Linear(4, 4), cpu, cpu)
+        made.add_patches({"weight": ("diff", (torch.ones(4, 4),))}, strength)
+        return made
+
+    def hook(value, used=False):
+        made = comfy.hooks.TransformerOptionsHook({"patches": {"attn1": [value]}})
+        made._skip_adding = used
+        return made
+
+    def closure(weights):
+        adapter = next(iter(comfy.sd.load_lora_for_models(tiny.wan(), None, weights, 1.0, 0)[0].patches.values()))[0][1]
+        return lambda: adapter
+
+    makers = {
+        "patcher": [lambda: patcher(1), lambda: patcher(1), lambda: patcher(2), lambda: patcher(1, 0.5)],
+        "hook": [lambda: hook(1), lambda: hook(1, used=True), lambda: hook(2)],
+        "closure": [lambda: closure(lora_weights(1)), lambda: closure(lora_weights(1)),
+                    lambda: closure(lora_weights(2))],
+    }  # fmt: skip
+    return {name: [value_fingerprint(make()) for make in each] for name, each in makers.items()}
+
+
 def control_hashes() -> dict:
     """Hashes of ControlNets: of one made twice, and of those that differ from it in one thing each."""
     import comfy.controlnet

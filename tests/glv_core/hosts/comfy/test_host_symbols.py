@@ -45,10 +45,9 @@ def uses(tree: ast.Module) -> dict[str, set[str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for each in node.names:
-                if each.name.split(".")[0] in HOST:
-                    names[each.asname or each.name.split(".")[0]] = (
-                        each.name if each.asname else each.name.split(".")[0]
-                    )
+                top = each.name.split(".")[0]
+                if top in HOST:
+                    names[each.asname or top] = each.name if each.asname else top
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in HOST:
             names |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
 
@@ -72,6 +71,34 @@ def uses(tree: ast.Module) -> dict[str, set[str]]:
             if dotted(of) and isinstance(name[0], ast.Constant):
                 found[f"{dotted(of)}.{name[0].value}"] |= set()
     return found
+
+
+def most_by_position(tree: ast.Module) -> dict[str, int]:
+    """Dotted names of the host that a file calls -> how many arguments they are given by position, at most."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {each.name.split(".")[0]: each.name.split(".")[0] for each in node.names if not each.asname}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names |= {each.asname or each.name: f"{node.module}.{each.name}" for each in node.names}
+    counts: dict[str, int] = defaultdict(int)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and not any(isinstance(each, ast.Starred) for each in node.args):
+            first, _, rest = ast.unparse(node.func).partition(".")
+            if first in names and names[first].split(".")[0] in HOST:
+                name = f"{names[first]}.{rest}" if rest else names[first]
+                counts[name] = max(counts[name], len(node.args))
+    return counts
+
+
+def test_as_many_arguments_are_listed_as_are_given_by_position():
+    given: dict[str, int] = defaultdict(int)
+    for path in FILES:
+        for name, count in most_by_position(ast.parse(path.read_text())).items():
+            given[name] = max(given[name], count)
+    counts = {symbol.name.rstrip("."): symbol.positional for symbol in SYMBOLS if symbol.needed}
+    assert given["comfy.sample.sample"] == 9  # that the scan sees them
+    assert {name: count for name, count in given.items() if name in counts and count > counts[name]} == {}
 
 
 @pytest.fixture(scope="module")
