@@ -29,7 +29,7 @@ from glv_core.demo import MODEL_DIR
 from glv_core.demo.detector import agrees, read_frames
 from glv_core.hosts.diffusers import generate, timebase_for
 from glv_core.metrics import frame_differences, seam_ratio, window_boundaries
-from glv_core.plan_picture import Plan
+from glv_core.plan_image import Plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 
 FRAMES, WINDOW, FPS = 253, 61, 16.0  # 64 latent frames, four whole clips

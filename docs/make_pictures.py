@@ -17,7 +17,7 @@ from glv_core.demo import MODEL_DIR
 from glv_core.hosts.diffusers import generate, timebase_for
 from glv_core.hosts.diffusers.decode import decode_frames
 from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
-from glv_core.plan_picture import draw_plan
+from glv_core.plan_image import draw_plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 from glv_core.timeline import Timebase
 

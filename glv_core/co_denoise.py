@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .fusion import MERGES, Accumulator, merge_weights
-from .prompt_mix import TRANSITIONS
+from .prompts.blending import TRANSITIONS
 from .windows import SCHEDULES, Window, check_sizes, windows_for
 
 #: Takes the windows of a step; yields ``(index of the window, its predictions)`` in any order. A host may evaluate

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.sampling import NoiseOptions, sample_long
+from ..glv_core.hosts.comfy.co_denoise.sampling import NoiseOptions, sample_long
 from .common import (
     CATEGORY,
     check_windows,

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.patch import patch_model
+from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
 from .common import CATEGORY, check_windows, naming, window_inputs, window_options
 
 

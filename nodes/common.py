@@ -11,9 +11,9 @@ from comfy_api.latest import io
 
 from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, Phase
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.options import WindowOptions
+from ..glv_core.hosts.comfy.co_denoise.options import WindowOptions
 from ..glv_core.noise import NOISES
-from ..glv_core.prompt_mix import TRANSITIONS
+from ..glv_core.prompts.blending import TRANSITIONS
 from ..glv_core.streaming import RunFolderError
 from ..glv_core.windows import SCHEDULES
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.control_preprocess import HINT_TIMINGS, fit_hint, make_control
-from ..glv_core.hosts.comfy.controls import (
+from ..glv_core.hosts.comfy.video.frame_source import frame_source
+from ..glv_core.hosts.comfy.vision.control_preprocess import HINT_TIMINGS, fit_hint, make_control
+from ..glv_core.hosts.comfy.vision.controls import (
     DEPTH_MODELS,
     NORMAL_MODELS,
     NORMALIZE,
@@ -16,7 +17,6 @@ from ..glv_core.hosts.comfy.controls import (
     SEG_MODELS,
     model_menu,
 )
-from ..glv_core.hosts.comfy.frame_source import frame_source
 from ..glv_core.hosts.transformers import depth, pose, segmentation
 from ..glv_core.perception.controls.palettes import PALETTES
 from .common import CATEGORY, download_input, given, naming

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.frame_source import frame_source
-from ..glv_core.hosts.comfy.grounding import MaskOptions, make_masks
-from ..glv_core.hosts.comfy.grounding_models import (
+from ..glv_core.hosts.comfy.video.frame_source import frame_source
+from ..glv_core.hosts.comfy.vision.grounding import MaskOptions, make_masks
+from ..glv_core.hosts.comfy.vision.grounding_models import (
     MODES,
     ORDERS,
     FollowOptions,

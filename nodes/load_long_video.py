@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.long_video import LongVideo
+from ..glv_core.hosts.comfy.video.long_video import LongVideo
 from ..glv_core.video_io import VideoClip, open_clip
 from .common import CATEGORY, naming
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.pipeline_folder import DEMO, check_pipeline, find_folder, list_folders, load_pipeline
+from ..glv_core.hosts.comfy.loading.pipeline_folder import (
+    DEMO,
+    check_pipeline,
+    find_folder,
+    list_folders,
+    load_pipeline,
+)
 from .common import CATEGORY, naming
 
 

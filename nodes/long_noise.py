@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.sampling import LongVideoNoise, NoiseOptions
+from ..glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise, NoiseOptions
 from .common import CATEGORY, check_windows, naming, noise_inputs, seed_input, window_inputs
 
 

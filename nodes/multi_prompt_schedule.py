@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.prompt_tags import TAG, PromptTag
+from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag
 from ..glv_core.prompts import PromptSyntaxError, parse_schedule
 from .common import CATEGORY, naming, video_inputs
 

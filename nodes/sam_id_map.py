@@ -8,9 +8,9 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.frame_source import frame_source
-from ..glv_core.hosts.comfy.grounding_models import sam_names, sam_segmenter
-from ..glv_core.hosts.comfy.mapped import new_tensor
+from ..glv_core.hosts.comfy.video.frame_source import frame_source
+from ..glv_core.hosts.comfy.video.mapped import new_tensor
+from ..glv_core.hosts.comfy.vision.grounding_models import sam_names, sam_segmenter
 from ..glv_core.perception.id_map import id_map, painting_order
 from .common import CATEGORY, download_input, naming
 

@@ -13,8 +13,8 @@ import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, io, ui
 
-from ..glv_core.hosts.comfy.long_video import clip_of, color_space_of, frames_of
-from ..glv_core.hosts.comfy.vae_pieces import decode_pieces
+from ..glv_core.hosts.comfy.video.long_video import clip_of, color_space_of, frames_of
+from ..glv_core.hosts.comfy.video.vae_pieces import decode_pieces
 from ..glv_core.video_io import (
     CONTAINERS,
     ENCODERS,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.loops import decode_loop
+from ..glv_core.hosts.comfy.video.loops import decode_loop
 from .common import CATEGORY, naming
 
 

@@ -3,10 +3,10 @@
 Importing this package needs torch and diffusers.
 """
 
+from ...prompts.track import PromptTrack
 from .denoisers import SUPPORTED, UnsupportedDenoiserError
 from .forward import AUTOMATIC_WINDOWS_PER_FORWARD, Progress, co_denoising
 from .generate import generate, timebase_for
-from .prompt_track import PromptTrack
 from .schedulers import make_scheduler
 
 __all__ = [

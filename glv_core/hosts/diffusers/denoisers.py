@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ...fusion import take
-from ...prompt_mix import mix_embeddings
+from ...prompts.blending import mix_embeddings
 from ...windows import Window
 
 #: Attributes of a pipeline that may hold its denoiser. Wan 2.2 has two, one for each half of the noise levels.

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings, co_denoise
-from ...prompt_mix import window_prompts
+from ...prompts.blending import window_prompts
+from ...prompts.track import PromptTrack
 from ...timeline import Timebase
 from ...windows import Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
 from .held import Held
-from .prompt_track import PromptTrack
 
 if TYPE_CHECKING:
     from ...prompts import PromptSchedule

@@ -13,12 +13,12 @@ import torch
 
 from ...co_denoise import CoDenoiseSettings
 from ...noise import NoiseSettings, long_noise
+from ...prompts.track import PromptTrack
 from ...timeline import Timebase
 from .decode import decode_loop
 from .denoisers import denoisers_of, latent_shape, spatial_scale
 from .forward import ProgressCallback, co_denoising
 from .held import Held
-from .prompt_track import PromptTrack
 
 if TYPE_CHECKING:
     from ...prompts import PromptSchedule

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ...co_denoise import CoDenoiseSettings
+from ...prompts.track import PromptTrack
 from ...streaming import Chunk, RunFolder, chunk_seed, held_frames, plan_chunks, stream, weights_digest
 from ...timeline import Place, Timebase
 from .denoisers import denoisers_of, latent_shape
 from .forward import Progress
 from .generate import generate
 from .held import Held, check_scheduler
-from .prompt_track import PromptTrack
 
 if TYPE_CHECKING:
     from ...prompts import PromptSchedule

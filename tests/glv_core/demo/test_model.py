@@ -24,7 +24,7 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def pipeline():
-    from glv_core.demo.evaluate import load_pipeline
+    from training.demo.evaluate import load_pipeline
 
     return load_pipeline(MODEL_DIR)
 
@@ -90,7 +90,7 @@ def test_raw_latents_have_the_published_statistics(pipeline):
 
 
 def test_vae_rebuilds_clips(pipeline):
-    from glv_core.demo.evaluate import evaluate_vae
+    from training.demo.evaluate import evaluate_vae
 
     result = evaluate_vae(pipeline.vae, num_clips=4, num_frames=61)
     assert result["psnr"] > 28
@@ -100,7 +100,7 @@ def test_vae_rebuilds_clips(pipeline):
 
 
 def test_vae_in_one_pass_is_the_stock_vae(pipeline):
-    from glv_core.demo import vae_parallel
+    from training.demo import vae_parallel
 
     clip = render(Scene("square", "cyan", "gray", "left", 12.0, 60.0), 13).transpose(0, 1)[None] * 2 - 1
     with torch.no_grad():
@@ -114,8 +114,8 @@ def test_vae_in_one_pass_is_the_stock_vae(pipeline):
 def test_short_text_is_the_stock_512_tokens(pipeline):
     import copy
 
-    from glv_core.demo.text import PromptEncoder
-    from glv_core.demo.train_transformer import host_text, short_text, use_short_text
+    from training.demo.text import PromptEncoder
+    from training.demo.train_transformer import host_text, short_text, use_short_text
 
     prompts = PromptEncoder(MODEL_DIR / "tokenizer" / "spiece.model")
     latents = torch.randn(2, 16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -133,7 +133,7 @@ def test_short_text_is_the_stock_512_tokens(pipeline):
 
 
 def test_clips_show_their_prompts(pipeline):
-    from glv_core.demo.evaluate import sample
+    from training.demo.evaluate import sample
 
     clips = sample(pipeline, PROMPTS, num_frames=61, steps=20, seed=3)
     assert clips.shape == (4, 61, 3, 64, 64)

@@ -5,7 +5,7 @@ import uuid
 import comfy.model_management
 import tiny
 import torch
-from long_video_pack.glv_core.hosts.comfy import handler as handler_module
+from long_video_pack.glv_core.hosts.comfy.co_denoise import handler as handler_module
 
 
 def largest_batches(lengths: list) -> list:

@@ -58,7 +58,7 @@ def frames() -> torch.Tensor:
 
 
 def annotator_folder() -> pathlib.Path:
-    from long_video_pack.glv_core.hosts.comfy import annotators
+    from long_video_pack.glv_core.hosts.comfy.vision import annotators
 
     folder = pathlib.Path(folder_paths.get_folder_paths(annotators.FOLDER)[0])
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def edges(path: str) -> dict:
 
 def sizes() -> dict:
     """What comes out for the real clip, from IMAGE and from VIDEO."""
-    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
     from long_video_pack.glv_core.video_io import open_clip
 
     clip = frames()
@@ -265,7 +265,7 @@ def depth_guided_long_video() -> dict:
     import streaming
     import tiny
     from comfy_extras.nodes_wan import WanVaceToVideo
-    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
     from long_video_pack.glv_core.video_io import open_clip
 
     clip = open_clip(CLIP).trimmed(num_frames=29)

@@ -10,7 +10,7 @@ import tiny_controls as tiny
 
 
 def load(name: str):
-    from long_video_pack.glv_core.hosts.comfy import vision_models
+    from long_video_pack.glv_core.hosts.comfy.vision import vision_models
     from long_video_pack.glv_core.hosts.transformers import depth
 
     folder = vision_models.find_model(name, depth.MODELS, depth.FILES)
@@ -93,7 +93,7 @@ def borders() -> dict:
 
 def relief() -> dict:
     """Normals at depth_span 0 beside those at a span, and the menu."""
-    from long_video_pack.glv_core.hosts.comfy.controls import DEPTH_MODELS, NORMAL_MODELS, model_menu
+    from long_video_pack.glv_core.hosts.comfy.vision.controls import DEPTH_MODELS, NORMAL_MODELS, model_menu
 
     clip, small = controls.frames()[:2], {"short_side": 64}
 

@@ -39,7 +39,7 @@ def refused(kind: str, **arguments) -> str:
 
 def lost_video() -> str:
     """A video whose file is gone after it was opened."""
-    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
     from long_video_pack.glv_core.video_io import open_clip
 
     path = pathlib.Path(folder_paths.get_temp_directory()) / "lost.mp4"
@@ -57,7 +57,7 @@ def lost_video() -> str:
 def annotators() -> dict:
     """HED is loaded once, anew when its file changes; a .safetensors is taken before a .pth."""
     import comfy.utils
-    from long_video_pack.glv_core.hosts.comfy import annotators
+    from long_video_pack.glv_core.hosts.comfy.vision import annotators
 
     for each in controls.annotator_folder().glob("network-bsds500*"):
         each.unlink()
@@ -78,7 +78,7 @@ def memory(length: int) -> dict:
     """Anonymous memory while so many frames of a video in a file are made into controls, without a network and with."""
     import tiny_controls as tiny
     from long_video_pack.glv_core.hosts.comfy import control_preprocess, mapped
-    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
     from long_video_pack.glv_core.video_io import open_clip, save_video
 
     mapped.MAPPED_FROM = 2**20

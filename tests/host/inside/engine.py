@@ -39,7 +39,7 @@ def host_memory(frames: int, mask: bool) -> dict:
 
 def stable_prefix() -> float:
     """The noise that the sampler starts from, for 13 and 21 latent frames: difference in the frames both have."""
-    from long_video_pack.glv_core.hosts.comfy.sampling import LongVideoNoise, NoiseOptions
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise, NoiseOptions
 
     model = tiny.wan(1)
     made = [
@@ -225,7 +225,7 @@ def decoded_loop() -> dict:
 
 def uses_windows(frames: int, host_memory: bool) -> bool:
     """Whether a latent that fits in one window goes through this pack, which moves windows to the device."""
-    from long_video_pack.glv_core.hosts.comfy import handler
+    from long_video_pack.glv_core.hosts.comfy.co_denoise import handler
 
     calls = []
     original = handler.CoDenoiseHandler.execute
@@ -261,7 +261,7 @@ def two_time_ranges(transitions: str) -> float:
 def evaluations(sampler: str, steps: int = 4) -> dict:
     """Every evaluation of a run whose model predicts an empty video: its noise level, its windows, and how far the
     noise of any latent frame is from that level."""
-    import long_video_pack.glv_core.hosts.comfy.handler as handler
+    import long_video_pack.glv_core.hosts.comfy.co_denoise.handler as handler
 
     import comfy.samplers
 

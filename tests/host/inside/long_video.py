@@ -14,7 +14,7 @@ import video_files
 from comfy_api.latest import InputImpl, Types
 from comfy_api.latest import io as comfy_io
 from comfy_extras import nodes_video
-from long_video_pack.glv_core.hosts.comfy import long_video as hosts
+from long_video_pack.glv_core.hosts.comfy.video import long_video as hosts
 from long_video_pack.glv_core.video_io import open_clip
 from long_video_pack.nodes.encode_long_video import EncodeLongVideo
 from long_video_pack.nodes.load_long_video import LoadLongVideo
@@ -92,7 +92,7 @@ def trimming_has_no_side(path: str) -> dict:
 
 def trimmed_in_nodes(path: str) -> dict:
     """What the pack's nodes make of a trimmed video: by the host's Load Video and of Load Long Video."""
-    from long_video_pack.glv_core.hosts.comfy.frame_source import frame_source
+    from long_video_pack.glv_core.hosts.comfy.video.frame_source import frame_source
 
     found = {}
     for name, video in (("host", InputImpl.VideoFromFile(path)), ("ours", long(path))):

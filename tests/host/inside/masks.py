@@ -282,7 +282,7 @@ def digest(tensor: torch.Tensor) -> str:
 @alone
 def tracker_options(path: str, **changes) -> list:
     """What the node gives the tracker: interval, most, order."""
-    models = pack("glv_core.hosts.comfy.grounding_models")
+    models = pack("glv_core.hosts.comfy.vision.grounding_models")
     original, given = models.Tracker, []
     models.Tracker = lambda *parts: given.append(list(parts[2:])) or original(*parts)
     try:
@@ -421,14 +421,14 @@ def host_sam3_refused(path: str, conditioned: bool, model_missing: bool = False)
 @alone
 def memory(length: int, mode: str, segmenter: str, size: tuple[int, int]) -> dict:
     """Anonymous memory while and after so many frames of a video in a file are masked."""
-    mapped = pack("glv_core.hosts.comfy.mapped")
+    mapped = pack("glv_core.hosts.comfy.video.mapped")
     mapped.MAPPED_FROM = 2**20
     video_io = pack("glv_core.video_io")
     path = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"memory_{os.getpid()}.mp4")
     torch.manual_seed(3)
     picture = torch.rand(1, *size, 3)
     video_io.save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
-    clip_of_file = pack("glv_core.hosts.comfy.long_video").LongVideo(video_io.open_clip(path))
+    clip_of_file = pack("glv_core.hosts.comfy.video.long_video").LongVideo(video_io.open_clip(path))
     largest, peak = [], []
     forward = torch.nn.Conv2d.forward
 
@@ -452,7 +452,7 @@ def memory(length: int, mode: str, segmenter: str, size: tuple[int, int]) -> dic
 
 @alone
 def room(path: str) -> list[list[int]]:
-    models = pack("glv_core.hosts.comfy.grounding_models")
+    models = pack("glv_core.hosts.comfy.vision.grounding_models")
     original, asked = models.use_together, []
     models.use_together = lambda loaded, memory: asked.append(memory) or original(loaded, memory)
     try:

@@ -46,7 +46,7 @@ def core_before_ours(freenoise: bool) -> dict:
     import streaming
     from long_video_pack.nodes.co_denoise_model import CoDenoiseModel
 
-    module = "long_video_pack.glv_core.hosts.comfy.patch"
+    module = "long_video_pack.glv_core.hosts.comfy.co_denoise.patch"
     windowed = cores_windows(tiny.wan(), freenoise)
     with warnings_of(module) as said:
         differences = {
@@ -101,9 +101,9 @@ def room_of_a_dynamic_patcher(rows: int) -> dict:
 
 def room_of_several_devices(devices: int, rows: int) -> int:
     """Windows in a forward pass with CFG, where each of several devices has room for so many rows of one window."""
-    from long_video_pack.glv_core.hosts.comfy.evaluation import Evaluation
-    from long_video_pack.glv_core.hosts.comfy.handler import CoDenoiseHandler
-    from long_video_pack.glv_core.hosts.comfy.options import WindowOptions
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.evaluation import Evaluation
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.handler import CoDenoiseHandler
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.options import WindowOptions
     from long_video_pack.glv_core.windows import Window
 
     model = tiny.wan(1).model
@@ -147,7 +147,7 @@ def any_kind_of_out_of_memory() -> dict:
 def nested_latents_are_previewed() -> dict:
     """The callback of a run whose latents combine pictures and sound: the pictures are played."""
     import latent_preview
-    from long_video_pack.glv_core.hosts.comfy.progress import WindowProgress
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.progress import WindowProgress
 
     model = tiny.wan(1)
     seen = []

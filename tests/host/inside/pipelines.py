@@ -5,7 +5,7 @@ import comfy.ldm.wan.vae
 import comfy.ops
 import comfy.samplers
 import torch
-from long_video_pack.glv_core.hosts import wan_keys
+from long_video_pack.glv_core.hosts.comfy.loading import wan_keys
 from safetensors.torch import load_file, save_file
 
 
@@ -29,7 +29,7 @@ def differences(names: dict, kind: str, config: dict) -> dict:
 
 
 def load(folder: str = ""):
-    from long_video_pack.glv_core.hosts.comfy.pipeline_folder import DEMO
+    from long_video_pack.glv_core.hosts.comfy.loading.pipeline_folder import DEMO
     from long_video_pack.nodes.load_video_pipeline import LoadVideoPipeline
 
     return LoadVideoPipeline.execute(folder or DEMO, "transformer").args

@@ -299,7 +299,7 @@ def run_folders():
 def fingerprints() -> dict:
     """Hashes of MODELs that should be equal or differ."""
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3, RescaleCFG
-    from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint
 
     def shifted(shift=5.0):
         return ModelSamplingSD3().patch(tiny.wan(), shift)[0]
@@ -397,7 +397,7 @@ def quantised_wan():
 
 def found_again(name: str) -> dict:
     """A video streamed twice with one MODEL, and with one made anew: how many chunks were found each time."""
-    from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint, value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint, value_fingerprint
 
     make = kinds_of_models()[name]
     model, positive = make()
@@ -414,7 +414,7 @@ def found_again(name: str) -> dict:
 
 def hashes(kind: str) -> dict:
     """The hashes of a kind of MODEL and of those that must differ from it."""
-    from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint, value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint, value_fingerprint
 
     made = {name: make() for name, make in kinds_of_models().items() if name.startswith(kind)}
     return {name: [model_fingerprint(m), value_fingerprint(c)] for name, (m, c) in made.items()}
@@ -424,7 +424,7 @@ def other_hashes() -> dict:
     """Hashes of what a CONDITIONING or a patch may hold beside: equal for equal things, whatever a run left in them."""
     import comfy.hooks
     import comfy.model_patcher
-    from long_video_pack.glv_core.hosts.comfy.fingerprint import value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import value_fingerprint
 
     def patcher(seed, strength=1.0):
         torch.manual_seed(seed)
@@ -454,7 +454,7 @@ def other_hashes() -> dict:
 def control_hashes() -> dict:
     """Hashes of ControlNets: of one made twice, and of those that differ from it in one thing each."""
     import comfy.controlnet
-    from long_video_pack.glv_core.hosts.comfy.fingerprint import value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import value_fingerprint
 
     def network(seed):
         torch.manual_seed(seed)
@@ -494,7 +494,7 @@ def control_hashes() -> dict:
 
 def _while_loaded(model) -> str:
     """The hash of a MODEL whose weights and patches are on the device, as in the middle of a run."""
-    from long_video_pack.glv_core.hosts.comfy.fingerprint import model_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint
 
     patched = model.clone()
     comfy.model_management.load_models_gpu([patched], force_patch_weights=True)

@@ -107,7 +107,7 @@ def video_methods() -> dict:
     import inspect
 
     from comfy_api.latest import Input
-    from long_video_pack.glv_core.hosts.comfy.long_video import LongVideo
+    from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
 
     refused = {}
     for name, theirs in inspect.getmembers(Input.Video, inspect.isfunction):

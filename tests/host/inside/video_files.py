@@ -48,7 +48,7 @@ def wan22_vae():
 
 def pieces_are_the_whole(name: str, latent_frames: int) -> dict:
     """Decoding and encoding in pieces against the host's own, at once."""
-    from long_video_pack.glv_core.hosts.comfy.vae_pieces import decode_pieces, encode_pieces
+    from long_video_pack.glv_core.hosts.comfy.video.vae_pieces import decode_pieces, encode_pieces
 
     generator = torch.Generator().manual_seed(4)
     makers = {"wan": streaming.wan_vae, "wan 2.2": wan22_vae, "image": image_vae}
@@ -79,7 +79,7 @@ def pieces_are_the_whole(name: str, latent_frames: int) -> dict:
 
 def memory_runs_out(at: int) -> dict:
     """A Wan VAE that runs out of memory once, at its ``at``-th step: the result, and what is raised by other errors."""
-    from long_video_pack.glv_core.hosts.comfy.vae_pieces import decode_pieces, encode_pieces
+    from long_video_pack.glv_core.hosts.comfy.video.vae_pieces import decode_pieces, encode_pieces
 
     vae = streaming.wan_vae()
     samples = torch.randn(1, 16, 9, 4, 4, generator=torch.Generator().manual_seed(4))
@@ -148,7 +148,7 @@ class Overlapping:
 
 
 def overlapping(causal: bool, reach: int) -> dict:
-    from long_video_pack.glv_core.hosts.comfy.vae_pieces import decode_pieces, encode_pieces
+    from long_video_pack.glv_core.hosts.comfy.video.vae_pieces import decode_pieces, encode_pieces
 
     samples = torch.randn(1, 3, 41, 2, 2, generator=torch.Generator().manual_seed(4))
     vae = Overlapping(reach, causal)

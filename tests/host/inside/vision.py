@@ -13,7 +13,7 @@ import transformers
 
 
 def models_folder() -> pathlib.Path:
-    from long_video_pack.glv_core.hosts.comfy import vision_models
+    from long_video_pack.glv_core.hosts.comfy.vision import vision_models
 
     return pathlib.Path(folder_paths.get_folder_paths(vision_models.FOLDER)[0])
 
@@ -25,7 +25,7 @@ def anonymous_memory() -> float:
 
 
 def mapped_memory() -> dict:
-    from long_video_pack.glv_core.hosts.comfy.mapped import new_tensor
+    from long_video_pack.glv_core.hosts.comfy.video.mapped import new_tensor
 
     before = anonymous_memory()
     tensor = new_tensor((600, 512, 256, 1))
@@ -45,7 +45,7 @@ def mapped_memory() -> dict:
 
 
 def no_room() -> str:
-    from long_video_pack.glv_core.hosts.comfy.mapped import new_tensor
+    from long_video_pack.glv_core.hosts.comfy.video.mapped import new_tensor
 
     try:
         new_tensor((10_000_000, 1024, 1024))
@@ -70,7 +70,7 @@ def make_vit(name: str) -> pathlib.Path:
 def loading() -> dict:
     """A model is found, loaded once, unloaded by the host, and then loaded anew."""
     import comfy.model_management
-    from long_video_pack.glv_core.hosts.comfy import vision_models
+    from long_video_pack.glv_core.hosts.comfy.vision import vision_models
 
     make_vit("someone/tiny-vit")
     other = make_vit("someone/of-another-type")
@@ -106,7 +106,7 @@ def loading() -> dict:
 
 
 def refused(name: str, allow_download: bool = False, broken: str = "") -> str:
-    from long_video_pack.glv_core.hosts.comfy import vision_models
+    from long_video_pack.glv_core.hosts.comfy.vision import vision_models
 
     files = ["preprocessor_config.json"]
     if broken:
@@ -144,7 +144,7 @@ def lacking(what: str) -> str:
     """A model whose file lacks weights: its head, all under their names, or the layer that DPT's files lack."""
     import safetensors.torch
     import tiny_controls
-    from long_video_pack.glv_core.hosts.comfy import vision_models
+    from long_video_pack.glv_core.hosts.comfy.vision import vision_models
 
     names = {"head": tiny_controls.segformer(150), "names": tiny_controls.segformer(150), "unused": tiny_controls.dpt()}
     whole, folder = models_folder() / names[what], models_folder() / f"lacking-{what}"

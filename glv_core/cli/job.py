@@ -1,0 +1,214 @@
+"""What the command line is asked to do, checked before the model is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError, at_least, option
+from .stream import StreamJob, stream_job
+
+if TYPE_CHECKING:
+    from ..co_denoise import CoDenoiseSettings
+    from ..hosts.diffusers.folder import ModelFolder
+    from ..noise import NoiseSettings
+    from ..prompts import PromptSchedule
+    from ..timeline import Timebase
+
+DEMO_PROMPTS = (
+    "a red circle moving right on a black background | a blue circle moving right on a black background | "
+    "a green square moving right on a black background"
+)
+SHORTEST_SIDE = 256  #: smaller videos are enlarged to at least this
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that has been checked as far as that is possible without the model's weights."""
+
+    folder: ModelFolder
+    timebase: Timebase
+    schedule: PromptSchedule
+    settings: CoDenoiseSettings
+    noise: NoiseSettings
+    scheduler: Any
+    width: int
+    height: int
+    steps: int
+    cfg: float
+    device: str
+    dtype: str
+    output: Path
+    upscale: int
+    stream: StreamJob | None = None
+
+
+def prepare(arguments: argparse.Namespace) -> Job:
+    """Check everything that can be checked before the model is loaded.
+
+    Raises:
+        UserError: an option is wrong.
+    """
+    try:
+        from ..co_denoise import CoDenoiseSettings, Phase
+        from ..hosts.diffusers.folder import DEMO, load_scheduler, read_model_folder
+        from ..hosts.diffusers.schedulers import make_scheduler, scheduler_class
+        from ..noise import NoiseSettings
+        from ..prompts import parse_schedule
+        from ..timeline import Timebase
+    except ImportError as error:
+        remedy = "Install what the command line needs: pip install genlong-video[standalone]"
+        raise UserError(f"{error}. {remedy}") from error
+
+    with option("--model", arguments.model):
+        folder = read_model_folder(arguments.model)
+    defaults = folder.defaults
+    fps = defaults.fps if arguments.fps is None else arguments.fps
+    with option("--fps", fps):
+        Timebase(1, fps)
+    with option("--length", arguments.length):
+        timebase = Timebase(parse_length(arguments.length, fps), fps, folder.temporal_compression)
+    with option("--transition-length", arguments.transition_length):
+        transition_frames = parse_length(arguments.transition_length, fps, least=0)
+    text = arguments.prompts
+    if text is None and defaults is not DEMO:
+        raise UserError("--prompts is missing: say what this model shall show, for example --prompts 'a cat | a dog'.")
+    text = DEMO_PROMPTS if text is None else text
+    with option("--prompts", text):
+        schedule = parse_schedule(
+            Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text,
+            num_frames=timebase.num_frames,
+            fps=fps,
+            transition=arguments.transition,
+            transition_frames=transition_frames,
+        )
+    window, overlap, window_schedule = _windows(arguments, folder, timebase)
+    stride = at_least("--stride", arguments.stride, 1)
+    with option("--stride-until", arguments.stride_until):
+        phases = (Phase(arguments.stride_until, stride=1),) if arguments.stride_until != 1 else ()
+    with option("--overlap", arguments.overlap):
+        settings = CoDenoiseSettings(
+            window,
+            overlap,
+            window_schedule,
+            arguments.merge,
+            at_least("--windows-per-forward", arguments.windows_per_forward, 0),
+            stride,
+            arguments.closed_loop,
+            arguments.seed,
+            phases,
+            arguments.prompt_changes,
+        )
+    with option("--shared-noise", arguments.shared_noise):
+        noise = NoiseSettings(arguments.noise, window, overlap, arguments.shared_noise)
+    with option("--scheduler", arguments.scheduler):
+        if arguments.scheduler is not None:
+            scheduler_class(arguments.scheduler)
+    with option("--scheduler" if arguments.flow_shift is None else "--flow-shift",
+                arguments.scheduler if arguments.flow_shift is None else arguments.flow_shift):  # fmt: skip
+        scheduler = make_scheduler(load_scheduler(folder), arguments.scheduler, arguments.flow_shift)
+    width, height = (
+        _size(name, getattr(arguments, name), getattr(defaults, name), folder.multiple) for name in ("width", "height")
+    )
+    upscale = -(-SHORTEST_SIDE // min(width, height)) if arguments.upscale is None else arguments.upscale
+    cfg = defaults.cfg if arguments.cfg is None else arguments.cfg
+    if not 0 <= cfg < float("inf"):
+        raise UserError(f"--cfg {cfg}: use a number of 0 or more; 1 switches guidance off.")
+    if not 0 <= arguments.seed < 2**63:
+        raise UserError(f"--seed {arguments.seed}: use a whole number of 0 or more, below 2 to the 63rd.")
+    device = _device(arguments.device)
+    output = _output(arguments.output)
+    return Job(
+        folder,
+        timebase,
+        schedule,
+        settings,
+        noise,
+        scheduler,
+        width,
+        height,
+        at_least("--steps", defaults.steps if arguments.steps is None else arguments.steps, 1),
+        cfg,
+        device,
+        arguments.dtype or ("float32" if device.startswith("cpu") else "bfloat16"),
+        output,
+        at_least("--upscale", upscale, 1),
+        stream_job(arguments, folder, timebase, settings, output, (width, height)),
+    )
+
+
+def parse_length(text: str, fps: float, least: int = 1) -> int:
+    """Frames of a length written as frames ("161") or seconds ("10s").
+
+    Raises:
+        ValueError: it is neither, or below ``least`` frames.
+    """
+    written = text.strip()
+    try:
+        frames = round(float(written[:-1]) * fps) if written.endswith("s") else int(written)
+    except (ValueError, OverflowError):
+        raise ValueError("write whole frames, such as 161, or seconds, such as 10s.") from None
+    if frames < least:
+        raise ValueError(f"that is {frames} frames; use at least {least}.")
+    return frames
+
+
+def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timebase) -> tuple[int, int, str]:
+    """Window and overlap in latent frames, and the window schedule."""
+    frames = folder.defaults.window if arguments.window is None else arguments.window
+    window = timebase.latent_length(at_least("--window", frames, 1))
+    if window > folder.longest_window:
+        raise UserError(f"--window {frames}: that is {window} latent frames; this model takes {folder.longest_window}.")
+    if arguments.isolated:
+        for name in ("overlap", "schedule"):
+            if getattr(arguments, name) is not None:
+                raise UserError(f"--{name} {getattr(arguments, name)}: not together with --isolated; leave one out.")
+        return window, 0, "static"
+    if arguments.overlap is None:
+        # A default must not clash with a window that was asked for.
+        overlap = min(timebase.latent_span(folder.defaults.overlap), window // 2)
+    else:
+        overlap = timebase.latent_span(at_least("--overlap", arguments.overlap, 0))
+    return window, overlap, arguments.schedule or "shifted"
+
+
+def _size(name: str, value: int | None, default: int, multiple: int) -> int:
+    value = default if value is None else value
+    if value < multiple or value % multiple:
+        near = max(multiple, round(value / multiple) * multiple)
+        raise UserError(f"--{name} {value}: this model needs a multiple of {multiple}, for example {near}.")
+    return value
+
+
+def _device(name: str | None) -> str:
+    import torch
+
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"--device {name}: {reason}. Use cpu, or leave it out.") from error
+    return name
+
+
+def _output(path: Path | None) -> Path:
+    """The video file to write; its folder is made."""
+    if path is None:
+        folder = Path("output")
+        number = 1
+        while (path := folder / f"genlong_{number:05}.mp4").exists():
+            number += 1
+    with option("--output", path):
+        if path.suffix.lower() != ".mp4":
+            raise ValueError("the name must end in .mp4.")
+        if path.is_dir():
+            raise ValueError("that is a folder; add a file name.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+            raise ValueError("it cannot be written; choose another place.")
+    return path

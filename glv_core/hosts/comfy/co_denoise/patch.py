@@ -1,0 +1,124 @@
+"""Putting co-denoising on a ComfyUI model."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.model_management
+import comfy.patcher_extension
+import torch
+
+from ....timeline import Place
+from ..families.latents import time_dim_of
+from .conditioning import to_host
+from .handler import CoDenoiseHandler, OnWindows
+from .options import WindowOptions
+
+log = logging.getLogger(__name__)
+_KEY = "co_denoise"
+#: Under these keys the host's own context windows wrap sampling; they expect the host's own handler.
+_HOSTS_WINDOWS = ("ContextWindows_prepare_sampling", "ContextWindows_sampler_sample")
+
+
+def patch_model(
+    model: Any, options: WindowOptions, on_windows: OnWindows | None = None, place: Place | None = None
+) -> Any:
+    """A clone of a ComfyUI MODEL that denoises long latents by overlapping windows.
+
+    Args:
+        model: the MODEL; it is not changed. Context windows that it already has, the host's or ours, are replaced, with
+            a warning.
+        options: window, overlap, schedule, merge.
+        on_windows: called as ``on_windows(step, windows done, windows of the step)`` after each forward pass.
+        place: where the latents to come lie in a longer video, whose prompts they follow.
+
+    Raises:
+        ValueError: the model has no frames, or the options do not fit it.
+    """
+    options.settings(_any_timebase(model))
+    patched = model.clone()
+    existing = patched.model_options.get("context_handler")
+    if existing is not None:
+        log.warning("Co-denoising replaces the context handler %s that the model had.", type(existing).__name__)
+    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows, place)
+    wrappers = comfy.patcher_extension.WrappersMP
+    for kind, wrapper in (
+        (wrappers.OUTER_SAMPLE, _outer_sample),
+        (wrappers.PREPARE_SAMPLING, _prepare_sampling),
+        (wrappers.SAMPLER_SAMPLE, _sampler_sample),
+    ):
+        for key in (_KEY, *_HOSTS_WINDOWS):
+            patched.remove_wrappers_with_key(kind, key)
+        patched.add_wrapper_with_key(kind, _KEY, wrapper)
+    return patched
+
+
+def _any_timebase(model: Any) -> Any:
+    latent_format = model.model.latent_format
+    shape = [1] * (5 if time_dim_of(latent_format) == 2 else 4)
+    return CoDenoiseHandler(WindowOptions(1, 0, "static", "flat")).timebase(model.model, shape)
+
+
+def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
+    guider = executor.class_obj
+    handler = guider.model_options.get("context_handler")
+    if not isinstance(handler, CoDenoiseHandler):
+        return executor(noise, *args, **kwargs)
+    # (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+    seed = args[6] if len(args) > 6 else kwargs.get("seed")
+    handler.begin(guider.model_patcher.model, guider.conds, noise.shape, seed or 0)
+    try:
+        return executor(noise, *args, **kwargs)
+    finally:
+        handler.end()
+
+
+def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+    """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits."""
+    handler = (kwargs.get("model_options") or {}).get("context_handler")
+    if isinstance(handler, CoDenoiseHandler):
+        timebase = handler.timebase(model.model, noise_shape)
+        time_dim = time_dim_of(model.model.latent_format)
+        noise_shape = list(noise_shape)
+        noise_shape[time_dim] = min(noise_shape[time_dim], handler.options.settings(timebase).window)
+    return executor(model, noise_shape, *args, **kwargs)
+
+
+def _sampler_sample(
+    executor: Any,
+    guider: Any,
+    sigmas: torch.Tensor,
+    extra_args: dict,
+    callback: Any,
+    noise: torch.Tensor,
+    latent_image: torch.Tensor | None = None,
+    denoise_mask: torch.Tensor | None = None,
+    disable_pbar: bool = False,
+) -> torch.Tensor:
+    """With ``host_memory``, the sampler's own arithmetic and all that runs along the video stay off the device."""
+    handler = extra_args["model_options"].get("context_handler")
+    if not isinstance(handler, CoDenoiseHandler) or not handler.options.host_memory:
+        return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
+    model = guider.model_patcher.model
+    time_dim = time_dim_of(model.latent_format)
+    guider.conds = {
+        name: [to_host(entry, noise.shape[time_dim], time_dim) for entry in entries]
+        for name, entries in guider.conds.items()
+    }
+    for tensor in (noise, latent_image, denoise_mask):
+        # The callers hold on to these tensors for the whole run, so their storage is moved and not only our names.
+        # Where the host keeps latents on the device anyway they may be the user's own.
+        if tensor is not None and comfy.model_management.intermediate_device().type == "cpu":
+            tensor.data = tensor.cpu()
+    noise, latent_image, denoise_mask = (
+        None if tensor is None else tensor.cpu() for tensor in (noise, latent_image, denoise_mask)
+    )
+    if callback is not None and time_dim == 0:
+        show = callback
+
+        def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:
+            # Preview decoders of image models sit on the device and do not move what they get.
+            show(step, x0.to(guider.model_patcher.load_device), x, total)
+
+    return executor(guider, sigmas.cpu(), extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)

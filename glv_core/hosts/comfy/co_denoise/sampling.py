@@ -1,0 +1,145 @@
+"""The host's KSampler on a long latent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any
+
+import comfy.sample
+import comfy.utils
+import torch
+
+from ....co_denoise import CoDenoiseSettings
+from ....noise import NoiseSettings, long_noise
+from ..families.latents import time_dim_of, timebase_of_latent
+from .handler import CoDenoiseHandler
+from .options import WindowOptions
+from .patch import patch_model
+from .progress import WindowProgress
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """The kind of initial noise, and for ``mixed`` the shared part of its variance."""
+
+    kind: str = "independent"
+    shared: float = 0.5
+
+    def settings(self, windows: CoDenoiseSettings) -> NoiseSettings:
+        """These options for windows in latent frames."""
+        return NoiseSettings(self.kind, windows.window, windows.overlap, self.shared)
+
+
+class LongVideoNoise:
+    """A NOISE as custom samplers take it: ``seed``, and ``generate_noise(latent)``.
+
+    ``window`` and ``overlap`` are in frames of the video.
+    """
+
+    def __init__(self, model: Any, seed: int, options: NoiseOptions, window: int, overlap: int) -> None:
+        self.seed = seed
+        self._latent_format = model.model.latent_format
+        self._options = options
+        self._windows = WindowOptions(window, overlap, "static", "flat")
+
+    def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
+        """Noise of the latent's shape, on the CPU."""
+        samples = latent["samples"]
+        time_dim = time_dim_of(self._latent_format)
+        timebase = timebase_of_latent(self._latent_format, samples.shape[time_dim], 24.0)
+        return make_noise(samples, self.seed, self._options, self._windows.settings(timebase), time_dim, latent)
+
+
+def make_noise(
+    samples: torch.Tensor,
+    seed: int,
+    options: NoiseOptions,
+    windows: CoDenoiseSettings,
+    time_dim: int,
+    latent: dict[str, Any],
+) -> torch.Tensor:
+    """Initial noise of the shape of ``samples``; ``independent`` is the host's own."""
+    if options.kind == "independent":
+        return comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    return long_noise(samples.cpu(), seed % 2**63, options.settings(windows), time_dim)
+
+
+def samples_for(model: Any, latent: dict[str, Any]) -> torch.Tensor:
+    """A LATENT's samples, made to fit the model where they are empty, as the host's KSampler does.
+
+    Raises:
+        ValueError: there are none, they are combined with audio, or they were made for another model family.
+    """
+    samples = latent["samples"]
+    latent_format = model.model.latent_format
+    name = type(latent_format).__name__
+    remedy = "Make it with LongLatent and the VAE that belongs to this model."
+    if getattr(samples, "is_nested", False):
+        raise ValueError("latent_image combines audio and video, which co-denoising does not support yet.")
+    if samples.shape[0] == 0 or 0 in samples.shape:
+        raise ValueError(f"latent_image is empty: its shape is {list(samples.shape)}. {remedy}")
+    axes = 5 if time_dim_of(latent_format) == 2 else 4
+    if samples.ndim != axes:
+        raise ValueError(
+            f"latent_image has {samples.ndim} axes {list(samples.shape)}, but this model's latents ({name}) have "
+            f"{axes}. {remedy}"
+        )
+    fit = comfy.sample.fix_empty_latent_channels
+    ratios = [latent.get(f"downscale_ratio_{axis}") for axis in ("spacial", "temporal")]
+    samples = fit(model, samples, *ratios[: len(signature(fit).parameters) - 2])  # older hosts know no ratio of time
+    if getattr(samples, "is_nested", False):
+        raise ValueError(
+            f"This model's latents ({name}) combine audio and video, which co-denoising does not support yet."
+        )
+    if samples.shape[1] != latent_format.latent_channels:
+        raise ValueError(
+            f"latent_image has {samples.shape[1]} channels, but this model's latents ({name}) have "
+            f"{latent_format.latent_channels}: it was made for another model family. {remedy}"
+        )
+    return samples
+
+
+def sample_long(
+    model: Any,
+    seed: int,
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    positive: list,
+    negative: list,
+    latent: dict[str, Any],
+    denoise: float,
+    options: WindowOptions,
+    noise_options: NoiseOptions = NoiseOptions(),
+) -> dict[str, Any]:
+    """ComfyUI's KSampler with co-denoising; the arguments are KSampler's, and options for the windows and the noise.
+
+    Returns:
+        The LATENT, as KSampler returns it. With one prompt, no closed loop and independent
+        noise, a latent that fits in one window is bit-identical to KSampler's.
+
+    Raises:
+        ValueError: the latent belongs to another model family, or options or prompts do not fit it.
+    """
+    samples = samples_for(model, latent)
+    time_dim = time_dim_of(model.model.latent_format)
+    length = samples.shape[time_dim]
+    settings = options.settings(CoDenoiseHandler(options).timebase(model.model, samples.shape), seed)
+    counts = [len(settings.windows(length, step, max(1, steps))) for step in range(max(1, steps))]
+    noise = make_noise(samples, seed, noise_options, settings, time_dim, latent)
+    with WindowProgress(counts, model) as progress:
+        patched = patch_model(model, options, progress.on_windows)
+        denoised = comfy.sample.sample(
+            patched, noise, steps, cfg, sampler_name, scheduler, positive, negative, samples, denoise=denoise,
+            noise_mask=latent.get("noise_mask"), callback=progress.on_step,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+        )  # fmt: skip
+    return _with_samples(latent, denoised)
+
+
+def _with_samples(latent: dict[str, Any], samples: torch.Tensor) -> dict[str, Any]:
+    # What an empty latent says of the VAE it is meant for; the host's KSampler drops it as well.
+    kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
+    return {**kept, "samples": samples}

@@ -1,0 +1,127 @@
+"""What ComfyUI's models and VAEs say of their latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from ....timeline import Timebase
+
+# Latent formats of ComfyUI carry no temporal ratio; these are the ratios of the VAEs they belong to.
+_TEMPORAL_COMPRESSION = {
+    "Wan21": 4,
+    "Wan22": 4,
+    "HunyuanVideo": 4,
+    "HunyuanVideo15": 4,
+    "HunyuanImage21Refiner": 4,
+    "Mochi": 6,
+    "LTXV": 8,
+    "LTXAV": 8,
+    "Cosmos1CV8x8x8": 8,
+}
+
+
+def time_dim_of(latent_format: Any) -> int:
+    """The axis of time in a model's latents: 2 in ``b c t h w``, or 0 where the frames are the batch ``t c h w``.
+
+    Raises:
+        ValueError: the model's latents have no frames (audio, 3D shapes).
+    """
+    dimensions = latent_format.latent_dimensions
+    if dimensions == 1:
+        raise ValueError(
+            f"Co-denoising needs a video or image model; this model's latents ({type(latent_format).__name__}) have no "
+            "frames. Connect a video model."
+        )
+    return 2 if dimensions == 3 else 0
+
+
+def temporal_compression_of(latent_format: Any) -> int:
+    """Frames per latent frame of a model, from its latent format.
+
+    Raises:
+        ValueError: a video latent format that this pack does not know.
+    """
+    if latent_format.latent_dimensions != 3:
+        return 1
+    for known in type(latent_format).__mro__:
+        if known.__name__ in _TEMPORAL_COMPRESSION:
+            return _TEMPORAL_COMPRESSION[known.__name__]
+    raise ValueError(
+        f"How many frames a latent frame of {type(latent_format).__name__} holds is not known to this pack. "
+        f"Known: {', '.join(_TEMPORAL_COMPRESSION)}."
+    )
+
+
+def timebase_of_latent(latent_format: Any, num_latent_frames: int, fps: float) -> Timebase:
+    """The timebase of a latent with ``num_latent_frames`` for a model with this latent format."""
+    return Timebase.from_latent_frames(num_latent_frames, fps, temporal_compression_of(latent_format))
+
+
+def vae_timebase(vae: Any, num_frames: int, fps: float) -> Timebase:
+    """The timebase of the shortest video of at least ``num_frames`` that a ComfyUI VAE can make.
+
+    Raises:
+        ValueError: the VAE has no frames (audio, 3D shapes), or the numbers are out of range.
+    """
+    if vae.latent_dim not in (2, 3):
+        raise ValueError("The VAE is not one for pictures or video. Connect the VAE of your video model.")
+    compression, causal = _compression(vae)
+    asked = Timebase(num_frames, fps, compression, causal)
+    return Timebase.from_latent_frames(asked.num_latent_frames, fps, compression, causal)
+
+
+def frames_decoded(vae: Any, samples: torch.Tensor) -> int:
+    """Frames that a LATENT's samples, ``b c t h w`` or ``t c h w``, decode to."""
+    count = samples.shape[2] if samples.ndim == 5 else samples.shape[0]
+    return Timebase.from_latent_frames(count, 1.0, *_compression(vae)).num_frames
+
+
+def frames_held(vae: Any, num_frames: int) -> int:
+    """How many of so many frames a VAE can hold: a causal one leaves out those that do not fill a latent frame."""
+    compression, causal = _compression(vae)
+    lead = 1 if causal else 0
+    return (num_frames - lead) // compression * compression + lead
+
+
+def _compression(vae: Any) -> tuple[int, bool]:
+    """Frames per latent frame, and whether the first latent frame holds one."""
+    compression = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
+    return compression, compression == 1 or vae.upscale_ratio[0](1) == 1
+
+
+def empty_latent(vae: Any, shape: Sequence[int], timebase: Timebase) -> dict[str, Any]:
+    """An empty LATENT, as the host's own nodes make it: it says which VAE it is meant for."""
+    dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: torch.float32)()
+    return {
+        "samples": torch.zeros(tuple(shape), device=comfy.model_management.intermediate_device(), dtype=dtype),
+        "downscale_ratio_spacial": int(vae.spacial_compression_encode()),
+        "downscale_ratio_temporal": timebase.temporal_compression,
+    }
+
+
+def latent_shape(vae: Any, timebase: Timebase, width: int, height: int, batch_size: int = 1) -> list[int]:
+    """Shape of a latent for ``vae``: ``b c t h w`` for video VAEs, ``t c h w`` (frames as batch) for image VAEs.
+
+    Raises:
+        ValueError: width or height is not a multiple of the VAE's spatial compression, or several videos are asked of
+            a VAE whose batch is time.
+    """
+    spatial = int(vae.spacial_compression_encode())
+    for name, value in (("width", width), ("height", height)):
+        if value < spatial or value % spatial:
+            nearest = max(spatial, round(value / spatial) * spatial)
+            raise ValueError(
+                f"{name} is {value}; this VAE needs a multiple of {spatial}. Use {nearest}, which is nearest."
+            )
+    space = [height // spatial, width // spatial]
+    if vae.latent_dim == 3:
+        return [batch_size, vae.latent_channels, timebase.num_latent_frames, *space]
+    if batch_size != 1:
+        raise ValueError(
+            f"batch_size is {batch_size}; with an image VAE the batch holds the frames of one video. Use 1."
+        )
+    return [timebase.num_latent_frames, vae.latent_channels, *space]

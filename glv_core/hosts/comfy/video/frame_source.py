@@ -1,0 +1,53 @@
+"""Frames for nodes that look at a video: from a VIDEO, of which a few at a time are read, or from an IMAGE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ....video_io import VideoClip
+from .long_video import clip_of
+
+
+@dataclass(frozen=True)
+class FrameSource:
+    """``num_frames`` pictures of ``height`` by ``width`` pixels, which can be read again and again."""
+
+    num_frames: int
+    height: int
+    width: int
+    frames: VideoClip | torch.Tensor
+
+    def chunks(self, size: int = 16) -> Iterator[torch.Tensor]:
+        """The frames in order, in pieces ``t h w 3`` float in 0..1 of at most ``size`` frames."""
+        if isinstance(self.frames, torch.Tensor):
+            yield from (part[..., :3].float() for part in self.frames.split(size))
+            return
+        for part in self.frames.frames(size):
+            yield part.float() / 255
+
+
+def frame_source(images: Any, name: str = "images") -> FrameSource:
+    """The frames of an IMAGE ``t h w c`` or of a VIDEO.
+
+    A VIDEO in a file is read on demand; one in memory is an IMAGE.
+
+    Raises:
+        ValueError: there are no frames, or the IMAGE has no colours; ``name`` is the input.
+    """
+    if not isinstance(images, torch.Tensor):
+        clip = clip_of(images)
+        if clip is not None:
+            return FrameSource(clip.num_frames, clip.height, clip.width, clip)
+        images = images.get_components().images
+    if images.ndim != 4 or images.shape[-1] < 3:
+        raise ValueError(
+            f"{name} has the shape {tuple(images.shape)}; it must be pictures 't h w 3'. For a MASK use Convert Mask "
+            "to Image."
+        )
+    if not images.numel():
+        raise ValueError(f"{name} has no frames. Connect a video or pictures.")
+    return FrameSource(images.shape[0], images.shape[1], images.shape[2], images)

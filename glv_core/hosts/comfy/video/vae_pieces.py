@@ -1,0 +1,149 @@
+"""Decoding and encoding long videos with a ComfyUI VAE a piece at a time, at constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.temporal_ae import VideoDecoder
+
+from ....video_io import regroup
+from .wan_loop import wan_loop
+
+#: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
+CONTEXT = 4
+#: Latent frames decoded at once where the VAE's own loop cannot be followed, and pictures for image VAEs.
+PIECE = 12
+
+OnProgress = Callable[[int, int], None]
+
+
+def decode_pieces(vae: Any, samples: torch.Tensor, on_progress: OnProgress | None = None) -> Iterator[torch.Tensor]:
+    """The frames of a LATENT, a few at a time.
+
+    Wan's VAEs are followed step by step with the caches of their own loop (see ``wan_loop``), so their pixels are those
+    of decoding at once. Other video VAEs, and SVD's, decode pieces that share ``CONTEXT`` latent frames with their
+    neighbours and are cross-faded there, as the host's tiled decoding does. Image VAEs decode every frame alone.
+
+    Args:
+        vae: a ComfyUI VAE.
+        samples: ``1 c t h w``, or ``t c h w`` for image VAEs.
+        on_progress: called as ``on_progress(latent frames done, of all)``.
+
+    Yields:
+        ``t h w 3`` in 0..1 on the CPU.
+
+    Raises:
+        ValueError: an empty latent, or several videos in one batch.
+    """
+    if 0 in samples.shape:
+        raise ValueError(f"samples is empty: its shape is {list(samples.shape)}.")
+    if samples.ndim == 5 and samples.shape[0] > 1:
+        raise ValueError(f"samples holds {samples.shape[0]} videos; save them one by one (LatentFromBatch).")
+    total = samples.shape[2] if samples.ndim == 5 else samples.shape[0]
+    done = 0
+    for count, frames in _decode(vae, samples):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        done += count
+        if on_progress is not None:
+            on_progress(done, total)
+        if len(frames):
+            yield frames[..., :3].cpu()
+
+
+def _decode(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    if samples.ndim == 4 and isinstance(getattr(vae.first_stage_model, "decoder", None), VideoDecoder):
+        yield from _decode_overlapping(vae, samples)
+    elif samples.ndim == 4:
+        for part in samples.split(PIECE):
+            yield len(part), vae.decode(part)
+    elif (loop := wan_loop(vae)) is not None:
+        yield from loop.decode(samples)
+    else:
+        yield from _decode_overlapping(vae, samples)
+
+
+def _decode_overlapping(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    axis = 2 if samples.ndim == 5 else 0
+    length = samples.shape[axis]
+    compression = (vae.temporal_compression_decode() or 1) if axis == 2 else 1
+    tail: torch.Tensor | None = None  # the frames that the piece before made of the beginning of this one
+    for start in range(0, length, PIECE):
+        stop = min(start + PIECE, length)
+        first, last = max(0, start - CONTEXT), min(stop + CONTEXT, length)
+        frames = vae.decode(samples.narrow(axis, first, last - first))
+        frames = frames.reshape(-1, *frames.shape[-3:])
+        begin = _frames_before(start - first, compression, len(frames), last - first)
+        end = _frames_before(stop - first, compression, len(frames), last - first)
+        own, after = frames[begin:end], frames[end:]
+        if tail is not None:
+            count = min(len(tail) // 2, len(own))  # the other half lies too near the end of its piece
+            rising = (torch.arange(count, device=own.device) + 1.0) / (count + 1)
+            own = own.clone()
+            own[:count] = tail[:count].lerp(own[:count], rising.view(-1, 1, 1, 1))
+        tail = after
+        yield stop - start, own
+
+
+def _frames_before(latents: int, compression: int, frames: int, length: int) -> int:
+    """Frames that come before a latent frame of a decoded piece, whether its first one held one frame or all."""
+    if latents == 0:
+        return 0
+    return latents * compression - (length * compression - frames)
+
+
+def encode_pieces(vae: Any, frames: Iterable[torch.Tensor], on_progress: OnProgress | None = None) -> torch.Tensor:
+    """The LATENT of a video that comes a few frames at a time.
+
+    Wan's VAEs are followed with the caches of their own loop; for other video VAEs pieces share ``CONTEXT`` latent
+    frames with the one before. A causal VAE leaves out frames at the end that do not fill a latent frame.
+
+    Args:
+        vae: a ComfyUI VAE.
+        frames: pieces ``t h w 3`` in 0..1, of any length each.
+        on_progress: called as ``on_progress(frames done, 0)``.
+
+    Returns:
+        ``1 c t h w``, or ``t c h w`` for image VAEs, on the CPU.
+
+    Raises:
+        ValueError: there is no frame.
+    """
+    latents = []
+    done = 0
+    for used, part in _encode(vae, frames):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if part is not None:
+            latents.append(part.cpu())
+        done += used
+        if on_progress is not None:
+            on_progress(done, 0)
+    if not latents:
+        raise ValueError("The video has no frame.")
+    return torch.cat(latents, dim=2 if latents[0].ndim == 5 else 0)
+
+
+def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor | None]]:
+    if vae.latent_dim != 3:
+        for part in regroup(frames, PIECE, PIECE, keep_rest=True):
+            yield len(part), vae.encode(part)
+        return
+    compression = vae.temporal_compression_decode() or 1
+    if (loop := wan_loop(vae)) is not None:
+        yield from loop.encode(regroup(frames, 1, compression, keep_rest=False))
+        return
+    before: torch.Tensor | None = None
+    for part in regroup(frames, 1 + (PIECE - 1) * compression, PIECE * compression, keep_rest=True):
+        if before is None:
+            part = part[: (len(part) - 1) // compression * compression + 1]
+            yield len(part), vae.encode(part)
+        else:
+            part = part[: len(part) // compression * compression]
+            if not len(part):
+                return
+            # One frame and CONTEXT - 1 latent frames of the past, which are left out again.
+            latents = vae.encode(torch.cat([before[-(1 + (CONTEXT - 1) * compression) :], part]))
+            yield len(part), latents[:, :, -(len(part) // compression) :]
+        before = part if before is None else torch.cat([before, part])[-(1 + CONTEXT * compression) :]

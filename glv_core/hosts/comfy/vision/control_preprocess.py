@@ -1,0 +1,134 @@
+"""From a clip to control pictures, a few frames at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+from PIL import Image
+
+from ....perception.controls.resample import control_size, resample, resize_frames
+from ..video.frame_source import FrameSource
+from ..video.mapped import new_tensor
+from .controls import CONTROLS, SMALLEST, Pictures
+
+HINT_TIMINGS = ("stretch", "frame by frame")
+_SOFT = ("hed", "depth", "normal")  # shades between what is known make sense
+_PREVIEW = 512  # pixels
+_PICTURE_EVERY = 0.25  # seconds
+
+
+def make_control(
+    source: FrameSource, kind: str, options: dict[str, Any], short_side: int, multiple: int, piece: int
+) -> torch.Tensor:
+    """Control pictures of a clip, ``t h w 3`` in 0..1.
+
+    Args:
+        source: the clip.
+        kind: of ``CONTROLS``, with its ``options``.
+        short_side, multiple: see ``control_size``.
+        piece: frames at a time.
+
+    Raises:
+        ValueError: an option is out of range, a model is missing, or the pictures are too small for it.
+    """
+    height, width = control_size(source.height, source.width, short_side, multiple)
+    if min(height, width) < SMALLEST.get(kind, 1):
+        raise ValueError(
+            f"The pictures are {width} x {height} pixels, and {kind} needs at least {SMALLEST[kind]} on each side. "
+            "Raise short_side."
+        )
+    pictures = Pictures(source.num_frames, height, width, piece, source.height * source.width)
+    control = CONTROLS[kind](**options)
+    output = _Output(pictures, passes=2)
+    device = comfy.model_management.get_torch_device()
+
+    def frames() -> Iterator[torch.Tensor]:
+        for part in source.chunks(piece):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            whole = (part * 255).round_().clamp_(0, 255).to(torch.uint8)
+            yield resize_frames(whole.to(device), height, width)
+            output.count(len(part))
+
+    for part in control(frames(), pictures):
+        output.add(part.to("cpu", torch.float32) / 255)
+    return output.frames
+
+
+def fit_hint(
+    hint: FrameSource, source: FrameSource, kind: str, timing: str, short_side: int, multiple: int, piece: int
+) -> torch.Tensor:
+    """A ready control video with as many frames as the clip and in its control size, ``t h w 3`` in 0..1.
+
+    Args:
+        timing: ``stretch``: over the whole clip, frames repeated or left out; ``frame by frame``: frame k for frame k,
+            the last one held, what is more left out.
+        kind: pictures with only some colours are resized without new ones.
+    """
+    height, width = control_size(source.height, source.width, short_side, multiple)
+    output = _Output(Pictures(source.num_frames, height, width, piece), passes=1)
+    grows = min(height, width) > min(hint.height, hint.width)
+    method = ("linear" if grows else "area") if kind in _SOFT else "nearest"
+    for part in _retimed(hint, source.num_frames, timing, piece):
+        output.add(resample(part, height, width, method))
+    return output.frames
+
+
+def _retimed(hint: FrameSource, num_frames: int, timing: str, piece: int) -> Iterator[torch.Tensor]:
+    """Pieces of the hint, ``num_frames`` frames in all."""
+    if timing == "stretch":
+        wanted = [(2 * number + 1) * hint.num_frames // (2 * num_frames) for number in range(num_frames)]
+    else:
+        wanted = [min(number, hint.num_frames - 1) for number in range(num_frames)]
+    first = done = 0
+    for part in hint.chunks(piece):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        here = []
+        while done < num_frames and wanted[done] < first + len(part):
+            here.append(wanted[done] - first)
+            done += 1
+        for start in range(0, len(here), piece):
+            yield part[here[start : start + piece]]
+        first += len(part)
+        if done == num_frames:
+            return
+
+
+class _Output:
+    """The result, the progress bar and its picture.
+
+    Args:
+        passes: of which the bar tells; reading is one of two.
+    """
+
+    def __init__(self, pictures: Pictures, passes: int) -> None:
+        self.frames = new_tensor((pictures.num_frames, pictures.height, pictures.width, 3))
+        self._done = self._counted = 0
+        self._shown = -_PICTURE_EVERY
+        self._total = passes * pictures.num_frames
+        self._bar = comfy.utils.ProgressBar(self._total)
+
+    def count(self, frames: int, picture: Any = None) -> None:
+        """So many more frames are through a pass."""
+        self._counted += frames
+        self._bar.update_absolute(self._counted, self._total, picture)
+
+    def add(self, part: torch.Tensor) -> None:
+        """The next pictures, ``t h w`` or ``t h w 3``."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        end = self._done + len(part)
+        self.frames[self._done : end] = part[..., None] if part.ndim == 3 else part
+        self._done = end
+        self.count(len(part), self._picture(end - 1))
+
+    def _picture(self, frame: int) -> Any:
+        """A finished frame as the host's progress takes it, now and then."""
+        now = time.monotonic()
+        if now - self._shown < _PICTURE_EVERY:
+            return None
+        self._shown = now
+        return "JPEG", Image.fromarray((self.frames[frame] * 255).round().to(torch.uint8).numpy()), _PREVIEW

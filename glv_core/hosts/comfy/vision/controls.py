@@ -1,0 +1,292 @@
+"""ControlPreprocess's kinds: each finds its models and becomes a function from frames to control pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import numpy as np
+import torch
+
+from ....perception.controls.blur import smooth_over_time
+from ....perception.controls.canny import canny
+from ....perception.controls.depth import depth_map, normal_map, value_range
+from ....perception.controls.drawing import draw_lines
+from ....perception.controls.edges import darkest, fake_scribble, scribble, sketch, soft_edges
+from ....perception.controls.hough import decode_lines
+from ....perception.controls.keypoints import steady_people
+from ....perception.controls.openpose import decode_people, network_input
+from ....perception.controls.palettes import paint, palette_for
+from ....perception.controls.pose_drawing import draw_poses
+from ...transformers import depth as depth_models
+from ...transformers import pose as pose_models
+from ...transformers import segmentation as seg_models
+from ..video.mapped import new_tensor
+from .annotators import load_annotator
+from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
+
+_DEPTH_ANYTHING = ("depth-anything/Depth-Anything-V2-Small-hf", "depth-anything/Depth-Anything-V2-Base-hf")
+_DPT = ("Intel/dpt-hybrid-midas", "Intel/dpt-large")
+DEPTH_MODELS = (*_DEPTH_ANYTHING, *_DPT)
+NORMAL_MODELS = (*_DPT, *_DEPTH_ANYTHING)
+SEG_MODELS = (
+    "openmmlab/upernet-convnext-small", "nvidia/segformer-b2-finetuned-ade-512-512",
+    "facebook/mask2former-swin-large-ade-semantic", "facebook/maskformer-resnet101-coco-stuff",
+)  # fmt: skip
+POSE_MODELS = ("usyd-community/vitpose-base-simple", "usyd-community/vitpose-plus-base")
+PERSON_DETECTORS = ("PekingU/rtdetr_r50vd_coco_o365", "PekingU/rtdetr_r18vd_coco_o365")
+NORMALIZE = ("whole clip", "each frame")
+SMALLEST = {"hed": 16, "fake_scribble": 16, "sketch": 16}  #: pixels of the short side; the network halves it 4 times
+# Bytes for each pixel of a piece of frames beside the weights, about what the largest layers take.
+_BYTES = {"plain": 200, "hed": 1000, "mlsd": 600, "openpose": 300, "transformers": 2000}
+_SOURCE_BYTES = 50  # for each pixel of a frame before it is resized
+
+Pieces = Iterator[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The control pictures to make: how many, how large, how many at a time, and the pixels of a frame before it is
+    resized on the device."""
+
+    num_frames: int
+    height: int
+    width: int
+    piece: int
+    source_pixels: int = 0
+
+    def memory(self, kind: str) -> int:
+        """Bytes on the device that work on one piece may take."""
+        return self.piece * (self.height * self.width * _BYTES[kind] + self.source_pixels * _SOURCE_BYTES)
+
+
+# Frames t h w 3 uint8 on the device to control pictures, t h w or t h w 3 uint8.
+Control = Callable[[Pieces, Pictures], Pieces]
+
+
+def model_menu(kinds: Iterable[str], public: Iterable[str]) -> list[str]:
+    """What lies in ComfyUI's folders, public ones first, then the public ids that do not, both in that order."""
+    local, public = list_models(list(kinds)), list(public)
+    local.sort(key=lambda name: public.index(name) if name in public else len(public))
+    return local + [name for name in public if name not in local]
+
+
+def canny_control(low_threshold: float, high_threshold: float) -> Control:
+    """Canny edges."""
+    return _plain(lambda frames: canny(frames, low_threshold, high_threshold))
+
+
+def scribble_control(threshold: float, smoothing: float) -> Control:
+    """Dark parts as white."""
+
+    def control(frames: Pieces, pictures: Pictures) -> Pieces:
+        _make_room(pictures)
+        maps = ((darkest(piece), piece) for piece in frames)
+        return _finished(maps, smoothing, lambda dark: scribble(dark, threshold))
+
+    return control
+
+
+def hed_control(smoothing: float) -> Control:
+    """Soft edges of HED."""
+    return _from_edges(smoothing, lambda edges: edges)
+
+
+def fake_scribble_control(smoothing: float) -> Control:
+    """Thick strokes from soft edges."""
+    return _from_edges(smoothing, fake_scribble)
+
+
+def sketch_control(threshold: float, smoothing: float) -> Control:
+    """Black and white lines from soft edges."""
+    return _from_edges(smoothing, partial(sketch, threshold=threshold))
+
+
+def hough_control(score_threshold: float, length_threshold: float) -> Control:
+    """Straight lines of M-LSD."""
+    model = load_annotator("mlsd")
+
+    def control(frames: Pieces, pictures: Pictures) -> Pieces:
+        model.use(pictures.memory("mlsd"))
+        for piece in frames:
+            lines = decode_lines(model.model(piece), score_threshold, length_threshold)
+            yield torch.from_numpy(np.stack([draw_lines(each, *piece.shape[1:3]) for each in lines]))
+
+    return control
+
+
+def pose_control(detector: dict[str, Any], hold: int, smoothing: float) -> Control:
+    """Skeletons, of OpenPose's own network or of ViTPose."""
+    options = dict(detector)
+    find = {"openpose": _openpose, "vitpose": _vitpose}[options.pop("detector")](**options)
+
+    def control(frames: Pieces, pictures: Pictures) -> Pieces:
+        people = [each for piece in find(frames, pictures) for each in piece]
+        for each in steady_people(people, hold, smoothing):
+            yield torch.from_numpy(draw_poses(each, pictures.height, pictures.width))[None]
+
+    return control
+
+
+def seg_control(model: str, palette: str, allow_download: bool, model_id: str = "") -> Control:
+    """What each pixel is, in a palette's colours."""
+    loaded = _load_auto(model_id.strip() or model, seg_models.MODELS, seg_models.FILES, allow_download)
+    segmenter = seg_models.Segmenter(loaded.model, loaded.processor)
+    colours = palette_for(palette, segmenter.num_classes)
+
+    def control(frames: Pieces, pictures: Pictures) -> Pieces:
+        loaded.use(pictures.memory("transformers"))
+        return (paint(segmenter.labels(piece), colours) for piece in frames)
+
+    return control
+
+
+def depth_control(model: str, normalize: str, allow_download: bool, model_id: str = "") -> Control:
+    """Depth, near bright."""
+    return _from_depth(*_load_depth(model_id.strip() or model, allow_download), normalize, depth_map)
+
+
+def normal_control(
+    model: str, normalize: str, background: float, depth_span: float, allow_download: bool, model_id: str = ""
+) -> Control:  # fmt: skip
+    """Normals of the depth; with a ``depth_span`` of 0 the relief that fits the network."""
+    loaded, estimator = _load_depth(model_id.strip() or model, allow_download)
+    finish = partial(normal_map, background=background, span=depth_span or estimator.relief)
+    return _from_depth(loaded, estimator, normalize, finish)
+
+
+CONTROLS: dict[str, Callable[..., Control]] = {
+    "canny": canny_control,
+    "hough": hough_control,
+    "hed": hed_control,
+    "scribble": scribble_control,
+    "fake_scribble": fake_scribble_control,
+    "pose": pose_control,
+    "seg": seg_control,
+    "depth": depth_control,
+    "normal": normal_control,
+    "sketch": sketch_control,
+}  #: takes the inputs of ControlPreprocess that belong to the kind
+
+
+def _plain(finish: Callable[[torch.Tensor], torch.Tensor]) -> Control:
+    def control(frames: Pieces, pictures: Pictures) -> Pieces:
+        _make_room(pictures)
+        return map(finish, frames)
+
+    return control
+
+
+def _make_room(pictures: Pictures) -> None:
+    device = comfy.model_management.get_torch_device()
+    comfy.model_management.free_memory(pictures.memory("plain"), device)
+
+
+def _from_edges(smoothing: float, finish: Callable[[torch.Tensor], torch.Tensor]) -> Control:
+    model = load_annotator("hed")
+
+    def control(frames: Pieces, pictures: Pictures) -> Pieces:
+        model.use(pictures.memory("hed"))
+        maps = ((soft_edges(model.model(piece)), piece) for piece in frames)
+        return _finished(maps, smoothing, finish)
+
+    return control
+
+
+def _finished(
+    maps: Iterator[tuple[torch.Tensor, torch.Tensor]], smoothing: float, finish: Callable[[torch.Tensor], torch.Tensor]
+) -> Pieces:
+    """Maps ``t h w`` uint8 (with their frames), smoothed over time if wanted, and finished."""
+    if not smoothing:
+        return (finish(each) for each, _ in maps)
+    guided = ((each, frames.float().mean(-1) / 255) for each, frames in maps)
+    return (finish(each.round().to(torch.uint8)) for each in smooth_over_time(guided, smoothing))
+
+
+def _openpose() -> Callable[[Pieces, Pictures], Iterator[list[np.ndarray]]]:
+    model = load_annotator("openpose")
+
+    def find(frames: Pieces, pictures: Pictures) -> Iterator[list[np.ndarray]]:
+        model.use(pictures.memory("openpose"))
+        for piece in frames:
+            values, inner = network_input(piece)
+            fields, heat = model.model(values)
+            yield [
+                decode_people(each, field, inner, pictures.height, pictures.width)
+                for each, field in zip(heat, fields, strict=True)
+            ]
+
+    return find
+
+
+def _vitpose(
+    pose_model: str,
+    person_detector: str,
+    person_threshold: float,
+    keypoint_threshold: float,
+    allow_download: bool,
+    pose_model_id: str = "",
+    person_detector_id: str = "",
+) -> Callable[[Pieces, Pictures], Iterator[list[np.ndarray]]]:
+    types = dict.fromkeys(pose_models.POSE_MODELS, pose_models.POSE_CLASS)
+    pose_name, person_name = pose_model_id.strip() or pose_model, person_detector_id.strip() or person_detector
+    model = _load_auto(pose_name, types, pose_models.FILES, allow_download, "pose_model", (torch.float16,))
+    types = dict.fromkeys(pose_models.DETECTORS, pose_models.DETECTOR_CLASS)
+    detector = _load_auto(person_name, types, pose_models.FILES, allow_download, "person_detector")
+    people = pose_models.PoseEstimator(
+        model.model, model.processor, detector.model, detector.processor, person_threshold, keypoint_threshold
+    )
+
+    def find(frames: Pieces, pictures: Pictures) -> Iterator[list[np.ndarray]]:
+        use_together([model, detector], pictures.memory("transformers"))
+        return map(people.people, frames)
+
+    return find
+
+
+def _load_depth(name: str, allow_download: bool) -> tuple[VisionModel, depth_models.DepthEstimator]:
+    types = dict.fromkeys(depth_models.MODELS, depth_models.MODEL_CLASS)
+    model = _load_auto(name, types, depth_models.FILES, allow_download)
+    return model, depth_models.DepthEstimator(model.model, model.processor)
+
+
+def _from_depth(
+    model: VisionModel,
+    estimator: depth_models.DepthEstimator,
+    normalize: str,
+    finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+) -> Control:
+    def control(frames: Pieces, pictures: Pictures) -> Pieces:
+        model.use(pictures.memory("transformers"))
+        depths = map(estimator.inverse_depth, frames)
+        if normalize == "each frame":
+            yield from (finish(depth, value_range(depth)) for depth in depths)
+            return
+        clip = new_tensor((pictures.num_frames, pictures.height, pictures.width))
+        bounds, done = [], 0
+        for depth in depths:
+            bounds.append(value_range(depth).cpu())
+            clip[done : done + len(depth)] = depth
+            done += len(depth)
+        ranges = torch.cat(bounds)
+        whole = torch.stack([ranges[:, 0].min(), ranges[:, 1].max()])
+        yield from (finish(part.to(model.device), whole) for part in clip.split(pictures.piece))
+
+    return control
+
+
+def _load_auto(
+    name: str,
+    types: dict[str, str],
+    files: tuple[str, ...],
+    allow_download: bool,
+    input_name: str = "model",
+    dtypes: tuple[torch.dtype, ...] = (),
+) -> VisionModel:
+    """A model of transformers with its image processor; ``types``: classes by the type in config.json."""
+    folder: Path = find_model(name, list(types), files, allow_download, input_name)
+    return load_vision_model(folder, types[model_type(folder)], "AutoImageProcessor", dtypes)

@@ -1,0 +1,176 @@
+"""The models of GroundedMask and SamIdMap: what there is to choose, and loading them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+import torch
+
+from ....perception.boxes import ORDERS as CHOICES
+from ....perception.boxes import caption
+from ....perception.per_frame import BoxCarrier, per_frame
+from ....perception.tracking import Found, Tracker
+from ...transformers import grounding_dino, sam, sam2_video, sam3_video
+from .host_sam3 import HostSam3
+from .vision_models import find_model, list_models, load_vision_model, model_type, use_together
+
+DETECTORS = ("IDEA-Research/grounding-dino-tiny", "IDEA-Research/grounding-dino-base")
+SEGMENTERS = (
+    "facebook/sam2.1-hiera-small", "facebook/sam2.1-hiera-tiny", "facebook/sam2.1-hiera-base-plus",
+    "facebook/sam2.1-hiera-large", "facebook/sam3", "facebook/sam-vit-base", "facebook/sam-vit-large",
+    "facebook/sam-vit-huge",
+)  # fmt: skip
+MODES = ("tracked", "faithful")
+ORDERS = ("auto", *CHOICES)
+FAITHFUL_OBJECTS = 2  #: in each frame, where max_objects does not say
+_WORKING_MEMORY = 2 * 2**30  # bytes beside the weights, for the largest of these models, besides:
+_BYTES_PER_PIXEL = 16 * sam.ENLARGED  # masks in the size of the frame: logits twice, and what they are compared to
+_BFLOAT16 = (torch.bfloat16,)
+_LOADED = {
+    "sam": (sam, "SamProcessor", (torch.float16, torch.bfloat16), "4.57"),
+    "sam2_video": (sam2_video, "Sam2VideoProcessor", _BFLOAT16, "4.57"),
+    "sam3_video": (sam3_video, "Sam3VideoProcessor", _BFLOAT16, "5.1"),
+}  #: by the type in config.json: adapter, processor, 16-bit types it works in, version of transformers
+
+_BROKEN = re.compile(r"5\.0(\D|$)")  # versions of transformers in which SAM 2 and SAM 3 video fail
+
+Follow = Callable[[Iterable[torch.Tensor]], Iterable[list[Found]]]
+
+
+def detector_names() -> list[str]:
+    """The menu: what lies in ComfyUI's folders, then public ids."""
+    return _menu(grounding_dino.MODELS, DETECTORS)
+
+
+def segmenter_names() -> list[str]:
+    """The menu of GroundedMask, as ``detector_names``."""
+    return _menu(_LOADED, SEGMENTERS)
+
+
+def sam_names() -> list[str]:
+    """The menu of SamIdMap, as ``detector_names``."""
+    return _menu(sam.MODELS, [name for name in SEGMENTERS if "sam-vit" in name])
+
+
+def _menu(types: Iterable[str], public: Iterable[str]) -> list[str]:
+    local = list_models(list(types))
+    return local + [name for name in public if name not in local]
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """How objects are found and followed; see GroundedMask's inputs."""
+
+    text: str
+    mode: Literal["tracked", "faithful"]
+    box_threshold: float
+    text_threshold: float
+    most: int
+    order: Literal["auto", "best", "first"]
+    interval: int
+
+    @property
+    def order_in_mode(self) -> Literal["best", "first"]:
+        if self.order == "auto":
+            return "first" if self.mode == "faithful" else "best"
+        return self.order
+
+    @property
+    def most_in_mode(self) -> int:
+        return self.most or (FAITHFUL_OBJECTS if self.mode == "faithful" else 0)
+
+
+def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool, pixels: int) -> Follow:
+    """What finds and follows objects in frames of so many pixels, with models from ComfyUI's folders.
+
+    Raises:
+        ValueError: the text is empty, a model is missing or of the wrong type, or this version of transformers cannot
+            run it.
+    """
+    caption(options.text)
+    folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
+    kind = model_type(folder)
+    _check_version(kind)
+    if kind == "sam3_video":
+        model = _load(folder)
+        use_together([model], _working_memory(pixels))
+        sam3 = sam3_video.Sam3Follower(
+            model.model, model.processor, options.text, options.box_threshold, options.most_in_mode
+        )
+        if options.mode == "faithful":
+            return lambda chunks: sam3.per_frame(_single(chunks), options.order_in_mode)
+        return lambda chunks: sam3.track(_single(chunks))
+    types = list(grounding_dino.MODELS)
+    place = find_model(detector, types, grounding_dino.FILES, allow_download, "detector")
+    finder = load_vision_model(place, grounding_dino.MODELS[model_type(place)], "GroundingDinoProcessor")
+    model = _load(folder)
+    use_together([finder, model], _working_memory(pixels))
+    dino = grounding_dino.GroundingDinoDetector(
+        finder.model, finder.processor, options.text, options.box_threshold, options.text_threshold
+    )
+    if kind == "sam":
+        frames = sam.SamSegmenter(model.model, model.processor)
+        return _follow(options, dino, frames, BoxCarrier(frames))
+    video = sam2_video.Sam2Segmenter(model.model, model.processor)
+    return _follow(options, dino, video, video)
+
+
+def host_follower(options: FollowOptions, model: Any, conditioning: list | None) -> Follow:
+    """The same with the host's own SAM 3.
+
+    Raises:
+        ValueError: the model is another, or the conditioning is missing.
+    """
+    sam3 = HostSam3(model, conditioning, options.text, options.box_threshold)
+    return _follow(options, sam3, sam3, BoxCarrier(sam3))
+
+
+def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmenter:
+    """A SAM model for the regions of pictures of so many pixels.
+
+    Raises:
+        ValueError: it is missing or of another type.
+    """
+    folder = find_model(name, list(sam.MODELS), sam.FILES, allow_download, "segmenter")
+    model = _load(folder)
+    use_together([model], _working_memory(pixels))
+    return sam.SamSegmenter(model.model, model.processor)
+
+
+def _follow(options: FollowOptions, detector: Any, frames: Any, video: Any) -> Follow:
+    if options.mode == "faithful":
+        return lambda chunks: per_frame(detector, frames, chunks, options.most_in_mode, options.order_in_mode)
+    tracker = Tracker(detector, video, options.interval, options.most_in_mode, options.order_in_mode)
+    return lambda chunks: tracker.track(_single(chunks))
+
+
+def _working_memory(pixels: int) -> int:
+    return _WORKING_MEMORY + _BYTES_PER_PIXEL * pixels
+
+
+def _single(chunks: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
+    return chain.from_iterable(chunks)
+
+
+def _files(name: str) -> tuple[str, ...]:
+    """What a segmenter needs, as far as its name says which it is."""
+    return sam3_video.FILES if "sam3" in name else sam.FILES
+
+
+def _check_version(kind: str | None) -> None:
+    import transformers
+
+    if kind in ("sam2_video", "sam3_video") and _BROKEN.match(transformers.__version__):
+        raise ValueError(
+            f"segmenter is of the type {kind}, which does not work in transformers {transformers.__version__}. Install "
+            "transformers 5.1 or newer (SAM 2 also works in 4.57), or choose a SAM model (sam-vit)."
+        )
+
+
+def _load(folder: Any) -> Any:
+    adapter, processor, dtypes, since = _LOADED[kind := model_type(folder)]
+    return load_vision_model(folder, adapter.MODELS[kind], processor, dtypes, since)

@@ -1,0 +1,98 @@
+"""ComfyUI's own SAM 3, which newer releases load as a MODEL, as a detector and a segmenter of single frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+import torch.nn.functional as F
+
+from ....perception.boxes import Box, Detection, phrases, without_doubles
+
+LEAST_SCORE = 0.5  #: SAM 3 itself finds nothing below this; the host's forward gives every query
+_SIZE = 1008  #: pixels of the square that the model sees
+
+
+class HostSam3:
+    """What the host's SAM 3 finds in single frames, and its masks for boxes.
+
+    Args:
+        model: the MODEL.
+        conditioning: the CONDITIONING of the text, from the CLIP that is loaded with it.
+        text: what the text names; the labels, where the conditioning has as many parts.
+        threshold: objects count above this score, and above ``LEAST_SCORE`` in any case.
+
+    Raises:
+        ValueError: the MODEL is none of SAM 3, or the CONDITIONING is missing.
+    """
+
+    def __init__(self, model: Any, conditioning: list | None, text: str, threshold: float) -> None:
+        network = getattr(model.model, "diffusion_model", None)
+        if not hasattr(network, "forward_segment"):
+            raise ValueError(
+                f"sam3_model is {type(network).__name__}, which is not ComfyUI's SAM 3. Connect the MODEL that Load "
+                "Checkpoint gives for a SAM 3 file."
+            )
+        if not conditioning:
+            raise ValueError(
+                "sam3_model is connected, but no sam3_conditioning. Connect the text through CLIP Text Encode, with "
+                "the CLIP that Load Checkpoint gives for SAM 3."
+            )
+        comfy.model_management.load_model_gpu(model)
+        self._network, self._threshold = network, max(threshold, LEAST_SCORE)
+        self._device, self._dtype = comfy.model_management.get_torch_device(), model.model.get_dtype()
+        self._prompts = [self._prompt(*each) for each in _parts(conditioning)]
+        named = phrases(text)
+        together = " ".join(named)
+        self._labels = named if len(named) == len(self._prompts) else [together] * len(self._prompts)
+
+    def detect(self, frames: torch.Tensor) -> list[list[Detection]]:
+        """See ``Detector``; of boxes that are all but the same, the best."""
+        return [without_doubles(self._detections(frame)) for frame in frames]
+
+    def segment(self, frame: torch.Tensor, boxes: list[Box]) -> torch.Tensor:
+        """See ``FrameSegmenter``."""
+        height, width = frame.shape[:2]
+        pixels = self._pixels(frame)
+        scale = torch.tensor([_SIZE / width, _SIZE / height])
+        masks = []
+        for box in boxes:
+            corners = torch.tensor(box).view(1, 2, 2) * scale
+            logits = self._network.forward_segment(pixels, box_inputs=corners.to(self._device, self._dtype))
+            logits = F.interpolate(logits.float(), (height, width), mode="bilinear")
+            masks.append((logits[0, 0] > 0).cpu())
+        return torch.stack(masks)
+
+    def _prompt(self, embedding: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        if mask is None:
+            mask = torch.ones(embedding.shape[:2], dtype=torch.int64)
+        return embedding.to(self._device, self._dtype), mask.to(self._device)
+
+    def _pixels(self, frame: torch.Tensor) -> torch.Tensor:
+        """The frame as the host's own nodes give it to the model: stretched to a square, 0..1."""
+        square = F.interpolate(frame.movedim(-1, 0)[None], (_SIZE, _SIZE), mode="bilinear")
+        return square.to(self._device, self._dtype)
+
+    def _detections(self, frame: torch.Tensor) -> list[Detection]:
+        height, width = frame.shape[:2]
+        pixels = self._pixels(frame)
+        found = []
+        for (embedding, mask), label in zip(self._prompts, self._labels, strict=True):
+            seen = self._network(
+                pixels, text_embeddings=embedding, text_mask=mask, threshold=self._threshold, orig_size=(height, width)
+            )
+            scores = seen["scores"][0].float().sigmoid().cpu()
+            boxes = seen["boxes"][0].float().cpu().clamp(min=0).minimum(torch.tensor([width, height] * 2))
+            for index in (scores > self._threshold).nonzero().flatten().tolist():
+                found.append(Detection(tuple(boxes[index].tolist()), float(scores[index]), label))
+        return found
+
+
+def _parts(conditioning: list) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    """The texts of a CONDITIONING: the host splits one at commas and keeps the parts beside it."""
+    embedding, extra = conditioning[0][0], conditioning[0][1]
+    several = extra.get("sam3_multi_cond")
+    if several:
+        return [(part["cond"], part.get("attention_mask")) for part in several]
+    return [(embedding, extra.get("attention_mask"))]

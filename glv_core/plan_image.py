@@ -1,0 +1,335 @@
+"""A picture of what will be denoised together: windows, merge weights and prompts over the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings
+from .prompts.weights import prompt_weights
+from .timeline import Timebase
+from .windows import Window
+
+if TYPE_CHECKING:
+    from .prompts import PromptSchedule
+
+Colour = tuple[int, int, int]
+
+WIDTH = 1200
+LEFT, RIGHT, TOP, BOTTOM = 84, 28, 18, 18
+BAND_HEIGHT = 40
+SHOWN_STEPS = 4  #: steps drawn of a schedule that moves
+SHOWN_PROMPTS = 12  #: prompts written out below the picture
+
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (30, 34, 40)
+FAINT: Colour = (112, 120, 130)
+GRID: Colour = (226, 229, 233)
+PLAIN: Colour = (120, 150, 190)
+COLOURS: tuple[Colour, ...] = (
+    (102, 166, 230),
+    (246, 166, 84),
+    (116, 196, 118),
+    (229, 122, 132),
+    (172, 142, 220),
+    (222, 196, 72),
+    (92, 196, 196),
+    (214, 146, 190),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a run costs, without guidance.
+
+    With guidance the negative prompt adds a pass for every window. ``windows``: over all steps. ``passes``: windows
+    through the model, twice where one is denoised with two prompts. ``floor``: windows that the length alone needs,
+    ``steps * length / window``. ``peak_batch``: the most windows in one forward pass, if memory allows.
+    """
+
+    windows: int
+    passes: int
+    floor: float
+    peak_batch: int
+
+    @property
+    def ratio(self) -> float:
+        """Passes over the floor."""
+        return self.passes / self.floor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to draw, and where frames fall on the picture."""
+
+    settings: CoDenoiseSettings
+    timebase: Timebase
+    schedule: PromptSchedule | None
+    steps: int
+
+    def x(self, frame: float) -> float:
+        """Horizontal position of the start of a frame, clipped to the video."""
+        frame = min(max(frame, 0), self.timebase.num_frames)
+        return LEFT + (WIDTH - LEFT - RIGHT) * frame / self.timebase.num_frames
+
+    def edge(self, latent_frame: int) -> int:
+        """Horizontal position of the start of a latent frame."""
+        return round(self.x(self.timebase.frames_of(latent_frame)[0]))
+
+    def windows(self, step: int) -> tuple[Window, ...]:
+        return self.settings.windows(self.timebase.num_latent_frames, step, self.steps)
+
+    def weights(self, step: int) -> list[list[float]]:
+        """The merge weights of the windows of a step."""
+        length = self.timebase.num_latent_frames
+        weights = self.settings.weights(self.windows(step), length, step, self.steps)
+        return [each.tolist() for each in weights]
+
+    def shown(self) -> list[tuple[str, int]]:
+        """The steps to draw, with their names: one if all are the same, else the first ones of every phase."""
+        if all(self.windows(s) == self.windows(0) and self.weights(s) == self.weights(0) for s in range(self.steps)):
+            return [("every step", 0)]
+        phases = [self.settings.at(step, self.steps) for step in range(self.steps)]
+        begins = [step for step in range(self.steps) if step == 0 or phases[step] != phases[step - 1]]
+        each = max(1, SHOWN_STEPS // len(begins))
+        steps = {step for begin in begins for step in range(begin, min(begin + each, self.steps))}
+        return [(f"step {step + 1}", step) for step in sorted(steps)]
+
+    def counts(self) -> Counts:
+        """What the run costs."""
+        length = self.timebase.num_latent_frames
+        blend = self.schedule is not None and self.settings.transitions == "predictions"
+        prompts = self.prompts()
+        table: dict[str, Any] = {}
+        if blend:
+            for segment, weights in zip(
+                self.schedule.segments, prompt_weights(self.schedule, self.timebase), strict=True
+            ):
+                table[segment.prompt] = table.get(segment.prompt, 0) + weights
+        windows = passes = peak = 0
+        for step in range(self.steps):
+            now = self.windows(step)
+            windows += len(now)
+            peak = max(peak, len(now))
+            for window in now:
+                seen = sum(bool((table[prompt][list(window.frames)] > 0).any()) for prompt in prompts) if blend else 1
+                passes += seen
+        floor = self.steps * length / min(self.settings.window, length)
+        return Counts(
+            windows, passes, floor, min(peak, self.settings.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD)
+        )
+
+    def prompts(self) -> list[str]:
+        """The distinct prompts in order of appearance; the number of each gives its colour."""
+        return list(dict.fromkeys(segment.prompt for segment in self.schedule.segments)) if self.schedule else []
+
+    def colour(self, frame: float) -> Colour:
+        """The colour of the prompts that a frame sees, mixed by their weights."""
+        if self.schedule is None:
+            return PLAIN
+        numbers = {prompt: number for number, prompt in enumerate(self.prompts())}
+        weights = zip(self.schedule.segments, self.schedule.weights(frame), strict=True)
+        parts = [(COLOURS[numbers[segment.prompt] % len(COLOURS)], weight) for segment, weight in weights if weight]
+        return tuple(round(sum(colour[i] * weight for colour, weight in parts)) for i in range(3))
+
+
+def draw_plan(
+    settings: CoDenoiseSettings, timebase: Timebase, schedule: PromptSchedule | None, steps: int
+) -> Image.Image:
+    """Draw the window plan of a run.
+
+    A bar is a window; the height of its filling is the weight that it has in the merge at each latent frame. A schedule
+    that moves shows its first steps. Colours are prompts, gradients are transitions.
+
+    Args:
+        settings: windows and merge, in latent frames.
+        timebase: the clock of the video.
+        schedule: prompts, or None to leave them out.
+        steps: sampling steps of the run, at least 1.
+
+    Returns:
+        An RGB picture, 1200 pixels wide.
+
+    Raises:
+        ValueError: ``steps`` below 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; a run has at least 1.")
+    plan = Plan(settings, timebase, schedule, steps)
+    groups = [(name, pack(plan.windows(step)), plan.weights(step), plan.windows(step)) for name, step in plan.shown()]
+    lanes = sum(len(packed) for _, packed, _, _ in groups)
+    bar = max(9, min(34, 420 // lanes))
+    prompts = plan.prompts()
+    header, axis, gap = 84, 44, 14
+    body = sum(len(packed) * (bar + 4) + gap for _, packed, _, _ in groups)
+    legend = 24 * min(len(prompts), SHOWN_PROMPTS + 1) + (10 if prompts else 0)
+    band = BAND_HEIGHT + 12 if schedule else 0
+    image = Image.new("RGB", (WIDTH, TOP + header + axis + band + body + legend + BOTTOM), PAPER)
+    draw = ImageDraw.Draw(image)
+    _header(draw, plan)
+    y = TOP + header
+    _axis(draw, plan, y, y + axis, y + axis + band + body - gap + 4)
+    y += axis
+    if schedule:
+        _band(draw, plan, y)
+        y += band
+    for name, packed, weights, windows in groups:
+        height = len(packed) * (bar + 4)
+        _text(draw, (LEFT - 12, y + height / 2 - 2), name, 14, FAINT, "rm")
+        for lane, numbers in enumerate(packed):
+            for number in numbers:
+                _bar(draw, plan, windows[number], weights[number], number, y + lane * (bar + 4), bar)
+        y += height + gap
+    _legend(draw, prompts, y)
+    return image
+
+
+def pack(windows: Sequence[Window]) -> list[list[int]]:
+    """Window numbers in as few lanes as they need without touching each other in a lane."""
+    lanes: list[list[int]] = []
+    taken: list[set[int]] = []
+    for number, window in enumerate(windows):
+        span = {frame for first, last in runs(window, window.stride) for frame in range(first, last + 1)}
+        free = next((lane for lane in range(len(lanes)) if not span & taken[lane]), None)
+        if free is None:
+            lanes.append([number])
+            taken.append(span)
+        else:
+            lanes[free].append(number)
+            taken[free] |= span
+    return lanes
+
+
+def runs(window: Window, gap: int = 1) -> list[tuple[int, int]]:
+    """First and last latent frame of every stretch of a window, where frames at most ``gap`` apart are one stretch."""
+    stretches: list[tuple[int, int]] = []
+    for frame in window.frames:
+        if stretches and 0 < frame - stretches[-1][1] <= gap:
+            stretches[-1] = (stretches[-1][0], frame)
+        else:
+            stretches.append((frame, frame))
+    return stretches
+
+
+def facts(plan: Plan) -> tuple[str, str, str]:
+    """The three lines of text above the picture."""
+    settings, timebase = plan.settings, plan.timebase
+    length = timebase.num_latent_frames
+    numbers = [len(plan.windows(step)) for step in range(plan.steps)]
+    per_step = str(numbers[0]) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
+    counts = plan.counts()
+    compression = timebase.temporal_compression
+    window = min(settings.window, length)
+    window_frames = Timebase.from_latent_frames(window, timebase.fps, compression, timebase.causal).num_frames
+    spaced = f", stride {settings.stride}" if settings.stride > 1 else ""
+    num_frames, looped = timebase.num_frames, ""
+    if settings.closed_loop:
+        num_frames, looped = length * compression, ", closed loop"
+    overlap = 0 if settings.schedule == "batched" else settings.overlap
+    phases = f", {len(settings.phases)} more phase{'s' * (len(settings.phases) > 1)}" if settings.phases else ""
+    prompted = f", {counts.passes} with prompts" if counts.passes > counts.windows else ""
+    return (
+        f"{num_frames} frames, {num_frames / timebase.fps:.4g} s at {timebase.fps:g} fps, {length} latent frames"
+        f"{looped}",
+        f"{settings.schedule} windows of {window_frames} frames ({window} latent), overlap "
+        f"{overlap * compression} ({overlap} latent){spaced}, {settings.merge} merge{phases}",
+        f"{per_step} {'window' if per_step == '1' else 'windows'} a step, {counts.windows} in {plan.steps} steps"
+        f"{prompted}: {counts.ratio:.2f} times the forwards that the length alone needs",
+    )
+
+
+def _header(draw: ImageDraw.ImageDraw, plan: Plan) -> None:
+    for line, (text, size, colour) in enumerate(zip(facts(plan), (22, 16, 16), (INK, INK, FAINT), strict=True)):
+        _text(draw, (28, TOP + (0, 30, 54)[line]), text, size, colour, "la")
+    _text(draw, (WIDTH - RIGHT, TOP + 56), "a bar is a window, its filling its weight in the merge", 14, FAINT, "ra")
+
+
+def _axis(draw: ImageDraw.ImageDraw, plan: Plan, top: int, bottom: int, end: int) -> None:
+    """Frames above the line, seconds below it, with grid lines down to ``end``."""
+    middle = top + 20
+    last = plan.timebase.num_frames
+    for frame in _ticks(last, whole=True):
+        x = plan.x(frame)
+        draw.line([(x, middle), (x, end)], fill=GRID)
+        _text(draw, (x, middle - 4), f"{frame:g}", 13, INK, "mb")
+    for second in _ticks(plan.timebase.seconds, whole=False):
+        x = plan.x(second * plan.timebase.fps)
+        draw.line([(x, middle), (x, middle + 4)], fill=FAINT)
+        _text(draw, (x, middle + 5), f"{second:g} s", 12, FAINT, "mt")
+    draw.line([(plan.x(0), middle), (plan.x(last), middle)], fill=INK)
+    _text(draw, (LEFT - 12, middle - 4), "frame", 13, INK, "rb")
+
+
+def _ticks(end: float, whole: bool) -> list[float]:
+    """Round positions from 0 up to ``end``, at most 13."""
+    decades = range(0 if whole else -3, 7)
+    steps = (digit * 10.0**decade for decade in decades for digit in (1, 2, 5))
+    step = next(step for step in steps if end / step <= 12)
+    return [number * step for number in range(int(end / step + 1e-9) + 1)]
+
+
+def _band(draw: ImageDraw.ImageDraw, plan: Plan, top: int) -> None:
+    """The prompts as one band, with their text."""
+    frames_a_pixel = plan.timebase.num_frames / (WIDTH - LEFT - RIGHT)
+    for x in range(LEFT, WIDTH - RIGHT):
+        colour = plan.colour((x + 0.5 - LEFT) * frames_a_pixel - 0.5)
+        draw.line([(x, top), (x, top + BAND_HEIGHT - 1)], fill=colour)
+    _text(draw, (LEFT - 12, top + BAND_HEIGHT / 2), "prompt", 14, FAINT, "rm")
+    numbers = {prompt: number + 1 for number, prompt in enumerate(plan.prompts())}
+    for segment in plan.schedule.segments:
+        start, end = plan.x(segment.start + segment.transition.frames / 2), plan.x(segment.end)
+        text = f"{numbers[segment.prompt]}  {' '.join(segment.prompt.split())}"
+        fitted = shorten(text, end - start - 16, 15)
+        _text(draw, (start + 8, top + BAND_HEIGHT / 2), fitted, 15, INK, "lm")
+
+
+def _bar(
+    draw: ImageDraw.ImageDraw, plan: Plan, window: Window, weights: list[float], number: int, top: int, height: int
+) -> None:
+    """One window: a box for every stretch of it, filled as high as its weight at each latent frame."""
+    bottom = top + height - 1
+    of_frame = dict(zip(window.frames, weights, strict=True))
+    widest = (0, 0)
+    for first, last in runs(window):
+        left, right = plan.edge(first), plan.edge(last + 1) - 2
+        draw.rectangle([left, top, max(left, right), bottom], fill=(243, 245, 247))
+        for frame in range(first, last + 1):
+            x, next_x = plan.edge(frame), min(plan.edge(frame + 1) - 1, right)
+            if next_x >= x and (level := round((height - 1) * of_frame[frame])) > 0:
+                draw.rectangle([x, bottom - level, next_x, bottom], fill=plan.colour(plan.timebase.centre_of(frame)))
+        draw.rectangle([left, top, max(left, right), bottom], outline=(150, 158, 168))
+        widest = max(widest, (right - left, left))
+    size = min(13, height - 2)
+    if size >= 8 and widest[0] > 24:
+        _text(draw, (widest[1] + widest[0] / 2, top + height / 2), str(number + 1), size, INK, "mm")
+
+
+def _legend(draw: ImageDraw.ImageDraw, prompts: list[str], top: float) -> None:
+    """The prompts in full, as far as a line holds."""
+    for number, prompt in enumerate(prompts[:SHOWN_PROMPTS]):
+        y = top + 24 * number
+        draw.rectangle([LEFT - 26, y + 2, LEFT - 12, y + 16], fill=COLOURS[number % len(COLOURS)])
+        text = shorten(f"{number + 1}  {' '.join(prompt.split())}", WIDTH - LEFT - RIGHT, 15)
+        _text(draw, (LEFT, y + 9), text, 15, INK, "lm")
+    if len(prompts) > SHOWN_PROMPTS:
+        y = top + 24 * SHOWN_PROMPTS
+        _text(draw, (LEFT, y + 9), f"and {len(prompts) - SHOWN_PROMPTS} more", 15, FAINT, "lm")
+
+
+def shorten(text: str, width: float, size: int) -> str:
+    """As much of a text as fits in ``width`` pixels, with an ellipsis where it was cut; empty where nothing fits."""
+    font = ImageFont.load_default(size)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…" if text.strip() else ""
+
+
+def _text(
+    draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, size: int, colour: Colour, anchor: str
+) -> None:
+    draw.text(position, text, fill=colour, font=ImageFont.load_default(size), anchor=anchor)

@@ -1,0 +1,383 @@
+"""The command line, on a tiny Wan folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("diffusers")
+pytest.importorskip("transformers")
+
+from glv_core.cli import job as cli_job
+from glv_core.cli import main as cli
+from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.demo import MODEL_DIR
+from glv_core.fusion import MERGES
+from glv_core.hosts.diffusers import folder as folders
+from glv_core.noise import NOISES
+from glv_core.prompts import TRANSITION_KINDS
+from glv_core.prompts.blending import TRANSITIONS
+from glv_core.video_io import read_video, save_video
+from glv_core.windows import SCHEDULES
+
+BASE = {
+    "--prompts": "a red circle | a blue square",
+    "--length": "33",
+    "--window": "17",
+    "--overlap": "8",
+    "--schedule": "static",
+    "--steps": "2",
+    "--width": "32",
+    "--height": "32",
+    "--upscale": "1",
+    "--cfg": "4",
+    "--dtype": "float32",
+    "--device": "cpu",
+}
+
+
+def arguments(folder, output, changes=()):
+    options = {**BASE, "--model": str(folder), "--output": str(output), **dict(changes)}
+    pairs = (([name] if value is True else [name, value]) for name, value in options.items() if value is not None)
+    return [word for pair in pairs for word in pair]
+
+
+@pytest.fixture
+def job(tiny_wan_folder, tmp_path):
+    """Check a command line, without running it."""
+
+    def prepare(**changes):
+        names = {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+        return cli_job.prepare(
+            cli.build_parser().parse_args(arguments(tiny_wan_folder, tmp_path / "a.mp4", names)),
+        )
+
+    return prepare
+
+
+def test_a_run_writes_a_video_and_a_plan_and_says_so(tiny_wan_folder, tmp_path, capsys):
+    output = tmp_path / "new" / "a.mp4"
+    assert cli.main(arguments(tiny_wan_folder, output, {"--length": "35", "--upscale": "2", "--fps": "10"})) == 0
+    frames, fps = read_video(output)
+    assert frames.shape == (35, 64, 64, 3)
+    assert fps == 10
+    assert frames.float().std() > 1
+    said, progress = capsys.readouterr()
+    assert str(output) in said
+    assert str(output.with_suffix(".plan.png")) in said
+    assert output.with_suffix(".plan.png").read_bytes().startswith(b"\x89PNG")
+    for word in ("seam ratio", "forwards", "time"):
+        assert word in said
+    assert "windows" in progress
+    assert "2/2" in progress
+
+
+def test_no_plan_writes_no_picture(tiny_wan_folder, tmp_path, capsys):
+    output = tmp_path / "a.mp4"
+    assert cli.main(arguments(tiny_wan_folder, output, {"--no-plan": True})) == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.mp4"]
+    assert "\nplan" not in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def ran(tiny_wan_folder, tmp_path_factory):
+    """Run a command line and return the model's frames, and the file's; each different line once."""
+    known = {}
+
+    def run(changes=()):
+        key = tuple(dict(changes).items())
+        if key not in known:
+            seen = {}
+            with pytest.MonkeyPatch.context() as patch:
+                from glv_core import video_io
+
+                original = video_io.save_video
+
+                def spy(path, frames, fps, **options):
+                    seen["frames"] = frames
+                    return original(path, frames, fps, **options)
+
+                patch.setattr(video_io, "save_video", spy)
+                output = tmp_path_factory.mktemp("run") / "a.mp4"
+                assert cli.main(arguments(tiny_wan_folder, output, key)) == 0
+            known[key] = SimpleNamespace(frames=seen["frames"], file=read_video(output))
+        return known[key]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"--prompts": "a cat | a blue square"},
+        {"--negative": "a dog left moving"},
+        {"--length": "37"},
+        {"--length": "3s"},
+        {"--window": "13"},
+        {"--overlap": "4"},
+        {"--schedule": "shifted"},
+        {"--merge": "flat"},
+        {"--transition": "hard"},
+        {"--transition-length": "16"},
+        {"--transition-length": "1s"},
+        {"--isolated": True, "--overlap": None, "--schedule": None},
+        {"--steps": "3"},
+        {"--cfg": "1"},
+        {"--seed": "1"},
+        {"--scheduler": "UniPCMultistepScheduler"},
+        {"--flow-shift": "9"},
+        {"--width": "48"},
+        {"--height": "48"},
+        {"--dtype": "bfloat16"},
+        {"--closed-loop": True},
+        {"--prompt-changes": "one_per_window"},
+        {"--noise": "stable"},
+    ],
+    ids=str,
+)
+def test_every_option_changes_the_frames(ran, change):
+    before, after = ran().frames, ran(change).frames
+    assert before.shape != after.shape or (before - after).abs().max() > 0
+
+
+def test_the_stride_ends_when_it_is_told(ran):
+    longer = {"--length": "61"}  # so that every second latent frame still fills a window
+    plain, strided = ran(longer).frames, ran({**longer, "--stride": "2"}).frames
+    shorter = ran({**longer, "--stride": "2", "--stride-until": "0.5"}).frames
+    assert (plain - strided).abs().max() > 0
+    assert (strided - shorter).abs().max() > 0
+
+
+def test_the_shared_part_of_the_noise_is_used(ran):
+    one, other = (ran({"--noise": "mixed", "--shared-noise": share}).frames for share in ("0.1", "0.9"))
+    assert (one - other).abs().max() > 0
+
+
+def test_fps_and_upscale_change_the_file(ran):
+    plain, faster, larger = ran().file, ran({"--fps": "24"}).file, ran({"--upscale": "3"}).file
+    assert (plain[1], faster[1]) == (16, 24)
+    assert (plain[0].shape[1], larger[0].shape[1]) == (32, 96)
+
+
+def test_windows_per_forward_changes_how_many_share_one(tiny_wan_folder, tmp_path, capsys, job):
+    assert [job(windows_per_forward=number).settings.windows_per_forward for number in ("0", "2")] == [0, 2]
+    cli.main(arguments(tiny_wan_folder, tmp_path / "a.mp4", {"--windows-per-forward": "1", "--prompts": "a cat"}))
+    assert "windows 1/3" in capsys.readouterr().err
+
+
+def test_the_isolated_baseline_has_no_overlap(job):
+    settings = job(isolated=True, overlap=None, schedule=None).settings
+    assert settings == CoDenoiseSettings(5, 0, "static", "pyramid")
+
+
+def test_defaults_come_from_the_model(job):
+    bare = job(window=None, overlap=None, schedule=None, steps=None, width=None, height=None, upscale=None, cfg=None)
+    assert (bare.settings.window, bare.settings.overlap, bare.settings.schedule) == (21, 3, "shifted")
+    assert (bare.width, bare.height, bare.steps, bare.cfg, bare.upscale) == (832, 480, 50, 5.0, 1)
+    assert job(upscale=None).upscale == 8
+    assert job(length="10s").timebase.num_frames == 160
+
+
+def test_the_default_demo_is_long_and_has_three_prompts(tiny_wan_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "MODEL_DIR", tiny_wan_folder)
+    parsed = cli.build_parser().parse_args(["--model", str(tiny_wan_folder), "--output", str(tmp_path / "a.mp4")])
+    job = cli_job.prepare(parsed)
+    assert job.timebase.num_frames >= 160
+    assert len({segment.prompt for segment in job.schedule.segments}) == 3
+    assert (job.settings.window, job.settings.overlap, job.timebase.fps) == (16, 2, 16)
+    assert min(job.width, job.height) * job.upscale >= 256
+    assert cli.build_parser().parse_args([]).model == MODEL_DIR
+
+
+def test_prompts_can_come_from_a_file(job, tmp_path):
+    (tmp_path / "prompts.txt").write_text("0: a cat\n16: a dog\n")
+    schedule = job(prompts=f"@{tmp_path / 'prompts.txt'}").schedule
+    assert [segment.prompt for segment in schedule.segments] == ["a cat", "a dog"]
+
+
+def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = job(output=None).output
+    first.write_bytes(b"")
+    assert (str(first), str(job(output=None).output)) == ("output/genlong_00001.mp4", "output/genlong_00002.mp4")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--length": "0"}, ["--length 0", "at least 1"]),
+        ({"--length": "10x"}, ["--length 10x", "10s"]),
+        ({"--length": "infs"}, ["--length infs", "10s"]),
+        ({"--fps": "0"}, ["--fps 0"]),
+        ({"--overlap": "40"}, ["--overlap 40", "Lower the overlap"]),
+        ({"--overlap": "-1"}, ["--overlap -1", "at least 0"]),
+        ({"--stride": "0"}, ["--stride 0", "at least 1"]),
+        ({"--stride-until": "2"}, ["--stride-until 2", "0 to 1"]),
+        ({"--noise": "mixed", "--shared-noise": "3"}, ["--shared-noise 3", "0 to 1"]),
+        ({"--window": "0"}, ["--window 0", "at least 1"]),
+        ({"--window": "9999"}, ["--window 9999", "128"]),
+        ({"--windows-per-forward": "-1"}, ["--windows-per-forward -1"]),
+        ({"--schedule": "foo"}, ["--schedule", "shifted"]),
+        ({"--merge": "foo"}, ["--merge", "pyramid"]),
+        ({"--isolated": True}, ["--overlap 8", "--isolated"]),
+        ({"--prompts": "a cat |"}, ["--prompts a cat |"]),
+        ({"--prompts": "0: a cat\n99: a dog"}, ["--prompts 0: a cat 99: a dog"]),
+        ({"--prompts": "@/no/such/file"}, ["--prompts @/no/such/file", "No such file"]),
+        ({"--prompts": None}, ["--prompts is missing"]),
+        ({"--transition-length": "-1"}, ["--transition-length -1"]),
+        ({"--steps": "0"}, ["--steps 0"]),
+        ({"--cfg": "-1"}, ["--cfg -1"]),
+        ({"--cfg": "nan"}, ["--cfg nan"]),
+        ({"--seed": "-5"}, ["--seed -5"]),
+        ({"--scheduler": "Foo"}, ["--scheduler Foo", "UniPCMultistepScheduler"]),
+        ({"--scheduler": "DDIMScheduler"}, ["--scheduler DDIMScheduler", "flow matching"]),
+        ({"--flow-shift": "0"}, ["--flow-shift 0", "above 0"]),
+        ({"--width": "33"}, ["--width 33", "32"]),
+        ({"--height": "0"}, ["--height 0", "16"]),
+        ({"--upscale": "0"}, ["--upscale 0"]),
+        ({"--device": "toaster"}, ["--device toaster", "Use cpu"]),
+        ({"--model": "/no/such/folder"}, ["--model /no/such/folder", "no such folder"]),
+        ({"--output": "a.gif"}, ["--output a.gif", ".mp4"]),
+        ({"--output": "/dev/null/a.mp4"}, ["--output /dev/null/a.mp4"]),
+        ({"--chunk": "17"}, ["--chunk 17", "only with --streaming"]),
+        ({"--streaming": True, "--chunk-overlap": "17", "--chunk": "17"}, ["--chunk-overlap 17", "below chunk"]),
+        ({"--streaming": True, "--closed-loop": True}, ["--closed-loop", "--streaming"]),
+        ({"--streaming": True, "--noise": "stable"}, ["--noise stable", "--streaming"]),
+        ({"--streaming": True, "--blend": "2"}, ["--blend 2", "0 to 1"]),
+        ({"--streaming": True, "--run": "/dev/null/run"}, ["--run /dev/null/run", "cannot be written"]),
+        ({"--nonsense": "1"}, ["--nonsense"]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_a_mistake_is_one_line_and_the_model_is_not_loaded(
+    tiny_wan_folder, tmp_path, capsys, monkeypatch, change, words
+):
+    monkeypatch.setattr(folders, "load_pipeline", lambda *_: pytest.fail("the model was loaded"))
+    try:
+        code = cli.main(arguments(tiny_wan_folder, tmp_path / "a.mp4", change))
+    except SystemExit as stopped:
+        code = stopped.code
+    said = capsys.readouterr().err
+    assert code == 2
+    assert said.count("\n") == 1
+    assert said.startswith("genlong: error: ")
+    assert "Traceback" not in said
+    for word in words:
+        assert word in said
+
+
+STREAM = {"--streaming": True, "--length": "61", "--chunk": "17", "--chunk-overlap": "8", "--overlap": None}
+
+
+def test_streaming_makes_a_video_and_finds_its_chunks_again(tiny_wan_folder, tmp_path, capsys):
+    output = tmp_path / "a.mp4"
+    assert cli.main(arguments(tiny_wan_folder, output, STREAM)) == 0
+    said = capsys.readouterr().out
+    assert "chunks      5, 0 found" in said
+    assert "seam ratio" in said
+    frames, _ = read_video(output)
+    assert frames.shape == (61, 32, 32, 3)
+    assert frames.float().std() > 1
+    assert len(list((tmp_path / "a.run").glob("chunk_*.safetensors"))) == 5
+    assert not output.with_suffix(".plan.png").exists()
+    assert cli.main(arguments(tiny_wan_folder, output, STREAM)) == 0
+    assert "5 found" in capsys.readouterr().out
+    # The chunks are the same bits; the encoder's threads leave it a little freedom.
+    assert (read_video(output)[0].float() - frames.float()).abs().mean() < 1
+    longer = {**STREAM, "--length": "77", "--prompts": "a red circle", "--run": str(tmp_path / "other")}
+    assert cli.main(arguments(tiny_wan_folder, output, longer)) == 0
+    assert "chunks      6, 0 found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"--chunk": "33"},
+        {"--chunk-overlap": "12"},
+        {"--blend": "0"},
+        {"--drift-correction": "1"},
+        {"--window": "9"},
+        {"--negative": "a dog left moving"},
+        {"--seed": "1"},
+    ],
+    ids=str,
+)
+def test_every_option_of_streaming_changes_the_frames(tiny_wan_folder, tmp_path, change):
+    videos = []
+    for number, options in enumerate((STREAM, {**STREAM, **change})):
+        output = tmp_path / f"{number}.mp4"
+        assert cli.main(arguments(tiny_wan_folder, output, {**options, "--overlap": "4"})) == 0
+        videos.append(read_video(output)[0].float())
+    assert (videos[0] - videos[1]).abs().max() > 0
+
+
+def test_streaming_goes_on_from_a_video_and_from_a_picture(tiny_wan_folder, tmp_path, capsys):
+    frames = torch.linspace(0, 255, 9 * 32 * 48 * 3).reshape(9, 32, 48, 3).to(torch.uint8)
+    save_video(tmp_path / "start.mp4", frames, 16)
+    Image.fromarray(frames[-1].numpy()).save(tmp_path / "start.png")
+    videos = []
+    for name, chunks in (("start.mp4", 2), ("start.png", 2)):
+        output = tmp_path / f"{name}.mp4"
+        options = {**STREAM, "--length": "25", "--start": str(tmp_path / name)}
+        assert cli.main(arguments(tiny_wan_folder, output, options)) == 0
+        assert f"chunks      {chunks}, 0 found" in capsys.readouterr().out
+        videos.append(read_video(output)[0])
+        assert len(list(output.with_suffix(".run").glob("start_*.safetensors"))) == 1
+        assert cli.main(arguments(tiny_wan_folder, output, options)) == 0
+        assert f"chunks      {chunks}, {chunks} found" in capsys.readouterr().out
+    assert all(video.shape == (25, 32, 32, 3) for video in videos)
+    assert (videos[0].float() - videos[1].float()).abs().max() > 10
+
+
+def test_a_start_as_long_as_the_video_is_refused(tiny_wan_folder, tmp_path, capsys):
+    save_video(tmp_path / "start.mp4", torch.zeros(30, 32, 32, 3, dtype=torch.uint8), 16)
+    options = {**STREAM, "--length": "30", "--start": str(tmp_path / "start.mp4")}
+    assert cli.main(arguments(tiny_wan_folder, tmp_path / "a.mp4", options)) == 2
+    said = capsys.readouterr().err
+    assert "--start" in said and "30 frames" in said and "raise --length" in said
+
+
+def test_a_folder_without_a_model_is_named(tiny_wan_folder, tmp_path, capsys):
+    assert cli.main(arguments(tmp_path, tmp_path / "a.mp4")) == 2
+    assert "model_index.json" in capsys.readouterr().err
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline", "transformer": ["diffusers", "Flux"]}')
+    assert cli.main(arguments(tmp_path, tmp_path / "a.mp4")) == 2
+    assert "the denoiser Flux" in capsys.readouterr().err
+
+
+def test_interrupting_writes_nothing(tiny_wan_folder, tmp_path, capsys, monkeypatch):
+    import glv_core.hosts.diffusers as host
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(host, "generate", interrupted)
+    assert cli.main(arguments(tiny_wan_folder, tmp_path / "a.mp4", {"--no-plan": True})) == 130
+    assert list(tmp_path.iterdir()) == []
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_wan_folder_is_read_with_and_without_accelerate(tiny_wan_folder, tiny_pipelines, monkeypatch):
+    monkeypatch.setattr(folders, "find_spec", lambda _: None)
+    loaded = folders.load_pipeline(folders.read_model_folder(tiny_wan_folder), "cpu", "float32")
+    expected = tiny_pipelines("wan").transformer.state_dict()
+    for name, tensor in loaded.transformer.state_dict().items():
+        assert torch.equal(tensor, expected[name])
+
+
+def test_the_choices_are_those_of_the_core():
+    assert set(cli.SCHEDULES) == set(SCHEDULES)
+    assert set(cli.MERGES) == set(MERGES)
+    assert set(cli.NOISES) == set(NOISES)
+    assert set(cli.PROMPT_CHANGES) == set(TRANSITIONS)
+    assert set(cli.TRANSITIONS) == set(TRANSITION_KINDS)
+
+
+def test_it_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "glv_core", "--help"], capture_output=True, text=True, check=True)
+    assert "--windows-per-forward" in done.stdout

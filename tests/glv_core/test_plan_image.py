@@ -1,0 +1,124 @@
+"""The window-plan picture: what is said in it, and what is drawn where."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.plan_image import COLOURS, INK, LEFT, PAPER, PLAIN, RIGHT, WIDTH, Plan, draw_plan, facts, pack, shorten
+from glv_core.prompts import parse_schedule
+from glv_core.timeline import Timebase
+from glv_core.windows import Window
+
+DEMO = Timebase(161, 16, 4)
+SETTINGS = CoDenoiseSettings(16, 6)
+PROMPTS = "a red circle | a green square | a blue triangle"
+
+
+def schedule(text: str = PROMPTS, timebase: Timebase = DEMO, **options):
+    return parse_schedule(text, num_frames=timebase.num_frames, fps=timebase.fps, **options)
+
+
+def pixels(image) -> np.ndarray:
+    return np.asarray(image)
+
+
+def count(image, colour) -> int:
+    return int((pixels(image) == colour).all(axis=-1).sum())
+
+
+def test_the_numbers_in_the_text():
+    first, second, third = facts(Plan(CoDenoiseSettings(16, 6, "static"), DEMO, None, 20))
+    assert first == "161 frames, 10.06 s at 16 fps, 41 latent frames"
+    assert second == "static windows of 61 frames (16 latent), overlap 24 (6 latent), pyramid merge"
+    # Windows 0-16, 10-26, 20-36, 25-41: 4 * 16 / 41 latent frames.
+    assert third == "4 windows a step, 80 in 20 steps: 1.56 times the forwards that the length alone needs"
+
+
+def test_a_moving_schedule_says_how_many_windows_at_least_and_at_most():
+    assert facts(Plan(SETTINGS, DEMO, None, 20))[2].startswith("4 to 5 windows a step, 87 in 20 steps")
+
+
+def test_a_short_video_has_one_window_of_its_own_length():
+    lines = facts(Plan(SETTINGS, Timebase(21, 16, 4), None, 3))
+    assert "windows of 21 frames (6 latent)" in lines[1]
+    assert lines[2].startswith("1 window a step, 3 in 3 steps: 1.00 times")
+
+
+def test_lanes_hold_windows_that_do_not_touch():
+    windows = [Window(start, 4) for start in range(0, 14, 2)]
+    lanes = pack(windows)
+    assert len(lanes) == 2
+    assert sorted(number for lane in lanes for number in lane) == list(range(7))
+    for lane in lanes:
+        frames = [frame for number in lane for frame in windows[number].frames]
+        assert len(frames) == len(set(frames))
+
+
+def test_moving_schedules_show_the_first_steps_and_others_one():
+    assert [name for name, _ in Plan(SETTINGS, DEMO, None, 20).shown()] == ["step 1", "step 2", "step 3", "step 4"]
+    assert [name for name, _ in Plan(SETTINGS, DEMO, None, 2).shown()] == ["step 1", "step 2"]
+    assert [name for name, _ in Plan(CoDenoiseSettings(16, 6, "static"), DEMO, None, 9).shown()] == ["every step"]
+
+
+@pytest.mark.parametrize("frames", [81, 161, 2400])
+def test_pictures_are_1200_wide_and_of_sensible_height(frames):
+    image = draw_plan(SETTINGS, Timebase(frames, 16, 4), None, 20)
+    assert image.width == 1200
+    assert 150 < image.height < 1000
+
+
+def test_every_part_is_drawn_where_it_belongs():
+    image = draw_plan(CoDenoiseSettings(16, 6, "static"), DEMO, schedule(transition="hard"), 20)
+    array = pixels(image)
+    plot = WIDTH - LEFT - RIGHT
+    for number, third in enumerate((0.15, 0.5, 0.85)):
+        column = array[:, LEFT + round(plot * third)]
+        assert (column == COLOURS[number]).all(axis=-1).sum() > 20, f"prompt {number} is not at {third} of the width"
+        for other in {0, 1, 2} - {number}:
+            assert not (column == COLOURS[other]).all(axis=-1).any()
+    assert (array[:, -RIGHT // 2] == PAPER).all(), "something is drawn in the right margin"
+    assert count(image, INK) > 200
+
+
+def test_transitions_are_gradients():
+    hard = draw_plan(SETTINGS, DEMO, schedule(transition="hard"), 1)
+    soft = draw_plan(SETTINGS, DEMO, schedule(transition_frames=24), 1)
+    mixed = tuple((a + b) // 2 for a, b in zip(COLOURS[0], COLOURS[1], strict=True))
+
+    def near(image):
+        return int((np.abs(pixels(image).astype(int) - mixed).max(axis=-1) < 6).sum())
+
+    assert near(soft) > near(hard) + 50
+
+
+def test_the_filling_is_the_merge_weight():
+    areas = {
+        merge: count(draw_plan(CoDenoiseSettings(16, 8, "static", merge), DEMO, None, 1), PLAIN)
+        for merge in ("flat", "pyramid", "hann")
+    }
+    # All are partitions of unity, so the areas are nearly equal; the shapes are not.
+    assert max(areas.values()) < 1.25 * min(areas.values())
+    pictures = [draw_plan(CoDenoiseSettings(16, 8, "static", merge), DEMO, None, 1).tobytes() for merge in areas]
+    assert len(set(pictures)) == 3
+
+
+def test_text_is_shortened_to_its_width():
+    assert shorten("a cat", 500, 15) == "a cat"
+    short = shorten("a very long prompt about a cat", 80, 15)
+    assert short.endswith("…")
+    assert "a very long prompt about a cat".startswith(short[:-1])
+    assert shorten("a cat", 3, 15) == ""
+
+
+def test_many_prompts_are_listed_in_part():
+    text = "\n".join(f"{number * 10}: prompt {number}" for number in range(30))
+    timebase = Timebase(300, 16, 4)
+    image = draw_plan(SETTINGS, timebase, schedule(text, timebase, transition_frames=2), 1)
+    assert image.height < 900
+
+
+def test_a_run_has_a_step():
+    with pytest.raises(ValueError, match="steps is 0"):
+        draw_plan(SETTINGS, DEMO, None, 0)

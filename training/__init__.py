@@ -1,0 +1,1 @@
+"""What trains the models that ship with the pack; no part of the library."""

@@ -1,0 +1,120 @@
+"""Reproduces the demo model with one command: `python -m training.demo.train --out runs/demo`.
+
+Stages, in order: tokenizer, vae, latents, decoder, transformer, export, evaluate. Each leaves its result in `--out`,
+so a later stage can be run again alone with `--stage`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import torch
+
+from glv_core.demo import MODEL_DIR
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("tokenizer", "vae", "latents", "decoder", "transformer", "export", "evaluate")
+
+
+def _tokenizer(args: argparse.Namespace) -> None:
+    from .text import train_tokenizer
+
+    train_tokenizer(args.out / "tokenizer")
+
+
+def _vae(args: argparse.Namespace) -> None:
+    from .train_vae import train_vae
+
+    train_vae(args.out, args.vae_steps, args.seed, resume=args.resume)
+
+
+def _latents(args: argparse.Namespace) -> None:
+    from .train_transformer import cache_latents
+    from .train_vae import fold_statistics, load_vae
+
+    vae = load_vae(args.out)
+    raw, index = cache_latents(vae, args.clips_per_combination, args.seed)
+    raw = raw.float()
+    mean, std = raw.mean(dim=(0, 2, 3, 4), keepdim=True), raw.std(dim=(0, 2, 3, 4), keepdim=True)
+    fold_statistics(vae, mean.flatten(), std.flatten())
+    torch.save(vae.state_dict(), args.out / "vae_folded.pt")
+    # What the folded VAE gives after the standard normalisation, without encoding again.
+    torch.save({"latents": ((raw - mean) / std).half(), "index": index}, args.out / "latents.pt")
+
+
+def _decoder(args: argparse.Namespace) -> None:
+    from .train_vae import new_vae, polish_decoder
+
+    vae = new_vae()
+    vae.load_state_dict(torch.load(args.out / "vae_folded.pt", weights_only=True))
+    polish_decoder(args.out, vae, args.decoder_steps, args.seed)
+
+
+def _transformer(args: argparse.Namespace) -> None:
+    from .train_transformer import train_transformer
+
+    cache = torch.load(args.out / "latents.pt", weights_only=True)
+    train_transformer(args.out, cache["latents"], cache["index"], args.steps, args.seed, args.batch, start=args.start)
+
+
+def _export(args: argparse.Namespace) -> None:
+    from .export import export
+    from .train_transformer import load_trained
+    from .train_vae import new_vae
+
+    vae = new_vae()
+    polished = args.out / "vae_polished.pt"
+    vae.load_state_dict(torch.load(polished if polished.exists() else args.out / "vae_folded.pt", weights_only=True))
+    transformer, text_encoder = load_trained(args.out)
+    export(args.model, vae.eval(), transformer, text_encoder, args.out / "tokenizer")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from .evaluate import evaluate_clips, evaluate_vae, load_pipeline
+
+    pipeline = load_pipeline(args.model)
+    result = {"vae": evaluate_vae(pipeline.vae), "clips": evaluate_clips(pipeline, args.prompts)}
+    (args.out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+    logger.info("%s", json.dumps(result, indent=2))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the chosen stages."""
+    parser = argparse.ArgumentParser(prog="training.demo.train", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for logs, checkpoints and caches")
+    parser.add_argument("--model", type=Path, default=MODEL_DIR, help="folder the finished model is written to")
+    parser.add_argument("--stage", choices=STAGES, action="append", help="run only this stage (repeatable)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--vae-steps", type=int, default=1000)
+    parser.add_argument("--decoder-steps", type=int, default=400)
+    parser.add_argument("--clips-per-combination", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=12000, help="steps of the transformer and text encoder")
+    parser.add_argument("--start", type=Path, help="a transformer.pt of an earlier run to begin with")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--prompts", type=int, default=64, help="prompts to evaluate with")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the VAE")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        if not args.stage or stage in args.stage:
+            logger.info("stage %s", stage)
+            {
+                "tokenizer": _tokenizer,
+                "vae": _vae,
+                "latents": _latents,
+                "decoder": _decoder,
+                "transformer": _transformer,
+                "export": _export,
+                "evaluate": _evaluate,
+            }[stage](args)
+
+
+if __name__ == "__main__":
+    main()
