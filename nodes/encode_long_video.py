@@ -9,7 +9,7 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.families.latents.latents import frames_decoded
+from ..glv_core.hosts.comfy.families.latents import frames_decoded
 from ..glv_core.hosts.comfy.video.long_video import clip_of, frames_of
 from ..glv_core.hosts.comfy.video.vae_pieces import encode_pieces
 from .common import CATEGORY, naming

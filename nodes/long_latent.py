@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.families.latents.latents import empty_latent, latent_shape, vae_timebase
+from ..glv_core.hosts.comfy.families.latents import empty_latent, latent_shape, vae_timebase
 from .common import CATEGORY, fps_input, naming
 
 

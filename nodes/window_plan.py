@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, check_length
-from ..glv_core.hosts.comfy.families.latents.latents import vae_timebase
+from ..glv_core.hosts.comfy.families.latents import vae_timebase
 from ..glv_core.plan_image import Plan, draw_plan, facts
 from .common import CATEGORY, check_windows, naming, video_inputs, window_inputs, window_options
 

@@ -124,6 +124,13 @@ def test_arrows_run_one_way():
         assert all(room not in rooms[other] for room, others in rooms.items() for other in others)
 
 
+def test_every_import_of_ours_is_there():
+    ours = {
+        name: {each for each, _ in imports_of(name) if each.split(".")[0] in ("glv_core", "nodes")} for name in MODULES
+    }
+    assert not {name: missing for name, targets in ours.items() if (missing := targets - set(MODULES))}
+
+
 def test_no_imports_go_in_a_circle():
     assert not circles()
 
