@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io
 
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.streaming.run.chunks import SamplerOptions, StreamOptions
-from ..glv_core.hosts.comfy.streaming.run.run import RUNS, run_folder, stream_long
-from ..glv_core.hosts.comfy.streaming.run.video_start import anchor_picture, video_start
+from ..glv_core.hosts.comfy.streaming.chunks import SamplerOptions, StreamOptions
+from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
+from ..glv_core.hosts.comfy.streaming.video_start import anchor_picture, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder
 from ..glv_core.windows import SCHEDULES
 from .common import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, naming, sampler_inputs, seed_input
