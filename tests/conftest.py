@@ -12,6 +12,11 @@ from typing import Any
 
 import pytest
 from comfyui_hosts import Host, Server, Worker, hosts, start_server
+from in_comfy import (  # noqa: F401  (hooks)
+    pytest_pycollect_makemodule,
+    pytest_runtest_protocol,
+    pytest_sessionfinish,
+)
 
 HERE = Path(__file__).resolve().parent
 

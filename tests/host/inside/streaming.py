@@ -113,7 +113,7 @@ def clean_frames(name):
         conds = [tiny.conditioning(1), tiny.conditioning(0)]
         options = {}
     else:
-        model, latent, conds, _ = families.ltx()
+        model, latent, conds = families.ltx()
         latent = {"samples": latent["samples"][:, :, :1]}
         options = {"chunk": 33, "overlap": 16, "length": 65}
     spy = Spy(model)
@@ -137,7 +137,7 @@ def clean_frames_anchor(name):
         model, conds, options = wan_22_5b(), [tiny.conditioning(1), tiny.conditioning(0)], {}
         latent = tiny.latent(1, 4, 4, channels=48)
     else:
-        model, latent, conds, _ = families.ltx()
+        model, latent, conds = families.ltx()
         latent = {"samples": latent["samples"][:, :, :1]}
         options = {"chunk": 33, "overlap": 16, "length": 65}
     spy = Spy(model)
@@ -561,7 +561,7 @@ def masked_start() -> dict:
 
 def controls_are_cut() -> dict:
     """VACE frames of the whole video: each chunk's network gets its part; of another length they are refused."""
-    model, _, (positive, negative), _ = families.wan_vace()
+    model, _, (positive, negative) = families.wan_vace()
     frames = torch.zeros(1, 32, 9, 4, 4) + torch.arange(9.0).view(1, 1, 9, 1, 1)
     extras = {**positive[0][1], "vace_frames": [frames], "vace_mask": [torch.ones(1, 64, 9, 4, 4)]}
     spy = Spy(model)
