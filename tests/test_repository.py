@@ -1,5 +1,6 @@
 """Promises of the repository itself: the README's commands, the pack's metadata, and what the pack may import."""
 
+import importlib.util
 import json
 import re
 import sys
@@ -19,6 +20,47 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_ci_runs_the_readmes_test_command():
     command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert "pytest" in command and f"\n{command}\n" in (ROOT / "README.md").read_text()
+
+
+def test_the_version_has_one_place(tmp_path):
+    def version_of(init):
+        spec = importlib.util.spec_from_file_location("copied_core", init)
+        spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+        return module.__version__
+
+    init = ROOT / "glv_core" / "__init__.py"
+    assert version_of(init) == PROJECT["project"]["version"]  # a literal, which the Comfy registry reads
+    (copied := tmp_path / "glv_core" / "__init__.py").parent.mkdir()
+    copied.write_text(init.read_text())
+    (tmp_path / "pyproject.toml").write_text('[project]\nrequires-comfyui = "7"\nversion = "1.2.3"\n')
+    assert version_of(copied) == "1.2.3"
+    (tmp_path / "pyproject.toml").unlink()
+    assert version_of(copied)  # the installed distribution's, or that it is unknown
+    released = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == PROJECT["project"]["version"]
+
+
+def test_the_workflows_run_what_the_readme_and_the_project_name():
+    yaml = pytest.importorskip("yaml")
+    read = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / ".github").rglob("*.yml")}
+    assert set(read) == {"test.yml", "publish.yml", "bug.yml"}
+    command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
+    jobs = read["test.yml"]["jobs"]
+    for job in jobs.values():
+        assert any(step.get("run", "").strip().startswith(command) for step in job["steps"])
+    assert jobs["host"]["strategy"]["matrix"]["comfyui"] == PROJECT["tool"]["genlong"]["tested-comfyui"]
+    oldest = min(jobs["core"]["strategy"]["matrix"]["python"], key=lambda version: int(version.split(".")[1]))
+    assert PROJECT["project"]["requires-python"] == f">={oldest}"
+    assert {field.get("id") for field in read["bug.yml"]["body"]} >= {
+        "comfyui",
+        "pack",
+        "models",
+        "workflow",
+        "log",
+        "gpu",
+    }
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert f"ruff=={hooks['rev'].removeprefix('v')}" in (ROOT / "constraints.txt").read_text().splitlines()
 
 
 def test_requirements_never_touch_the_hosts_torch():
