@@ -1,7 +1,8 @@
-"""Makes the README's pictures and the workflows' thumbnails from real runs: ``python docs/make_pictures.py``."""
+"""Makes the README's pictures and the workflows' thumbnails from real runs: ``python docs/make_pictures.py [NAME ...]``."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -116,25 +117,30 @@ def window_plan(name: str) -> Image.Image:
     return draw_plan(settings, timebase, schedule, sampler["steps"])
 
 
-def main() -> None:
-    for name in ("demo_streaming", "demo_image_to_video"):
-        frames, schedule = stream(name)
-        strip(frames, schedule).save(ROOT / f"workflows/{name}.jpg", quality=88)
-    for name in ("wan2.2_5B_streaming", "wan2.2_5B_image_to_video"):
-        chunk_plan(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
-    frames, schedule, timebase, settings, steps = make("demo_three_prompts")
+def thumbnail(name: str) -> Image.Image:
+    """A workflow's thumbnail: frames of a run on the demo model, the plan of one for a public checkpoint."""
+    prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
+    streams = any(node["class_type"] == "StreamingExtend" for node in prompt.values())
+    if not name.startswith("demo_"):
+        return chunk_plan(name) if streams else window_plan(name)
+    if streams:
+        return strip(*stream(name))
+    frames, schedule, timebase, settings, steps = make(name)
+    if settings.closed_loop:
+        frames = torch.cat([frames, frames])[: EVERY * 3 * PER_ROW]
+        schedule = parse_schedule(schedule.segments[0].prompt, num_frames=len(frames), fps=schedule.fps)
     picture = strip(frames, schedule)
-    picture.save(ROOT / "docs/three_prompts.png", optimize=True)
-    picture.save(ROOT / "workflows/demo_three_prompts.jpg", quality=88)
-    draw_plan(settings, timebase, schedule, steps).save(ROOT / "docs/window_plan.png", optimize=True)
+    if name == "demo_three_prompts":
+        picture.save(ROOT / "docs/three_prompts.png", optimize=True)
+        draw_plan(settings, timebase, schedule, steps).save(ROOT / "docs/window_plan.png", optimize=True)
+    return picture
 
-    frames, schedule, *_ = make("demo_closed_loop")
-    around = torch.cat([frames, frames])[: EVERY * 3 * PER_ROW]
-    longer = parse_schedule(schedule.segments[0].prompt, num_frames=len(around), fps=schedule.fps)
-    strip(around, longer).save(ROOT / "workflows/demo_closed_loop.jpg", quality=88)
 
-    for name in ("wan2.1_1.3B_three_prompts", "wan2.1_vace_1.3B_depth"):
-        window_plan(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="workflows (default: all, which takes minutes)")
+    for name in parser.parse_args().names or sorted(path.stem for path in (ROOT / "workflows/api").glob("*.json")):
+        thumbnail(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":
