@@ -1,4 +1,4 @@
-"""Makes the README's pictures and the workflows' thumbnails from real runs: ``python docs/make_pictures.py [NAME ...]``."""
+"""Makes the README's images and the workflows' thumbnails from real runs: ``make_pictures.py [NAME ...]``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Promises of the repository itself: the README's commands, the pack's metadata, and what the pack may import."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -89,3 +90,53 @@ def test_the_demo_model_is_small_and_safe():
     assert not [path.name for path in files if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
     index = json.loads((ROOT / "glv_core" / "demo" / "model" / "model_index.json").read_text())
     assert index["_class_name"] == "WanPipeline"
+
+
+def test_every_node_is_registered_explained_and_tested():
+    extension = (ROOT / "nodes" / "__init__.py").read_text()
+    tests = (ROOT / "tests" / "host" / "test_server.py").read_text()
+    found = {}
+    for path in (ROOT / "nodes").rglob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text())):
+            if isinstance(each, ast.ClassDef) and any(ast.unparse(base) == "io.ComfyNode" for base in each.bases):
+                found[each.name] = re.search(r'display_name="(.+?)"', path.read_text())[1]
+    assert len(found) >= 16
+    listed = re.search(r"return \[(.*?)\]", extension, re.DOTALL)[1]
+    assert [name for name in found if not re.search(rf"\b{name}\b", listed)] == []  # nodes/__init__.py
+    assert [name for name in found if not (ROOT / "web" / "docs" / f"{name}.md").is_file()] == []
+    assert [name for name in found if f'"{name}"' not in tests] == []  # NODES in tests/host/test_server.py
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in found.values() if f"**{name.partition(' (')[0]}**" not in readme] == []
+
+
+def test_every_choice_has_its_tooltip_and_its_line_of_help():
+    from glv_core.fusion import MERGES
+    from glv_core.windows import SCHEDULES
+
+    tooltips = "".join(path.read_text() for path in (ROOT / "nodes").rglob("*.py"))
+    page = (ROOT / "web" / "docs" / "CoDenoiseKSampler.md").read_text()
+    for name in (*SCHEDULES, *MERGES):
+        assert re.search(rf"\b{name}(, \w+)*: ", tooltips), name
+        assert f"`{name}`" in page, name
+
+
+def test_every_control_kind_is_in_the_menu_the_help_and_the_readme():
+    makers = _keys(ROOT / "glv_core" / "hosts" / "comfy" / "vision" / "controls.py", "CONTROLS")
+    assert makers == _keys(ROOT / "nodes" / "control_preprocess.py", "kinds")
+    assert makers == _keys(ROOT / "tests" / "browser" / "test_control_preprocess.py", "KINDS")
+    node, page, readme = (
+        (ROOT / name).read_text()
+        for name in ("nodes/control_preprocess.py", "web/docs/ControlPreprocess.md", "README.md")
+    )
+    assert [kind for kind in makers if not re.search(rf"\b{kind}: ", node)] == []  # the tooltip of kind
+    assert [kind for kind in makers if f"`{kind}`" not in page] == []
+    assert [kind for kind in makers if not re.search(rf"\*\*Control Preprocess\*\*.*\b{kind}\b", readme)] == []
+
+
+def _keys(path, name):
+    """The keys of the dictionary that a file gives this name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(getattr(node, "value", None), ast.Dict) and name in [getattr(each, "id", "") for each in targets]:
+            return {key.value for key in node.value.keys}
+    raise AssertionError(f"{path.name} has no dictionary {name}")
