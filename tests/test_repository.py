@@ -133,6 +133,28 @@ def test_every_control_kind_is_in_the_menu_the_help_and_the_readme():
     assert [kind for kind in makers if not re.search(rf"\*\*Control Preprocess\*\*.*\b{kind}\b", readme)] == []
 
 
+def test_every_workflow_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    names = [path.stem for path in (ROOT / "workflows" / "api").glob("*.json")]
+    assert names and [name for name in names if f"**{name}**" not in readme] == []
+
+
+GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/benchmarks.md")
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_guides_lead_to_what_there_is(guide):
+    """Links, paths in backticks, and tests by name."""
+    text = (ROOT / guide).read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text)]
+    assert [link for link in links if link and not (ROOT / guide).parent.joinpath(link).exists()] == []
+    tops = "glv_core|nodes|web|workflows|docs|tests|training|benchmarks|.github"
+    paths = re.findall(rf"`((?:{tops})/[\w./]+?)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    for path, test in re.findall(r"`(tests/[\w/.]+\.py)::(\w+)`", text):
+        assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
 def _keys(path, name):
     """The keys of the dictionary that a file gives this name."""
     for node in ast.walk(ast.parse(path.read_text())):
