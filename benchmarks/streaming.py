@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from glv_core.co_denoise import CoDenoiseSettings, forward_cost
+from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.cost import run_cost
 from glv_core.demo import MODEL_DIR
 from glv_core.demo.detector import agrees, expected, read_frames
 from glv_core.hosts.diffusers import generate, timebase_for
@@ -170,7 +171,7 @@ def main() -> None:
                 )  # fmt: skip
                 starts = sorted({window.start for window in settings.windows(length, 0)} - {0})
                 boundaries = [timebase.frames_of(start)[0] for start in starts]
-                cost = forward_cost(settings, length, arguments.steps)
+                cost = run_cost(settings, length, arguments.steps).ratio
             frames = torch.cat(list(decode_frames(pipeline, latents)))[:FRAMES]
             figures.append(measure(frames, schedule, boundaries))
         mean = {name: float(np.mean([each[name] for each in figures])) for name in figures[0]}

@@ -5,9 +5,9 @@ five seeds. *Adherence* is the share of frames, further than half a window from 
 the detector reads as the prompt says. The *seam ratio* is the mean frame difference where the isolated clips meet
 (every window, at the same frames for all rows: into and inside the latent frame that begins there) over that
 elsewhere, without the transitions; *own* is the same at the boundaries of the row's own windows at the first step.
-*Calls / floor*: windows denoised over length / window; *passes / floor*: a window counts once for every prompt that it
-is denoised with. *Up to the change*: adherence of all frames outside the transitions themselves. *Jump*: the largest
-frame difference in a transition over the mean elsewhere.
+*Windows / minimum*: windows denoised over length / window; *evaluations / minimum*: a window counts once for every
+prompt that it is denoised with. *Up to the change*: adherence of all frames outside the transitions themselves. *Jump*:
+the largest frame difference in a transition over the mean elsewhere.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import numpy as np
 import torch
 
 from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.cost import run_cost
 from glv_core.demo import MODEL_DIR
 from glv_core.demo.detector import agrees, read_frames
 from glv_core.hosts.diffusers import generate, timebase_for
 from glv_core.metrics import frame_differences, seam_ratio, window_boundaries
-from glv_core.plan_image import Plan
-from glv_core.prompts import PromptSchedule, parse_schedule
+from glv_core.prompts import PromptSchedule, PromptTrack, parse_schedule
 
 FRAMES, WINDOW, FPS = 253, 61, 16.0  # 64 latent frames, four whole clips
 PROMPTS = """0: a red circle moving right on a white background
@@ -45,7 +45,7 @@ class Row:
     name: str
     schedule: str
     overlap: int  # frames
-    transitions: str = "predictions"
+    prompt_blending: str = "predictions"
 
 
 ROWS = [
@@ -106,12 +106,12 @@ def main() -> None:
     cuts = window_boundaries(CoDenoiseSettings(window, 0, "static").windows(length, 0), timebase)
     print(f"{FRAMES} frames, window {WINDOW}, {arguments.steps} steps, CFG {arguments.cfg:g}, "
           f"{arguments.seeds} seeds; mean (worst)\n")  # fmt: skip
-    print("| | adherence | up to the change | jump | seam ratio | own | calls / floor | passes / floor | time |")
+    print("| | adherence | up to the change | jump | seam ratio | own | windows | evaluations | time |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     isolated_time = 0.0
     for row in ROWS:
         settings = CoDenoiseSettings(
-            window, timebase.latent_span(row.overlap), row.schedule, transitions=row.transitions
+            window, timebase.latent_span(row.overlap), row.schedule, prompt_blending=row.prompt_blending
         )
         own_cuts = window_boundaries(settings.windows(length, 0), timebase)
         begin = time.perf_counter()
@@ -129,8 +129,8 @@ def main() -> None:
             "adherence": [adherence(frames, schedule) for frames in videos],
             "near": [adherence(frames, schedule, fade) for frames in videos],
             "jump": [jump(frames, schedule) for frames in videos],
-            "seam": [seam_ratio(f, cuts, transitions(schedule), timebase.temporal_compression) for f in videos],
-            "own": [seam_ratio(f, own_cuts, transitions(schedule), timebase.temporal_compression) for f in videos],
+            "seam": [seam_ratio(f, cuts, transitions(schedule), timebase.compression.ratio) for f in videos],
+            "own": [seam_ratio(f, own_cuts, transitions(schedule), timebase.compression.ratio) for f in videos],
         }
 
         def shares(name: str, figures: dict = figures) -> str:
@@ -139,10 +139,11 @@ def main() -> None:
         def ratios(name: str, figures: dict = figures) -> str:
             return f"{np.mean(figures[name]):.2f} ({max(figures[name]):.2f})"
 
-        counts = Plan(settings, timebase, schedule, arguments.steps).counts()
+        track = PromptTrack.of(schedule, timebase.num_latent_frames, timebase.compression)
+        cost = run_cost(settings, timebase.num_latent_frames, arguments.steps, track)
         print(
             f"| {row.name} | {shares('adherence')} | {shares('near')} | {ratios('jump')} | {ratios('seam')} "
-            f"| {ratios('own')} | {counts.windows / counts.floor:.2f} | {counts.ratio:.2f} "
+            f"| {ratios('own')} | {cost.windows / cost.minimum:.2f} | {cost.ratio:.2f} "
             f"| {spent / isolated_time:.2f} |",
             flush=True,
         )

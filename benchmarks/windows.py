@@ -31,7 +31,7 @@ from comfyui_hosts import comfyui_worker, find_host
 from glv_core.co_denoise import CoDenoiseSettings, Phase
 from glv_core.demo.detector import agrees, read_frames
 from glv_core.metrics import frame_differences, seam_ratio, window_boundaries
-from glv_core.timeline import Timebase
+from glv_core.timeline import Compression, Timebase
 
 LENGTH, WINDOW = 64, 16
 PROMPTS = (
@@ -99,7 +99,7 @@ def jerk(readings: list, size: int = 64) -> float:
 
 def measure(row: Row, video: np.ndarray, prompt: str, starts: list[list[int]]) -> dict[str, float]:
     """The figures of one video ``t h w c``; ``starts`` are the starts of its windows at every step."""
-    timebase = Timebase.from_latent_frames(LENGTH, 16, 4)
+    timebase = Timebase.of_latent(LENGTH, 16, Compression.causal(4))
     frames = video[: timebase.num_frames]
     first = sorted({edge for start in starts[0] for edge in (start, start + WINDOW)} - {0, LENGTH})
     own = sorted({timebase.frames_of(edge)[0] for edge in first})
@@ -158,7 +158,7 @@ def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
 
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, local_files_only=True)
-    timebase = Timebase.from_latent_frames(LENGTH, 16, 4)
+    timebase = Timebase.of_latent(LENGTH, 16, Compression.causal(4))
     for row in rows:
         settings, videos = row.settings(), []
         for seed in range(arguments.seeds):

@@ -20,7 +20,9 @@ from glv_core.hosts.diffusers.decode import decode_frames
 from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
 from glv_core.plan_image import draw_plan
 from glv_core.prompts import PromptSchedule, parse_schedule
-from glv_core.timeline import Timebase
+from glv_core.timeline import Compression, Timebase
+
+WAN = Compression.causal(4)
 
 SCALE, GAP, CAPTION, PER_ROW, EVERY = 2, 6, 26, 10, 8
 
@@ -92,7 +94,7 @@ def chunk_plan(name: str) -> Image.Image:
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     node, latent = values["StreamingExtend"], values.get("LongLatent")
     num_frames = node["length"] if latent is None else round(latent["length"] * latent["fps"])
-    timebase = Timebase.from_latent_frames(Timebase(num_frames, 24.0, 4).num_latent_frames, 24.0, 4)
+    timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), 24.0, WAN)
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=24.0)
     settings = CoDenoiseSettings(
         timebase.latent_length(node["chunk"]), timebase.latent_span(node["overlap"]), "static", "linear_in_overlap"
@@ -106,8 +108,8 @@ def window_plan(name: str) -> Image.Image:
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     sampler, latent, clip = values["CoDenoiseKSampler"], values.get("LongLatent"), values.get("LoadLongVideo")
     fps = (latent or clip)["fps"]
-    timebase = Timebase(clip["length"] if latent is None else round(latent["length"] * fps), fps, 4)
-    timebase = Timebase.from_latent_frames(timebase.num_latent_frames, timebase.fps, 4)
+    timebase = Timebase(clip["length"] if latent is None else round(latent["length"] * fps), fps, WAN)
+    timebase = Timebase.of_latent(timebase.num_latent_frames, timebase.fps, WAN)
     schedule = parse_schedule(
         values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
     )

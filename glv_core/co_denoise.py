@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .fusion import MERGES, Accumulator, merge_weights
-from .prompts.blending import TRANSITIONS
+from .prompts import PROMPT_BLENDINGS
 from .windows import SCHEDULES, Window, check_sizes, windows_for
 
 #: Takes the windows of a step; yields ``(index of the window, its predictions)`` in any order. A host may evaluate
@@ -67,20 +67,26 @@ class CoDenoiseSettings:
     closed_loop: bool = False  #: whether the last latent frame is followed by the first
     seed: int = 0  #: for schedules and merges that draw
     phases: tuple[Phase, ...] = ()  #: changes along the sampling, in any order
-    transitions: str = "predictions"  #: how windows see a change of prompts, one of ``prompt_mix.TRANSITIONS``
+    prompt_blending: str = "predictions"  #: how windows see a change of prompts, one of ``PROMPT_BLENDINGS``
+    grain: int = 1  #: windows start at multiples of this, see ``Compression.grain``
 
     def __post_init__(self) -> None:
-        check_sizes(1, self.window, self.overlap, self.stride)
+        check_sizes(1, self.window, self.overlap, self.stride, self.grain)
         if self.schedule not in SCHEDULES:
             raise ValueError(f"Unknown window schedule {self.schedule!r}. Known: {', '.join(SCHEDULES)}.")
         if self.merge not in MERGES:
             raise ValueError(f"Unknown merge {self.merge!r}. Known: {', '.join(MERGES)}.")
         if self.windows_per_forward < 0:
             raise ValueError(f"windows_per_forward is {self.windows_per_forward}; use 0 (automatic) or more.")
-        if self.transitions not in TRANSITIONS:
-            raise ValueError(f"Unknown transitions {self.transitions!r}. Known: {', '.join(TRANSITIONS)}.")
+        if self.prompt_blending not in PROMPT_BLENDINGS:
+            raise ValueError(f"Unknown prompt_blending {self.prompt_blending!r}. Known: {', '.join(PROMPT_BLENDINGS)}.")
         for phase in self.phases:
             phase.apply(self)
+
+    @property
+    def largest_batch(self) -> int:
+        """The most windows in one forward pass."""
+        return self.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD
 
     def at(self, step: int, num_steps: int) -> CoDenoiseSettings:
         """The settings of one sampling step: those of the phase that began last."""
@@ -95,18 +101,17 @@ class CoDenoiseSettings:
         now = self.at(step, num_steps)
         return windows_for(
             now.schedule, length, now.window, now.overlap, step,
-            stride=now.stride, closed_loop=now.closed_loop, seed=now.seed,
+            stride=now.stride, closed_loop=now.closed_loop, seed=now.seed, grain=now.grain,
         )  # fmt: skip
+
+    def window_counts(self, length: int, num_steps: int) -> list[int]:
+        """How many windows each of ``num_steps`` steps has; a run without steps counts as one."""
+        num_steps = max(1, num_steps)
+        return [len(self.windows(length, step, num_steps)) for step in range(num_steps)]
 
     def weights(self, windows: Sequence[Window], length: int, step: int, num_steps: int = 1) -> list[torch.Tensor]:
         """The merge weights of these windows at a sampling step, see ``merge_weights``."""
         return merge_weights(self.at(step, num_steps).merge, windows, length, step, self.seed)
-
-
-def forward_cost(settings: CoDenoiseSettings, length: int, num_steps: int) -> float:
-    """Windows denoised over ``num_steps`` steps, divided by the floor ``num_steps * length / window``."""
-    total = sum(len(settings.windows(length, step, num_steps)) for step in range(num_steps))
-    return total * min(settings.window, length) / (num_steps * length)
 
 
 def co_denoise(
@@ -123,7 +128,7 @@ def co_denoise(
 
     Args:
         x: the noisy long latent, ``b c t h w`` (or any shape whose axis ``time_dim`` is time); not changed.
-        step: number of the sampling step, from 0; schedules that move use it.
+        step: index of the sampling step; schedules that move use it.
         settings: window, overlap, schedule and merge.
         denoise_windows: evaluates windows, see ``DenoiseWindows``.
         num_outputs: predictions a window (2 with classifier-free guidance).

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -81,52 +82,41 @@ def random_cut_paper(windows: Sequence[Window], step: int = 0, seed: int = 0) ->
 def _cut(windows: Sequence[Window], step: int, seed: int, extra: int) -> list[list[float]]:
     raw = [[0.0] * window.length for window in windows]
     overlaps = _overlaps(windows)
-    for lane, numbers in enumerate(_lanes(windows)):
+    for lane, members in enumerate(_lanes(windows)):
         draw = random.Random(f"{seed}/{step}/{lane}")
-        # Every window speaks from its cut on; the one that began last has the word.
+        # Every window speaks from its cut on; of those that speak, the one that began last is heard.
         heard: dict[int, tuple[int, int]] = {}
-        for number in numbers:
-            overlap = overlaps[number][0]
+        for member in members:
+            overlap = overlaps[member][0]
             cut = draw.randrange(overlap + extra) if overlap else 0
-            for place, frame in list(enumerate(windows[number].frames))[cut:]:
-                heard[frame] = min(heard.get(frame, (place, number)), (place, number))
-        for place, number in heard.values():
-            raw[number][place] = 1.0
+            for place, index in list(enumerate(windows[member].indices))[cut:]:
+                heard[index] = min(heard.get(index, (place, member)), (place, member))
+        for place, member in heard.values():
+            raw[member][place] = 1.0
     return raw
 
 
 def _lanes(windows: Sequence[Window]) -> list[list[int]]:
-    """Window numbers by lane, in order along it."""
-    lanes: dict[tuple, list[int]] = {}
-    for number, window in enumerate(windows):
-        spacing = math.gcd(window.stride, window.loop) if window.loop else window.stride
-        lanes.setdefault((window.stride, window.start % spacing), []).append(number)
-    return [sorted(lanes[key], key=lambda number: _place(windows[number])) for key in sorted(lanes)]
-
-
-def _place(window: Window) -> int:
-    """Where a window starts in its lane."""
-    if not window.loop:
-        return window.start // window.stride
-    lanes = math.gcd(window.stride, window.loop)
-    cells = window.loop // lanes
-    return (window.start // lanes) * pow(window.stride // lanes, -1, cells) % cells if cells > 1 else 0
+    """Indices of the windows, lane by lane and in order along each."""
+    lanes: dict[tuple[int, int], list[int]] = {}
+    for index, window in enumerate(windows):
+        lanes.setdefault((window.stride, window.lane), []).append(index)
+    return [sorted(lanes[key], key=lambda index: windows[index].place) for key in sorted(lanes)]
 
 
 def _overlaps(windows: Sequence[Window]) -> list[tuple[int, int]]:
     """How many latent frames at its start and at its end each window shares with a neighbour in its lane."""
-    shared = [(0, 0)] * len(windows)
-    for numbers in _lanes(windows):
-        for number in numbers:
-            window = windows[number]
-            before, after = 0, 0
-            for other in (windows[n] for n in numbers if n != number):
-                index = other.frames.index(window.frames[0]) if window.frames[0] in other.frames else 0
-                before = max(before, other.length - index if index else 0)
-                index = other.frames.index(window.frames[-1]) if window.frames[-1] in other.frames else -1
-                after = max(after, index + 1 if index < other.length - 1 else 0)
-            shared[number] = (before, after)
-    return shared
+    before, after = [0] * len(windows), [0] * len(windows)
+    for lane in _lanes(windows):
+        pairs = list(pairwise(lane))
+        if windows[lane[0]].loop and len(lane) > 1:
+            pairs.append((lane[-1], lane[0]))
+        for left, right in pairs:
+            distance = windows[right].place - windows[left].place
+            distance = distance % windows[left].cells if windows[left].loop else distance
+            shared = max(0, windows[left].length - distance)
+            after[left] = before[right] = shared
+    return list(zip(before, after, strict=True))
 
 
 MERGES: dict[str, Merge] = {
@@ -162,22 +152,22 @@ def merge_weights(
     """
     if merge not in MERGES:
         raise ValueError(f"Unknown merge {merge!r}. Known: {', '.join(MERGES)}.")
-    covered = set().union(*(window.frames for window in windows))
+    covered = set().union(*(window.indices for window in windows))
     if uncovered := [frame for frame in range(length) if frame not in covered]:
         raise ValueError(f"No window covers latent frames {uncovered}.")
     total = torch.zeros(length, dtype=torch.float64)
-    indices = [torch.tensor(window.frames) for window in windows]
+    indices = [torch.tensor(window.indices) for window in windows]
     raw = [torch.tensor(weights, dtype=torch.float64) for weights in MERGES[merge](windows, step, seed)]
     for index, weights in zip(indices, raw, strict=True):
         total[index] += weights
     return [(weights / total[index]).float() for index, weights in zip(indices, raw, strict=True)]
 
 
-def take(tensor: torch.Tensor, window: Window, dim: int) -> torch.Tensor:
+def select_window(tensor: torch.Tensor, window: Window, dim: int) -> torch.Tensor:
     """The window's part of a tensor whose axis ``dim`` is the long latent's time; a view where that is possible."""
     if window.is_slice:
         return tensor.narrow(dim, window.start, window.length)
-    return tensor.index_select(dim, torch.tensor(window.frames, device=tensor.device))
+    return tensor.index_select(dim, torch.tensor(window.indices, device=tensor.device))
 
 
 class Accumulator:
@@ -201,4 +191,4 @@ class Accumulator:
         if window.is_slice:
             self.total.narrow(self.time_dim, window.start, window.length).add_(part)
         else:
-            self.total.index_add_(self.time_dim, torch.tensor(window.frames, device=self.total.device), part)
+            self.total.index_add_(self.time_dim, torch.tensor(window.indices, device=self.total.device), part)

@@ -124,7 +124,7 @@ def window_boundaries(windows: Sequence[Window], timebase: Timebase) -> list[int
 
 def _edges(window: Window) -> set[int]:
     """The latent frames of a window whose predecessor is not in it, and those after one whose successor is not."""
-    frames = set(window.frames)
+    frames = set(window.indices)
     return {f for f in frames if f - 1 not in frames} | {f + 1 for f in frames if f + 1 not in frames}
 
 

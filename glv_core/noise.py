@@ -46,7 +46,7 @@ def long_noise(like: torch.Tensor, seed: int, settings: NoiseSettings, time_dim:
     Args:
         like: a tensor of the long latent's shape and dtype; it is not read or changed.
         seed: the same seed gives the same noise on every machine.
-        settings: kind and its numbers.
+        settings: the kind, and what it needs.
         time_dim: the axis of time.
     """
     shape = list(like.shape)
@@ -64,18 +64,18 @@ def independent(shape: list[int], seed: int, settings: NoiseSettings, time_dim: 
 
 
 def stable(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:
-    """A latent frame's noise depends on its number and the seed alone: a longer video starts like a shorter one."""
+    """A latent frame's noise depends on its index and the seed alone: a longer video starts like a shorter one."""
     frame = [*shape[:time_dim], 1, *shape[time_dim + 1 :]]
     generator = torch.Generator()
     frames = []
     for index in range(shape[time_dim]):
-        # Mixing number and seed keeps frame 1 of seed 0 apart from frame 0 of seed 1.
+        # Mixing index and seed keeps frame 1 of seed 0 apart from frame 0 of seed 1.
         frames.append(torch.randn(frame, generator=generator.manual_seed(_mix(seed, index))))
     return torch.cat(frames, dim=time_dim)
 
 
 def _mix(seed: int, index: int) -> int:
-    """A 63-bit number from a seed and a frame number (the finaliser of splitmix64)."""
+    """A 63-bit number from a seed and an index (the finaliser of splitmix64)."""
     mask = 2**64 - 1
     value = (seed + (index + 1) * 0x9E3779B97F4A7C15) & mask
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask

@@ -1,35 +1,33 @@
-"""A picture of what will be denoised together: windows, merge weights and prompts over the timeline."""
+"""An image of what will be denoised together: windows, merge weights and prompts over the timeline."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings
-from .prompts.weights import prompt_weights
+from .co_denoise import CoDenoiseSettings
+from .cost import Cost, run_cost
+from .prompts import PromptSchedule, PromptTrack
 from .timeline import Timebase
 from .windows import Window
 
-if TYPE_CHECKING:
-    from .prompts import PromptSchedule
-
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 WIDTH = 1200
 LEFT, RIGHT, TOP, BOTTOM = 84, 28, 18, 18
 BAND_HEIGHT = 40
 SHOWN_STEPS = 4  #: steps drawn of a schedule that moves
-SHOWN_PROMPTS = 12  #: prompts written out below the picture
+SHOWN_PROMPTS = 12  #: prompts written out below the image
 
-PAPER: Colour = (255, 255, 255)
-INK: Colour = (30, 34, 40)
-FAINT: Colour = (112, 120, 130)
-GRID: Colour = (226, 229, 233)
-PLAIN: Colour = (120, 150, 190)
-COLOURS: tuple[Colour, ...] = (
+PAPER: Color = (255, 255, 255)
+INK: Color = (30, 34, 40)
+FAINT: Color = (112, 120, 130)
+GRID: Color = (226, 229, 233)
+PLAIN: Color = (120, 150, 190)
+COLORS: tuple[Color, ...] = (
     (102, 166, 230),
     (246, 166, 84),
     (116, 196, 118),
@@ -42,28 +40,8 @@ COLOURS: tuple[Colour, ...] = (
 
 
 @dataclass(frozen=True)
-class Counts:
-    """What a run costs, without guidance.
-
-    With guidance the negative prompt adds a pass for every window. ``windows``: over all steps. ``passes``: windows
-    through the model, twice where one is denoised with two prompts. ``floor``: windows that the length alone needs,
-    ``steps * length / window``. ``peak_batch``: the most windows in one forward pass, if memory allows.
-    """
-
-    windows: int
-    passes: int
-    floor: float
-    peak_batch: int
-
-    @property
-    def ratio(self) -> float:
-        """Passes over the floor."""
-        return self.passes / self.floor
-
-
-@dataclass(frozen=True)
 class Plan:
-    """What there is to draw, and where frames fall on the picture."""
+    """What there is to draw, and where frames fall on the image."""
 
     settings: CoDenoiseSettings
     timebase: Timebase
@@ -98,42 +76,40 @@ class Plan:
         steps = {step for begin in begins for step in range(begin, min(begin + each, self.steps))}
         return [(f"step {step + 1}", step) for step in sorted(steps)]
 
-    def counts(self) -> Counts:
+    @cached_property
+    def track(self) -> PromptTrack | None:
+        """What each latent frame sees of the prompts."""
+        if self.schedule is None:
+            return None
+        return PromptTrack.of(self.schedule, self.timebase.num_latent_frames, self.timebase.compression)
+
+    @cached_property
+    def cost(self) -> Cost:
         """What the run costs."""
-        length = self.timebase.num_latent_frames
-        blend = self.schedule is not None and self.settings.transitions == "predictions"
-        prompts = self.prompts()
-        table: dict[str, Any] = {}
-        if blend:
-            for segment, weights in zip(
-                self.schedule.segments, prompt_weights(self.schedule, self.timebase), strict=True
-            ):
-                table[segment.prompt] = table.get(segment.prompt, 0) + weights
-        windows = passes = peak = 0
-        for step in range(self.steps):
-            now = self.windows(step)
-            windows += len(now)
-            peak = max(peak, len(now))
-            for window in now:
-                seen = sum(bool((table[prompt][list(window.frames)] > 0).any()) for prompt in prompts) if blend else 1
-                passes += seen
-        floor = self.steps * length / min(self.settings.window, length)
-        return Counts(
-            windows, passes, floor, min(peak, self.settings.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD)
-        )
+        return run_cost(self.settings, self.timebase.num_latent_frames, self.steps, self.track)
 
-    def prompts(self) -> list[str]:
-        """The distinct prompts in order of appearance; the number of each gives its colour."""
-        return list(dict.fromkeys(segment.prompt for segment in self.schedule.segments)) if self.schedule else []
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The distinct prompts in order of appearance; the index of each gives its color."""
+        return () if self.schedule is None else self.schedule.prompts
 
-    def colour(self, frame: float) -> Colour:
-        """The colour of the prompts that a frame sees, mixed by their weights."""
+    def color_at(self, frame: float) -> Color:
+        """The color of the prompts that a frame sees, mixed by their weights."""
         if self.schedule is None:
             return PLAIN
-        numbers = {prompt: number for number, prompt in enumerate(self.prompts())}
-        weights = zip(self.schedule.segments, self.schedule.weights(frame), strict=True)
-        parts = [(COLOURS[numbers[segment.prompt] % len(COLOURS)], weight) for segment, weight in weights if weight]
-        return tuple(round(sum(colour[i] * weight for colour, weight in parts)) for i in range(3))
+        segments = zip(self.schedule.segments, self.schedule.weights(frame), strict=True)
+        return _mixed([(self.prompts.index(segment.prompt), weight) for segment, weight in segments if weight])
+
+    def color_of(self, latent_frame: int) -> Color:
+        """The color of the prompts that a latent frame sees."""
+        if self.track is None:
+            return PLAIN
+        return _mixed(list(enumerate(self.track.weights[:, latent_frame].tolist())))
+
+
+def _mixed(parts: list[tuple[int, float]]) -> Color:
+    """The color of prompts, by index, with these weights."""
+    return tuple(round(sum(COLORS[index % len(COLORS)][i] * weight for index, weight in parts)) for i in range(3))
 
 
 def draw_plan(
@@ -142,7 +118,7 @@ def draw_plan(
     """Draw the window plan of a run.
 
     A bar is a window; the height of its filling is the weight that it has in the merge at each latent frame. A schedule
-    that moves shows its first steps. Colours are prompts, gradients are transitions.
+    that moves shows its first steps. Colors are prompts, gradients are transitions.
 
     Args:
         settings: windows and merge, in latent frames.
@@ -151,7 +127,7 @@ def draw_plan(
         steps: sampling steps of the run, at least 1.
 
     Returns:
-        An RGB picture, 1200 pixels wide.
+        An RGB image 1200 pixels wide.
 
     Raises:
         ValueError: ``steps`` below 1.
@@ -162,7 +138,7 @@ def draw_plan(
     groups = [(name, pack(plan.windows(step)), plan.weights(step), plan.windows(step)) for name, step in plan.shown()]
     lanes = sum(len(packed) for _, packed, _, _ in groups)
     bar = max(9, min(34, 420 // lanes))
-    prompts = plan.prompts()
+    prompts = plan.prompts
     header, axis, gap = 84, 44, 14
     body = sum(len(packed) * (bar + 4) + gap for _, packed, _, _ in groups)
     legend = 24 * min(len(prompts), SHOWN_PROMPTS + 1) + (10 if prompts else 0)
@@ -179,26 +155,26 @@ def draw_plan(
     for name, packed, weights, windows in groups:
         height = len(packed) * (bar + 4)
         _text(draw, (LEFT - 12, y + height / 2 - 2), name, 14, FAINT, "rm")
-        for lane, numbers in enumerate(packed):
-            for number in numbers:
-                _bar(draw, plan, windows[number], weights[number], number, y + lane * (bar + 4), bar)
+        for lane, members in enumerate(packed):
+            for index in members:
+                _bar(draw, plan, windows[index], weights[index], index, y + lane * (bar + 4), bar)
         y += height + gap
     _legend(draw, prompts, y)
     return image
 
 
 def pack(windows: Sequence[Window]) -> list[list[int]]:
-    """Window numbers in as few lanes as they need without touching each other in a lane."""
+    """Indices of windows in as few lanes as they need without touching each other in a lane."""
     lanes: list[list[int]] = []
     taken: list[set[int]] = []
-    for number, window in enumerate(windows):
+    for index, window in enumerate(windows):
         span = {frame for first, last in runs(window, window.stride) for frame in range(first, last + 1)}
         free = next((lane for lane in range(len(lanes)) if not span & taken[lane]), None)
         if free is None:
-            lanes.append([number])
+            lanes.append([index])
             taken.append(span)
         else:
-            lanes[free].append(number)
+            lanes[free].append(index)
             taken[free] |= span
     return lanes
 
@@ -206,7 +182,7 @@ def pack(windows: Sequence[Window]) -> list[list[int]]:
 def runs(window: Window, gap: int = 1) -> list[tuple[int, int]]:
     """First and last latent frame of every stretch of a window, where frames at most ``gap`` apart are one stretch."""
     stretches: list[tuple[int, int]] = []
-    for frame in window.frames:
+    for frame in window.indices:
         if stretches and 0 < frame - stretches[-1][1] <= gap:
             stretches[-1] = (stretches[-1][0], frame)
         else:
@@ -215,35 +191,35 @@ def runs(window: Window, gap: int = 1) -> list[tuple[int, int]]:
 
 
 def facts(plan: Plan) -> tuple[str, str, str]:
-    """The three lines of text above the picture."""
+    """The three lines of text above the image."""
     settings, timebase = plan.settings, plan.timebase
     length = timebase.num_latent_frames
-    numbers = [len(plan.windows(step)) for step in range(plan.steps)]
-    per_step = str(numbers[0]) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
-    counts = plan.counts()
-    compression = timebase.temporal_compression
+    counts = settings.window_counts(length, plan.steps)
+    per_step = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    cost = plan.cost
+    compression = timebase.compression
     window = min(settings.window, length)
-    window_frames = Timebase.from_latent_frames(window, timebase.fps, compression, timebase.causal).num_frames
+    window_frames = compression.num_frames(window)
     spaced = f", stride {settings.stride}" if settings.stride > 1 else ""
     num_frames, looped = timebase.num_frames, ""
     if settings.closed_loop:
-        num_frames, looped = length * compression, ", closed loop"
+        num_frames, looped = compression.frame_span(length), ", closed loop"
     overlap = 0 if settings.schedule == "batched" else settings.overlap
     phases = f", {len(settings.phases)} more phase{'s' * (len(settings.phases) > 1)}" if settings.phases else ""
-    prompted = f", {counts.passes} with prompts" if counts.passes > counts.windows else ""
+    prompted = f", {cost.evaluations} with prompts" if cost.evaluations > cost.windows else ""
     return (
-        f"{num_frames} frames, {num_frames / timebase.fps:.4g} s at {timebase.fps:g} fps, {length} latent frames"
+        f"{num_frames:g} frames, {num_frames / timebase.fps:.4g} s at {timebase.fps:g} fps, {length} latent frames"
         f"{looped}",
         f"{settings.schedule} windows of {window_frames} frames ({window} latent), overlap "
-        f"{overlap * compression} ({overlap} latent){spaced}, {settings.merge} merge{phases}",
-        f"{per_step} {'window' if per_step == '1' else 'windows'} a step, {counts.windows} in {plan.steps} steps"
-        f"{prompted}: {counts.ratio:.2f} times the forwards that the length alone needs",
+        f"{compression.frame_span(overlap):g} ({overlap} latent){spaced}, {settings.merge} merge{phases}",
+        f"{per_step} {'window' if per_step == '1' else 'windows'} a step, {cost.windows} in {plan.steps} steps"
+        f"{prompted}: {cost.ratio:.2f} times the forwards that the length alone needs",
     )
 
 
 def _header(draw: ImageDraw.ImageDraw, plan: Plan) -> None:
-    for line, (text, size, colour) in enumerate(zip(facts(plan), (22, 16, 16), (INK, INK, FAINT), strict=True)):
-        _text(draw, (28, TOP + (0, 30, 54)[line]), text, size, colour, "la")
+    for line, (text, size, color) in enumerate(zip(facts(plan), (22, 16, 16), (INK, INK, FAINT), strict=True)):
+        _text(draw, (28, TOP + (0, 30, 54)[line]), text, size, color, "la")
     _text(draw, (WIDTH - RIGHT, TOP + 56), "a bar is a window, its filling its weight in the merge", 14, FAINT, "ra")
 
 
@@ -268,30 +244,29 @@ def _ticks(end: float, whole: bool) -> list[float]:
     decades = range(0 if whole else -3, 7)
     steps = (digit * 10.0**decade for decade in decades for digit in (1, 2, 5))
     step = next(step for step in steps if end / step <= 12)
-    return [number * step for number in range(int(end / step + 1e-9) + 1)]
+    return [index * step for index in range(int(end / step + 1e-9) + 1)]
 
 
 def _band(draw: ImageDraw.ImageDraw, plan: Plan, top: int) -> None:
     """The prompts as one band, with their text."""
     frames_a_pixel = plan.timebase.num_frames / (WIDTH - LEFT - RIGHT)
     for x in range(LEFT, WIDTH - RIGHT):
-        colour = plan.colour((x + 0.5 - LEFT) * frames_a_pixel - 0.5)
-        draw.line([(x, top), (x, top + BAND_HEIGHT - 1)], fill=colour)
+        color = plan.color_at((x + 0.5 - LEFT) * frames_a_pixel - 0.5)
+        draw.line([(x, top), (x, top + BAND_HEIGHT - 1)], fill=color)
     _text(draw, (LEFT - 12, top + BAND_HEIGHT / 2), "prompt", 14, FAINT, "rm")
-    numbers = {prompt: number + 1 for number, prompt in enumerate(plan.prompts())}
     for segment in plan.schedule.segments:
         start, end = plan.x(segment.start + segment.transition.frames / 2), plan.x(segment.end)
-        text = f"{numbers[segment.prompt]}  {' '.join(segment.prompt.split())}"
+        text = f"{plan.prompts.index(segment.prompt) + 1}  {' '.join(segment.prompt.split())}"
         fitted = shorten(text, end - start - 16, 15)
         _text(draw, (start + 8, top + BAND_HEIGHT / 2), fitted, 15, INK, "lm")
 
 
 def _bar(
-    draw: ImageDraw.ImageDraw, plan: Plan, window: Window, weights: list[float], number: int, top: int, height: int
+    draw: ImageDraw.ImageDraw, plan: Plan, window: Window, weights: list[float], index: int, top: int, height: int
 ) -> None:
     """One window: a box for every stretch of it, filled as high as its weight at each latent frame."""
     bottom = top + height - 1
-    of_frame = dict(zip(window.frames, weights, strict=True))
+    of_frame = dict(zip(window.indices, weights, strict=True))
     widest = (0, 0)
     for first, last in runs(window):
         left, right = plan.edge(first), plan.edge(last + 1) - 2
@@ -299,20 +274,20 @@ def _bar(
         for frame in range(first, last + 1):
             x, next_x = plan.edge(frame), min(plan.edge(frame + 1) - 1, right)
             if next_x >= x and (level := round((height - 1) * of_frame[frame])) > 0:
-                draw.rectangle([x, bottom - level, next_x, bottom], fill=plan.colour(plan.timebase.centre_of(frame)))
+                draw.rectangle([x, bottom - level, next_x, bottom], fill=plan.color_of(frame))
         draw.rectangle([left, top, max(left, right), bottom], outline=(150, 158, 168))
         widest = max(widest, (right - left, left))
     size = min(13, height - 2)
     if size >= 8 and widest[0] > 24:
-        _text(draw, (widest[1] + widest[0] / 2, top + height / 2), str(number + 1), size, INK, "mm")
+        _text(draw, (widest[1] + widest[0] / 2, top + height / 2), str(index + 1), size, INK, "mm")
 
 
-def _legend(draw: ImageDraw.ImageDraw, prompts: list[str], top: float) -> None:
+def _legend(draw: ImageDraw.ImageDraw, prompts: Sequence[str], top: float) -> None:
     """The prompts in full, as far as a line holds."""
-    for number, prompt in enumerate(prompts[:SHOWN_PROMPTS]):
-        y = top + 24 * number
-        draw.rectangle([LEFT - 26, y + 2, LEFT - 12, y + 16], fill=COLOURS[number % len(COLOURS)])
-        text = shorten(f"{number + 1}  {' '.join(prompt.split())}", WIDTH - LEFT - RIGHT, 15)
+    for index, prompt in enumerate(prompts[:SHOWN_PROMPTS]):
+        y = top + 24 * index
+        draw.rectangle([LEFT - 26, y + 2, LEFT - 12, y + 16], fill=COLORS[index % len(COLORS)])
+        text = shorten(f"{index + 1}  {' '.join(prompt.split())}", WIDTH - LEFT - RIGHT, 15)
         _text(draw, (LEFT, y + 9), text, 15, INK, "lm")
     if len(prompts) > SHOWN_PROMPTS:
         y = top + 24 * SHOWN_PROMPTS
@@ -330,6 +305,6 @@ def shorten(text: str, width: float, size: int) -> str:
 
 
 def _text(
-    draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, size: int, colour: Colour, anchor: str
+    draw: ImageDraw.ImageDraw, position: tuple[float, float], text: str, size: int, color: Color, anchor: str
 ) -> None:
-    draw.text(position, text, fill=colour, font=ImageFont.load_default(size), anchor=anchor)
+    draw.text(position, text, fill=color, font=ImageFont.load_default(size), anchor=anchor)

@@ -1,8 +1,8 @@
-"""Time: frames, latent frames and seconds of one video.
+"""Time: frames, latent frames and seconds.
 
-A *frame* is a picture of the video. A *latent frame* is one step of the latent's time axis. Video VAEs compress time:
-one latent frame holds ``temporal_compression`` frames. A *causal* VAE encodes the first frame alone, so that latent
-frame 0 holds one frame and each later one holds ``temporal_compression``.
+A *frame* is an image of the video. A *latent frame* is one step of the latent's time axis. Video VAEs compress time: a
+latent frame holds several frames. How many is the ``Compression`` of a VAE; how long a video is, and how fast it plays,
+is its ``Timebase``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,83 @@ def _whole(name: str, value: object, least: int) -> int:
 
 
 @dataclass(frozen=True)
+class Compression:
+    """How many frames the latent frames of a VAE hold.
+
+    Args:
+        pattern: frames of the latent frames one after the other, over and over: ``(4,)``, or ``(1, 4, 4, 4, 4)``.
+        first: frames of the first latent frame where it is encoded apart (1 in a causal VAE); 0 where it is not.
+
+    Raises:
+        ValueError: a latent frame without frames.
+    """
+
+    pattern: tuple[int, ...] = (1,)
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.pattern:
+            raise ValueError("pattern is empty; it needs the frames of at least one latent frame.")
+        for frames in self.pattern:
+            _whole("Frames in a latent frame", frames, 1)
+        _whole("first", self.first, 0)
+
+    @classmethod
+    def causal(cls, ratio: int) -> Compression:
+        """The first latent frame holds one frame, every other one ``ratio``: Wan and Hunyuan 4, Mochi 6, LTX 8."""
+        return cls((ratio,), int(ratio != 1))
+
+    @property
+    def ratio(self) -> float:
+        """Frames in a latent frame, on average, the first left out; whole where all are alike."""
+        mean = sum(self.pattern) / len(self.pattern)
+        return int(mean) if mean == int(mean) else mean
+
+    @property
+    def grain(self) -> int:
+        """Clips of latent frames look alike to the model only where they begin at multiples of this."""
+        return len(self.pattern)
+
+    def num_frames(self, num_latent_frames: int) -> int:
+        """Frames that so many latent frames decode to."""
+        _whole("num_latent_frames", num_latent_frames, 1)
+        rounds, rest = divmod(num_latent_frames - bool(self.first), len(self.pattern))
+        return self.first + rounds * sum(self.pattern) + sum(self.pattern[:rest])
+
+    def num_latent_frames(self, num_frames: int) -> int:
+        """Latent frames of a clip of so many frames (81 of Wan: 21); a last one that is only partly filled counts."""
+        rest = _whole("num_frames", num_frames, 1) - self.first
+        rounds, rest = divmod(max(rest, 0), sum(self.pattern))
+        count = bool(self.first) + rounds * len(self.pattern)
+        for frames in self.pattern:
+            if rest <= 0:
+                break
+            rest -= frames
+            count += 1
+        return count
+
+    def latent_span(self, num_frames: float) -> int:
+        """Latent frames of a stretch inside a video (an overlap): the nearest number, and at least 1 above 0."""
+        return max(math.floor(num_frames / self.ratio + 0.5), int(num_frames > 0))
+
+    def frame_span(self, num_latent_frames: int) -> float:
+        """Frames of a stretch of latent frames inside a video, on average; a whole number where it is one."""
+        return num_latent_frames * self.ratio
+
+    def frames_of(self, latent_frame: int) -> range:
+        """The frames that one latent frame holds."""
+        start = self.num_frames(latent_frame) if latent_frame else 0
+        return range(start, self.num_frames(latent_frame + 1))
+
+
+@dataclass(frozen=True)
 class Timebase:
-    """The clock of one video: its length and how the latent's time axis relates to its frames.
+    """The clock of one video.
 
     Args:
         num_frames: length of the video in frames, at least 1.
         fps: frames per second, above 0.
-        temporal_compression: frames per latent frame, at least 1 (Wan and Hunyuan 4, Mochi 6, LTX 8, images 1).
-        causal: whether latent frame 0 holds one frame only. Without temporal compression it makes no difference.
+        compression: how its latent frames hold its frames; an image VAE's by default, one each.
 
     Raises:
         ValueError: a value is out of range; the message names it.
@@ -33,23 +102,17 @@ class Timebase:
 
     num_frames: int
     fps: float
-    temporal_compression: int = 1
-    causal: bool = True
+    compression: Compression = Compression()
 
     def __post_init__(self) -> None:
         _whole("num_frames", self.num_frames, 1)
-        _whole("temporal_compression", self.temporal_compression, 1)
         if not (isinstance(self.fps, (int, float)) and math.isfinite(self.fps) and self.fps > 0):
             raise ValueError(f"fps is {self.fps!r}; it must be a number above 0.")
 
     @classmethod
-    def from_latent_frames(
-        cls, num_latent_frames: int, fps: float, temporal_compression: int = 1, causal: bool = True
-    ) -> Timebase:
-        """The timebase of the video that a latent of ``num_latent_frames`` decodes to."""
-        latent_frames = _whole("num_latent_frames", num_latent_frames, 1)
-        frames = latent_frames * temporal_compression - (temporal_compression - 1 if causal else 0)
-        return cls(frames, fps, temporal_compression, causal)
+    def of_latent(cls, num_latent_frames: int, fps: float, compression: Compression = Compression()) -> Timebase:
+        """The clock of the video that ``num_latent_frames`` decode to."""
+        return cls(compression.num_frames(num_latent_frames), fps, compression)
 
     @property
     def seconds(self) -> float:
@@ -59,28 +122,14 @@ class Timebase:
     @property
     def num_latent_frames(self) -> int:
         """Latent frames that hold all frames; a last one that is only partly filled counts."""
-        return self.latent_length(self.num_frames)
-
-    def latent_length(self, num_frames: int) -> int:
-        """Latent frames of a clip of ``num_frames`` that starts where a clip may start (81 frames of Wan -> 21)."""
-        lead = 1 if self.causal else 0
-        return math.ceil((_whole("num_frames", num_frames, 1) - lead) / self.temporal_compression) + lead
-
-    def latent_span(self, num_frames: float) -> int:
-        """Latent frames of a stretch inside the video (an overlap): the nearest number, and at least 1 above 0."""
-        return max(math.floor(num_frames / self.temporal_compression + 0.5), int(num_frames > 0))
+        return self.compression.num_latent_frames(self.num_frames)
 
     def frames_of(self, latent_frame: int) -> range:
         """The frames that one latent frame holds, not clipped at the end of the video."""
-        compression = self.temporal_compression
-        if not self.causal:
-            return range(latent_frame * compression, (latent_frame + 1) * compression)
-        if latent_frame == 0:
-            return range(0, 1)
-        return range((latent_frame - 1) * compression + 1, latent_frame * compression + 1)
+        return self.compression.frames_of(latent_frame)
 
     def centre_of(self, latent_frame: int) -> float:
-        """Position of a latent frame on the timeline: the mean of its frames' numbers, within the video."""
+        """Position of a latent frame on the timeline: the mean of its frames' indices, within the video."""
         frames = self.frames_of(latent_frame)
         return min((frames[0] + frames[-1]) / 2, self.num_frames - 1.0)
 
@@ -96,11 +145,7 @@ class Place:
     start: int
     num_latent_frames: int
 
-    def timebase(self, fps: float, temporal_compression: int) -> Timebase:
-        """The clock of the whole video."""
-        return Timebase.from_latent_frames(self.num_latent_frames, fps, temporal_compression)
-
-    def frames(self, length: int) -> list[int]:
+    def indices(self, length: int) -> list[int]:
         """Latent frames of the video that a latent of ``length`` shows, in order."""
         last = self.num_latent_frames - 1
-        return [min(max(frame, 0), last) for frame in range(self.start, self.start + length)]
+        return [min(max(index, 0), last) for index in range(self.start, self.start + length)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 
@@ -21,13 +21,25 @@ from functools import cached_property
 class Window:
     """``length`` latent frames from ``start``, ``stride`` apart, denoised in one forward pass.
 
-    In a closed loop of ``loop`` latent frames counting goes on at 0 after the last one; 0 is an open video.
+    In a closed loop of ``loop`` latent frames counting goes on at 0 after the last one; 0 is an open video. ``lane``
+    and ``place``, where it starts in its lane, follow from the rest; a schedule has them at hand.
     """
 
     start: int
     length: int
     stride: int = 1
     loop: int = 0
+    lane: int = field(default=0, compare=False)
+    place: int = field(default=-1, compare=False)  # -1: as ``start`` says, in a lane of neighbouring latent frames
+
+    def __post_init__(self) -> None:
+        if self.place < 0:
+            object.__setattr__(self, "place", self.start)
+
+    @property
+    def cells(self) -> int:
+        """Latent frames in its lane of a closed loop; 0 in an open video."""
+        return self.loop // math.gcd(self.stride, self.loop) if self.loop else 0
 
     @property
     def stop(self) -> int:
@@ -35,10 +47,10 @@ class Window:
         return self.start + (self.length - 1) * self.stride + 1
 
     @cached_property
-    def frames(self) -> Sequence[int]:
-        """The latent frame numbers, in the order in which the model sees them."""
-        frames = range(self.start, self.stop, self.stride)
-        return tuple(frame % self.loop for frame in frames) if self.wraps else frames
+    def indices(self) -> Sequence[int]:
+        """Its latent frames, in the order in which the model sees them."""
+        indices = range(self.start, self.stop, self.stride)
+        return tuple(index % self.loop for index in indices) if self.wraps else indices
 
     @property
     def wraps(self) -> bool:
@@ -61,7 +73,8 @@ class Window:
 class Layout:
     """What a schedule has to cover, in latent frames.
 
-    ``step`` is the number of the sampling step, from 0; ``seed`` is used by schedules that draw.
+    ``step`` is the index of the sampling step; ``seed`` is used by schedules that draw. Windows start at multiples of
+    ``grain``.
     """
 
     length: int
@@ -71,18 +84,26 @@ class Layout:
     stride: int = 1
     closed_loop: bool = False
     seed: int = 0
+    grain: int = 1
 
     @property
     def hop(self) -> int:
         """From the start of one window to the next, counted along a lane."""
-        return self.window - self.overlap
+        return max(self.grain, (self.window - self.overlap) // self.grain * self.grain)
+
+    def on_grain(self, place: float) -> int:
+        """The last place at which a window may start up to this one."""
+        return int(place) // self.grain * self.grain
 
 
-def check_sizes(length: int, window: int, overlap: int, stride: int = 1) -> None:
-    """Check a length, window, overlap and stride, all in latent frames.
+def check_sizes(
+    length: int, window: int, overlap: int, stride: int = 1, grain: int = 1, closed_loop: bool = False
+) -> None:
+    """Check a length, window, overlap, stride and grain, all in latent frames.
 
     Raises:
-        ValueError: length, window or stride below 1, or overlap not in ``0 ... window - 1``.
+        ValueError: length, window or stride below 1, overlap not in ``0 ... window - 1``, or a grain that the windows
+            cannot keep.
     """
     if length < 1:
         raise ValueError(f"The latent has {length} latent frames; it needs at least 1.")
@@ -94,7 +115,14 @@ def check_sizes(length: int, window: int, overlap: int, stride: int = 1) -> None
             "the window. Lower the overlap or raise the window."
         )
     if stride < 1:
-        raise ValueError(f"The stride is {stride}; it must be 1 (neighbouring frames) or more.")
+        raise ValueError(f"The stride is {stride}; it must be 1 (neighbouring latent frames) or more.")
+    if grain > 1 and stride > 1:
+        raise ValueError(f"The stride is {stride}; windows that start at multiples of {grain} need a stride of 1.")
+    if grain > 1 and length > window and (length if closed_loop else length - window) % grain:
+        raise ValueError(
+            f"The latent has {length} latent frames and the window {window}; windows start at multiples of {grain}, "
+            f"which must divide {'the length of a closed loop' if closed_loop else 'their difference'}."
+        )
 
 
 # Where windows start in a lane of `cells` latent frames, of which `layout.window` are fewer; `turn` is how far the
@@ -103,19 +131,20 @@ def check_sizes(length: int, window: int, overlap: int, stride: int = 1) -> None
 
 def _open_starts(cells: int, layout: Layout, turn: float) -> list[int]:
     last = cells - layout.window
-    return sorted({0, *range(int(turn * layout.hop), last, layout.hop), last})
+    return sorted({0, *range(layout.on_grain(turn * layout.hop), last, layout.hop), last})
 
 
 def _loop_starts(cells: int, layout: Layout, turn: float) -> list[int]:
     # Spread evenly, so that no two windows of a loop share more than they must.
     count = math.ceil(cells / layout.hop)
-    return sorted({(int(turn * layout.hop) + i * cells // count) % cells for i in range(count)})
+    offset = layout.on_grain(turn * layout.hop)
+    return sorted({(offset + layout.on_grain(i * cells / count)) % cells for i in range(count)})
 
 
 def _balanced_starts(cells: int, layout: Layout, turn: float) -> list[int]:
     last = cells - layout.window
     count = 1 + math.ceil(last / layout.hop)
-    return sorted({i * last // max(1, count - 1) for i in range(count)})
+    return sorted({layout.on_grain(i * last / max(1, count - 1)) for i in range(count)})
 
 
 def _starts(cells: int, layout: Layout, turn: float) -> list[int]:
@@ -147,12 +176,13 @@ def _lay(layout: Layout, turn: float, starts: Callable[[int, Layout, float], lis
         if not layout.closed_loop:
             return [Window(0, layout.length)]
         # One window holds the loop; turning it moves the place where it does not see its own neighbours.
-        return [Window(int(turn * layout.length) % layout.length, layout.length, 1, loop)]
+        return [Window(layout.on_grain(turn * layout.length) % layout.length, layout.length, 1, loop)]
     windows = []
     for lane, cells in _lanes(layout):
         for start in starts(cells, layout, turn):
             first = lane + start * layout.stride
-            windows.append(Window(first % loop if loop else first, layout.window, layout.stride, loop))
+            first = first % loop if loop else first
+            windows.append(Window(first, layout.window, layout.stride, loop, lane, start))
     return windows
 
 
@@ -242,16 +272,18 @@ def windows_for(
     stride: int = 1,
     closed_loop: bool = False,
     seed: int = 0,
+    grain: int = 1,
 ) -> tuple[Window, ...]:
     """The windows of one sampling step, in no order that matters, none twice.
 
     Args:
         schedule: a name in ``SCHEDULES``.
         length, window, overlap: in latent frames. An open latent that fits in one window gets a single one.
-        step: number of the sampling step, from 0.
-        stride: spacing of the frames in a window; lowered where the video is too short for it.
+        step: index of the sampling step.
+        stride: spacing of the latent frames in a window; lowered where the video is too short for it.
         closed_loop: whether windows go on at the first latent frame after the last.
         seed: for schedules that draw.
+        grain: windows start at multiples of this, see ``Compression.grain``.
 
     Raises:
         ValueError: unknown schedule, or sizes out of range.
@@ -260,6 +292,6 @@ def windows_for(
         raise ValueError(f"Unknown window schedule {schedule!r}. Known: {', '.join(SCHEDULES)}.")
     if step < 0:
         raise ValueError(f"The sampling step is {step}; it must be 0 or more.")
-    check_sizes(length, window, overlap, stride)
-    windows = SCHEDULES[schedule](Layout(length, window, overlap, step, stride, closed_loop, seed))
+    check_sizes(length, window, overlap, stride, grain, closed_loop)
+    windows = SCHEDULES[schedule](Layout(length, window, overlap, step, stride, closed_loop, seed, grain))
     return tuple(dict.fromkeys(windows))

@@ -6,17 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.co_denoise.sampling import NoiseOptions, sample_long
-from .common import (
-    CATEGORY,
-    check_windows,
-    naming,
-    noise_inputs,
-    sampler_inputs,
-    seed_input,
-    window_inputs,
-    window_options,
-)
+from ..glv_core.hosts.comfy.co_denoise.sampling import NoiseOptions, SamplerOptions, sample_long
+from .errors import naming
+from .inputs import CATEGORY, check_windows, noise_inputs, sampler_inputs, seed_input, window_inputs, window_options
 
 
 class CoDenoiseKSampler(io.ComfyNode):
@@ -27,7 +19,7 @@ class CoDenoiseKSampler(io.ComfyNode):
         return io.Schema(
             node_id="CoDenoiseKSampler",
             display_name="Co-Denoise KSampler (long video)",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sampling",
             description="Samples a video longer than the model was made for: at every step overlapping windows are "
             "denoised, each with the prompt of its place on the timeline, and merged. With one prompt and "
             "a latent that fits in one window it is the core KSampler.",
@@ -82,19 +74,10 @@ class CoDenoiseKSampler(io.ComfyNode):
         **windows: Any,
     ) -> io.NodeOutput:
         with naming("CoDenoiseKSampler"):
+            sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler)
+            noise_options = NoiseOptions(noise, shared_noise)
             return io.NodeOutput(
                 sample_long(
-                    model,
-                    seed,
-                    steps,
-                    cfg,
-                    sampler_name,
-                    scheduler,
-                    positive,
-                    negative,
-                    latent_image,
-                    denoise,
-                    window_options(**windows),
-                    NoiseOptions(noise, shared_noise),
+                    model, sampler, positive, negative, latent_image, denoise, window_options(**windows), noise_options
                 )
             )

@@ -7,7 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
-from .common import CATEGORY, check_windows, naming, window_inputs, window_options
+from .errors import naming
+from .inputs import CATEGORY, check_windows, window_inputs, window_options
 
 
 class CoDenoiseModel(io.ComfyNode):
@@ -18,7 +19,7 @@ class CoDenoiseModel(io.ComfyNode):
         return io.Schema(
             node_id="CoDenoiseModel",
             display_name="Co-Denoise Model (long video)",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sampling",
             description="Makes a model denoise long latents by overlapping windows, with any sampler, custom sampler "
             "or guider. Prompts of a MultiPromptSchedule reach each window. With one prompt, a latent that "
             "fits in one window is sampled as without this node.",

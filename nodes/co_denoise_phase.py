@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..glv_core.co_denoise import Phase
 from ..glv_core.fusion import MERGES
+from ..glv_core.hosts.comfy.co_denoise.options import PhaseOptions
 from ..glv_core.windows import SCHEDULES
-from .common import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, Phases, naming
+from .errors import naming
+from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, Phases
 
 _SAME = "unchanged"
 
@@ -20,7 +21,7 @@ class CoDenoisePhase(io.ComfyNode):
         return io.Schema(
             node_id="CoDenoisePhase",
             display_name="Co-Denoise Phase",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sampling",
             description="Changes the windows during sampling: for example spaced windows (stride 2) while the noise is "
             "high, so that all of the video agrees on its content, then neighbouring frames; or much overlap at first "
             "and little later. Chain several through 'earlier'.",
@@ -66,10 +67,10 @@ class CoDenoisePhase(io.ComfyNode):
         overlap: int,
         stride: int,
         merge: str,
-        earlier: tuple[Phase, ...] | None = None,
+        earlier: tuple[PhaseOptions, ...] | None = None,
     ) -> io.NodeOutput:
         with naming("CoDenoisePhase"):
-            phase = Phase(
+            phase = PhaseOptions(
                 start,
                 None if schedule == _SAME else schedule,
                 None if overlap < 0 else overlap,

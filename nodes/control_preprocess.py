@@ -19,7 +19,8 @@ from ..glv_core.hosts.comfy.vision.controls import (
 )
 from ..glv_core.hosts.transformers import depth, pose, segmentation
 from ..glv_core.perception.controls.palettes import PALETTES
-from .common import CATEGORY, download_input, given, naming
+from .errors import naming
+from .inputs import CATEGORY, download_input, given
 
 
 class ControlPreprocess(io.ComfyNode):
@@ -30,7 +31,7 @@ class ControlPreprocess(io.ComfyNode):
         return io.Schema(
             node_id="ControlPreprocess",
             display_name="Control Preprocess",
-            category=CATEGORY,
+            category=f"{CATEGORY}/control",
             description="A video to the pictures that a ControlNet or T2I-Adapter was trained on: edges, lines, "
             "scribbles, poses, segments, depth, normals. Sizes, colours and thresholds are those of ControlNet's own "
             "annotators. Memory does not grow with the length of the video.",

@@ -9,10 +9,11 @@ import comfy.utils
 import torch
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.families.latents import frames_decoded
+from ..glv_core.hosts.comfy.families import num_frames_decoded
 from ..glv_core.hosts.comfy.video.long_video import clip_of, frames_of
 from ..glv_core.hosts.comfy.video.vae_pieces import encode_pieces
-from .common import CATEGORY, naming
+from .errors import naming
+from .inputs import CATEGORY
 
 
 class EncodeLongVideo(io.ComfyNode):
@@ -23,7 +24,7 @@ class EncodeLongVideo(io.ComfyNode):
         return io.Schema(
             node_id="EncodeLongVideo",
             display_name="Encode Long Video",
-            category=CATEGORY,
+            category=f"{CATEGORY}/latent",
             description="Encodes a video as a latent, a few frames at a time, so that memory does not grow with its "
             "length. A causal VAE holds 4 n + 1 frames (LTX 8 n + 1): up to 3 (7) frames at the end are left out.",
             search_aliases=["vae encode video", "video to latent"],
@@ -58,4 +59,4 @@ class EncodeLongVideo(io.ComfyNode):
             count = video.get_frame_count() if clip is None else clip.num_frames
             progress = comfy.utils.ProgressBar(max(1, count))
             samples = encode_pieces(vae, resized(), lambda done, _: progress.update_absolute(done))
-        return io.NodeOutput({"samples": samples}, frames_decoded(vae, samples))
+        return io.NodeOutput({"samples": samples}, num_frames_decoded(vae, samples))

@@ -20,7 +20,8 @@ from ..glv_core.hosts.comfy.vision.grounding_models import (
 from ..glv_core.perception.boxes import caption
 from ..glv_core.perception.mask_ops import WHEN_EMPTY, Finish
 from ..glv_core.perception.selection import Selection
-from .common import CATEGORY, download_input, naming
+from .errors import naming
+from .inputs import CATEGORY, download_input
 
 BoundingBox = io.Custom("BOUNDING_BOX")
 
@@ -33,7 +34,7 @@ class GroundedMask(io.ComfyNode):
         return io.Schema(
             node_id="GroundedMask",
             display_name="Grounded Mask",
-            category=CATEGORY,
+            category=f"{CATEGORY}/mask",
             description="Text and a video to a mask for every frame. Grounding DINO finds the objects, SAM 2 carries "
             "them through the clip, so that the mask does not flicker and ids stay with their objects; SAM 3 does both "
             "in one. Models lie in models/transformers. Memory does not grow with the length of the video.",

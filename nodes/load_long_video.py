@@ -10,7 +10,8 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.video.long_video import LongVideo
 from ..glv_core.video_io import VideoClip, open_clip
-from .common import CATEGORY, naming
+from .errors import naming
+from .inputs import CATEGORY
 
 
 def _files() -> list[str]:
@@ -55,7 +56,7 @@ class LoadLongVideo(io.ComfyNode):
         return io.Schema(
             node_id="LoadLongVideo",
             display_name="Load Long Video",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description="Opens a video, or a part of it, with its sound and at another frame rate if wanted. Frames "
             "are read when they are needed: EncodeLongVideo and SaveLongVideo hold only a few at a time. Core nodes "
             "take the output as any VIDEO.",

@@ -11,7 +11,8 @@ from ..glv_core.hosts.comfy.loading.pipeline_folder import (
     list_folders,
     load_pipeline,
 )
-from .common import CATEGORY, naming
+from .errors import naming
+from .inputs import CATEGORY
 
 
 class LoadVideoPipeline(io.ComfyNode):
@@ -22,7 +23,7 @@ class LoadVideoPipeline(io.ComfyNode):
         return io.Schema(
             node_id="LoadVideoPipeline",
             display_name="Load Video Pipeline (diffusers)",
-            category=CATEGORY,
+            category=f"{CATEGORY}/loaders",
             description="Loads a video model in diffusers format from models/diffusers as MODEL, CLIP and VAE that all "
             "core nodes accept; or the small demo model that comes with this pack, which draws coloured shapes and "
             "needs no download. Formats: Wan 2.1, and either transformer of Wan 2.2 A14B.",

@@ -6,8 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.families.latents import empty_latent, latent_shape, vae_timebase
-from .common import CATEGORY, fps_input, naming
+from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, vae_timebase
+from ..glv_core.video_models import LTX, WAN, frame_rates
+from .errors import naming
+from .inputs import CATEGORY, fps_input
 
 
 class LongLatent(io.ComfyNode):
@@ -18,7 +20,7 @@ class LongLatent(io.ComfyNode):
         return io.Schema(
             node_id="LongLatent",
             display_name="Long Latent",
-            category=CATEGORY,
+            category=f"{CATEGORY}/latent",
             description="An empty latent for a long video, for the model family that the VAE belongs to: Wan, Hunyuan, "
             "LTX and others, or frames as batch for image models such as SD 1.5.",
             search_aliases=["empty latent video", "long video", "empty latent"],
@@ -36,14 +38,14 @@ class LongLatent(io.ComfyNode):
                     step=1.0,
                     round=0.001,
                     tooltip="Length of the video, in frames or seconds (see unit). Rounded up to what the VAE can "
-                    "hold: Wan makes 4 n + 1 frames, LTX 8 n + 1.",
+                    f"hold: Wan makes {WAN.lengths} frames, LTX {LTX.lengths}.",
                 ),
                 io.Combo.Input(
                     "unit", options=["frames", "seconds"], default="frames", tooltip="What length is measured in."
                 ),
                 fps_input(
-                    "Frames per second of the video: Wan 16, Hunyuan and LTX 24, AnimateDiff 8, the demo model 16. "
-                    "Turns seconds into frames, and goes on to the prompts and the saved video."
+                    f"Frames per second of the video: {frame_rates()}. Turns seconds into frames, and goes on to the "
+                    "prompts and the saved video."
                 ),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=64, advanced=True, tooltip="How many videos to make at once."

@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise, NoiseOptions
-from .common import CATEGORY, check_windows, naming, noise_inputs, seed_input, window_inputs
+from .errors import naming
+from .inputs import CATEGORY, check_windows, noise_inputs, seed_input, window_inputs
 
 
 class LongNoise(io.ComfyNode):
@@ -16,7 +17,7 @@ class LongNoise(io.ComfyNode):
         return io.Schema(
             node_id="LongNoise",
             display_name="Long Noise",
-            category=CATEGORY,
+            category=f"{CATEGORY}/latent",
             description="Initial noise for SamplerCustomAdvanced, with the kinds that CoDenoiseKSampler has. Connect "
             "the model so that window and overlap can be given in frames.",
             search_aliases=["freenoise", "noise", "random noise"],

@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag
 from ..glv_core.prompts import PromptSyntaxError, parse_schedule
-from .common import CATEGORY, naming, video_inputs
+from .errors import naming
+from .inputs import CATEGORY, video_inputs
 
 _ANY_LENGTH = 1_000_000  # stands for a length that is not known yet, when only the syntax is checked
 _EXAMPLE = "0: a calm sea at dawn\n5s: the wind rises, high waves\n75%: a storm at night, lightning"
@@ -22,7 +23,7 @@ class MultiPromptSchedule(io.ComfyNode):
         return io.Schema(
             node_id="MultiPromptSchedule",
             display_name="Multi-Prompt Schedule",
-            category=CATEGORY,
+            category=f"{CATEGORY}/prompts",
             description="Prompts on a timeline. Lines such as '0: ...', '2.5s: ...', '50%: ...', '-24: ...' (from the "
             "end), '24-48: ...'; or 'a | b | c' spread evenly; or the dictionaries of FizzNodes and "
             "AnimateDiff-Evolved. In a plain KSampler the prompts are averaged over the whole video.",
@@ -92,13 +93,10 @@ class MultiPromptSchedule(io.ComfyNode):
             schedule = parse_schedule(
                 prompts, num_frames=length, fps=fps, transition=transition, transition_frames=transition_frames
             )
-        segments: dict[str, list[int]] = {}
-        for number, segment in enumerate(schedule.segments):
-            segments.setdefault(segment.prompt, []).append(number)
         return io.NodeOutput(
             [
-                [tensor, {**extras, TAG: PromptTag(schedule, tuple(numbers))}]
-                for prompt, numbers in segments.items()
+                [tensor, {**extras, TAG: PromptTag(schedule, index)}]
+                for index, prompt in enumerate(schedule.prompts)
                 for tensor, extras in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
             ]
         )

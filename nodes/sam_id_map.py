@@ -12,7 +12,8 @@ from ..glv_core.hosts.comfy.video.frame_source import frame_source
 from ..glv_core.hosts.comfy.video.mapped import new_tensor
 from ..glv_core.hosts.comfy.vision.grounding_models import sam_names, sam_segmenter
 from ..glv_core.perception.id_map import id_map, painting_order
-from .common import CATEGORY, download_input, naming
+from .errors import naming
+from .inputs import CATEGORY, download_input
 
 SCALES = ("0 to 1", "0 to 255")
 
@@ -25,7 +26,7 @@ class SamIdMap(io.ComfyNode):
         return io.Schema(
             node_id="SamIdMap",
             display_name="SAM Id Map",
-            category=CATEGORY,
+            category=f"{CATEGORY}/mask",
             description="All regions that SAM finds in each frame, painted by number: red = number % 256, green = "
             "number // 256, the largest is 1, smaller ones lie on larger ones. The control picture of EditAnything's "
             "ControlNets, which Gen-L-Video's inpainting uses.",

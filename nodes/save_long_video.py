@@ -26,7 +26,8 @@ from ..glv_core.video_io import (
     save_video,
     video_format_for,
 )
-from .common import CATEGORY, fps_input, naming
+from .errors import naming
+from .inputs import CATEGORY, fps_input
 
 PNG = "png sequence"
 
@@ -39,7 +40,7 @@ class SaveLongVideo(io.ComfyNode):
         return io.Schema(
             node_id="SaveLongVideo",
             display_name="Save Long Video",
-            category=CATEGORY,
+            category=f"{CATEGORY}/video",
             description="Decodes a latent in pieces and writes the video as it goes, so that memory does not grow with "
             "its length. Also takes frames or a VIDEO. The workflow is stored in the file.",
             search_aliases=["save video", "video combine", "vae decode", "export video", "mp4", "webm"],

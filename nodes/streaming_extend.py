@@ -8,27 +8,31 @@ import torch
 from comfy_api.latest import io
 
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.streaming.chunks import SamplerOptions, StreamOptions
+from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
+from ..glv_core.hosts.comfy.streaming.chunks import StreamOptions
 from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
-from ..glv_core.hosts.comfy.streaming.video_start import anchor_picture, video_start
+from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder
+from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, clip_lengths
 from ..glv_core.windows import SCHEDULES
-from .common import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, naming, sampler_inputs, seed_input
+from .errors import naming
+from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, sampler_inputs, seed_input
 
 
 class StreamingExtend(io.ComfyNode):
-    """Extends a video at constant memory, and keeps every finished chunk."""
+    """Extends a video with the model's memory constant, and keeps every finished chunk."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StreamingExtend",
             display_name="Streaming Extend (long video)",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sampling",
             description="Makes or extends a video chunk by chunk; each chunk goes on from the end of the one before, "
             "in latent space, in the way that suits the model: its start image, clean leading frames, or known "
-            "latents. Memory does not grow with the length. Finished chunks are kept: queue again after an interrupt "
-            "or a crash and it goes on where it was; change a late prompt and only what follows is made again.",
+            "latents. The model's memory does not grow with the length. Finished chunks are kept: queue again after an "
+            "interrupt or a crash and it goes on where it was; change a late prompt and only what follows is made "
+            "again.",
             search_aliases=["extend video", "streaming", "streamingt2v", "infinite video", "long video", "continue"],
             inputs=[
                 io.Model.Input("model", tooltip="Any video model; how it goes on is chosen by what it can do."),
@@ -54,7 +58,7 @@ class StreamingExtend(io.ComfyNode):
                     min=2,
                     max=100_000,
                     tooltip="Frames that are sampled at once, the overlap among them: the clip length the model was "
-                    "made for. Wan 81, LTX 97, SVD 25, AnimateDiff 16, the demo model 61.",
+                    f"made for. {clip_lengths((WAN, WAN_5B, LTX, SVD, ANIMATEDIFF, DEMO))}.",
                 ),
                 io.Int.Input(
                     "overlap",
@@ -72,7 +76,7 @@ class StreamingExtend(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The frames, or the one picture, to begin with. Needs vae. Not together with latent.",
+                    tooltip="The frames, or the one image, to begin with. Needs vae. Not together with latent.",
                 ),
                 io.Vae.Input(
                     "vae",
@@ -94,10 +98,10 @@ class StreamingExtend(io.ComfyNode):
                     default="none",
                     optional=True,
                     tooltip="What chunks stay close to, so that looks do not wander: the first frame of the video, the "
-                    "first of the current prompt's segment, or anchor_image. Models that take pictures get it as a "
+                    "first of the current prompt's segment, or anchor_image. Models that take images get it as a "
                     "condition; with others it steers drift_correction only.",
                 ),
-                io.Image.Input("anchor_image", optional=True, tooltip="The picture for anchor 'picture'. Needs vae."),
+                io.Image.Input("anchor_image", optional=True, tooltip="The image for anchor 'image'. Needs vae."),
                 io.Float.Input(
                     "drift_correction",
                     default=0.0,
@@ -192,24 +196,20 @@ class StreamingExtend(io.ComfyNode):
         height: int = 480,
         anchor_image: torch.Tensor | None = None,
         run_name: str = "streaming",
+        window: int = 0,
+        window_overlap: int = 16,
         **options: Any,
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
-            wanted = StreamOptions(length, chunk, overlap, run_name=run_name, **options)
+            wanted = StreamOptions(length, chunk, overlap, window, window_overlap, run_name=run_name, **options)
             folder = RunFolder(run_folder(run_name)) if wanted.keeps else None
             given, size = video_start(model, latent, image, vae, width, height, folder)
-            picture = None
-            if wanted.anchor == "picture" and anchor_image is not None:
-                picture = anchor_picture(model, anchor_image, vae, size, folder)
+            anchor = None
+            if wanted.anchor == "image" and anchor_image is not None:
+                anchor = anchor_latents(model, anchor_image, vae, size, folder)
+            sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler)
             result = stream_long(
-                model,
-                positive,
-                negative,
-                SamplerOptions(seed, steps, cfg, sampler_name, scheduler),
-                wanted,
-                given=given,
-                size=size,
-                anchor_picture=picture,
-                vae=vae,
-            )
+                model, positive, negative, sampler, wanted,
+                given=given, size=size, anchor_latents=anchor, vae=vae, folder=folder,
+            )  # fmt: skip
         return io.NodeOutput({"samples": result.samples}, result.report, ui={"text": (result.report,)})

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.video.loops import decode_loop
-from .common import CATEGORY, naming
+from ..glv_core.hosts.comfy.video.closed_loop import decode_loop
+from .errors import naming
+from .inputs import CATEGORY
 
 
 class VAEDecodeLoop(io.ComfyNode):
@@ -19,7 +20,7 @@ class VAEDecodeLoop(io.ComfyNode):
         return io.Schema(
             node_id="VAEDecodeLoop",
             display_name="VAE Decode Loop",
-            category=CATEGORY,
+            category=f"{CATEGORY}/latent",
             description="Decodes a latent made with closed_loop. A causal video VAE gives the first latent frame one "
             "frame and starts without a past, which would show at the loop point; here the end of the loop is decoded "
             "before its beginning, so that every latent frame has its full frames and a past.",

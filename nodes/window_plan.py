@@ -8,21 +8,22 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
-from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, check_length
-from ..glv_core.hosts.comfy.families.latents import vae_timebase
+from ..glv_core.hosts.comfy.co_denoise.prompt_tags import schedules_of, track_of
+from ..glv_core.hosts.comfy.families import vae_timebase
 from ..glv_core.plan_image import Plan, draw_plan, facts
-from .common import CATEGORY, check_windows, naming, video_inputs, window_inputs, window_options
+from .errors import naming
+from .inputs import CATEGORY, check_windows, video_inputs, window_inputs, window_options
 
 
 class WindowPlan(io.ComfyNode):
-    """A picture of windows, weights and prompts, and what they cost."""
+    """An image of windows, weights and prompts, and what they cost."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="WindowPlan",
             display_name="Window Plan",
-            category=CATEGORY,
+            category=f"{CATEGORY}/sampling",
             description="Draws the windows of a run over the timeline, with their weights, prompts and cost. Nothing "
             "is sampled and no model is needed, so it answers at once.",
             search_aliases=["context windows visualizer", "preview windows", "cost"],
@@ -31,20 +32,20 @@ class WindowPlan(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="The VAE of the model: how many frames a latent frame holds."),
                 *video_inputs(),
                 io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Number of sampling steps."),
-                *[each for each in window_inputs() if each.id != "host_memory"],
+                *[each for each in window_inputs() if each.id != "offload_latent"],
                 io.Conditioning.Input(
                     "conditioning", optional=True, tooltip="From MultiPromptSchedule, to see the prompts as well."
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The plan as a picture."),
+                io.Image.Output(display_name="image", tooltip="The plan."),
                 io.Int.Output(
-                    display_name="calls",
+                    display_name="evaluations",
                     tooltip="Windows through the model in the whole run; with guidance (cfg above 1) the "
                     "negative adds one for every window.",
                 ),
-                io.Float.Output(display_name="floor", tooltip="Windows that the length alone needs."),
-                io.Float.Output(display_name="ratio", tooltip="calls / floor."),
+                io.Float.Output(display_name="minimum", tooltip="Windows that the length alone needs."),
+                io.Float.Output(display_name="ratio", tooltip="evaluations / minimum."),
                 io.Int.Output(
                     display_name="peak_batch", tooltip="The most windows in one forward pass, if memory allows."
                 ),
@@ -61,21 +62,20 @@ class WindowPlan(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("WindowPlan"):
             timebase = vae_timebase(vae, length, fps)
-            settings = window_options(**windows).settings(timebase)
-            schedules = [extras[TAG].schedule for _, extras in conditioning or () if TAG in extras]
-            schedule = schedules[0] if schedules else None
+            settings = window_options(**windows).settings(timebase.compression)
+            schedule = next(iter(schedules_of(conditioning or [])), None)
             if schedule is not None:
-                check_length(schedule, timebase)
+                track_of(schedule, timebase.num_latent_frames, timebase.compression)
             plan = Plan(settings, timebase, schedule, steps)
-            picture = torch.from_numpy(np.asarray(draw_plan(settings, timebase, schedule, steps)).copy())
-            image = picture.float().div(255)[None]
-            counts = plan.counts()
+            drawn = torch.from_numpy(np.asarray(draw_plan(settings, timebase, schedule, steps)).copy())
+            image = drawn.float().div(255)[None]
+            cost = plan.cost
         preview = ui.PreviewImage(image, cls=cls).as_dict()
         return io.NodeOutput(
             image,
-            counts.passes,
-            counts.floor,
-            counts.ratio,
-            counts.peak_batch,
+            cost.evaluations,
+            cost.minimum,
+            cost.ratio,
+            cost.peak_batch,
             ui={**preview, "text": ["\n".join(facts(plan))]},
         )

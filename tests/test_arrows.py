@@ -29,7 +29,7 @@ FLOORS = {
 ROOMS = {
     "glv_core.hosts": {"comfy": {"transformers"}, "diffusers": set(), "transformers": set()},
     "glv_core.hosts.comfy": {
-        "families": set(),
+        "families": {"memory"},
         "memory": set(),
         "host_symbols": set(),
         "co_denoise": {"families", "memory"},

@@ -54,7 +54,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
     """
     try:
         from ..co_denoise import CoDenoiseSettings, Phase
-        from ..hosts.diffusers.folder import DEMO, load_scheduler, read_model_folder
+        from ..hosts.diffusers.folder import DEMO_DEFAULTS, load_scheduler, read_model_folder
         from ..hosts.diffusers.schedulers import make_scheduler, scheduler_class
         from ..noise import NoiseSettings
         from ..prompts import parse_schedule
@@ -66,15 +66,15 @@ def prepare(arguments: argparse.Namespace) -> Job:
     with option("--model", arguments.model):
         folder = read_model_folder(arguments.model)
     defaults = folder.defaults
-    fps = defaults.fps if arguments.fps is None else arguments.fps
+    fps = defaults.model.fps if arguments.fps is None else arguments.fps
     with option("--fps", fps):
         Timebase(1, fps)
     with option("--length", arguments.length):
-        timebase = Timebase(parse_length(arguments.length, fps), fps, folder.temporal_compression)
+        timebase = Timebase(parse_length(arguments.length, fps), fps, folder.compression)
     with option("--transition-length", arguments.transition_length):
         transition_frames = parse_length(arguments.transition_length, fps, least=0)
     text = arguments.prompts
-    if text is None and defaults is not DEMO:
+    if text is None and defaults is not DEMO_DEFAULTS:
         raise UserError("--prompts is missing: say what this model shall show, for example --prompts 'a cat | a dog'.")
     text = DEMO_PROMPTS if text is None else text
     with option("--prompts", text):
@@ -100,7 +100,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
             arguments.closed_loop,
             arguments.seed,
             phases,
-            arguments.prompt_changes,
+            arguments.prompt_blending,
         )
     with option("--shared-noise", arguments.shared_noise):
         noise = NoiseSettings(arguments.noise, window, overlap, arguments.shared_noise)
@@ -158,8 +158,8 @@ def parse_length(text: str, fps: float, least: int = 1) -> int:
 
 def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timebase) -> tuple[int, int, str]:
     """Window and overlap in latent frames, and the window schedule."""
-    frames = folder.defaults.window if arguments.window is None else arguments.window
-    window = timebase.latent_length(at_least("--window", frames, 1))
+    frames = folder.defaults.model.clip if arguments.window is None else arguments.window
+    window = timebase.compression.num_latent_frames(at_least("--window", frames, 1))
     if window > folder.longest_window:
         raise UserError(f"--window {frames}: that is {window} latent frames; this model takes {folder.longest_window}.")
     if arguments.isolated:
@@ -169,9 +169,9 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
         return window, 0, "static"
     if arguments.overlap is None:
         # A default must not clash with a window that was asked for.
-        overlap = min(timebase.latent_span(folder.defaults.overlap), window // 2)
+        overlap = min(timebase.compression.latent_span(folder.defaults.overlap), window // 2)
     else:
-        overlap = timebase.latent_span(at_least("--overlap", arguments.overlap, 0))
+        overlap = timebase.compression.latent_span(at_least("--overlap", arguments.overlap, 0))
     return window, overlap, arguments.schedule or "shifted"
 
 

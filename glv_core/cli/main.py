@@ -23,13 +23,13 @@ SCHEDULES = ("shifted", "shifted_golden", "shifted_random", "static", "static_ba
 MERGES = (
     "pyramid", "hann", "flat", "gaussian", "linear_in_overlap", "relative", "squared", "random_cut", "random_cut_paper",
 )  # fmt: skip
-PROMPT_CHANGES = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
+PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for an error of the user's, 130 when interrupted."""
+    """Run the command line; returns the exit code: 0, 2 for a user error, 130 when interrupted."""
     arguments = build_parser().parse_args(argv)
     try:
         job = prepare(arguments)
@@ -82,8 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
         "steps (default: %(default)s, never)")  # fmt: skip
     add("--closed-loop", action="store_true", help="the end of the video flows into its beginning; the length is "
         "rounded to whole latent frames")  # fmt: skip
-    add("--prompt-changes", choices=PROMPT_CHANGES, default="predictions", help="what a window sees that touches two "
-        "prompts (default: %(default)s)")  # fmt: skip
+    add("--prompt-blending", choices=PROMPT_BLENDINGS, default="predictions", help="what a window sees that touches "
+        "two prompts (default: %(default)s)")  # fmt: skip
     add("--windows-per-forward", type=int, default=0, metavar="N", help="windows that share a forward pass; less needs "
         "less memory (default: 0, which is 4)")  # fmt: skip
     add("--isolated", action="store_true", help="baseline: clip after clip without overlap, the last one moved left to "
@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         "models that take no clean frames (default: 0.5)")  # fmt: skip
     add("--drift-correction", type=float, metavar="SHARE", help="how far colours and contrast are drawn back to those "
         "of the first chunk (default: 0)")  # fmt: skip
-    add("--start", type=Path, metavar="FILE", help="the video or picture to begin with, in the size of the video "
+    add("--start", type=Path, metavar="FILE", help="the video or image to begin with, in the size of the video "
         "(other proportions: its middle); its frames count as part of --length")  # fmt: skip
     add("--run", type=Path, metavar="FOLDER", help="where finished chunks are kept and found (default: beside the "
         "video)")  # fmt: skip
@@ -121,7 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="FILE", help="video file, .mp4 (default: the next free output/genlong_N.mp4)")
     add("--upscale", type=int, metavar="N", help=f"enlarge so many times by repeating pixels (default: to "
         f"{SHORTEST_SIDE} pixels or more)")  # fmt: skip
-    add("--no-plan", action="store_true", help="write no picture of the windows beside the video")
+    add("--no-plan", action="store_true", help="write no image of the windows beside the video")
     return parser
 
 
@@ -194,7 +194,7 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
     found = 0
     with chunk_bar(len(chunks), job.steps) as show, _memory(), _kept(wanted.run):
 
-        def progress(chunk: int, count: int, step: Any) -> None:
+        def progress(chunk: int, step: Any) -> None:
             nonlocal found
             found += step is None
             show(chunk, step)
@@ -209,7 +209,7 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
     lines = [f"chunks      {len(chunks)}, {found} found from before; kept in {wanted.run}"]
     boundaries = [timebase.frames_of(chunk.first_new)[0] for chunk in chunks if chunk.overlap]
     try:
-        ratio = seam_ratio_of(differences.values, boundaries, _changes(job), timebase.temporal_compression)
+        ratio = seam_ratio_of(differences.values, boundaries, _changes(job), timebase.compression.ratio)
         lines.append(f"seam ratio  {ratio:.2f} {_RATIO.replace('windows', 'chunks')}")
     except ValueError:
         lines.append("seam ratio  none: no chunk boundary outside the prompt transitions")
@@ -246,15 +246,17 @@ def _quiet() -> None:
 
 
 def _cost(job: Job) -> float:
-    from ..plan_image import Plan
+    from ..cost import run_cost
+    from ..prompts import PromptTrack
 
-    return Plan(job.settings, job.timebase, job.schedule, job.steps).counts().ratio
+    length, compression = job.timebase.num_latent_frames, job.timebase.compression
+    return run_cost(job.settings, length, job.steps, PromptTrack.of(job.schedule, length, compression)).ratio
 
 
 def _seam_ratio(job: Job, frames: Any) -> str:
     """The seam ratio at the boundaries of the first step's windows, prompt transitions left out, in words."""
     from ..metrics import seam_ratio, window_boundaries
-    from ..timeline import Timebase
+    from ..timeline import Compression, Timebase
 
     timebase = job.timebase
     plain = [step for step in range(job.steps) if job.settings.at(step, job.steps).stride == 1]
@@ -262,9 +264,9 @@ def _seam_ratio(job: Job, frames: Any) -> str:
         return "none: with a stride above 1 every frame is a window's edge"
     windows = job.settings.windows(timebase.num_latent_frames, plain[0], job.steps)
     if job.settings.closed_loop:
-        timebase = Timebase(len(frames), timebase.fps, timebase.temporal_compression, causal=False)
+        timebase = Timebase(len(frames), timebase.fps, Compression(timebase.compression.pattern))
     try:
-        ratio = seam_ratio(frames, window_boundaries(windows, timebase), _changes(job), timebase.temporal_compression)
+        ratio = seam_ratio(frames, window_boundaries(windows, timebase), _changes(job), timebase.compression.ratio)
     except ValueError:
         return "none: no window boundary outside the prompt transitions"
     return f"{ratio:.2f} {_RATIO}"
@@ -275,7 +277,7 @@ _RATIO = "(difference of neighbouring frames where windows meet, over elsewhere;
 
 def _changes(job: Job) -> list[tuple[float, float]]:
     """Ranges of frames in which a prompt gives way to the next."""
-    margin, changes = job.timebase.temporal_compression, []
+    margin, changes = job.timebase.compression.ratio, []
     for segment in job.schedule.segments[1:]:
         reach = segment.transition.frames / 2 + margin
         changes.append((segment.start - reach, segment.start + reach))

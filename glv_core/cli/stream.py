@@ -76,12 +76,12 @@ def stream_job(
             raise UserError(f"--{name.replace('_', '-')}: not together with --streaming; leave one out.")
     if arguments.noise != "independent":
         raise UserError(f"--noise {arguments.noise}: not together with --streaming; every chunk has noise of its own.")
-    asked = folder.defaults.window if arguments.chunk is None else at_least("--chunk", arguments.chunk, 1)
-    chunk = timebase.latent_length(asked)
+    asked = folder.defaults.model.clip if arguments.chunk is None else at_least("--chunk", arguments.chunk, 1)
+    chunk = timebase.compression.num_latent_frames(asked)
     if arguments.chunk_overlap is None:
-        overlap = max(1, min(timebase.latent_span(folder.defaults.overlap), chunk // 2))
+        overlap = max(1, min(timebase.compression.latent_span(folder.defaults.overlap), chunk // 2))
     else:
-        overlap = timebase.latent_span(at_least("--chunk-overlap", arguments.chunk_overlap, 1))
+        overlap = timebase.compression.latent_span(at_least("--chunk-overlap", arguments.chunk_overlap, 1))
         if arguments.chunk_overlap >= asked:
             raise UserError(f"--chunk-overlap {arguments.chunk_overlap}: it must be below chunk, which is {asked}.")
     with option("--chunk-overlap", arguments.chunk_overlap):
@@ -103,7 +103,7 @@ def stream_job(
 
 
 def _clip(path: Path, timebase: Timebase) -> VideoClip:
-    """The video or picture that another begins with, at the frame rate of that."""
+    """The video or image that another begins with, at the frame rate of that."""
     from ..video_io import open_clip
 
     clip = open_clip(path)

@@ -94,7 +94,7 @@ def all_combinations() -> list[tuple[str, str, str, str]]:
 
 
 def centred_scene(shape: str, colour: str, background: str, direction: str, along: float) -> Scene:
-    """A scene whose object moves along the middle of the picture; `along` [0, SIZE) is where on its way it starts."""
+    """A scene whose object moves along the middle of the image; `along` [0, SIZE) is where on its way it starts."""
     horizontal = DIRECTIONS[direction][0] != 0
     return Scene(shape, colour, background, direction, *((along, SIZE / 2) if horizontal else (SIZE / 2, along)))
 

@@ -1,14 +1,18 @@
-"""Prompts on a timeline: text to schedule (``parse_schedule``), and what each frame sees (``PromptSchedule``)."""
+"""Prompts on a timeline: text -> schedule -> track (who sees what) -> blending (what a window does with it)."""
 
+from .blending import PROMPT_BLENDINGS
 from .errors import PromptScheduleError, PromptSyntaxError
 from .grammar import parse_schedule
 from .schedule import TRANSITION_KINDS, PromptSchedule, Segment, Transition
+from .track import PromptTrack
 
 __all__ = [
+    "PROMPT_BLENDINGS",
     "TRANSITION_KINDS",
     "PromptSchedule",
     "PromptScheduleError",
     "PromptSyntaxError",
+    "PromptTrack",
     "Segment",
     "Transition",
     "parse_schedule",

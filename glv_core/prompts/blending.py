@@ -12,7 +12,7 @@ from ..windows import Window
 #: How a window that touches a transition is prompted. ``predictions``: it is denoised with each prompt, and the
 #: predictions are blended frame by frame. ``embeddings`` and ``embeddings_spherical``: once, with embeddings mixed as
 #: the timeline says at the window's centre. ``one_per_window``: once, with one prompt, by Gen-L-Video's rule.
-TRANSITIONS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
+PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
 
 
 def weights_at(weights: torch.Tensor, position: float, closed_loop: bool = False) -> torch.Tensor:
@@ -24,26 +24,26 @@ def weights_at(weights: torch.Tensor, position: float, closed_loop: bool = False
     return weights[:, low].lerp(weights[:, high], share)
 
 
-def window_prompts(weights: torch.Tensor, window: Window, overlap: int, transitions: str) -> torch.Tensor:
+def window_prompts(weights: torch.Tensor, window: Window, overlap: int, blending: str) -> torch.Tensor:
     """How much each prompt counts in a window as a whole.
 
     Args:
         weights: ``[prompt, latent frame]`` over the whole video.
         window: which latent frames.
         overlap: what windows share, in latent frames; ``one_per_window`` uses it.
-        transitions: one of ``TRANSITIONS`` but ``predictions``.
+        blending: one of ``PROMPT_BLENDINGS`` but ``predictions``.
 
     Returns:
         ``[prompt]``, summing to 1; with ``one_per_window`` a 1 and zeros.
     """
-    if transitions != "one_per_window":
+    if blending != "one_per_window":
         return weights_at(weights, window.centre, window.loop > 0)
     # Gen-L-Video gives a segment's windows its prompt as long as they start up to ceil(window / 2 hop) hops into it,
     # which is the prompt of the latent frame before this place; with an even ratio it is the one before the centre.
     hop = max(1, window.length - overlap)
     place = window.length - hop * math.ceil(window.length / (2 * hop))
-    frame = window.frames[max(0, place - 1)]
-    return torch.nn.functional.one_hot(weights[:, frame].argmax(), len(weights)).to(weights.dtype)
+    index = window.indices[max(0, place - 1)]
+    return torch.nn.functional.one_hot(weights[:, index].argmax(), len(weights)).to(weights.dtype)
 
 
 def mix_embeddings(

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 from .errors import PromptScheduleError
 
@@ -152,6 +150,11 @@ class PromptSchedule:
         object.__setattr__(self, "segments", segments)
         object.__setattr__(self, "fps", float(self.fps))
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The distinct prompts, in order of appearance."""
+        return tuple(dict.fromkeys(segment.prompt for segment in self.segments))
+
     def weights(self, frame: float) -> tuple[float, ...]:
         """How much of each prompt a frame sees: one weight per segment, each >= 0, at most two above 0, summing to 1.
 
@@ -174,63 +177,10 @@ class PromptSchedule:
         weights[into] = share
         return tuple(weights)
 
-    def active(self, start: float, stop: float) -> tuple[int, ...]:
-        """Indices of the segments that some position in the closed range [start, stop] sees with a weight above 0.
-
-        ``start`` and ``stop`` are video frames, clamped like in ``weights``.
-        Raises PromptScheduleError if either is NaN or start > stop.
-        """
-        if start > stop:
-            raise PromptScheduleError(f"a range of frames cannot go from {start:g} back to {stop:g}.")
-        start, stop = self._clamp(start), self._clamp(stop)
-        last = len(self.segments) - 1
-        return tuple(
-            index
-            for index in range(last + 1)
-            if (index == 0 or self._begins_by(index, stop)) and (index == last or self._lasts_past(index, start))
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The schedule as plain numbers, strings, lists and dicts, ready for JSON."""
-        return {
-            "num_frames": self.num_frames,
-            "fps": self.fps,
-            "segments": [
-                {
-                    "start": segment.start,
-                    "end": segment.end,
-                    "prompt": segment.prompt,
-                    "transition": {"kind": segment.transition.kind, "frames": segment.transition.frames},
-                }
-                for segment in self.segments
-            ],
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PromptSchedule:
-        """The schedule that ``to_dict`` described. Raises PromptScheduleError if it is incomplete or does not hold."""
-        try:
-            segments = tuple(
-                Segment(item["start"], item["end"], item["prompt"], Transition(**item["transition"]))
-                for item in data["segments"]
-            )
-            return cls(segments, data["num_frames"], data["fps"])
-        except (KeyError, TypeError) as error:
-            raise PromptScheduleError(f"this is not a saved prompt schedule: {error}") from error
-
     def _clamp(self, frame: float) -> float:
         if math.isnan(frame):
             raise PromptScheduleError("a frame position must be a number, not NaN.")
         return min(max(float(frame), 0.0), self.num_frames - 1.0)
-
-    def _begins_by(self, index: int, frame: float) -> bool:
-        segment = self.segments[index]
-        if segment.transition.frames:
-            return frame > segment.start - segment.transition.half
-        return frame >= segment.start
-
-    def _lasts_past(self, index: int, frame: float) -> bool:
-        return frame < self.segments[index].end + self.segments[index + 1].transition.half
 
 
 def check_cover(segments: tuple[Segment, ...], num_frames: int) -> None:

@@ -1,58 +1,94 @@
-"""Which prompts each latent frame of a video sees, and how much of each."""
+"""Which prompts each latent frame of a video sees, and how much of each: a schedule read at latent frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
-from ..timeline import Place, Timebase
+from ..timeline import Compression, Place, Timebase
 from ..windows import Window
-from .weights import prompt_weights
-
-if TYPE_CHECKING:
-    from . import PromptSchedule
+from .blending import window_prompts
+from .schedule import PromptSchedule
 
 
 @dataclass(frozen=True)
 class PromptTrack:
     """The distinct prompts of a video, in order of appearance, and their weight at every latent frame.
 
-    ``weights`` is float32 ``[latent frames, prompts]``; its rows sum to 1 and no column is all 0.
+    ``weights`` is float32 ``[prompt, latent frame]``; its columns sum to 1.
     """
 
     prompts: tuple[str, ...]
     weights: torch.Tensor
 
     @classmethod
-    def of(cls, schedule: PromptSchedule, timebase: Timebase) -> PromptTrack:
+    def of(cls, schedule: PromptSchedule, num_latent_frames: int, compression: Compression) -> PromptTrack:
         """The track of a schedule, read at the centre of every latent frame.
 
-        Segments with the same prompt become one; a prompt that falls between two latent frames is left out.
+        Segments with the same prompt are one. A hard transition is never blended, also where it falls inside a latent
+        frame.
 
         Raises:
-            ValueError: the schedule is for another number of frames than the timebase.
+            ValueError: the schedule is for a video of another length.
         """
-        if schedule.num_frames != timebase.num_frames:
-            raise ValueError(
-                f"The prompt schedule is for {schedule.num_frames} frames and the video has {timebase.num_frames}. "
-                "Parse the schedule with the length of the video."
-            )
-        columns: dict[str, torch.Tensor] = {}
-        for segment, weights in zip(schedule.segments, prompt_weights(schedule, timebase), strict=True):
-            if weights.any():
-                columns[segment.prompt] = columns.get(segment.prompt, 0) + weights
-        return cls(tuple(columns), torch.stack(list(columns.values()), dim=1))
+        check_length(schedule, num_latent_frames, compression)
+        prompts = schedule.prompts
+        rows = [prompts.index(segment.prompt) for segment in schedule.segments]
+        timebase = Timebase(schedule.num_frames, schedule.fps, compression)
+        weights = torch.zeros(len(prompts), num_latent_frames)
+        for index in range(num_latent_frames):
+            for row, weight in zip(rows, schedule.weights(timebase.centre_of(index)), strict=True):
+                weights[row, index] += weight
+        return cls(prompts, weights)
 
     def at(self, place: Place, length: int) -> PromptTrack:
-        """The part of this track that a latent of ``length`` latent frames at a place of the video sees."""
-        weights = self.weights[place.frames(length)]
-        seen = [prompt for prompt in range(len(self.prompts)) if weights[:, prompt].any()]
-        return PromptTrack(tuple(self.prompts[prompt] for prompt in seen), weights[:, seen])
+        """The track of a latent of ``length`` latent frames at a place of the video; all prompts stay."""
+        return PromptTrack(self.prompts, self.weights[:, place.indices(length)])
+
+    def seen(self) -> PromptTrack:
+        """The same without prompts that no latent frame sees, as one that falls between two latent frames."""
+        seen = self.weights.any(dim=1).nonzero().flatten().tolist()
+        return PromptTrack(tuple(self.prompts[index] for index in seen), self.weights[seen])
+
+    def in_window(self, window: Window) -> torch.Tensor:
+        """``[prompt, latent frame of the window]``."""
+        return self.weights[:, list(window.indices)]
 
     def active(self, window: Window) -> Sequence[int]:
-        """Numbers of the prompts with a weight above 0 somewhere in a window."""
-        seen = (self.weights[list(window.frames)] > 0).any(dim=0)
-        return seen.nonzero().flatten().tolist()
+        """Indices of the prompts with a weight above 0 somewhere in a window."""
+        return (self.in_window(window) > 0).any(dim=1).nonzero().flatten().tolist()
+
+    def mixed(self, window: Window, overlap: int, blending: str, per_frame: bool) -> torch.Tensor:
+        """How much each prompt counts in a window whose embeddings are mixed.
+
+        Args:
+            window: which latent frames.
+            overlap, blending: see ``window_prompts``.
+            per_frame: whether every latent frame has text of its own, as where frames are the batch.
+
+        Returns:
+            ``[prompt]``, or ``[prompt, latent frame of the window]``.
+        """
+        if per_frame and blending != "one_per_window":
+            return self.in_window(window)
+        return window_prompts(self.weights, window, overlap, blending)
+
+    def rounded(self) -> list[list[float]]:
+        """The weights as they go into a chunk's key, a list for each prompt."""
+        return [[round(float(weight), 5) for weight in row] for row in self.weights]
+
+
+def check_length(schedule: PromptSchedule, num_latent_frames: int, compression: Compression) -> None:
+    """Check that a schedule was made for a video of this length.
+
+    Raises:
+        ValueError: it was not; says both lengths.
+    """
+    wanted = compression.num_latent_frames(schedule.num_frames)
+    if wanted != num_latent_frames:
+        raise ValueError(
+            f"The prompts were scheduled over {schedule.num_frames} frames ({wanted} latent frames), but the latent "
+            f"holds {compression.num_frames(num_latent_frames)} frames ({num_latent_frames} latent frames)."
+        )

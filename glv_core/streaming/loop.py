@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -15,21 +15,21 @@ from .run_folder import RunFolder, chunk_key, digest_of
 
 log = logging.getLogger(__name__)
 
-ANCHORS = ("none", "first", "segment", "picture")
+ANCHORS = ("none", "first", "segment", "image")
 
 
-class ChunkMaker(Protocol):
+class ChunkSampler(Protocol):
     """What a host does for streaming.
 
-    ``numbers_per_latent_frame``: how large a latent frame is, ``b c h w`` together.
+    ``latent_frame_size``: values in a latent frame, ``b c h w`` together.
     """
 
-    numbers_per_latent_frame: int
+    latent_frame_size: int
 
-    def recipe(self, chunk: Chunk) -> Mapping[str, Any]:
+    def cache_inputs(self, chunk: Chunk) -> Mapping[str, Any]:
         """Everything that a chunk depends on but the latents it goes on from, in types that JSON can hold."""
 
-    def make(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
+    def sample(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
         """Sample a chunk.
 
         Args:
@@ -47,23 +47,23 @@ class AnchorChoice:
     """What later chunks stay close to.
 
     ``kind``: ``first``, the beginning of the video; ``segment``, the beginning of the prompt's segment, which
-    ``segment_starts`` gives in latent frames; ``picture``, the latents ``picture`` (``b c t h w``).
+    ``segment_starts`` gives in latent frames; ``image``, the latents ``image`` (``b c t h w``).
     """
 
     kind: str = "none"
-    picture: torch.Tensor | None = None
+    image: torch.Tensor | None = None
     segment_starts: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         if self.kind not in ANCHORS:
             raise ValueError(f"Unknown anchor {self.kind!r}. Known: {', '.join(ANCHORS)}.")
-        if self.kind == "picture" and self.picture is None:
-            raise ValueError("The anchor is 'picture', but no picture is connected. Connect one, or choose another.")
+        if self.kind == "image" and self.image is None:
+            raise ValueError("The anchor is 'image', but no image is connected. Connect one, or choose another.")
 
     def stretch(self, video: torch.Tensor | None, chunk: Chunk) -> torch.Tensor | None:
         """The latents that a chunk is to stay close to, at most a chunk's length; None where there are none yet."""
-        if self.kind == "picture":
-            return self.picture
+        if self.kind == "image":
+            return self.image
         if self.kind == "none" or video is None:
             return None
         start = (
@@ -73,11 +73,12 @@ class AnchorChoice:
         return video[:, :, start:stop] if start < stop else None
 
 
-OnChunk = Callable[[Chunk, int, bool], None]
+#: Called as ``on_chunk(chunk, whether it was found)`` before each chunk is sampled, and when one was found.
+OnChunk = Callable[[Chunk, bool], None]
 
 
 def stream(
-    maker: ChunkMaker,
+    sampler: ChunkSampler,
     chunks: Sequence[Chunk],
     length: int,
     *,
@@ -85,81 +86,127 @@ def stream(
     folder: RunFolder | None = None,
     anchor: AnchorChoice = AnchorChoice(),
     drift_correction: float = 0.0,
-    settings: Mapping[str, Any] | None = None,
+    description: Mapping[str, Any] | None = None,
     on_chunk: OnChunk | None = None,
 ) -> torch.Tensor:
     """Make a video chunk by chunk.
 
     Args:
-        maker: samples a chunk.
+        sampler: samples a chunk.
         chunks: from ``plan_chunks``.
         length: latent frames of the finished video.
         given: what there is already, ``b c t h w``.
-        folder: where finished chunks are kept; those that it has are not made again.
+        folder: where finished chunks are kept; those that it has are not sampled again.
         anchor: what later chunks stay close to.
         drift_correction: how far the statistics of later chunks are drawn to those of the anchor, 0 ... 1; without an
             anchor, to those of the video's first chunk.
-        settings: described in the folder's manifest.
-        on_chunk: called as ``on_chunk(chunk, number of chunks, whether it was found)`` before each chunk is made and
-            when one was found.
+        description: of the run, in words and numbers, for the folder's manifest.
+        on_chunk: see ``OnChunk``.
 
     Returns:
         ``b c length h w`` on the CPU.
 
     Raises:
-        ValueError: the maker returned another shape.
+        ValueError: the sampler returned another shape.
         RunFolderError: there is too little space, or a chunk cannot be written.
     """
-    video: torch.Tensor | None = None
+    run = _Stream(sampler, len(chunks), length, folder, anchor, drift_correction, description or {})
     if given is not None:
-        video = _longer(given.cpu(), length)
-    # An anchor also steers drift; without one, the beginning of the video does.
-    reference = anchor if anchor.kind != "none" else AnchorChoice("first")
-    finished: list[dict[str, Any]] = []
-    made = False
+        run.begin(given)
     for chunk in chunks:
-        known = video[:, :, chunk.start : chunk.first_new].clone() if video is not None and chunk.overlap else None
-        close_to = anchor.stretch(video, chunk)
-        one = None if close_to is None else close_to[:, :, :1].clone()
-        steer = reference.stretch(video, chunk) if drift_correction else None
-        recipe = {
-            **maker.recipe(chunk),
-            "chunk": asdict(chunk),
-            "anchor": digest_of(one),
-            "drift": [drift_correction, digest_of(steer)] if steer is not None else None,
-        }
-        key = chunk_key(recipe, known)
-        latents = folder.load(chunk.index, key) if folder is not None else None
+        inputs = run.inputs(chunk)
+        latents = run.find(chunk, inputs)
         found = latents is not None
         if on_chunk is not None:
-            on_chunk(chunk, len(chunks), found)
+            on_chunk(chunk, found)
         if latents is None:
-            if folder is not None and not made:
-                folder.check_space(len(chunks) - chunk.index, 4 * maker.numbers_per_latent_frame * chunk.length)
-            made = True
-            latents = maker.make(chunk, known, one)
-            if latents.shape[2] != chunk.length:
-                raise ValueError(f"Chunk {chunk.index + 1} has {latents.shape[2]} latent frames, not {chunk.length}.")
-            if steer is not None:
-                latents = correct_drift(latents, chunk.overlap, steer, drift_correction)
-            latents = latents.cpu()
-            if folder is not None:
-                folder.save(chunk.index, key, latents)
-        if folder is not None:
-            finished.append({**recipe, "key": key, "file": folder.file_of(chunk.index, key).name})
-            if not found or chunk is chunks[-1]:
-                folder.write_manifest(settings or {}, finished)
-        if video is None:
-            video = latents.new_zeros((*latents.shape[:2], length, *latents.shape[3:]))
-        stop = min(chunk.stop, length)
-        video[:, :, chunk.start : stop] = latents[:, :, : stop - chunk.start]
-    if video is None:
+            latents = run.make(chunk, inputs)
+        run.keep(chunk, inputs, latents, found)
+    if run.video is None:
         raise ValueError("There is nothing to make: no chunk and no given video.")
-    return video
+    return run.video
 
 
-def _longer(given: torch.Tensor, length: int) -> torch.Tensor:
-    video = given.new_zeros((*given.shape[:2], length, *given.shape[3:]))
-    kept = min(length, given.shape[2])
-    video[:, :, :kept] = given[:, :, :kept]
-    return video
+@dataclass(frozen=True)
+class _ChunkInputs:
+    """What a chunk goes on from: ``known`` and ``anchor`` as its sampler takes them, ``reference`` steers its drift.
+
+    ``cache_inputs``: all that it depends on but ``known``. ``key``: a hash of both.
+    """
+
+    known: torch.Tensor | None
+    anchor: torch.Tensor | None
+    reference: torch.Tensor | None
+    cache_inputs: Mapping[str, Any]
+    key: str
+
+
+@dataclass
+class _Stream:
+    """The video so far, and what has to be known to go on."""
+
+    sampler: ChunkSampler
+    num_chunks: int
+    length: int
+    folder: RunFolder | None
+    anchor: AnchorChoice
+    drift_correction: float
+    description: Mapping[str, Any]
+    video: torch.Tensor | None = None
+    finished: list[dict[str, Any]] = field(default_factory=list)
+    has_sampled: bool = False
+
+    def begin(self, given: torch.Tensor) -> None:
+        """Begin with a video, which is not changed."""
+        self.video = given.new_zeros((*given.shape[:2], self.length, *given.shape[3:]), device="cpu")
+        count = min(self.length, given.shape[2])
+        self.video[:, :, :count] = given[:, :, :count]
+
+    def inputs(self, chunk: Chunk) -> _ChunkInputs:
+        """What a chunk goes on from."""
+        known = None
+        if self.video is not None and chunk.overlap:
+            known = self.video[:, :, chunk.start : chunk.first_new].clone()
+        stretch = self.anchor.stretch(self.video, chunk)
+        anchor = None if stretch is None else stretch[:, :, :1].clone()
+        # An anchor also steers drift; without one, the beginning of the video does.
+        steering = self.anchor if self.anchor.kind != "none" else AnchorChoice("first")
+        reference = steering.stretch(self.video, chunk) if self.drift_correction else None
+        cache_inputs = {
+            **self.sampler.cache_inputs(chunk),
+            "chunk": asdict(chunk),
+            "anchor": digest_of(anchor),
+            "drift": None if reference is None else [self.drift_correction, digest_of(reference)],
+        }
+        return _ChunkInputs(known, anchor, reference, cache_inputs, chunk_key(cache_inputs, known))
+
+    def find(self, chunk: Chunk, inputs: _ChunkInputs) -> torch.Tensor | None:
+        """The chunk, if it was finished before."""
+        return None if self.folder is None else self.folder.load(chunk.index, inputs.key)
+
+    def make(self, chunk: Chunk, inputs: _ChunkInputs) -> torch.Tensor:
+        """Sample the chunk and take its drift back."""
+        if self.folder is not None and not self.has_sampled:
+            size = 4 * self.sampler.latent_frame_size * chunk.length
+            self.folder.check_space(self.num_chunks - chunk.index, size)
+        self.has_sampled = True
+        latents = self.sampler.sample(chunk, inputs.known, inputs.anchor)
+        if latents.shape[2] != chunk.length:
+            raise ValueError(f"Chunk {chunk.index + 1} has {latents.shape[2]} latent frames, not {chunk.length}.")
+        if inputs.reference is not None:
+            latents = correct_drift(latents, chunk.overlap, inputs.reference, self.drift_correction)
+        return latents.cpu()
+
+    def keep(self, chunk: Chunk, inputs: _ChunkInputs, latents: torch.Tensor, found: bool) -> None:
+        """Put the chunk on the disk, and into the video."""
+        if self.folder is not None:
+            if not found:
+                self.folder.save(chunk.index, inputs.key, latents)
+            file = self.folder.file_of(chunk.index, inputs.key).name
+            self.finished.append({**inputs.cache_inputs, "key": inputs.key, "file": file})
+            if not found or chunk.index == self.num_chunks - 1:
+                self.folder.write_manifest(self.description, self.finished)
+        if self.video is None:
+            self.begin(latents[:, :, :0])
+        stop = min(chunk.stop, self.length)
+        self.video[:, :, chunk.start : stop] = latents[:, :, : stop - chunk.start]

@@ -68,7 +68,7 @@ def plan_chunks(length: int, chunk: int, overlap: int, given: int = 0) -> tuple[
 
 
 def chunk_seed(seed: int, index: int) -> int:
-    """The seed of a chunk: 63 bits that depend on the video's seed and the chunk's number alone."""
+    """The seed of a chunk: 63 bits that depend on the video's seed and the chunk's index alone."""
     digest = hashlib.sha256(f"{seed}/{index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -81,7 +81,7 @@ def ramp(overlap: int, share: float = 0.5) -> list[float]:
         share: the part of them over which it rises, 0 ... 1; 0 keeps all of them as they are.
 
     Returns:
-        ``overlap`` numbers, rising from 0 towards 1; the first is 0, so that something is held.
+        ``overlap`` values, rising from 0 towards 1; the first is 0, so that something is held.
 
     Raises:
         ValueError: share out of range.
@@ -92,6 +92,6 @@ def ramp(overlap: int, share: float = 0.5) -> list[float]:
     return [max(0.0, (place - (overlap - 1 - rising)) / (rising + 1)) for place in range(overlap)]
 
 
-def held_frames(overlap: int, share: float) -> int:
+def num_held(overlap: int, share: float) -> int:
     """How many of ``overlap`` known latent frames a ``ramp`` keeps as they are."""
     return ramp(overlap, share).count(0)

@@ -58,9 +58,9 @@ def weights_digest(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def chunk_key(recipe: Mapping[str, Any], known: torch.Tensor | None) -> str:
-    """The key of a chunk: SHA-256 over its recipe (anything that JSON can hold) and the latents it goes on from."""
-    text = json.dumps({"recipe": recipe, "known": digest_of(known)}, sort_keys=True)
+def chunk_key(cache_inputs: Mapping[str, Any], known: torch.Tensor | None) -> str:
+    """The key of a chunk: SHA-256 over its cache inputs (what JSON can hold) and the latents it goes on from."""
+    text = json.dumps({"inputs": cache_inputs, "known": digest_of(known)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -146,9 +146,9 @@ class RunFolder:
                 ) from error
         return latents
 
-    def write_manifest(self, settings: Mapping[str, Any], chunks: list[dict[str, Any]]) -> None:
-        """Write the manifest: settings of the run and what each finished chunk was made from."""
-        text = json.dumps({"format": RUN_FORMAT, "settings": settings, "chunks": chunks}, indent=1)
+    def write_manifest(self, description: Mapping[str, Any], chunks: list[dict[str, Any]]) -> None:
+        """Write the manifest: what the run is, and what each finished chunk was made from."""
+        text = json.dumps({"format": RUN_FORMAT, "description": description, "chunks": chunks}, indent=1)
         try:
             _write_whole(self.path / MANIFEST, text.encode())
         except OSError as error:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from glv_core.co_denoise import CoDenoiseSettings, Phase, co_denoise, forward_cost, nearest_step
-from glv_core.fusion import take
+from glv_core.co_denoise import CoDenoiseSettings, Phase, co_denoise, nearest_step
+from glv_core.fusion import select_window
 
 
 def affine_model(x):
@@ -14,7 +14,7 @@ def host(x, order=None):
     def denoise_windows(windows):
         for index in order or range(len(windows)):
             window = windows[index]
-            yield index, affine_model(take(x, window, 2))
+            yield index, affine_model(select_window(x, window, 2))
 
     return denoise_windows
 
@@ -139,32 +139,18 @@ def test_any_windows_equal_a_sum_frame_by_frame(long_latent, settings):
         for frame in range(13):
             value = 0
             for window, weight in zip(windows, weights, strict=True):
-                if frame in window.frames:
-                    place = list(window.frames).index(frame)
-                    part = long_latent[:, :, list(window.frames)]
+                if frame in window.indices:
+                    place = list(window.indices).index(frame)
+                    part = long_latent[:, :, list(window.indices)]
                     value = value + weight[place] * affine_model(part)[output][:, :, place]
             assert torch.allclose(merged[output][:, :, frame], value, atol=1e-5)
-
-
-@pytest.mark.parametrize(("overlap", "cost"), [(8, 1.75), (12, 3.25), (0, 1.0)])
-def test_cost_of_static_windows(overlap, cost):
-    assert forward_cost(CoDenoiseSettings(16, overlap, "static"), 64, 20) == pytest.approx(cost)
-
-
-def test_cost_of_a_single_window_is_the_floor():
-    assert forward_cost(CoDenoiseSettings(16, 4), 10, 20) == 1
-
-
-def test_cost_with_phases_is_that_of_each_for_its_steps():
-    settings = CoDenoiseSettings(16, 12, "static", phases=(Phase(0.5, overlap=0),))
-    assert forward_cost(settings, 64, 20) == pytest.approx((3.25 + 1) / 2)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"stride": 0}, "stride is 0"),
-        ({"transitions": "x"}, "Unknown transitions 'x'. Known: predictions, "),
+        ({"prompt_blending": "x"}, "Unknown prompt_blending 'x'. Known: predictions, "),
         ({"phases": (Phase(0.5, overlap=5),)}, "overlap is 5 .* window 5"),
         ({"phases": (Phase(0.5, schedule="x"),)}, "Unknown window schedule 'x'"),
     ],

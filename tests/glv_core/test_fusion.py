@@ -1,4 +1,6 @@
+import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glv_core import fusion
-from glv_core.fusion import MERGES, Accumulator, merge_weights, take
+from glv_core.fusion import MERGES, Accumulator, merge_weights, select_window
 from glv_core.windows import SCHEDULES, Window, windows_for
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -42,7 +44,7 @@ def test_weights_are_a_partition_of_unity(plan, merge, step, seed):
     for window, weights in zip(windows, merge_weights(merge, windows, length, step, seed), strict=True):
         assert weights.shape == (window.length,)
         assert (weights > 0).all() or (merge in CUTS and (weights >= 0).all())
-        np.add.at(total, list(window.frames), weights.double().numpy())
+        np.add.at(total, list(window.indices), weights.double().numpy())
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
@@ -56,7 +58,7 @@ def test_a_dense_matrix_gives_the_same(plan, merge):
     rows = sum(w.length for w in windows)
     pick, root, row = np.zeros((rows, length)), np.zeros(rows), 0
     for window, weights in zip(windows, raw, strict=True):
-        for frame, weight in zip(window.frames, weights, strict=True):
+        for frame, weight in zip(window.indices, weights, strict=True):
             pick[row, frame], root[row] = 1, weight**0.5
             row += 1
     predictions = np.random.default_rng(0).standard_normal(rows)
@@ -70,11 +72,18 @@ def test_a_dense_matrix_gives_the_same(plan, merge):
     np.testing.assert_allclose(accumulator.total.numpy(), expected, atol=1e-5)
 
 
+def moved(window, start):
+    """A window of a closed loop at another start, with its lane and its place along it counted out."""
+    lane = start % math.gcd(window.stride, window.loop)
+    along = [(lane + cell * window.stride) % window.loop for cell in range(window.cells)]
+    return replace(window, start=start, lane=lane, place=along.index(start))
+
+
 @settings(max_examples=150)
 @given(plans(200, True), st.sampled_from(sorted(set(MERGES) - set(CUTS))), st.integers(1, 300))
 def test_turning_a_loop_changes_nothing(plan, merge, turn):
     length, windows = plan
-    turned = [Window((w.start + turn) % length, w.length, w.stride, w.loop) for w in windows]
+    turned = [moved(w, (w.start + turn) % length) for w in windows]
     for a, b in zip(merge_weights(merge, windows, length), merge_weights(merge, turned, length), strict=True):
         torch.testing.assert_close(a, b)
 
@@ -90,9 +99,9 @@ def test_the_order_of_windows_does_not_matter(plan, merge):
 @given(plans())
 def test_a_frame_in_one_window_has_weight_exactly_one(plan):
     length, windows = plan
-    counts = Counter(frame for window in windows for frame in window.frames)
+    counts = Counter(frame for window in windows for frame in window.indices)
     for window, weights in zip(windows, merge_weights("pyramid", windows, length), strict=True):
-        alone = [k for k, frame in enumerate(window.frames) if counts[frame] == 1]
+        alone = [k for k, frame in enumerate(window.indices) if counts[frame] == 1]
         assert (weights[alone] == 1).all()
 
 
@@ -145,10 +154,10 @@ def test_random_cuts_with_much_overlap_are_those_of_writing_chunk_after_chunk():
         buffer = [0] * 20
         for number, window in enumerate(windows):
             cut = draw.randrange(6) if number else 0
-            for frame in window.frames[cut:]:
+            for frame in window.indices[cut:]:
                 buffer[frame] = number
         weights = merge_weights("random_cut", windows, 20, step, 3)
-        ours = [next(n for n, w in enumerate(windows) if f in w.frames and weights[n][f - w.start]) for f in range(20)]
+        ours = [next(n for n, w in enumerate(windows) if f in w.indices and weights[n][f - w.start]) for f in range(20)]
         assert ours == buffer
 
 
@@ -175,7 +184,7 @@ def test_merging_equals_a_matrix(time_dim, windows):
     matrix = np.zeros((9, size * len(windows)))
     raw = {4: [1, 2, 2, 1], 5: [1, 2, 3, 2, 1]}[size]
     for row, window in enumerate(windows):
-        for k, frame in enumerate(window.frames):
+        for k, frame in enumerate(window.indices):
             matrix[frame, row * size + k] = raw[k]
     matrix /= matrix.sum(1, keepdims=True)
     stacked = np.concatenate([np.moveaxis(p.numpy(), time_dim, 0) for p in predictions])
@@ -190,10 +199,10 @@ def test_merging_equals_a_matrix(time_dim, windows):
 
 def test_taking_a_window():
     x = torch.arange(20).reshape(2, 10)
-    assert take(x, Window(3, 4), 1).tolist() == [[3, 4, 5, 6], [13, 14, 15, 16]]
-    assert take(x, Window(3, 4), 1).data_ptr() == x[:, 3:].data_ptr()
-    assert take(x, Window(1, 3, 3), 1).tolist() == [[1, 4, 7], [11, 14, 17]]
-    assert take(x, Window(8, 3, 1, 10), 1).tolist() == [[8, 9, 0], [18, 19, 10]]
+    assert select_window(x, Window(3, 4), 1).tolist() == [[3, 4, 5, 6], [13, 14, 15, 16]]
+    assert select_window(x, Window(3, 4), 1).data_ptr() == x[:, 3:].data_ptr()
+    assert select_window(x, Window(1, 3, 3), 1).tolist() == [[1, 4, 7], [11, 14, 17]]
+    assert select_window(x, Window(8, 3, 1, 10), 1).tolist() == [[8, 9, 0], [18, 19, 10]]
 
 
 def test_a_frame_that_no_window_covers_is_an_error():

@@ -15,7 +15,7 @@ from glv_core.metrics import (
     seam_ratio_of,
     window_boundaries,
 )
-from glv_core.timeline import Timebase
+from glv_core.timeline import Compression, Timebase
 from glv_core.windows import Window
 
 
@@ -93,6 +93,6 @@ def test_a_video_needs_frames():
 def test_boundaries_are_frames_inside_the_video():
     windows = [Window(0, 4), Window(2, 4), Window(5, 4)]
     # Causal, 4 frames a latent frame: latent frame 2 begins at frame 5, 4 at 13, 5 at 17, 6 at 21; 9 is the end.
-    assert window_boundaries(windows, Timebase(33, 8, 4)) == [5, 13, 17, 21]
+    assert window_boundaries(windows, Timebase(33, 8, Compression.causal(4))) == [5, 13, 17, 21]
     assert window_boundaries(windows, Timebase(9, 8)) == [2, 4, 5, 6]
-    assert window_boundaries([Window(0, 9)], Timebase(33, 8, 4)) == []
+    assert window_boundaries([Window(0, 9)], Timebase(33, 8, Compression.causal(4))) == []

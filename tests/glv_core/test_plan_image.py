@@ -1,4 +1,4 @@
-"""The window-plan picture: what is said in it, and what is drawn where."""
+"""The window plan's image: what is said in it, and what is drawn where."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from glv_core.co_denoise import CoDenoiseSettings
-from glv_core.plan_image import COLOURS, INK, LEFT, PAPER, PLAIN, RIGHT, WIDTH, Plan, draw_plan, facts, pack, shorten
+from glv_core.plan_image import COLORS, INK, LEFT, PAPER, PLAIN, RIGHT, WIDTH, Plan, draw_plan, facts, pack, shorten
 from glv_core.prompts import parse_schedule
-from glv_core.timeline import Timebase
+from glv_core.timeline import Compression, Timebase
 from glv_core.windows import Window
 
-DEMO = Timebase(161, 16, 4)
+WAN = Compression.causal(4)
+DEMO = Timebase(161, 16, WAN)
 SETTINGS = CoDenoiseSettings(16, 6)
 PROMPTS = "a red circle | a green square | a blue triangle"
 
@@ -24,8 +25,8 @@ def pixels(image) -> np.ndarray:
     return np.asarray(image)
 
 
-def count(image, colour) -> int:
-    return int((pixels(image) == colour).all(axis=-1).sum())
+def count(image, color) -> int:
+    return int((pixels(image) == color).all(axis=-1).sum())
 
 
 def test_the_numbers_in_the_text():
@@ -41,7 +42,7 @@ def test_a_moving_schedule_says_how_many_windows_at_least_and_at_most():
 
 
 def test_a_short_video_has_one_window_of_its_own_length():
-    lines = facts(Plan(SETTINGS, Timebase(21, 16, 4), None, 3))
+    lines = facts(Plan(SETTINGS, Timebase(21, 16, WAN), None, 3))
     assert "windows of 21 frames (6 latent)" in lines[1]
     assert lines[2].startswith("1 window a step, 3 in 3 steps: 1.00 times")
 
@@ -52,7 +53,7 @@ def test_lanes_hold_windows_that_do_not_touch():
     assert len(lanes) == 2
     assert sorted(number for lane in lanes for number in lane) == list(range(7))
     for lane in lanes:
-        frames = [frame for number in lane for frame in windows[number].frames]
+        frames = [frame for number in lane for frame in windows[number].indices]
         assert len(frames) == len(set(frames))
 
 
@@ -63,8 +64,8 @@ def test_moving_schedules_show_the_first_steps_and_others_one():
 
 
 @pytest.mark.parametrize("frames", [81, 161, 2400])
-def test_pictures_are_1200_wide_and_of_sensible_height(frames):
-    image = draw_plan(SETTINGS, Timebase(frames, 16, 4), None, 20)
+def test_images_are_1200_wide_and_of_sensible_height(frames):
+    image = draw_plan(SETTINGS, Timebase(frames, 16, WAN), None, 20)
     assert image.width == 1200
     assert 150 < image.height < 1000
 
@@ -75,9 +76,9 @@ def test_every_part_is_drawn_where_it_belongs():
     plot = WIDTH - LEFT - RIGHT
     for number, third in enumerate((0.15, 0.5, 0.85)):
         column = array[:, LEFT + round(plot * third)]
-        assert (column == COLOURS[number]).all(axis=-1).sum() > 20, f"prompt {number} is not at {third} of the width"
+        assert (column == COLORS[number]).all(axis=-1).sum() > 20, f"prompt {number} is not at {third} of the width"
         for other in {0, 1, 2} - {number}:
-            assert not (column == COLOURS[other]).all(axis=-1).any()
+            assert not (column == COLORS[other]).all(axis=-1).any()
     assert (array[:, -RIGHT // 2] == PAPER).all(), "something is drawn in the right margin"
     assert count(image, INK) > 200
 
@@ -85,7 +86,7 @@ def test_every_part_is_drawn_where_it_belongs():
 def test_transitions_are_gradients():
     hard = draw_plan(SETTINGS, DEMO, schedule(transition="hard"), 1)
     soft = draw_plan(SETTINGS, DEMO, schedule(transition_frames=24), 1)
-    mixed = tuple((a + b) // 2 for a, b in zip(COLOURS[0], COLOURS[1], strict=True))
+    mixed = tuple((a + b) // 2 for a, b in zip(COLORS[0], COLORS[1], strict=True))
 
     def near(image):
         return int((np.abs(pixels(image).astype(int) - mixed).max(axis=-1) < 6).sum())
@@ -100,8 +101,8 @@ def test_the_filling_is_the_merge_weight():
     }
     # All are partitions of unity, so the areas are nearly equal; the shapes are not.
     assert max(areas.values()) < 1.25 * min(areas.values())
-    pictures = [draw_plan(CoDenoiseSettings(16, 8, "static", merge), DEMO, None, 1).tobytes() for merge in areas]
-    assert len(set(pictures)) == 3
+    images = [draw_plan(CoDenoiseSettings(16, 8, "static", merge), DEMO, None, 1).tobytes() for merge in areas]
+    assert len(set(images)) == 3
 
 
 def test_text_is_shortened_to_its_width():
@@ -114,7 +115,7 @@ def test_text_is_shortened_to_its_width():
 
 def test_many_prompts_are_listed_in_part():
     text = "\n".join(f"{number * 10}: prompt {number}" for number in range(30))
-    timebase = Timebase(300, 16, 4)
+    timebase = Timebase(300, 16, WAN)
     image = draw_plan(SETTINGS, timebase, schedule(text, timebase, transition_frames=2), 1)
     assert image.height < 900
 

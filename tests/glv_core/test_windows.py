@@ -28,13 +28,13 @@ def test_every_schedule_covers_every_frame_within_range_once_a_window(size, sche
     windows = windows_for(schedule, length, window, overlap, step, stride=stride, closed_loop=loop, seed=seed)
     assert {w.length for w in windows} == {min(window, length)}
     for w in windows:
-        frames = list(w.frames)
+        frames = list(w.indices)
         assert len(frames) == w.length
         assert len(set(frames)) == len(frames)
         assert min(frames) >= 0 and max(frames) < length
         assert loop or frames == sorted(frames)
         assert {(b - a) % length for a, b in itertools.pairwise(frames)} <= {w.stride % length}
-    assert set().union(*(w.frames for w in windows)) == set(range(length))
+    assert set().union(*(w.indices for w in windows)) == set(range(length))
     assert len(set(windows)) == len(windows)
 
 
@@ -53,6 +53,30 @@ def test_neighbours_share_at_least_the_overlap(size, schedule, step, loop):
         assert window - distance >= overlap
 
 
+@settings(max_examples=300)
+@given(
+    st.sampled_from([2, 5, 15]), st.integers(0, 12), st.integers(0, 60), st.data(), st.sampled_from(sorted(SCHEDULES)),
+    st.integers(0, 60), st.booleans(),
+)  # fmt: skip
+def test_windows_start_at_multiples_of_the_grain(grain, rest, more, data, schedule, step, loop):
+    window = data.draw(st.integers(1, 6)) * grain + rest
+    overlap = data.draw(st.integers(0, window - 1))
+    length = (window // grain + 1 + more) * grain if loop else window + more * grain
+    windows = windows_for(schedule, length, window, overlap, step, closed_loop=loop, grain=grain)
+    assert not [w for w in windows if w.start % grain]
+    assert set().union(*(w.indices for w in windows)) == set(range(length))
+    assert {w.length for w in windows} == {min(window, length)}
+
+
+@pytest.mark.parametrize(("length", "loop", "stride", "words"), [
+    (48, False, 1, "must divide their difference"), (48, True, 1, "must divide the length of a closed loop"),
+    (47, False, 2, "need a stride of 1"),
+])  # fmt: skip
+def test_what_the_grain_forbids(length, loop, stride, words):
+    with pytest.raises(ValueError, match=words):
+        windows_for("shifted", length, 12, 2, 0, stride=stride, closed_loop=loop, grain=5)
+
+
 @given(sizes(), st.integers(0, 60), st.booleans())
 def test_batched_windows_ignore_the_overlap(size, step, loop):
     length, window, overlap = size
@@ -65,7 +89,7 @@ def test_batched_windows_ignore_the_overlap(size, step, loop):
 @pytest.mark.parametrize(("length", "window", "stride"), [(42, 21, 2), (43, 21, 2), (63, 21, 3), (5, 1, 9), (6, 3, 2)])
 def test_lanes_that_hold_just_one_window(schedule, loop, length, window, stride):
     windows = windows_for(schedule, length, window, window // 3, 3, stride=stride, closed_loop=loop)
-    assert set().union(*(w.frames for w in windows)) == set(range(length))
+    assert set().union(*(w.indices for w in windows)) == set(range(length))
 
 
 @given(sizes())
@@ -99,7 +123,7 @@ def test_a_loop_takes_as_few_windows_as_cover_it(size, schedule, step):
 def test_gen_l_videos_golden_windows(length, window, stride, starts, counts):
     windows = windows_for("static", length, window, window - stride, 0)
     assert [w.start for w in windows] == starts
-    count = [sum(frame in w.frames for w in windows) for frame in range(length)]
+    count = [sum(frame in w.indices for w in windows) for frame in range(length)]
     assert " ".join(f"{value}x{len(list(run))}" for value, run in itertools.groupby(count)) == counts
 
 
@@ -125,18 +149,18 @@ def test_shifted_windows_by_hand():
 
 def test_strided_windows_by_hand():
     windows = windows_for("static", 12, 3, 1, 0, stride=2)
-    assert [list(w.frames) for w in windows] == [[0, 2, 4], [4, 6, 8], [6, 8, 10], [1, 3, 5], [5, 7, 9], [7, 9, 11]]
+    assert [list(w.indices) for w in windows] == [[0, 2, 4], [4, 6, 8], [6, 8, 10], [1, 3, 5], [5, 7, 9], [7, 9, 11]]
 
 
 def test_looped_windows_by_hand():
     windows = windows_for("shifted", 10, 4, 1, 1, closed_loop=True)
-    assert [list(w.frames) for w in windows] == [[1, 2, 3, 4], [3, 4, 5, 6], [6, 7, 8, 9], [8, 9, 0, 1]]
+    assert [list(w.indices) for w in windows] == [[1, 2, 3, 4], [3, 4, 5, 6], [6, 7, 8, 9], [8, 9, 0, 1]]
 
 
 def test_strided_loop_by_hand():
     # Stride 4 and 6 latent frames have the common factor 2: two lanes, 0 4 2 and 1 5 3, each of which meets itself.
     windows = windows_for("static", 6, 2, 0, 0, stride=4, closed_loop=True)
-    assert [list(w.frames) for w in windows] == [[0, 4], [4, 2], [1, 5], [5, 3]]
+    assert [list(w.indices) for w in windows] == [[0, 4], [4, 2], [1, 5], [5, 3]]
 
 
 def test_a_stride_that_is_too_large_is_lowered():
@@ -152,10 +176,10 @@ def test_uniform_windows_have_every_power_of_two_up_to_the_stride():
 def test_a_loop_that_one_window_holds(schedule):
     steps = [windows_for(schedule, 9, 16, 4, step, closed_loop=True) for step in range(2)]
     if schedule == "static":
-        assert [list(w.frames) for w in steps[0]] == [[*range(9)], [4, 5, 6, 7, 8, 0, 1, 2, 3]]
+        assert [list(w.indices) for w in steps[0]] == [[*range(9)], [4, 5, 6, 7, 8, 0, 1, 2, 3]]
         assert steps[0] == steps[1]
     else:
-        assert [[list(w.frames) for w in step] for step in steps] == [[[*range(9)]], [[4, 5, 6, 7, 8, 0, 1, 2, 3]]]
+        assert [[list(w.indices) for w in step] for step in steps] == [[[*range(9)]], [[4, 5, 6, 7, 8, 0, 1, 2, 3]]]
 
 
 @pytest.mark.parametrize("schedule", MOVING)
@@ -207,9 +231,9 @@ def test_a_bad_stride():
 
 
 def test_window_frames():
-    assert list(Window(3, 4).frames) == [3, 4, 5, 6] and Window(3, 4).stop == 7
-    assert list(Window(3, 3, 2).frames) == [3, 5, 7] and Window(3, 3, 2).stop == 8
-    assert list(Window(8, 4, 1, 10).frames) == [8, 9, 0, 1]
+    assert list(Window(3, 4).indices) == [3, 4, 5, 6] and Window(3, 4).stop == 7
+    assert list(Window(3, 3, 2).indices) == [3, 5, 7] and Window(3, 3, 2).stop == 8
+    assert list(Window(8, 4, 1, 10).indices) == [8, 9, 0, 1]
     assert Window(3, 4, 1, 10).is_slice and not Window(8, 4, 1, 10).is_slice and not Window(0, 4, 2).is_slice
 
 

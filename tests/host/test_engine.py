@@ -9,7 +9,7 @@ pytestmark = pytest.mark.every_host
 
 @pytest.mark.parametrize("mask", [False, True])
 def test_the_latent_in_host_memory_gives_the_same(inside, mask):
-    result = inside("engine", "host_memory", frames=13, mask=mask)
+    result = inside("engine", "offload_latent", frames=13, mask=mask)
     assert result["difference"] < 1e-5
     assert [1, 16, 13, 4, 4] in result["moved"]
 
@@ -19,15 +19,15 @@ def test_stable_noise_of_a_longer_latent_starts_like_a_shorter_ones(inside):
 
 
 def test_a_single_window_in_host_memory_is_the_plain_result(inside):
-    result = inside("engine", "host_memory", frames=5, mask=False)
+    result = inside("engine", "offload_latent", frames=5, mask=False)
     assert result["difference"] < 1e-5 and [1, 16, 5, 4, 4] in result["moved"]
-    assert inside("engine", "uses_windows", frames=5, host_memory=True) is True
-    assert inside("engine", "uses_windows", frames=5, host_memory=False) is False
+    assert inside("engine", "uses_windows", frames=5, offload_latent=True) is True
+    assert inside("engine", "uses_windows", frames=5, offload_latent=False) is False
 
 
-@pytest.mark.parametrize("transitions", ["embeddings", "one_per_window"])
-def test_mixing_keeps_apart_what_differs_in_more_than_the_prompt(inside, transitions):
-    assert inside("engine", "two_time_ranges", transitions=transitions) < 1e-5
+@pytest.mark.parametrize("prompt_blending", ["embeddings", "one_per_window"])
+def test_mixing_keeps_apart_what_differs_in_more_than_the_prompt(inside, prompt_blending):
+    assert inside("engine", "two_time_ranges", prompt_blending=prompt_blending) < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["independent", "stable", "shuffled", "repeated", "mixed"])
@@ -60,9 +60,9 @@ def test_every_evaluation_has_its_step_s_windows_and_one_noise_level(inside, sam
 
 def test_only_windows_that_touch_a_transition_pay_for_two_prompts(inside):
     # Four windows of 5 latent frames; the fade of 8 frames around frame 38.5 mixes latent frame 10 alone, in window 3.
-    assert sorted(inside("engine", "passes", transitions="predictions")["rows"]) == [1, 1, 1, 2]
-    for transitions in ("embeddings", "embeddings_spherical", "one_per_window"):
-        assert inside("engine", "passes", transitions=transitions)["rows"] == [1, 1, 1, 1]
+    assert sorted(inside("engine", "passes", prompt_blending="predictions")["rows"]) == [1, 1, 1, 2]
+    for prompt_blending in ("embeddings", "embeddings_spherical", "one_per_window"):
+        assert inside("engine", "passes", prompt_blending=prompt_blending)["rows"] == [1, 1, 1, 1]
 
 
 def test_mixed_prompts_are_mixed_as_the_timeline_says(inside):
@@ -81,7 +81,7 @@ def test_a_loop_has_no_special_place(inside):
         ({"schedule": "shifted", "overlap": 4}, 5),
         ({"schedule": "shifted", "closed_loop": True}, 3),
         ({"schedule": "uniform", "stride": 2}, 2),
-        ({"transitions": "embeddings"}, 2),
+        ({"prompt_blending": "embeddings"}, 2),
         ({"windows_per_forward": 2}, 1),
     ],
 )

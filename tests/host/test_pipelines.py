@@ -100,7 +100,7 @@ def test_both_hosts_make_the_same_latent(inside, pipeline, tmp_path, schedule):
     timebase = timebase_for(pipeline, 141, 16)
     theirs = generate(
         pipeline, parse_schedule(PROMPTS, num_frames=141, fps=16), timebase,
-        CoDenoiseSettings(timebase.latent_length(61), timebase.latent_span(24), schedule, "pyramid"),
+        CoDenoiseSettings(16, 6, schedule, "pyramid"),
         guidance_scale=4.0, latents=ours["noise"], sigmas=ours["sigmas"].tolist(), output_type="latent",
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
     )  # fmt: skip

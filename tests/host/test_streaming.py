@@ -186,7 +186,7 @@ def test_an_interrupted_run_goes_on(inside):
         ({"run_name": "/tmp/out"}, "run_name is '/tmp/out'"),
         ({"latent_shape": [1, 4, 3, 4, 4]}, "made for another model family"),
         ({"prompt_length": 49}, "scheduled over 49 frames"),
-        ({"anchor": "picture"}, "no picture is connected"),
+        ({"anchor": "image"}, "no image is connected"),
         ({"window": 9, "window_overlap": 9}, "window_overlap is 9 frames and window 9"),
         ({"width": 830}, "width is 830"),
         ({"blend": 2.0}, "blend is 2"),

@@ -145,8 +145,13 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("SAM3Detector.forward", 1, "text_embeddings", "text_mask", "threshold", "orig_size"),
     ),
     *_all(
+        "families of models", "comfy.latent_formats",
+        _ask("Wan21"), _ask("Wan22"), _ask("HunyuanVideo"), _ask("HunyuanVideo15"), _ask("HunyuanImage21Refiner"),
+        _ask("Mochi"), _ask("LTXV"), _ask("LTXAV"), _ask("Cosmos1CV8x8x8"), _ask("MiniMaxH3AV"), _ask("MiniMaxH3Video"),
+    ),
+    *_all(
         "families of models", "comfy.model_base",
-        _need("LTXV"), _need("SVD_img2vid"), _need("WAN21"), _need("WAN22"),
+        _need("LTXV"), _need("SVD_img2vid"), _need("WAN21"), _need("WAN22"), _ask("CosmosPredict2"), _ask("Kandinsky5"),
         _need("WAN22.process_timestep", 2, "denoise_mask"), _need("WAN22.scale_latent_inpaint", 3),
         _need("BaseModel.memory_required", 1, "cond_shapes"), _need("BaseModel.process_latent_in", 1),
         _need("BaseModel.process_latent_out", 1), _need("BaseModel.extra_conds"), _need("BaseModel.get_dtype"),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 LOOP_LEAD = 8  #: latent frames of a loop's end that are decoded before its beginning, and dropped
-PIECE = 12  #: pictures that an image VAE decodes at once
+PIECE = 12  #: images that an image VAE decodes at once
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...fusion import take
+from ...fusion import select_window
 from ...prompts.blending import mix_embeddings
 from ...windows import Window
 
@@ -163,7 +163,7 @@ class Call:
         """The arguments of one forward pass of several rows; ``windows[n]`` is the window of ``rows[n]``."""
         pairs = list(zip(rows, windows, strict=True))
         return {
-            self.kind.sample: torch.stack([take(self.sample[row.row], window, 1) for row, window in pairs]),
+            self.kind.sample: torch.stack([select_window(self.sample[row.row], window, 1) for row, window in pairs]),
             "timestep": self._timestep(pairs),
             "encoder_hidden_states": torch.cat([self._text(row, window) for row, window in pairs]),
             "return_dict": False,
@@ -172,7 +172,7 @@ class Call:
 
     def _text(self, row: Row, window: Window) -> torch.Tensor:
         """The text of one row ``f l d``."""
-        text = take(self.text[row.row], window, 0) if self.kind.text_per_frame else self.text[row.row]
+        text = select_window(self.text[row.row], window, 0) if self.kind.text_per_frame else self.text[row.row]
         if row.mix is None:
             return text[:, row.prompt or 0]
         prompts = row.mix.reshape(len(row.mix), -1).any(dim=1).nonzero().flatten().tolist()
@@ -192,7 +192,7 @@ class Call:
                 "[batch, tokens] with a whole number of tokens per latent frame."
             )
         per_frame = timestep.reshape(batch, length, -1)
-        return torch.stack([take(per_frame[row.row], window, 0).flatten() for row, window in pairs])
+        return torch.stack([select_window(per_frame[row.row], window, 0).flatten() for row, window in pairs])
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -9,12 +9,12 @@ import torch
 
 from ...video_io import regroup
 
-PIECE = 12  #: pictures that an image VAE encodes at once
+PIECE = 12  #: images that an image VAE encodes at once
 
 
 @torch.no_grad()
 def encode_frames(pipeline: Any, frames: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Normalised latents ``1 c t h w`` of pictures, in float32 on the CPU.
+    """Normalised latents ``1 c t h w`` of images, in float32 on the CPU.
 
     Wan's VAE is followed latent frame by latent frame with the caches of its own loop, so that memory grows with the
     latents alone; up to three frames at the end that fill no latent frame are left out. Image VAEs encode every frame

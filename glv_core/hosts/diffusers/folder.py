@@ -14,28 +14,29 @@ import torch
 from safetensors.torch import load_file
 
 from ...demo import MODEL_DIR
+from ...timeline import Compression
+from ...video_models import ANIMATEDIFF, DEMO, TEXT_TO_VIDEO_SD, WAN, VideoModel
 from .denoisers import DENOISER_NAMES, SUPPORTED
 from .schedulers import scheduler_class
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What suits a family of models. Window and overlap in frames."""
+    """What suits a family of models, beside what ``VideoModel`` says. ``overlap`` is in frames."""
 
-    window: int
+    model: VideoModel
     overlap: int
-    fps: float
     width: int
     height: int
     steps: int
     cfg: float
 
 
-DEMO = Defaults(window=61, overlap=8, fps=16, width=64, height=64, steps=20, cfg=2.0)
-FAMILIES: dict[str, Defaults] = {
-    "WanTransformer3DModel": Defaults(window=81, overlap=12, fps=16, width=832, height=480, steps=50, cfg=5.0),
-    "UNet3DConditionModel": Defaults(window=16, overlap=8, fps=8, width=256, height=256, steps=50, cfg=9.0),
-    "UNetMotionModel": Defaults(window=16, overlap=4, fps=8, width=512, height=512, steps=25, cfg=7.5),
+DEMO_DEFAULTS = Defaults(DEMO, overlap=8, width=64, height=64, steps=20, cfg=2.0)
+DEFAULTS: dict[str, Defaults] = {
+    "WanTransformer3DModel": Defaults(WAN, overlap=12, width=832, height=480, steps=50, cfg=5.0),
+    "UNet3DConditionModel": Defaults(TEXT_TO_VIDEO_SD, overlap=8, width=256, height=256, steps=50, cfg=9.0),
+    "UNetMotionModel": Defaults(ANIMATEDIFF, overlap=4, width=512, height=512, steps=25, cfg=7.5),
 }
 
 
@@ -43,14 +44,14 @@ FAMILIES: dict[str, Defaults] = {
 class ModelFolder:
     """What a pipeline folder says about itself.
 
-    ``temporal_compression``: frames per latent frame. ``multiple``: width and height must be multiples of it.
+    ``multiple``: width and height must be multiples of it.
     ``longest_window``: latent frames that the denoiser has positions for. ``scheduler``: class name.
     """
 
     path: Path
     pipeline: str
     denoiser: str
-    temporal_compression: int
+    compression: Compression
     multiple: int
     longest_window: int
     scheduler: str
@@ -85,11 +86,11 @@ def read_model_folder(path: Path) -> ModelFolder:
         path,
         pipeline,
         denoiser,
-        temporal_compression=int(vae.get("scale_factor_temporal", 4)) if is_wan else 1,
+        compression=Compression.causal(int(vae.get("scale_factor_temporal", 4)) if is_wan else 1),
         multiple=max(16, 2 * int(vae.get("scale_factor_spatial", 8))) if is_wan else 8,
         longest_window=int(config.get("rope_max_seq_len") or config.get("motion_max_seq_length") or 1024),
         scheduler=str(parts.get("scheduler")),
-        defaults=DEMO if path.resolve() == MODEL_DIR else FAMILIES[denoiser],
+        defaults=DEMO_DEFAULTS if path.resolve() == MODEL_DIR else DEFAULTS[denoiser],
     )
 
 

@@ -11,20 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from ...co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, CoDenoiseSettings, co_denoise
-from ...prompts.blending import window_prompts
-from ...prompts.track import PromptTrack
+from ...co_denoise import CoDenoiseSettings, co_denoise
+from ...prompts import PromptSchedule, PromptTrack
 from ...timeline import Timebase
 from ...windows import Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
 from .held import Held
-
-if TYPE_CHECKING:
-    from ...prompts import PromptSchedule
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ def co_denoising(
     pipeline: Any,
     settings: CoDenoiseSettings,
     timebase: Timebase,
-    schedule: PromptSchedule | PromptTrack,
+    prompts: PromptSchedule | PromptTrack,
     text_length: int,
     progress: ProgressCallback | None = None,
     held: Held | None = None,
@@ -67,16 +63,16 @@ def co_denoising(
         settings: windows and merge. ``windows_per_forward`` bounds how many times the pipeline's own batch one forward
             pass may hold; 0 means ``AUTOMATIC_WINDOWS_PER_FORWARD``.
         timebase: the clock of the whole video.
-        schedule: prompts over the whole video, or what its latent frames see of them.
+        prompts: over the whole video, or what its latent frames see of them.
         text_length: tokens of one prompt's embeddings.
         progress: told after every forward pass.
         held: latent frames at the beginning that are known.
 
     Raises:
         UnsupportedDenoiserError: the pipeline's denoiser cannot be co-denoised.
-        ValueError: schedule and timebase disagree, or (inside) a latent or embeddings of another size.
+        ValueError: prompts and timebase disagree, or (inside) a latent or embeddings of another size.
     """
-    track = schedule if isinstance(schedule, PromptTrack) else PromptTrack.of(schedule, timebase)
+    track = track_of(prompts, timebase)
     wrapped: list[tuple[torch.nn.Module, Any, LongForward]] = []
     try:
         for module, kind in denoisers_of(pipeline):
@@ -93,6 +89,13 @@ def co_denoising(
                 del module.forward
             else:
                 module.forward = before
+
+
+def track_of(prompts: PromptSchedule | PromptTrack, timebase: Timebase) -> PromptTrack:
+    """What the latent frames of a video see; prompts that none of them sees are left out."""
+    if isinstance(prompts, PromptSchedule):
+        prompts = PromptTrack.of(prompts, timebase.num_latent_frames, timebase.compression)
+    return prompts.seen()
 
 
 class LongForward:
@@ -152,12 +155,12 @@ class LongForward:
     def _denoise(
         self, call: Call, windows: Sequence[Window], step: int, num_steps: int
     ) -> Iterator[tuple[int, list[torch.Tensor]]]:
-        """Yield the number and prediction (``b c window h w``) of every window."""
+        """Yield the index and prediction (``b c window h w``) of every window."""
         batch = call.sample.shape[0]
         rows = self._rows(call, windows, self.settings.at(step, num_steps).overlap)
         waiting = Counter(row.window for row in rows)
         predictions: dict[int, torch.Tensor] = {}
-        size = batch * (self.settings.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD)
+        size = batch * self.settings.largest_batch
         for start in range(0, len(rows), size):
             group = rows[start : start + size]
             outputs = self._forward(call, group, [windows[row.window] for row in group])
@@ -175,30 +178,27 @@ class LongForward:
         """What to evaluate: every window, for every row of the pipeline's batch and every prompt active on it."""
         equal = [call.text_is_equal(row) for row in range(call.sample.shape[0])]
         rows = []
-        for number, window in enumerate(windows):
+        for index, window in enumerate(windows):
             for row, is_equal in enumerate(equal):
                 if is_equal:
-                    rows.append(Row(number, row, None))
-                elif self.settings.transitions == "predictions":
-                    rows += [Row(number, row, prompt) for prompt in self.track.active(window)]
+                    rows.append(Row(index, row, None))
+                elif self.settings.prompt_blending == "predictions":
+                    rows += [Row(index, row, prompt) for prompt in self.track.active(window)]
                 else:
-                    rows.append(Row(number, row, None, *self._mix(window, overlap)))
+                    rows.append(Row(index, row, None, *self._mix(window, overlap)))
         return rows
 
     def _mix(self, window: Window, overlap: int) -> tuple[torch.Tensor, bool]:
         """The weights of the prompts in a window that sees them mixed, and whether on the sphere."""
-        transitions = self.settings.transitions
-        if self.kind.text_per_frame and transitions != "one_per_window":
-            weights = self.track.weights[list(window.frames)].T
-        else:
-            weights = window_prompts(self.track.weights.T, window, overlap, transitions)
-        return weights, transitions == "embeddings_spherical"
+        blending = self.settings.prompt_blending
+        weights = self.track.mixed(window, overlap, blending, self.kind.text_per_frame)
+        return weights, blending == "embeddings_spherical"
 
     def _prompt_weights(self, call: Call, row: Row, window: Window) -> torch.Tensor | float:
         """How much a row counts at each latent frame of its window, to be multiplied with ``c t h w``."""
         if row.prompt is None:
             return 1.0
-        weights = self.track.weights[list(window.frames), row.prompt]
+        weights = self.track.in_window(window)[row.prompt]
         return weights.to(call.sample.device)[None, :, None, None]
 
     def _forward(self, call: Call, rows: list[Row], windows: list[Window]) -> torch.Tensor:
@@ -232,8 +232,8 @@ def step_of(timestep: torch.Tensor | float, timesteps: torch.Tensor) -> tuple[in
     """The sampling step that a model evaluation belongs to, and the number of steps.
 
     Steps are the distinct values of the scheduler's ``timesteps``, in order: a scheduler that evaluates twice at one
-    timestep (Heun), or a pipeline that guides in a second call, stays in one step. A timestep in no list belongs to
-    the nearest.
+    timestep (Heun), or a pipeline that guides in a second call, stays in one step. The nearest one counts, and not the
+    last that has begun: pipelines evaluate at no other timesteps, but may round them to the model's type.
     """
     value = float(timestep.flatten()[0]) if torch.is_tensor(timestep) else float(timestep)
     levels = list(dict.fromkeys(float(level) for level in timesteps))

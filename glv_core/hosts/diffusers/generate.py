@@ -6,34 +6,31 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from ...co_denoise import CoDenoiseSettings
 from ...noise import NoiseSettings, long_noise
-from ...prompts.track import PromptTrack
-from ...timeline import Timebase
+from ...prompts import PromptSchedule, PromptTrack
+from ...timeline import Compression, Timebase
 from .decode import decode_loop
 from .denoisers import denoisers_of, latent_shape, spatial_scale
-from .forward import ProgressCallback, co_denoising
+from .forward import ProgressCallback, co_denoising, track_of
 from .held import Held
-
-if TYPE_CHECKING:
-    from ...prompts import PromptSchedule
 
 OUTPUT_TYPES = ("frames", "latent")
 
 
 def timebase_for(pipeline: Any, num_frames: int, fps: float) -> Timebase:
     """The clock of a video of ``num_frames`` made by this pipeline; it knows the compression of the pipeline's VAE."""
-    return Timebase(num_frames, fps, getattr(pipeline, "vae_scale_factor_temporal", 1), causal=True)
+    return Timebase(num_frames, fps, Compression.causal(getattr(pipeline, "vae_scale_factor_temporal", 1)))
 
 
 def generate(
     pipeline: Any,
-    schedule: PromptSchedule | None,
+    prompts: PromptSchedule | PromptTrack,
     timebase: Timebase,
     settings: CoDenoiseSettings,
     *,
@@ -49,7 +46,6 @@ def generate(
     progress: ProgressCallback | None = None,
     scheduler: Any = None,
     noise: NoiseSettings | None = None,
-    track: PromptTrack | None = None,
     held: Held | None = None,
 ) -> torch.Tensor:
     """Make a video of any length with a pipeline whose model is short.
@@ -59,7 +55,7 @@ def generate(
 
     Args:
         pipeline: a diffusers text-to-video pipeline, see ``SUPPORTED``. It is as before when this returns or raises.
-        schedule: prompts over ``timebase.num_frames`` frames; None with ``track``.
+        prompts: a schedule over ``timebase.num_frames`` frames, or what the latent frames see of a longer one.
         timebase: see ``timebase_for``. The latent holds all its frames; frames decoded beyond are dropped.
         settings: windows and merge, in latent frames.
         negative_prompt: what to avoid; the same over the whole video.
@@ -73,7 +69,6 @@ def generate(
         progress: told after every forward pass; an exception it raises ends the run.
         scheduler: used in place of the pipeline's own for this run.
         noise: the kind of initial noise; None and ``independent`` are the pipeline's own.
-        track: what the latent frames see of a longer schedule, in place of ``schedule``.
         held: latent frames at the beginning that are known.
 
     Returns:
@@ -86,9 +81,8 @@ def generate(
     """
     _check(pipeline, timebase, output_type, latents, sigmas)
     guided = guidance_scale > 1
-    track = PromptTrack.of(schedule, timebase) if track is None else track
-    prompts = track.prompts
-    embeds, negative = _encode(pipeline, prompts, negative_prompt if guided else None)
+    track = track_of(prompts, timebase)
+    embeds, negative = _encode(pipeline, track.prompts, negative_prompt if guided else None)
     if latents is None and noise is not None and noise.kind != "independent":
         latents = _noise(pipeline, timebase, noise, seed, height, width, embeds[0].dtype)
     if latents is not None:
@@ -96,12 +90,10 @@ def generate(
         height, width = height or latents.shape[3] * scale, width or latents.shape[4] * scale
     if sigmas is not None:
         num_inference_steps = len(sigmas) - 1
-    looped = settings.closed_loop and timebase.temporal_compression > 1 and output_type == "frames"
-    decoded = Timebase.from_latent_frames(
-        timebase.num_latent_frames, timebase.fps, timebase.temporal_compression, timebase.causal
-    )
+    compression = timebase.compression
+    looped = settings.closed_loop and compression.ratio > 1 and output_type == "frames"
     arguments = {
-        "num_frames": decoded.num_frames,
+        "num_frames": compression.num_frames(timebase.num_latent_frames),
         "num_inference_steps": num_inference_steps,
         "guidance_scale": guidance_scale,
         "generator": torch.Generator("cpu").manual_seed(seed),
@@ -125,7 +117,7 @@ def generate(
     if output_type == "latent":
         return video
     if looped:
-        return decode_loop(pipeline, video, timebase.temporal_compression)
+        return decode_loop(pipeline, video, compression.ratio)
     return video[0, : timebase.num_frames].permute(0, 2, 3, 1).float().cpu()
 
 
@@ -158,11 +150,11 @@ def _check(
     denoisers_of(pipeline)
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"Unknown output_type {output_type!r}. Known: {', '.join(OUTPUT_TYPES)}.")
-    compression = timebase_for(pipeline, timebase.num_frames, timebase.fps).temporal_compression
-    if compression != timebase.temporal_compression:
+    compression = timebase_for(pipeline, timebase.num_frames, timebase.fps).compression
+    if compression != timebase.compression:
         raise ValueError(
-            f"The pipeline has {compression} frames per latent frame and the timebase {timebase.temporal_compression}. "
-            "Make the timebase with timebase_for(pipeline, ...)."
+            f"The pipeline has {compression.ratio} frames in a latent frame and the timebase "
+            f"{timebase.compression.ratio}. Make the timebase with timebase_for(pipeline, ...)."
         )
     if latents is not None and (
         latents.ndim != 5 or latents.shape[0] != 1 or latents.shape[2] != timebase.num_latent_frames

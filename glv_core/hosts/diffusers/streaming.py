@@ -6,23 +6,21 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ...co_denoise import CoDenoiseSettings
-from ...prompts.track import PromptTrack
-from ...streaming import Chunk, RunFolder, chunk_seed, held_frames, plan_chunks, stream, weights_digest
+from ...prompts import PromptSchedule, PromptTrack
+from ...streaming import Chunk, RunFolder, chunk_seed, num_held, plan_chunks, stream, weights_digest
 from ...timeline import Place, Timebase
 from .denoisers import denoisers_of, latent_shape
-from .forward import Progress
+from .forward import Progress, track_of
 from .generate import generate
 from .held import Held, check_scheduler
 
-if TYPE_CHECKING:
-    from ...prompts import PromptSchedule
-
-OnProgress = Callable[[int, int, Progress | None], None]
+#: Called as ``on_progress(chunk, progress in it)``; None for a chunk that was found.
+OnProgress = Callable[[int, Progress | None], None]
 
 
 @dataclass(frozen=True)
@@ -53,24 +51,30 @@ class Sampling:
 
 
 class PipelineChunks:
-    """Samples chunks with a pipeline; see ``ChunkMaker``."""
+    """Samples chunks with a pipeline; see ``ChunkSampler``."""
 
     def __init__(
-        self, pipeline: Any, track: PromptTrack, timebase: Timebase, settings: StreamSettings, sampling: Sampling
+        self,
+        pipeline: Any,
+        track: PromptTrack,
+        timebase: Timebase,
+        settings: StreamSettings,
+        sampling: Sampling,
+        on_progress: OnProgress | None = None,
     ) -> None:
         self.pipeline, self.track, self.timebase = pipeline, track, timebase
         self.settings, self.sampling = settings, sampling
         self.clean_frames = bool(pipeline.config.get("expand_timesteps"))
-        self.progress: Callable[[Progress], None] | None = None
-        self.numbers_per_latent_frame = math.prod(latent_shape(pipeline, 1, sampling.height, sampling.width))
+        self.on_progress = on_progress
+        self.latent_frame_size = math.prod(latent_shape(pipeline, 1, sampling.height, sampling.width))
         modules = [module for module, _ in denoisers_of(pipeline)]
         if getattr(pipeline, "text_encoder", None) is not None:
             modules.append(pipeline.text_encoder)
         named = ((f"{n}.{name}", value) for n, each in enumerate(modules) for name, value in each.state_dict().items())
         self._model = weights_digest(named)
 
-    def recipe(self, chunk: Chunk) -> dict[str, Any]:
-        """See ``ChunkMaker``."""
+    def cache_inputs(self, chunk: Chunk) -> dict[str, Any]:
+        """See ``ChunkSampler``."""
         track = self._track(chunk)
         sampling = {key: value for key, value in vars(self.sampling).items() if key not in ("scheduler", "seed")}
         scheduler = self.sampling.scheduler or self.pipeline.scheduler
@@ -84,30 +88,29 @@ class PipelineChunks:
             "windows": repr(replace(self.settings.windows, windows_per_forward=0)),
             "blend": self.settings.blend,
             "prompts": list(track.prompts),
-            "weights": [[round(float(value), 5) for value in row] for row in track.weights],
+            "weights": track.rounded(),
         }
 
-    def make(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
-        """See ``ChunkMaker``; these models take no anchor as a condition."""
-        clock = Timebase.from_latent_frames(
-            chunk.length, self.timebase.fps, self.timebase.temporal_compression, self.timebase.causal
-        )
-        sampling = self.sampling
+    def sample(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
+        """See ``ChunkSampler``; these models take no anchor as a condition."""
+        clock = Timebase.of_latent(chunk.length, self.timebase.fps, self.timebase.compression)
+        sampling, report = self.sampling, self.on_progress
+        progress = None if report is None else lambda progress: report(chunk.index, progress)
         latents = generate(
-            self.pipeline, None, clock, self.settings.windows, negative_prompt=sampling.negative_prompt,
+            self.pipeline, self._track(chunk), clock, self.settings.windows, negative_prompt=sampling.negative_prompt,
             guidance_scale=sampling.guidance, num_inference_steps=sampling.steps,
             seed=chunk_seed(sampling.seed, chunk.index), height=sampling.height, width=sampling.width,
-            output_type="latent", progress=self.progress, scheduler=sampling.scheduler, track=self._track(chunk),
+            output_type="latent", progress=progress, scheduler=sampling.scheduler,
             held=None if known is None else Held(known, self.settings.blend, self.clean_frames),
         )  # fmt: skip
         latents = latents.float().cpu()
         if known is not None:
-            kept = known.shape[2] if self.clean_frames else held_frames(known.shape[2], self.settings.blend)
+            kept = known.shape[2] if self.clean_frames else num_held(known.shape[2], self.settings.blend)
             latents[:, :, :kept] = known[:, :, :kept]
         return latents
 
     def _track(self, chunk: Chunk) -> PromptTrack:
-        return self.track.at(Place(chunk.start, self.timebase.num_latent_frames), chunk.length)
+        return self.track.at(Place(chunk.start, self.timebase.num_latent_frames), chunk.length).seen()
 
 
 def stream_video(
@@ -133,7 +136,7 @@ def stream_video(
         settings, sampling: how.
         given: normalised latents ``1 c t h w`` of the video so far, see ``encode_frames``.
         folder: where finished chunks are kept and found.
-        on_progress: called as ``on_progress(chunk, number of chunks, progress in it)``; None for one that was found.
+        on_progress: see ``OnProgress``.
 
     Returns:
         Normalised latents ``1 c t h w`` on the CPU.
@@ -145,17 +148,14 @@ def stream_video(
     begun = 0 if given is None else given.shape[2]
     chunks = plan_chunks(timebase.num_latent_frames, settings.chunk, settings.overlap, begun)
     check_scheduler(sampling.scheduler or pipeline.scheduler)
-    maker = PipelineChunks(pipeline, PromptTrack.of(schedule, timebase), timebase, settings, sampling)
+    sampler = PipelineChunks(pipeline, track_of(schedule, timebase), timebase, settings, sampling, on_progress)
 
-    def on_chunk(chunk: Chunk, count: int, found: bool) -> None:
-        if on_progress is None:
-            return
-        maker.progress = lambda progress: on_progress(chunk.index, count, progress)
-        if found:
-            on_progress(chunk.index, count, None)
+    def on_chunk(chunk: Chunk, found: bool) -> None:
+        if found and on_progress is not None:
+            on_progress(chunk.index, None)
 
     described = {"chunk": settings.chunk, "overlap": settings.overlap, "steps": sampling.steps, "seed": sampling.seed}
     return stream(
-        maker, chunks, timebase.num_latent_frames, given=given, folder=folder,
-        drift_correction=settings.drift_correction, settings=described, on_chunk=on_chunk,
+        sampler, chunks, timebase.num_latent_frames, given=given, folder=folder,
+        drift_correction=settings.drift_correction, description=described, on_chunk=on_chunk,
     )  # fmt: skip

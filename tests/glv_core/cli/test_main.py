@@ -22,7 +22,7 @@ from glv_core.fusion import MERGES
 from glv_core.hosts.diffusers import folder as folders
 from glv_core.noise import NOISES
 from glv_core.prompts import TRANSITION_KINDS
-from glv_core.prompts.blending import TRANSITIONS
+from glv_core.prompts.blending import PROMPT_BLENDINGS
 from glv_core.video_io import read_video, save_video
 from glv_core.windows import SCHEDULES
 
@@ -136,7 +136,7 @@ def ran(tiny_wan_folder, tmp_path_factory):
         {"--height": "48"},
         {"--dtype": "bfloat16"},
         {"--closed-loop": True},
-        {"--prompt-changes": "one_per_window"},
+        {"--prompt-blending": "one_per_window"},
         {"--noise": "stable"},
     ],
     ids=str,
@@ -375,7 +375,7 @@ def test_the_choices_are_those_of_the_core():
     assert set(cli.SCHEDULES) == set(SCHEDULES)
     assert set(cli.MERGES) == set(MERGES)
     assert set(cli.NOISES) == set(NOISES)
-    assert set(cli.PROMPT_CHANGES) == set(TRANSITIONS)
+    assert set(cli.PROMPT_BLENDINGS) == set(PROMPT_BLENDINGS)
     assert set(cli.TRANSITIONS) == set(TRANSITION_KINDS)
 
 

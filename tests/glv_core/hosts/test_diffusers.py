@@ -18,7 +18,6 @@ from glv_core.demo import MODEL_DIR
 from glv_core.demo.clips import Scene, render
 from glv_core.fusion import merge_weights
 from glv_core.hosts.diffusers import (
-    PromptTrack,
     UnsupportedDenoiserError,
     co_denoising,
     generate,
@@ -100,7 +99,7 @@ def test_the_merged_output_is_a_dense_sum_over_windows_and_prompts(tiny_pipeline
     for window, weight in zip(windows, weights, strict=True):
         part = x[:, :, window.start : window.stop]
         unguided = call(part[:1], negative[None])
-        for k, frame in enumerate(window.frames):
+        for k, frame in enumerate(window.indices):
             share = schedule.weights(timebase.centre_of(frame))
             mix = unguided[0, :, k].double()
             expected[0, :, frame] += weight[k].double() * mix
@@ -180,9 +179,9 @@ def test_each_window_costs_a_forward_for_each_active_prompt_and_one_unconditiona
         {"stride": 2},
         {"closed_loop": True},
         {"phases": (Phase(0.5, merge="flat"),)},
-        {"transitions": "embeddings"},
-        {"transitions": "embeddings_spherical"},
-        {"transitions": "one_per_window"},
+        {"prompt_blending": "embeddings"},
+        {"prompt_blending": "embeddings_spherical"},
+        {"prompt_blending": "one_per_window"},
         {"noise": NoiseSettings("stable", 4, 2)},
         {"noise": NoiseSettings("shuffled", 4, 2)},
         {"noise": NoiseSettings("mixed", shared=0.9)},
@@ -209,7 +208,7 @@ def test_mixed_prompts_are_denoised_once_with_the_mix_of_their_embeddings(tiny_p
     module = denoiser(pipeline)
     timebase = timebase_for(pipeline, FRAMES[name], FPS)
     schedule = parse_schedule(TWO, num_frames=FRAMES[name], fps=FPS, transition_frames=8 if name == "wan" else 4)
-    settings = CoDenoiseSettings(4, 2, "static", closed_loop=True, transitions="embeddings")
+    settings = CoDenoiseSettings(4, 2, "static", closed_loop=True, prompt_blending="embeddings")
     torch.manual_seed(1)
     x = torch.randn(1, module.config.in_channels, 9, 4, 4)
     prompts = torch.randn(2, 5, 16)
@@ -219,7 +218,7 @@ def test_mixed_prompts_are_denoised_once_with_the_mix_of_their_embeddings(tiny_p
     windows, seen = settings.windows(9, 0), []
     expected = torch.zeros_like(x)
     for window, weight in zip(windows, merge_weights("pyramid", windows, 9), strict=True):
-        frames = list(window.frames)
+        frames = list(window.indices)
         low, share = int(window.centre), window.centre % 1
         centre = (1 - share) * second[low] + share * second[(low + 1) % 9]
         seen.append(float(centre))
@@ -248,11 +247,11 @@ def call_denoiser(module, x, timestep, prompts, name):
 
 def test_mixed_prompts_cost_one_pass_a_window(tiny_pipelines):
     passes = {}
-    for transitions in ("predictions", "embeddings", "one_per_window"):
+    for blending in ("predictions", "embeddings", "one_per_window"):
         seen = []
-        settings = CoDenoiseSettings(4, 2, "static", transitions=transitions)
+        settings = CoDenoiseSettings(4, 2, "static", prompt_blending=blending)
         video(tiny_pipelines("wan"), "wan", settings, guidance_scale=1.0, progress=seen.append)
-        passes[transitions] = seen[-1].num_passes
+        passes[blending] = seen[-1].num_passes
     assert passes == {"predictions": 7, "embeddings": 4, "one_per_window": 4}
 
 
@@ -309,7 +308,7 @@ def test_sigmas_are_used_as_given_and_euler_steps_the_merged_velocity(tiny_pipel
     ours = video(pipeline, "wan", SETTINGS, transition_frames=8, latents=noise, sigmas=sigmas, height=None, width=None)
     assert pipeline.scheduler.shift == 3.0
     assert "set_timesteps" not in vars(pipeline.scheduler)
-    prompts = PromptTrack.of(schedule, timebase).prompts
+    prompts = schedule.prompts
     with torch.no_grad():
         embeds = [
             pipeline.encode_prompt(text, do_classifier_free_guidance=False, max_sequence_length=512)[0]
@@ -463,20 +462,10 @@ def test_bad_arguments_are_named(tiny_pipelines):
     with pytest.raises(ValueError, match=r"latents have the shape"):
         video(pipeline, "wan", SETTINGS, latents=torch.zeros(1, 16, 8, 4, 4))
     schedule = parse_schedule("a cat", num_frames=9, fps=FPS)
-    with pytest.raises(ValueError, match="4 frames per latent frame and the timebase 1"):
+    with pytest.raises(ValueError, match="4 frames in a latent frame and the timebase 1"):
         generate(pipeline, schedule, Timebase(9, FPS), SETTINGS)
-    with pytest.raises(ValueError, match="for 9 frames and the video has 33"):
+    with pytest.raises(ValueError, match=r"over 9 frames \(3 latent frames\), but the latent holds 33"):
         generate(pipeline, schedule, timebase_for(pipeline, 33, FPS), SETTINGS)
-
-
-def test_a_track_joins_equal_prompts_and_drops_unseen_ones():
-    timebase = Timebase(33, FPS, 4)
-    text = "0: a cat\n12: a dog\n13: a cat\n20: a circle"
-    track = PromptTrack.of(parse_schedule(text, num_frames=33, fps=FPS, transition="hard"), timebase)
-    assert track.prompts == ("a cat", "a circle")
-    torch.testing.assert_close(track.weights.sum(1), torch.ones(9))
-    # Centres of the latent frames: 0, 2.5, 6.5 ... 18.5, 22.5: the first five and number 5 (18.5) are the cat's.
-    assert track.weights[:, 0].tolist() == [1] * 6 + [0] * 3
 
 
 def test_schedulers_keep_flow_matching(tiny_pipelines):

@@ -64,15 +64,15 @@ def test_isolated_clips_see_the_prompt_they_start_with():
     assert chosen == [0, 1, 2]
 
 
-@pytest.mark.parametrize("transitions", ["embeddings", "one_per_window"])
-def test_a_window_across_the_loop_point_knows_where_its_centre_is(transitions):
+@pytest.mark.parametrize("blending", ["embeddings", "one_per_window"])
+def test_a_window_across_the_loop_point_knows_where_its_centre_is(blending):
     # Prompt 0 holds around the loop point, prompt 1 in the middle, where the mean of a wrapping window's numbers lies.
     weights = torch.zeros(2, 32)
     weights[0, :8] = weights[0, 24:] = 1
     weights[1, 8:24] = 1
     wrapping, middle = Window(28, 8, 1, 32), Window(12, 8, 1, 32)
-    assert window_prompts(weights, wrapping, 0, transitions).tolist() == [1, 0]
-    assert window_prompts(weights, middle, 0, transitions).tolist() == [0, 1]
+    assert window_prompts(weights, wrapping, 0, blending).tolist() == [1, 0]
+    assert window_prompts(weights, middle, 0, blending).tolist() == [0, 1]
 
 
 def test_weights_between_latent_frames():

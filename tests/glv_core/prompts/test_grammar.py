@@ -565,10 +565,3 @@ def test_the_caret_finds_a_stray_character(time: str, stray: str, data: st.DataO
     assert error.line == 2
     # At the character itself, or at the sign or unit that it spoils.
     assert error.column == 3 + at or (error.column == 2 + at and before[-1] in "s%.-")
-
-
-@SETTINGS
-@given(st.sampled_from(["0: a\n24-48 [ease 4]: b\n-10: c", "a|b|c", '"0": "a", "3:": "b", "0.5": "c"', "plain"]))
-def test_parsed_schedules_survive_a_dict(text: str) -> None:
-    schedule = parse(text)
-    assert PromptSchedule.from_dict(schedule.to_dict()) == schedule

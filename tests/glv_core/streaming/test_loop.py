@@ -1,4 +1,4 @@
-"""The loop over chunks, with a maker of the test's."""
+"""The loop over chunks, with a sampler of the test's."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from glv_core.streaming import AnchorChoice, RunFolder, plan_chunks, stream
 class Counting:
     """Goes on counting from the last known latent frame; prompts say by how much a chunk is offset."""
 
-    numbers_per_latent_frame = 1
+    latent_frame_size = 1
 
     def __init__(self, prompts=None):
         self.prompts = prompts or {}
         self.made, self.seen = [], []
         self.stop_at = None
 
-    def recipe(self, chunk):
+    def cache_inputs(self, chunk):
         return {"prompt": self.prompts.get(chunk.index, 0)}
 
-    def make(self, chunk, known, anchor):
+    def sample(self, chunk, known, anchor):
         if chunk.index == self.stop_at:
             raise KeyboardInterrupt
         self.made.append(chunk.index)
@@ -40,10 +40,10 @@ CHUNKS = plan_chunks(20, 6, 2)
 
 
 def test_each_chunk_goes_on_where_the_last_one_ended():
-    maker = Counting()
-    assert numbers(stream(maker, CHUNKS, 20)) == list(range(20))
-    assert maker.made == [0, 1, 2, 3, 4]
-    assert maker.seen[2][0] == [8, 9]
+    sampler = Counting()
+    assert numbers(stream(sampler, CHUNKS, 20)) == list(range(20))
+    assert sampler.made == [0, 1, 2, 3, 4]
+    assert sampler.seen[2][0] == [8, 9]
 
 
 def test_a_given_video_is_extended_and_not_changed():
@@ -57,8 +57,8 @@ def test_a_given_video_is_extended_and_not_changed():
 
 def test_what_a_chunk_makes_of_its_overlap_counts():
     class Moving(Counting):
-        def make(self, chunk, known, anchor):
-            made = super().make(chunk, known, anchor)
+        def sample(self, chunk, known, anchor):
+            made = super().sample(chunk, known, anchor)
             made[:, :, : chunk.overlap] += 0.5
             return made
 
@@ -69,19 +69,19 @@ def test_what_a_chunk_makes_of_its_overlap_counts():
 
 def test_interrupted_it_goes_on_at_the_chunk_in_flight(tmp_path):
     whole = stream(Counting(), CHUNKS, 20)
-    maker = Counting()
-    maker.stop_at = 3
+    sampler = Counting()
+    sampler.stop_at = 3
     with pytest.raises(KeyboardInterrupt):
-        stream(maker, CHUNKS, 20, folder=RunFolder(tmp_path))
-    assert maker.made == [0, 1, 2]
-    maker = Counting()
+        stream(sampler, CHUNKS, 20, folder=RunFolder(tmp_path))
+    assert sampler.made == [0, 1, 2]
+    sampler = Counting()
     events = []
     video = stream(
-        maker, CHUNKS, 20, folder=RunFolder(tmp_path), on_chunk=lambda c, n, found: events.append((c.index, n, found))
+        sampler, CHUNKS, 20, folder=RunFolder(tmp_path), on_chunk=lambda c, found: events.append((c.index, found))
     )
-    assert maker.made == [3, 4]
+    assert sampler.made == [3, 4]
     assert torch.equal(video, whole)
-    assert events == [(0, 5, True), (1, 5, True), (2, 5, True), (3, 5, False), (4, 5, False)]
+    assert events == [(0, True), (1, True), (2, True), (3, False), (4, False)]
 
 
 def test_another_prompt_redoes_its_chunk_and_what_follows(tmp_path):
@@ -97,18 +97,18 @@ def test_another_prompt_redoes_its_chunk_and_what_follows(tmp_path):
 
 def test_a_longer_video_keeps_what_it_has(tmp_path):
     stream(Counting(), plan_chunks(12, 6, 2), 12, folder=RunFolder(tmp_path))
-    maker = Counting()
-    assert numbers(stream(maker, CHUNKS, 20, folder=RunFolder(tmp_path))) == list(range(20))
-    assert maker.made == [3, 4]
+    sampler = Counting()
+    assert numbers(stream(sampler, CHUNKS, 20, folder=RunFolder(tmp_path))) == list(range(20))
+    assert sampler.made == [3, 4]
 
 
 def test_a_damaged_chunk_is_made_again_and_the_rest_kept(tmp_path):
     stream(Counting(), CHUNKS, 20, folder=RunFolder(tmp_path))
     [path] = tmp_path.glob("chunk_00001_*.safetensors")
     path.write_bytes(path.read_bytes()[:-1])
-    maker = Counting()
-    assert numbers(stream(maker, CHUNKS, 20, folder=RunFolder(tmp_path))) == list(range(20))
-    assert maker.made == [1]
+    sampler = Counting()
+    assert numbers(stream(sampler, CHUNKS, 20, folder=RunFolder(tmp_path))) == list(range(20))
+    assert sampler.made == [1]
 
 
 @pytest.mark.parametrize(
@@ -118,18 +118,18 @@ def test_a_damaged_chunk_is_made_again_and_the_rest_kept(tmp_path):
         (AnchorChoice("first"), [None, 0, 0, 0, 0]),
         # Segments begin at 0 and 9: chunks that add frames from 6, 10, 14, 18.
         (AnchorChoice("segment", segment_starts=(0, 9)), [None, 0, 9, 9, 9]),
-        (AnchorChoice("picture", torch.full((1, 1, 1, 1, 1), 77.0)), [77] * 5),
+        (AnchorChoice("image", torch.full((1, 1, 1, 1, 1), 77.0)), [77] * 5),
     ],
 )
 def test_anchors(choice, expected):
-    maker = Counting()
-    stream(maker, CHUNKS, 20, anchor=choice)
-    assert [None if anchor is None else float(anchor) for _, anchor in maker.seen] == expected
+    sampler = Counting()
+    stream(sampler, CHUNKS, 20, anchor=choice)
+    assert [None if anchor is None else float(anchor) for _, anchor in sampler.seen] == expected
 
 
 def test_drift_is_drawn_back_to_the_anchor():
     class Drifting(Counting):
-        def make(self, chunk, known, anchor):
+        def sample(self, chunk, known, anchor):
             generator = torch.Generator().manual_seed(chunk.index)
             made = torch.randn(1, 1, chunk.length, 4, 4, generator=generator) + 3.0 * chunk.index
             if known is not None:
@@ -157,13 +157,13 @@ def test_space_is_asked_for_before_the_first_chunk_that_is_made(tmp_path, monkey
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="Unknown anchor 'last'"):
         AnchorChoice("last")
-    with pytest.raises(ValueError, match="no picture is connected"):
-        AnchorChoice("picture")
+    with pytest.raises(ValueError, match="no image is connected"):
+        AnchorChoice("image")
     with pytest.raises(ValueError, match="nothing to make"):
         stream(Counting(), (), 5)
 
     class Short(Counting):
-        def make(self, chunk, known, anchor):
+        def sample(self, chunk, known, anchor):
             return torch.zeros(1, 1, 2, 1, 1)
 
     with pytest.raises(ValueError, match="Chunk 1 has 2 latent frames, not 6"):

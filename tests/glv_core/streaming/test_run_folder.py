@@ -119,7 +119,7 @@ def test_the_manifest_says_what_was_made(tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_manifest({"steps": 3}, [{"key": KEY, "seed": 5}])
     written = json.loads((tmp_path / "manifest.json").read_text())
-    assert written["settings"] == {"steps": 3}
+    assert written["description"] == {"steps": 3}
     assert written["chunks"] == [{"key": KEY, "seed": 5}]
     RunFolder(tmp_path)
 

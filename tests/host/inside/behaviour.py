@@ -5,7 +5,7 @@ import uuid
 import comfy.model_management
 import tiny
 import torch
-from long_video_pack.glv_core.hosts.comfy.co_denoise import handler as handler_module
+from long_video_pack.glv_core.hosts.comfy.co_denoise import run as run_module
 
 
 def largest_batches(lengths: list) -> list:
@@ -63,7 +63,7 @@ def out_of_memory(fits: int) -> dict:
             messages.append(record.getMessage())
 
     keep = Keep(logging.WARNING)
-    handler_module.log.addHandler(keep)
+    run_module.log.addHandler(keep)
     model = tiny.wan(1)
     expected = tiny.co_denoise(model, tiny.latent(33), cfg=1.0, per_forward=1)
     failing = model.clone()
@@ -79,7 +79,7 @@ def out_of_memory(fits: int) -> dict:
     try:
         result = tiny.co_denoise(failing, tiny.latent(33), cfg=1.0)
     finally:
-        handler_module.log.removeHandler(keep)
+        run_module.log.removeHandler(keep)
     return {
         "difference": float((result - expected).abs().max()),
         "rows": max(rows),
@@ -178,18 +178,26 @@ def the_model_and_latent_are_not_changed() -> bool:
 
 def resized_conds() -> list:
     """Frames of a window's condition by the host's own interface, for video and for frames as batch."""
+    from types import SimpleNamespace
+
     import comfy.conds
+    import comfy.latent_formats
     from long_video_pack.glv_core.windows import Window
 
-    options = handler_module.WindowOptions(4, 2, "static", "flat")
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.handler import CoDenoiseHandler
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.options import WindowOptions
+
     seen = []
-    for shape, axis in (([1, 1, 9, 1, 1], 2), ([9, 1, 1, 1], 0)):
+    images = SimpleNamespace(latent_format=comfy.latent_formats.SD15())
+    for model, shape, axis in ((tiny.wan().model, [1, 1, 9, 1, 1], 2), (images, [9, 1, 1, 1], 0)):
         frames = torch.arange(9.0).reshape(shape)
         entry = tiny.conditioning(1)[0][1] | {
             "model_conds": {"c_concat": comfy.conds.CONDNoiseShape(frames)},
             "uuid": uuid.uuid4(),
         }
-        [resized] = handler_module.CoDenoiseHandler(options).get_resized_cond([entry], frames, Window(3, 4))
+        handler = CoDenoiseHandler(WindowOptions(4, 2, "static", "flat"))
+        handler.begin(model, {}, frames.shape)
+        [resized] = handler.get_resized_cond([entry], frames, Window(3, 4))
         assert resized["model_conds"]["c_concat"].cond.shape[axis] == 4
         seen.append(resized["model_conds"]["c_concat"].cond.flatten().tolist())
     return seen

@@ -11,7 +11,7 @@ def largest_difference(a, b) -> float:
     return float((a - b).abs().max())
 
 
-def host_memory(frames: int, mask: bool) -> dict:
+def offload_latent(frames: int, mask: bool) -> dict:
     """The same run with the latent on the device and in host memory, and the shapes of the tensors that were moved.
 
     Without a graphics card both are the CPU: what can be checked is the result, and that the tensors were asked over.
@@ -31,7 +31,7 @@ def host_memory(frames: int, mask: bool) -> dict:
     plain = tiny.co_denoise(tiny.wan(), latent)
     torch.Tensor.cpu = cpu
     try:
-        kept = tiny.co_denoise(tiny.wan(), latent, host_memory=True)
+        kept = tiny.co_denoise(tiny.wan(), latent, offload_latent=True)
     finally:
         torch.Tensor.cpu = original
     return {"difference": largest_difference(plain, kept), "moved": [s for s in asked if len(s) == 5]}
@@ -99,11 +99,11 @@ def stepwise(sampler: str, split: int, steps: int = 6) -> dict:
     return {"difference": largest_difference(whole, second), "scale": float(whole.std())}
 
 
-def passes(transitions: str) -> dict:
+def passes(prompt_blending: str) -> dict:
     """Rows of the forward passes of one step, windows one by one without guidance, with two prompts over 20 frames."""
     recorder = tiny.Recorder(tiny.wan())
     tiny.co_denoise(
-        recorder.model, tiny.latent(20), overlap=0, steps=1, cfg=1.0, per_forward=1, transitions=transitions,
+        recorder.model, tiny.latent(20), overlap=0, steps=1, cfg=1.0, per_forward=1, prompt_blending=prompt_blending,
         positive=tiny.scheduled("a | b", 77),
     )  # fmt: skip
     return {"rows": [shape[0] for shape in recorder.shapes]}
@@ -113,7 +113,7 @@ def mixed_prompt_is_the_mix_of_embeddings() -> float:
     """One window at the middle of a transition: with ``embeddings`` it is a plain KSampler with the mean embedding."""
     positive = tiny.scheduled("0: a\n8: b", 17, frames=8.0)
     a, b = (entry[0] for entry in positive)
-    ours = tiny.co_denoise(tiny.wan(), tiny.latent(5), positive=positive, transitions="embeddings", cfg=1.0)
+    ours = tiny.co_denoise(tiny.wan(), tiny.latent(5), positive=positive, prompt_blending="embeddings", cfg=1.0)
     # Latent frame 2 holds frames 5 to 8; its centre 6.5 is 2.5 / 8 into the fade from 4 to 12.
     share = 2.5 / 8
     theirs = tiny.ksampler(tiny.wan(), tiny.latent(5), positive=[[a.lerp(b, share), {}]], cfg=1.0)
@@ -223,7 +223,7 @@ def decoded_loop() -> dict:
     }
 
 
-def uses_windows(frames: int, host_memory: bool) -> bool:
+def uses_windows(frames: int, offload_latent: bool) -> bool:
     """Whether a latent that fits in one window goes through this pack, which moves windows to the device."""
     from long_video_pack.glv_core.hosts.comfy.co_denoise import handler
 
@@ -236,13 +236,13 @@ def uses_windows(frames: int, host_memory: bool) -> bool:
 
     handler.CoDenoiseHandler.execute = execute
     try:
-        tiny.co_denoise(tiny.wan(1), tiny.latent(frames), steps=1, host_memory=host_memory)
+        tiny.co_denoise(tiny.wan(1), tiny.latent(frames), steps=1, offload_latent=offload_latent)
     finally:
         handler.CoDenoiseHandler.execute = original
     return bool(calls)
 
 
-def two_time_ranges(transitions: str) -> float:
+def two_time_ranges(prompt_blending: str) -> float:
     """A schedule whose entries come twice, for the first and the second half of the sampling: the same as once."""
     once = tiny.scheduled("a | b", 49)
     halves = [
@@ -252,7 +252,7 @@ def two_time_ranges(transitions: str) -> float:
     ]
     model = tiny.wan()
     results = [
-        tiny.co_denoise(model, tiny.latent(13), positive=positive, transitions=transitions, sampler="euler")
+        tiny.co_denoise(model, tiny.latent(13), positive=positive, prompt_blending=prompt_blending, sampler="euler")
         for positive in (once, halves)
     ]
     return largest_difference(*results)

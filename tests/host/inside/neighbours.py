@@ -102,19 +102,19 @@ def room_of_a_dynamic_patcher(rows: int) -> dict:
 def room_of_several_devices(devices: int, rows: int) -> int:
     """Windows in a forward pass with CFG, where each of several devices has room for so many rows of one window."""
     from long_video_pack.glv_core.hosts.comfy.co_denoise.evaluation import Evaluation
-    from long_video_pack.glv_core.hosts.comfy.co_denoise.handler import CoDenoiseHandler
     from long_video_pack.glv_core.hosts.comfy.co_denoise.options import WindowOptions
+    from long_video_pack.glv_core.hosts.comfy.co_denoise.run import Run
     from long_video_pack.glv_core.windows import Window
 
     model = tiny.wan(1).model
-    handler = CoDenoiseHandler(WindowOptions(17, 8, "static", "flat"))
     room = model.memory_required([rows, 16, 5, 4, 4]) * 1.5 + 1
     model.current_patcher = SimpleNamespace(load_device=torch.device("cpu"), get_free_memory=lambda device: room)
     more = SimpleNamespace(get_free_memory=lambda device: 4 * room)
     clones = {torch.device("cpu"): model.current_patcher, **{f"card {n}": more for n in range(1, devices)}}
     x = torch.zeros(1, 16, 13, 4, 4)
     options = {"multigpu_clones": clones} if devices > 1 else {}
-    evaluation = Evaluation(handler, None, model, [], x, torch.zeros(1), options, handler.timebase(model, x.shape))
+    run = Run(model, x.shape, WindowOptions(17, 8, "static", "flat"))
+    evaluation = Evaluation(run, None, model, [], x, torch.zeros(1), options)
     slots = [SimpleNamespace(entry={"model_conds": {}}) for _ in range(2)]  # prompt and negative prompt
     try:
         return evaluation._fitting(Window(0, 5), slots)

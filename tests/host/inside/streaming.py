@@ -292,24 +292,24 @@ def run_folders():
         "equal": bool(torch.equal(first, again)),
         "new": [new_first, new_again, new_prompt, new_model, new_other, new_lora],
         "report": report,
-        "manifest": [len(manifest["chunks"]), manifest["settings"]["sampler"]["steps"]],
+        "manifest": [len(manifest["chunks"]), manifest["description"]["sampler"]["steps"]],
     }
 
 
 def fingerprints() -> dict:
     """Hashes of MODELs that should be equal or differ."""
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3, RescaleCFG
-    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.hashes import model_hash
 
     def shifted(shift=5.0):
         return ModelSamplingSD3().patch(tiny.wan(), shift)[0]
 
     rescale = RescaleCFG()
     return {
-        "anew": model_fingerprint(shifted()) == model_fingerprint(shifted()),
-        "shift": model_fingerprint(shifted()) == model_fingerprint(shifted(6.0)),
+        "anew": model_hash(shifted()) == model_hash(shifted()),
+        "shift": model_hash(shifted()) == model_hash(shifted(6.0)),
         "rescale": [
-            model_fingerprint(rescale.patch(shifted(), amount)[0]) for amount in (0.5, 0.5, 0.7)
+            model_hash(rescale.patch(shifted(), amount)[0]) for amount in (0.5, 0.5, 0.7)
         ],
     }  # fmt: skip
 
@@ -397,34 +397,34 @@ def quantised_wan():
 
 def found_again(name: str) -> dict:
     """A video streamed twice with one MODEL, and with one made anew: how many chunks were found each time."""
-    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint, value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.hashes import model_hash, value_hash
 
     make = kinds_of_models()[name]
     model, positive = make()
-    before = [model_fingerprint(model), value_fingerprint(positive)]
+    before = [model_hash(model), value_hash(positive)]
     options = {"run_name": f"again {name}", "steps": 2, "latent": tiny.latent(1, 4, 4)}
     reports = []
     for used in ((model, positive), (model, positive), make()):
         _, report = extend(used[0], positive=used[1], **options)
         reports.append(int(report.split(" chunks were found")[0].rsplit(" ", 1)[1]))
-    after = [model_fingerprint(model), value_fingerprint(positive)]
+    after = [model_hash(model), value_hash(positive)]
     while_loaded = _while_loaded(model)
     return {"found": reports, "same": before == after, "loaded": while_loaded == before[0], "hash": before}
 
 
 def hashes(kind: str) -> dict:
     """The hashes of a kind of MODEL and of those that must differ from it."""
-    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint, value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.hashes import model_hash, value_hash
 
     made = {name: make() for name, make in kinds_of_models().items() if name.startswith(kind)}
-    return {name: [model_fingerprint(m), value_fingerprint(c)] for name, (m, c) in made.items()}
+    return {name: [model_hash(m), value_hash(c)] for name, (m, c) in made.items()}
 
 
 def other_hashes() -> dict:
     """Hashes of what a CONDITIONING or a patch may hold beside: equal for equal things, whatever a run left in them."""
     import comfy.hooks
     import comfy.model_patcher
-    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.hashes import value_hash
 
     def patcher(seed, strength=1.0):
         torch.manual_seed(seed)
@@ -448,13 +448,13 @@ def other_hashes() -> dict:
         "closure": [lambda: closure(lora_weights(1)), lambda: closure(lora_weights(1)),
                     lambda: closure(lora_weights(2))],
     }  # fmt: skip
-    return {name: [value_fingerprint(make()) for make in each] for name, each in makers.items()}
+    return {name: [value_hash(make()) for make in each] for name, each in makers.items()}
 
 
 def control_hashes() -> dict:
     """Hashes of ControlNets: of one made twice, and of those that differ from it in one thing each."""
     import comfy.controlnet
-    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import value_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.hashes import value_hash
 
     def network(seed):
         torch.manual_seed(seed)
@@ -468,7 +468,7 @@ def control_hashes() -> dict:
         return made
 
     def hash_of(control):
-        return value_fingerprint([[torch.zeros(1), {"control": control}]])
+        return value_hash([[torch.zeros(1), {"control": control}]])
 
     vae, other = wan_vae(), wan_vae()
     with torch.no_grad():
@@ -494,13 +494,13 @@ def control_hashes() -> dict:
 
 def _while_loaded(model) -> str:
     """The hash of a MODEL whose weights and patches are on the device, as in the middle of a run."""
-    from long_video_pack.glv_core.hosts.comfy.streaming.run.fingerprint import model_fingerprint
+    from long_video_pack.glv_core.hosts.comfy.streaming.hashes import model_hash
 
     patched = model.clone()
     comfy.model_management.load_models_gpu([patched], force_patch_weights=True)
     patched.pre_run()
     try:
-        return model_fingerprint(model)
+        return model_hash(model)
     finally:
         patched.cleanup()
         comfy.model_management.unload_all_models()
@@ -609,7 +609,7 @@ def encodings_are_kept() -> dict:
     encode, runs = vae.encode, []
     vae.encode = lambda pixels: runs.append(1) or encode(pixels) + len(runs) * 1e-6
     image = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
-    options = {"vae": vae, "anchor": "picture", "run_name": "encodings", "length": 33}
+    options = {"vae": vae, "anchor": "image", "run_name": "encodings", "length": 33}
     found = {}
     for name, picture, anchor in (
         ("first", image, 1 - image),
@@ -627,7 +627,7 @@ def image_start():
     model = comfy.sd.load_diffusion_model_state_dict(dict(tiny.wan_weights(2, "t2v", 36)))
     vae = wan_vae()
     image = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
-    samples, report = extend(model, image=image, vae=vae, anchor="picture", anchor_image=1 - image)
+    samples, report = extend(model, image=image, vae=vae, anchor="image", anchor_image=1 - image)
     without, _ = extend(model, image=image, vae=vae)
     return {
         "first": float((samples[:, :, :1] - vae.encode(image)).abs().max()),

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import comfy.model_management
 import torch
 
 from ....co_denoise import nearest_step
-from ....fusion import take
-from ....prompts.blending import window_prompts
-from ....timeline import Timebase
+from ....fusion import select_window
 from ....windows import Window
-from ..families.latents import time_dim_of
 from ..memory import ran_out_of_memory
-from .conditioning import Entry, cut, fold, mix_entries, signature
+from .batching import batch_key, collate, mix_entries
+from .conditioning import Entry
 from .prompt_tags import TAG
-
-if TYPE_CHECKING:
-    from .handler import CoDenoiseHandler
+from .run import OnWindows, Run
 
 
 @dataclass(frozen=True)
@@ -52,35 +48,33 @@ class Evaluation:
 
     def __init__(
         self,
-        handler: CoDenoiseHandler,
+        run: Run,
         calc_cond_batch: Callable,
         model: Any,
         conds: list[list[Entry] | None],
         x: torch.Tensor,
         timestep: torch.Tensor,
         model_options: dict,
-        timebase: Timebase,
+        on_windows: OnWindows | None = None,
     ) -> None:
-        self.handler = handler
+        self.run = run
         self.calc_cond_batch = calc_cond_batch
         self.model = model
         self.conds = conds
         self.x = x
         self.timestep = timestep
         self.model_options = model_options
-        self.timebase = timebase
-        self.time_dim = time_dim_of(model.latent_format)
+        self.on_windows = on_windows
         self.step, self.num_steps = _step_of(timestep, model_options)
-        self.settings = handler.settings(timebase)
-        self.overlap = self.settings.at(self.step, self.num_steps).overlap
-        self.device = model.current_patcher.load_device if handler.options.host_memory else x.device
+        self.overlap = run.settings.at(self.step, self.num_steps).overlap
+        self.device = model.current_patcher.load_device if run.options.offload_latent else x.device
 
     def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``."""
         groups: dict[tuple, list[tuple[int, list[Slot]]]] = {}
         for index, window in enumerate(windows):
             slots = self._slots(window)
-            key = (window.length, tuple((slot.output, signature(slot.entry, index)) for slot in slots))
+            key = (window.length, tuple((slot.output, batch_key(slot.entry, index)) for slot in slots))
             groups.setdefault(key, []).append((index, slots))
         done = 0
         for group in groups.values():
@@ -95,14 +89,14 @@ class Evaluation:
                     predictions = None
                 if predictions is None:  # outside the handler of the exception, which holds on to the tensors
                     comfy.model_management.soft_empty_cache()
-                    self.handler.halve(len(batch))
+                    self.run.halve(len(batch))
                     continue
                 del group[: len(batch)]
                 done += len(batch)
                 for row, (index, _) in enumerate(batch):
                     yield index, predictions[row]
-                if self.handler.on_windows is not None:
-                    self.handler.on_windows(self.step, done, len(windows))
+                if self.on_windows is not None:
+                    self.on_windows(self.step, done, len(windows))
 
     def _slots(self, window: Window) -> list[Slot]:
         slots = []
@@ -113,11 +107,10 @@ class Evaluation:
                     slots += self._slot(output, entry, window, None)
                     continue
                 tag = entry[TAG]
-                if self.settings.transitions != "predictions":
+                if self.run.settings.prompt_blending != "predictions":
                     tagged.setdefault((tag.schedule, *_differences(entry)), []).append(entry)
                     continue
-                weights = self.handler.prompt_weights(tag.schedule, self.timebase)[list(tag.segments)].sum(0)
-                weights = weights[list(window.frames)]
+                weights = self.run.track(tag.schedule).in_window(window)[tag.prompt]
                 if (weights > 0).any():
                     slots += self._slot(output, entry, window, None if (weights > 1 - 1e-6).all() else weights)
             for prompts in tagged.values():
@@ -126,43 +119,41 @@ class Evaluation:
 
     def _slot(self, output: int, entry: Entry, window: Window, weights: torch.Tensor | None) -> list[Slot]:
         weights = None if weights is None else weights.to(self.device)
-        part = cut(entry, window, self.x.shape[self.time_dim], self.time_dim, weights)
+        part = self.run.conditions.slice(entry, window, weights)
         return [] if part is None else [Slot(output, part)]
 
     def _mixed(self, output: int, prompts: list[Entry], window: Window) -> list[Slot]:
         """One slot for all prompts of a schedule, with their embeddings mixed."""
-        transitions = self.settings.transitions
-        table = self.handler.prompt_weights(prompts[0][TAG].schedule, self.timebase)
-        if self.time_dim == 0 and transitions != "one_per_window":
-            table = table[:, list(window.frames)]  # every frame is a row of the batch and has a mix of its own
-        else:
-            table = window_prompts(table, window, self.overlap, transitions)
-        weights = torch.stack([table[list(entry[TAG].segments)].sum(0) for entry in prompts])
+        blending = self.run.settings.prompt_blending
+        per_frame = self.run.time_dim == 0  # every frame is a row of the batch
+        table = self.run.track(prompts[0][TAG].schedule).mixed(window, self.overlap, blending, per_frame)
+        weights = table[[entry[TAG].prompt for entry in prompts]]
         active = [n for n in range(len(prompts)) if (weights[n] > 1e-6).any()]
         slots = [slot for n in active for slot in self._slot(output, prompts[n], window, None)]
         if len(slots) < 2:  # one prompt, or an area outside the window, which all entries of a group share
             return slots
-        entry = mix_entries([slot.entry for slot in slots], weights[active], transitions == "embeddings_spherical")
+        entry = mix_entries([slot.entry for slot in slots], weights[active], blending == "embeddings_spherical")
         return [Slot(output, entry)]
 
     def _fitting(self, window: Window, slots: list[Slot]) -> int:
         clones = self.model_options.get("multigpu_clones") or {self.device: self.model.current_patcher}
-        return self.handler.windows_that_fit(self.model, self._part(self.x, window), slots, clones)
+        entries = [slot.entry for slot in slots]
+        return self.run.windows_that_fit(self.model, self._part(self.x, window), entries, clones)
 
     def _part(self, tensor: torch.Tensor, window: Window) -> torch.Tensor:
-        return take(tensor, window, self.time_dim).to(self.device)
+        return select_window(tensor, window, self.run.time_dim).to(self.device)
 
     def _forward(self, windows: list[Window], slots: list[list[Slot]]) -> list[list[torch.Tensor]]:
-        """Predictions ``[window][output]`` of windows whose slots have equal signatures, in one call of the host."""
+        """Predictions ``[window][output]`` of windows whose slots have equal batch keys, in one call of the host."""
         x = torch.cat([self._part(self.x, window) for window in windows])
         rows = x.shape[0] // len(windows)
         timestep = self.timestep
-        if self.time_dim == 0 and timestep.shape[0] == self.x.shape[0]:
+        if self.run.time_dim == 0 and timestep.shape[0] == self.x.shape[0]:
             timestep = timestep[:rows]
         timestep = torch.cat([timestep] * len(windows)).to(self.device)
         conds: list[list[Entry] | None] = [None if entries is None else [] for entries in self.conds]
         for column in zip(*slots, strict=True):
-            entry = fold([slot.entry for slot in column], rows, x.shape[2:], x.device)
+            entry = collate([slot.entry for slot in column], rows, x.shape[2:], x.device)
             conds[column[0].output].append(entry)
         outputs = self.calc_cond_batch(self.model, conds, x, timestep, self.model_options)
         chunks = [output.chunk(len(windows)) for output in outputs]

@@ -1,56 +1,71 @@
-"""What a user sets for the windows, in frames of the video."""
+"""What a user sets for the windows. *Options* are in frames, as the editor shows them; *settings* in latent frames."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ....co_denoise import CoDenoiseSettings, Phase
-from ....timeline import Timebase
+from ....timeline import Compression
+
+
+@dataclass(frozen=True)
+class PhaseOptions:
+    """Other windows from a share ``start`` of the sampling steps on, 0 ... 1; what is None stays as it was."""
+
+    start: float
+    schedule: str | None = None
+    overlap_frames: int | None = None
+    stride: int | None = None
+    merge: str | None = None
 
 
 @dataclass(frozen=True)
 class WindowOptions:
-    """What a user sets: sizes in frames of the video, as the editor shows them.
+    """What a user sets for the windows; ``stride`` is in latent frames.
 
-    The latent's window and overlap follow from the temporal compression of the model at hand. ``stride`` is in latent
-    frames, overlaps of ``phases`` in frames of the video. ``host_memory``: the long latent stays in
-    host memory, and only windows go to the device.
+    ``offload_latent``: the long latent stays in the computer's memory, and only windows go to the device.
     """
 
-    window: int
-    overlap: int
-    schedule: str
-    merge: str
+    window_frames: int
+    overlap_frames: int
+    schedule: str = "shifted"
+    merge: str = "pyramid"
     windows_per_forward: int = 0
     stride: int = 1
     closed_loop: bool = False
-    transitions: str = "predictions"
-    phases: tuple[Phase, ...] = ()
-    host_memory: bool = False
+    prompt_blending: str = "predictions"
+    phases: tuple[PhaseOptions, ...] = ()
+    offload_latent: bool = False
 
-    def settings(self, timebase: Timebase, seed: int = 0) -> CoDenoiseSettings:
+    def settings(self, compression: Compression, seed: int = 0) -> CoDenoiseSettings:
         """These options in latent frames.
 
         Raises:
             ValueError: overlap not below window, or an unknown schedule or merge.
         """
-        window = timebase.latent_length(self.window)
+        window = compression.num_latent_frames(self.window_frames)
 
-        def latent(overlap: int, where: str = "") -> int:
-            if not 0 <= overlap < self.window:
+        def latent(overlap_frames: int, where: str = "") -> int:
+            if not 0 <= overlap_frames < self.window_frames:
                 raise ValueError(
-                    f"overlap{where} is {overlap} frames and window {self.window}; overlap must be 0 or more and below "
-                    "window. Lower overlap or raise window."
+                    f"overlap{where} is {overlap_frames} frames and window {self.window_frames}; overlap must be 0 or "
+                    "more and below window. Lower overlap or raise window."
                 )
-            return min(timebase.latent_span(overlap), window - 1)
+            return min(compression.latent_span(overlap_frames), window - 1)
 
         phases = tuple(
-            phase
-            if phase.overlap is None
-            else replace(phase, overlap=latent(phase.overlap, f" of the phase that starts at {phase.start:g}"))
+            Phase(
+                phase.start,
+                phase.schedule,
+                None
+                if phase.overlap_frames is None
+                else latent(phase.overlap_frames, f" of the phase that starts at {phase.start:g}"),
+                phase.stride,
+                phase.merge,
+            )
             for phase in self.phases
         )
         return CoDenoiseSettings(
-            window, latent(self.overlap), self.schedule, self.merge, self.windows_per_forward,
-            self.stride, self.closed_loop, seed, phases, self.transitions,
+            window, latent(self.overlap_frames), self.schedule, self.merge, self.windows_per_forward, self.stride,
+            self.closed_loop, seed, phases, self.prompt_blending, compression.grain,
         )  # fmt: skip

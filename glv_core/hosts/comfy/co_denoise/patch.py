@@ -10,10 +10,10 @@ import comfy.patcher_extension
 import torch
 
 from ....timeline import Place
-from ..families.latents import time_dim_of
-from .conditioning import to_host
-from .handler import CoDenoiseHandler, OnWindows
+from ..families import family_of, time_dim_of
+from .handler import CoDenoiseHandler
 from .options import WindowOptions
+from .run import OnWindows
 
 log = logging.getLogger(__name__)
 _KEY = "co_denoise"
@@ -36,7 +36,8 @@ def patch_model(
     Raises:
         ValueError: the model has no frames, or the options do not fit it.
     """
-    options.settings(_any_timebase(model))
+    time_dim_of(model.model.latent_format)  # raises where there are no frames
+    options.settings(family_of(model.model).compression)
     patched = model.clone()
     existing = patched.model_options.get("context_handler")
     if existing is not None:
@@ -52,12 +53,6 @@ def patch_model(
             patched.remove_wrappers_with_key(kind, key)
         patched.add_wrapper_with_key(kind, _KEY, wrapper)
     return patched
-
-
-def _any_timebase(model: Any) -> Any:
-    latent_format = model.model.latent_format
-    shape = [1] * (5 if time_dim_of(latent_format) == 2 else 4)
-    return CoDenoiseHandler(WindowOptions(1, 0, "static", "flat")).timebase(model.model, shape)
 
 
 def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
@@ -78,10 +73,9 @@ def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, *args: Any, *
     """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits."""
     handler = (kwargs.get("model_options") or {}).get("context_handler")
     if isinstance(handler, CoDenoiseHandler):
-        timebase = handler.timebase(model.model, noise_shape)
-        time_dim = time_dim_of(model.model.latent_format)
+        run = handler.run_of(model.model, noise_shape)
         noise_shape = list(noise_shape)
-        noise_shape[time_dim] = min(noise_shape[time_dim], handler.options.settings(timebase).window)
+        noise_shape[run.time_dim] = min(run.length, run.settings.window)
     return executor(model, noise_shape, *args, **kwargs)
 
 
@@ -96,15 +90,13 @@ def _sampler_sample(
     denoise_mask: torch.Tensor | None = None,
     disable_pbar: bool = False,
 ) -> torch.Tensor:
-    """With ``host_memory``, the sampler's own arithmetic and all that runs along the video stay off the device."""
+    """With ``offload_latent``, the sampler's own arithmetic and all that runs along the video stay off the device."""
     handler = extra_args["model_options"].get("context_handler")
-    if not isinstance(handler, CoDenoiseHandler) or not handler.options.host_memory:
+    if not isinstance(handler, CoDenoiseHandler) or not handler.options.offload_latent:
         return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
-    model = guider.model_patcher.model
-    time_dim = time_dim_of(model.latent_format)
+    run = handler.run_of(guider.model_patcher.model, noise.shape)
     guider.conds = {
-        name: [to_host(entry, noise.shape[time_dim], time_dim) for entry in entries]
-        for name, entries in guider.conds.items()
+        name: [run.conditions.offloaded(entry) for entry in entries] for name, entries in guider.conds.items()
     }
     for tensor in (noise, latent_image, denoise_mask):
         # The callers hold on to these tensors for the whole run, so their storage is moved and not only our names.
@@ -114,7 +106,7 @@ def _sampler_sample(
     noise, latent_image, denoise_mask = (
         None if tensor is None else tensor.cpu() for tensor in (noise, latent_image, denoise_mask)
     )
-    if callback is not None and time_dim == 0:
+    if callback is not None and run.time_dim == 0:
         show = callback
 
         def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total: int) -> None:

@@ -16,13 +16,13 @@ import latent_preview
 import torch
 from comfy_execution.utils import get_executing_context
 
-from ..families.latents import time_dim_of
+from ..families import time_dim_of
 
 log = logging.getLogger(__name__)
 
-PICTURES_PER_SECOND = 8
-MOST_PICTURES = 128  #: of a longer video every n-th latent frame is shown
-MOST_DECODED_PICTURES = 16  #: the same where each costs a pass of a preview decoder
+IMAGES_PER_SECOND = 8
+MOST_IMAGES = 128  #: of a longer video every n-th latent frame is shown
+MOST_DECODED_IMAGES = 16  #: the same where each costs a pass of a preview decoder
 
 
 class WindowProgress:
@@ -43,7 +43,7 @@ class WindowProgress:
         previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
         time_dim = time_dim_of(model.model.latent_format)
         self._preview = (
-            None if previewer is None else MovingPreview(previewer, time_dim, self._show_picture, model.load_device)
+            None if previewer is None else MovingPreview(previewer, time_dim, self._show_image, model.load_device)
         )
 
     def __enter__(self) -> WindowProgress:
@@ -70,31 +70,31 @@ class WindowProgress:
     def on_step(self, step: int, x0: Any, x: Any, total_steps: int) -> None:
         """After each sampling step; the signature of the host's sampler callback.
 
-        Of latents that combine pictures and sound, the pictures are shown.
+        Of latents that combine video and sound, the video is shown.
         """
         if getattr(x0, "is_nested", False):
             x0 = x0.unbind()[0]
-        picture = self._preview.play(x0) if self._preview is not None else None
-        self._show(self._before[min(self._first_step + step + 1, len(self._before) - 1)], picture)
+        image = self._preview.play(x0) if self._preview is not None else None
+        self._show(self._before[min(self._first_step + step + 1, len(self._before) - 1)], image)
 
-    def _show(self, value: int, picture: Any = None) -> None:
+    def _show(self, value: int, image: Any = None) -> None:
         # A sampler that evaluates twice in a step goes through its windows twice; the bar does not go back.
         with self._lock:
             self._value = max(self._value, value)
-            self._bar.update_absolute(self._value, self._before[-1], picture)
+            self._bar.update_absolute(self._value, self._before[-1], image)
 
-    def _show_picture(self, picture: Any) -> None:
-        self._show(0, picture)
+    def _show_image(self, image: Any) -> None:
+        self._show(0, image)
 
 
 class MovingPreview:
-    """Plays the newest prediction of the whole video, over and over, as the host's preview pictures.
+    """Plays the newest prediction of the whole video, over and over, as the host's preview images.
 
-    The host previews one picture at a time: a thread sends one after the other. It draws them from small pictures that
+    The host previews one image at a time: a thread sends one after the other. It draws them from small images that
     were made beforehand, so it touches neither the model nor its device.
 
     Args:
-        previewer: the host's, which turns one latent frame into a picture.
+        previewer: the host's, which turns one latent frame into a image.
         time_dim: the latents' axis of time.
         show: takes what the previewer makes.
         device: where a preview decoder is.
@@ -105,45 +105,45 @@ class MovingPreview:
         self._device = device
         self._time_dim = time_dim
         self._show = show
-        self._pictures: list[Any] = []
+        self._images: list[Any] = []
         self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
     def play(self, x0: torch.Tensor) -> Any:
-        """Show this prediction from now on; returns its first picture."""
+        """Show this prediction from now on; returns its first image."""
         length = x0.shape[self._time_dim]
         # A previewer with a decoder of its own is slower than the host's matrix, and a video may be long.
         quick = isinstance(self._previewer, latent_preview.Latent2RGBPreviewer)
-        every = max(1, -(-length // (MOST_PICTURES if quick else MOST_DECODED_PICTURES)))
-        self._pictures = [
+        every = max(1, -(-length // (MOST_IMAGES if quick else MOST_DECODED_IMAGES)))
+        self._images = [
             self._previewer.decode_latent_to_preview_image("JPEG", self._frame(x0, frame, quick))
             for frame in range(0, length, every)
         ]
-        if self._thread is None and len(self._pictures) > 1:
+        if self._thread is None and len(self._images) > 1:
             # In a copy of this context, where the host looks up which node is running.
             run = contextvars.copy_context().run
             self._thread = threading.Thread(target=run, args=(self._run,), name="moving preview", daemon=True)
             self._thread.start()
-        return self._pictures[0]
+        return self._images[0]
 
     def _frame(self, x0: torch.Tensor, frame: int, quick: bool) -> torch.Tensor:
         part = x0.narrow(self._time_dim, frame, 1)
         return part if quick else part.to(self._device)
 
     def close(self) -> None:
-        """Stop, and wait until the last picture is sent."""
+        """Stop, and wait until the last image is sent."""
         self._end.set()
         if self._thread is not None:
             self._thread.join()
-        self._pictures = []
+        self._images = []
 
     def _run(self) -> None:
         shown = 0
-        while not self._end.wait(1 / PICTURES_PER_SECOND):
-            pictures = self._pictures
-            shown = (shown + 1) % len(pictures)
+        while not self._end.wait(1 / IMAGES_PER_SECOND):
+            images = self._images
+            shown = (shown + 1) % len(images)
             try:
-                self._show(pictures[shown])
+                self._show(images[shown])
             except comfy.model_management.InterruptProcessingException:
                 # Asking whether to stop withdraws the wish; it is the sampler's to hear.
                 comfy.model_management.interrupt_current_processing(True)

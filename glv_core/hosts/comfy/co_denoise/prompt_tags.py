@@ -1,4 +1,4 @@
-"""How a prompt schedule travels inside ComfyUI's CONDITIONING, and what each window sees of it."""
+"""How a prompt schedule travels inside ComfyUI's CONDITIONING, and is read there."""
 
 from __future__ import annotations
 
@@ -6,35 +6,40 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ....prompts import PromptSchedule
-from ....timeline import Timebase
+from ....prompts import PromptSchedule, PromptTrack
+from ....timeline import Compression
 
 TAG = "co_denoise_prompt"  #: key in the dictionary of a CONDITIONING entry
 
 
 @dataclass(frozen=True)
 class PromptTag:
-    """Marks a CONDITIONING entry as the prompt of ``segments`` (by number) of ``schedule``."""
+    """Marks a CONDITIONING entry as a prompt of ``schedule``: its index in ``schedule.prompts``."""
 
     schedule: PromptSchedule
-    segments: tuple[int, ...]
+    prompt: int
 
 
-def schedules_in(conds: Iterable[Sequence[dict[str, Any]] | None]) -> set[PromptSchedule]:
-    """The distinct prompt schedules in ComfyUI's conds (lists of dictionaries)."""
-    return {entry[TAG].schedule for entries in conds for entry in entries or () if TAG in entry}
+def schedules_in(conds: Iterable[Sequence[dict[str, Any]] | None]) -> list[PromptSchedule]:
+    """The distinct prompt schedules in ComfyUI's conds (lists of dictionaries), in order."""
+    return list(dict.fromkeys(entry[TAG].schedule for entries in conds for entry in entries or () if TAG in entry))
 
 
-def check_length(schedule: PromptSchedule, timebase: Timebase) -> None:
-    """Check that a schedule was made for a video of this length.
+def schedules_of(*conditionings: list) -> list[PromptSchedule]:
+    """The distinct prompt schedules in CONDITIONINGs, in order."""
+    return schedules_in([[extras for _, extras in conditioning] for conditioning in conditionings])
+
+
+def track_of(schedule: PromptSchedule, num_latent_frames: int, compression: Compression) -> PromptTrack:
+    """What the latent frames of a video see of a schedule.
 
     Raises:
-        ValueError: it was not; says both lengths and what to do.
+        ValueError: the schedule is for a video of another length; says what to do.
     """
-    wanted = timebase.latent_length(schedule.num_frames)
-    if wanted != timebase.num_latent_frames:
+    try:
+        return PromptTrack.of(schedule, num_latent_frames, compression)
+    except ValueError as error:
         raise ValueError(
-            f"The prompts were scheduled over {schedule.num_frames} frames ({wanted} latent frames), but the latent "
-            f"holds {timebase.num_frames} frames ({timebase.num_latent_frames} latent frames). Give "
-            "MultiPromptSchedule the length of the latent: connect LongLatent's output 'length' to its input 'length'."
-        )
+            f"{error} Give MultiPromptSchedule the length of the latent: connect LongLatent's output 'length' to its "
+            "input 'length'."
+        ) from None

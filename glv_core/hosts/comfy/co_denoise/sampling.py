@@ -10,13 +10,22 @@ import comfy.sample
 import comfy.utils
 import torch
 
-from ....co_denoise import CoDenoiseSettings
 from ....noise import NoiseSettings, long_noise
-from ..families.latents import time_dim_of, timebase_of_latent
-from .handler import CoDenoiseHandler
+from ..families import family_of, time_dim_of
 from .options import WindowOptions
 from .patch import patch_model
 from .progress import WindowProgress
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """What KSampler is told."""
+
+    seed: int
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
 
 
 @dataclass(frozen=True)
@@ -26,43 +35,34 @@ class NoiseOptions:
     kind: str = "independent"
     shared: float = 0.5
 
-    def settings(self, windows: CoDenoiseSettings) -> NoiseSettings:
-        """These options for windows in latent frames."""
-        return NoiseSettings(self.kind, windows.window, windows.overlap, self.shared)
+    def settings(self, window: int, overlap: int) -> NoiseSettings:
+        """These options for windows of so many latent frames."""
+        return NoiseSettings(self.kind, window, overlap, self.shared)
 
 
 class LongVideoNoise:
-    """A NOISE as custom samplers take it: ``seed``, and ``generate_noise(latent)``.
+    """A NOISE as custom samplers take it: ``seed``, and ``generate_noise(latent)``."""
 
-    ``window`` and ``overlap`` are in frames of the video.
-    """
-
-    def __init__(self, model: Any, seed: int, options: NoiseOptions, window: int, overlap: int) -> None:
+    def __init__(self, model: Any, seed: int, options: NoiseOptions, window_frames: int, overlap_frames: int) -> None:
         self.seed = seed
-        self._latent_format = model.model.latent_format
+        self._time_dim = time_dim_of(model.model.latent_format)
         self._options = options
-        self._windows = WindowOptions(window, overlap, "static", "flat")
+        compression = family_of(model.model).compression
+        window = compression.num_latent_frames(window_frames)
+        self._settings = options.settings(window, min(compression.latent_span(overlap_frames), window - 1))
 
     def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
         """Noise of the latent's shape, on the CPU."""
-        samples = latent["samples"]
-        time_dim = time_dim_of(self._latent_format)
-        timebase = timebase_of_latent(self._latent_format, samples.shape[time_dim], 24.0)
-        return make_noise(samples, self.seed, self._options, self._windows.settings(timebase), time_dim, latent)
+        return make_noise(latent["samples"], self.seed, self._settings, self._time_dim, latent)
 
 
 def make_noise(
-    samples: torch.Tensor,
-    seed: int,
-    options: NoiseOptions,
-    windows: CoDenoiseSettings,
-    time_dim: int,
-    latent: dict[str, Any],
+    samples: torch.Tensor, seed: int, settings: NoiseSettings, time_dim: int, latent: dict[str, Any]
 ) -> torch.Tensor:
     """Initial noise of the shape of ``samples``; ``independent`` is the host's own."""
-    if options.kind == "independent":
+    if settings.kind == "independent":
         return comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    return long_noise(samples.cpu(), seed % 2**63, options.settings(windows), time_dim)
+    return long_noise(samples.cpu(), seed % 2**63, settings, time_dim)
 
 
 def samples_for(model: Any, latent: dict[str, Any]) -> torch.Tensor:
@@ -102,11 +102,7 @@ def samples_for(model: Any, latent: dict[str, Any]) -> torch.Tensor:
 
 def sample_long(
     model: Any,
-    seed: int,
-    steps: int,
-    cfg: float,
-    sampler_name: str,
-    scheduler: str,
+    sampler: SamplerOptions,
     positive: list,
     negative: list,
     latent: dict[str, Any],
@@ -125,21 +121,17 @@ def sample_long(
     """
     samples = samples_for(model, latent)
     time_dim = time_dim_of(model.model.latent_format)
-    length = samples.shape[time_dim]
-    settings = options.settings(CoDenoiseHandler(options).timebase(model.model, samples.shape), seed)
-    counts = [len(settings.windows(length, step, max(1, steps))) for step in range(max(1, steps))]
-    noise = make_noise(samples, seed, noise_options, settings, time_dim, latent)
-    with WindowProgress(counts, model) as progress:
+    settings = options.settings(family_of(model.model).compression, sampler.seed)
+    noise = make_noise(
+        samples, sampler.seed, noise_options.settings(settings.window, settings.overlap), time_dim, latent
+    )
+    with WindowProgress(settings.window_counts(samples.shape[time_dim], sampler.steps), model) as progress:
         patched = patch_model(model, options, progress.on_windows)
         denoised = comfy.sample.sample(
-            patched, noise, steps, cfg, sampler_name, scheduler, positive, negative, samples, denoise=denoise,
-            noise_mask=latent.get("noise_mask"), callback=progress.on_step,
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+            patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler, positive, negative,
+            samples, denoise=denoise, noise_mask=latent.get("noise_mask"), callback=progress.on_step,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=sampler.seed,
         )  # fmt: skip
-    return _with_samples(latent, denoised)
-
-
-def _with_samples(latent: dict[str, Any], samples: torch.Tensor) -> dict[str, Any]:
     # What an empty latent says of the VAE it is meant for; the host's KSampler drops it as well.
     kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
-    return {**kept, "samples": samples}
+    return {**kept, "samples": denoised}

@@ -1,1 +1,33 @@
-"""What differs between video models: their latents, what they take along the video, and how they go on."""
+"""What differs between families of models: one file a family, which every other room may ask. Adding one is a file."""
+
+from .continuation import Continuation, ContinuationInputs, SamplingInputs
+from .family import Family
+from .latents import (
+    compression_of_vae,
+    empty_latent,
+    latent_shape,
+    num_frames_decoded,
+    num_frames_encoded,
+    time_dim_of,
+    vae_timebase,
+)
+from .per_frame_timesteps import give_per_frame_timesteps
+from .registry import FAMILIES, family_of, family_of_vae
+
+__all__ = [
+    "FAMILIES",
+    "Continuation",
+    "ContinuationInputs",
+    "Family",
+    "SamplingInputs",
+    "compression_of_vae",
+    "empty_latent",
+    "family_of",
+    "family_of_vae",
+    "give_per_frame_timesteps",
+    "latent_shape",
+    "num_frames_decoded",
+    "num_frames_encoded",
+    "time_dim_of",
+    "vae_timebase",
+]

@@ -1,25 +1,21 @@
-"""How a ComfyUI model goes on from the end of a video: each family in the way it was made for."""
+"""How a model goes on from the end of a video: what every family can do, and what several can."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any
 
-import comfy.model_base
-import node_helpers
 import torch
 
-from ....streaming import Chunk, held_frames, ramp
-from .frame_times import takes_clean_frames
+from ....streaming import Chunk, num_held, ramp
 from .latents import time_dim_of
 
 Conditioning = list
 
 
 @dataclass
-class Prepared:
+class SamplingInputs:
     """What a chunk is sampled from.
 
     ``samples`` and ``noise_mask`` are as in a LATENT. ``lead`` latent frames stand before the chunk and ``trail``
@@ -37,7 +33,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class ContinuationInputs:
     """What there is to go on from, in the LATENT's own scale, ``b c t h w``.
 
     ``empty``: zeros in the shape of the chunk. ``known``: its first latent frames. ``anchor``: one latent frame.
@@ -67,7 +63,9 @@ class Continuation(ABC):
     anchor_needs_one_window = False
 
     @abstractmethod
-    def prepare(self, model: Any, positive: Conditioning, negative: Conditioning, given: Ingredients) -> Prepared:
+    def prepare(
+        self, model: Any, positive: Conditioning, negative: Conditioning, given: ContinuationInputs
+    ) -> SamplingInputs:
         """The model and the conditions of a chunk; what is given is not changed."""
 
 
@@ -82,20 +80,24 @@ class KnownLatents(Continuation):
     description = "the overlap is held as known latents and blended into the new ones"
     uses_anchor = False
 
-    def prepare(self, model: Any, positive: Conditioning, negative: Conditioning, given: Ingredients) -> Prepared:
+    def prepare(
+        self, model: Any, positive: Conditioning, negative: Conditioning, given: ContinuationInputs
+    ) -> SamplingInputs:
         held = hold(model, given.known, given.blend, 0)
-        return Prepared(held, positive, negative, given.empty, kept=_kept(given))
+        return SamplingInputs(held, positive, negative, given.empty, kept=num_kept(given))
 
 
 class CleanFrames(Continuation):
-    """Wan 2.2 5B, LTX, the demo model: the overlap goes in clean, and the network is told so frame by frame."""
+    """The overlap goes in clean, and the network is told the noise level of every latent frame."""
 
     name = "clean frames"
     description = "the overlap goes in as clean latent frames, which this model was trained for"
 
-    def prepare(self, model: Any, positive: Conditioning, negative: Conditioning, given: Ingredients) -> Prepared:
+    def prepare(
+        self, model: Any, positive: Conditioning, negative: Conditioning, given: ContinuationInputs
+    ) -> SamplingInputs:
         mask = torch.ones_like(given.empty[:, :1])
-        prepared = Prepared(model, positive, negative, given.empty, mask)
+        prepared = SamplingInputs(model, positive, negative, given.empty, mask)
         if given.known is not None:
             count = given.known.shape[2]
             prepared.samples = torch.cat([given.known, given.empty[:, :, count:]], dim=2)
@@ -105,99 +107,15 @@ class CleanFrames(Continuation):
             self._add_anchor(prepared, given)
         return prepared
 
-    def _add_anchor(self, prepared: Prepared, given: Ingredients) -> None:
+    def _add_anchor(self, prepared: SamplingInputs, given: ContinuationInputs) -> None:
         prepared.samples = torch.cat([given.anchor, prepared.samples], dim=2)
         prepared.noise_mask = torch.nn.functional.pad(prepared.noise_mask, (0, 0, 0, 0, 1, 0))
         prepared.lead = 1
 
 
-class CleanFramesAndGuide(CleanFrames):
-    """LTX: the same, with the anchor as a guide that stands one chunk in the past."""
-
-    anchor_needs_one_window = True
-
-    def _add_anchor(self, prepared: Prepared, given: Ingredients) -> None:
-        from comfy_extras.nodes_lt import LTXVAddGuide
-
-        scales = (8, 32, 32)
-        append = LTXVAddGuide.append_keyframe
-        # The anchor lasts as long as any latent frame, as newer hosts have to be told.
-        lasting = {"causal_fix": False} if "causal_fix" in signature(append).parameters else {}
-        prepared.positive, prepared.negative, prepared.samples, prepared.noise_mask = append(
-            prepared.positive, prepared.negative, -scales[0] * given.chunk.length, prepared.samples,
-            prepared.noise_mask, given.anchor, 1.0, scales, in_channels=given.anchor.shape[1], **lasting,
-        )  # fmt: skip
-        prepared.trail = 1
-
-
-class WanImage(Continuation):
-    """Wan image-to-video: anchor and overlap stand where the start image stands, as latents (SVI 2.0 Pro does so)."""
-
-    name = "image condition"
-    description = "the overlap is the model's start image, as latents, and is held"
-    uses_gray = True
-
-    def prepare(self, model: Any, positive: Conditioning, negative: Conditioning, given: Ingredients) -> Prepared:
-        fronts = [each for each in (given.anchor, given.known) if each is not None]
-        lead = 0 if given.anchor is None else 1
-        if not fronts:  # the first chunk: whatever image the conditioning brings
-            return Prepared(model, positive, negative, given.empty)
-        front = torch.cat(fronts, dim=2)
-        nothing = model.model.process_latent_out(torch.zeros_like(given.empty))
-        rest = nothing if given.gray is None else given.gray.expand_as(nothing)
-        count = front.shape[2]
-        samples = torch.nn.functional.pad(given.empty, (0, 0, 0, 0, lead, 0))
-        image = torch.cat([front, rest[:, :, count - lead :].to(front)], dim=2)
-        mask = torch.ones_like(samples[:, :1])
-        mask[:, :, :count] = 0
-        values = {"concat_latent_image": image, "concat_mask": mask}
-        positive, negative = (
-            node_helpers.conditioning_set_values(conditioning, values) for conditioning in (positive, negative)
-        )
-        held = hold(model, given.known, given.blend, lead)
-        return Prepared(held, positive, negative, samples, lead=lead, kept=_kept(given))
-
-
-class SVDImage(Continuation):
-    """Stable Video Diffusion: the first known frame is the start image; the anchor stays in the CLIP embedding."""
-
-    name = "image condition"
-    description = "the overlap's first frame is the model's start image, and the overlap is held"
-    uses_anchor = False
-
-    def prepare(self, model: Any, positive: Conditioning, negative: Conditioning, given: Ingredients) -> Prepared:
-        if given.known is None:
-            return Prepared(model, positive, negative, given.empty)
-        image = given.known[0, :, :1].movedim(1, 0)
-        # The unconditional half sees no image, as the host's own node makes it.
-        positive = node_helpers.conditioning_set_values(positive, {"concat_latent_image": image})
-        negative = node_helpers.conditioning_set_values(negative, {"concat_latent_image": torch.zeros_like(image)})
-        held = hold(model, given.known, given.blend, 0)
-        return Prepared(held, positive, negative, given.empty, kept=_kept(given))
-
-
-def _kept(given: Ingredients) -> int:
+def num_kept(given: ContinuationInputs) -> int:
     """How many known latent frames are held to the end."""
-    return 0 if given.known is None else held_frames(given.known.shape[2], given.blend)
-
-
-def continuation_of(model: Any) -> Continuation:
-    """The way in which a MODEL goes on."""
-    base = model.model
-    if isinstance(base, comfy.model_base.SVD_img2vid):
-        return SVDImage()
-    if isinstance(base, comfy.model_base.LTXV):
-        return CleanFramesAndGuide()
-    if takes_clean_frames(model):
-        return CleanFrames()
-    if type(base) is comfy.model_base.WAN21 and _image_channels(base) == base.latent_format.latent_channels + 4:
-        return WanImage()
-    return KnownLatents()
-
-
-def _image_channels(base: Any) -> int:
-    """Channels that a Wan network takes beside the latent: of an image-to-video model, the image's and a mask of 4."""
-    return base.diffusion_model.patch_embedding.weight.shape[1] - base.latent_format.latent_channels
+    return 0 if given.known is None else num_held(given.known.shape[2], given.blend)
 
 
 def hold(model: Any, known: torch.Tensor | None, blend: float, lead: int) -> Any:

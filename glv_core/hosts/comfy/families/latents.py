@@ -1,4 +1,4 @@
-"""What ComfyUI's models and VAEs say of their latents."""
+"""What ComfyUI's latent formats and VAEs say of latents themselves."""
 
 from __future__ import annotations
 
@@ -8,20 +8,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ....timeline import Timebase
-
-# Latent formats of ComfyUI carry no temporal ratio; these are the ratios of the VAEs they belong to.
-_TEMPORAL_COMPRESSION = {
-    "Wan21": 4,
-    "Wan22": 4,
-    "HunyuanVideo": 4,
-    "HunyuanVideo15": 4,
-    "HunyuanImage21Refiner": 4,
-    "Mochi": 6,
-    "LTXV": 8,
-    "LTXAV": 8,
-    "Cosmos1CV8x8x8": 8,
-}
+from ....timeline import Compression, Timebase
 
 
 def time_dim_of(latent_format: Any) -> int:
@@ -39,26 +26,17 @@ def time_dim_of(latent_format: Any) -> int:
     return 2 if dimensions == 3 else 0
 
 
-def temporal_compression_of(latent_format: Any) -> int:
-    """Frames per latent frame of a model, from its latent format.
+def compression_of_vae(vae: Any) -> Compression:
+    """How the latent frames of a ComfyUI VAE hold frames, as it says itself.
 
     Raises:
-        ValueError: a video latent format that this pack does not know.
+        ValueError: the VAE has no frames (audio, 3D shapes).
     """
-    if latent_format.latent_dimensions != 3:
-        return 1
-    for known in type(latent_format).__mro__:
-        if known.__name__ in _TEMPORAL_COMPRESSION:
-            return _TEMPORAL_COMPRESSION[known.__name__]
-    raise ValueError(
-        f"How many frames a latent frame of {type(latent_format).__name__} holds is not known to this pack. "
-        f"Known: {', '.join(_TEMPORAL_COMPRESSION)}."
-    )
-
-
-def timebase_of_latent(latent_format: Any, num_latent_frames: int, fps: float) -> Timebase:
-    """The timebase of a latent with ``num_latent_frames`` for a model with this latent format."""
-    return Timebase.from_latent_frames(num_latent_frames, fps, temporal_compression_of(latent_format))
+    if vae.latent_dim not in (2, 3):
+        raise ValueError("The VAE is not one for images or video. Connect the VAE of your video model.")
+    ratio = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
+    is_causal = ratio == 1 or vae.upscale_ratio[0](1) == 1
+    return Compression.causal(ratio) if is_causal else Compression((ratio,))
 
 
 def vae_timebase(vae: Any, num_frames: int, fps: float) -> Timebase:
@@ -67,30 +45,22 @@ def vae_timebase(vae: Any, num_frames: int, fps: float) -> Timebase:
     Raises:
         ValueError: the VAE has no frames (audio, 3D shapes), or the numbers are out of range.
     """
-    if vae.latent_dim not in (2, 3):
-        raise ValueError("The VAE is not one for pictures or video. Connect the VAE of your video model.")
-    compression, causal = _compression(vae)
-    asked = Timebase(num_frames, fps, compression, causal)
-    return Timebase.from_latent_frames(asked.num_latent_frames, fps, compression, causal)
+    compression = compression_of_vae(vae)
+    return Timebase.of_latent(compression.num_latent_frames(num_frames), fps, compression)
 
 
-def frames_decoded(vae: Any, samples: torch.Tensor) -> int:
+def num_frames_decoded(vae: Any, samples: torch.Tensor) -> int:
     """Frames that a LATENT's samples, ``b c t h w`` or ``t c h w``, decode to."""
-    count = samples.shape[2] if samples.ndim == 5 else samples.shape[0]
-    return Timebase.from_latent_frames(count, 1.0, *_compression(vae)).num_frames
+    return compression_of_vae(vae).num_frames(samples.shape[2] if samples.ndim == 5 else samples.shape[0])
 
 
-def frames_held(vae: Any, num_frames: int) -> int:
+def num_frames_encoded(vae: Any, num_frames: int) -> int:
     """How many of so many frames a VAE can hold: a causal one leaves out those that do not fill a latent frame."""
-    compression, causal = _compression(vae)
-    lead = 1 if causal else 0
-    return (num_frames - lead) // compression * compression + lead
-
-
-def _compression(vae: Any) -> tuple[int, bool]:
-    """Frames per latent frame, and whether the first latent frame holds one."""
-    compression = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
-    return compression, compression == 1 or vae.upscale_ratio[0](1) == 1
+    compression = compression_of_vae(vae)
+    count = compression.num_latent_frames(num_frames)
+    if compression.num_frames(count) == num_frames:
+        return num_frames
+    return compression.num_frames(count - 1) if count > 1 else 0
 
 
 def empty_latent(vae: Any, shape: Sequence[int], timebase: Timebase) -> dict[str, Any]:
@@ -99,7 +69,7 @@ def empty_latent(vae: Any, shape: Sequence[int], timebase: Timebase) -> dict[str
     return {
         "samples": torch.zeros(tuple(shape), device=comfy.model_management.intermediate_device(), dtype=dtype),
         "downscale_ratio_spacial": int(vae.spacial_compression_encode()),
-        "downscale_ratio_temporal": timebase.temporal_compression,
+        "downscale_ratio_temporal": timebase.compression.ratio,
     }
 
 

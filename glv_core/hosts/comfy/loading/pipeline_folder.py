@@ -17,7 +17,7 @@ import folder_paths
 import torch
 
 from ....demo import MODEL_DIR
-from ..families.frame_times import give_frame_times
+from ..families import give_per_frame_timesteps
 from .wan_keys import transformer_to_original, vae_to_original
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ def load_model(folder: Path, part: str = "transformer", disable_dynamic: bool = 
         sampling.set_parameters(shift=float(shift), multiplier=current.multiplier)
         model.add_object_patch("model_sampling", sampling)
     if _read_json(folder / "model_index.json").get("expand_timesteps"):
-        give_frame_times(model)
+        give_per_frame_timesteps(model)
     return model
 
 

@@ -11,44 +11,33 @@ import comfy.sample
 import comfy.utils
 import torch
 
-from ....prompts.weights import prompt_weights
+from ....prompts import PromptSchedule, PromptTrack
 from ....streaming import Chunk, chunk_seed
 from ....timeline import Place
 from ..co_denoise.options import WindowOptions
 from ..co_denoise.patch import patch_model
 from ..co_denoise.progress import WindowProgress
-from ..co_denoise.prompt_tags import TAG
-from ..families.continuation import Continuation, Ingredients, continuation_of
-from ..families.latents import time_dim_of, timebase_of_latent
+from ..co_denoise.prompt_tags import TAG, track_of
+from ..co_denoise.sampling import SamplerOptions
+from ..families import Continuation, ContinuationInputs, Family, time_dim_of
 from .conditions import conditions_of
-from .fingerprint import model_fingerprint, value_fingerprint, weights_fingerprint
-
-
-@dataclass(frozen=True)
-class SamplerOptions:
-    """What KSampler is told."""
-
-    seed: int
-    steps: int
-    cfg: float
-    sampler_name: str
-    scheduler: str
+from .hashes import model_hash, value_hash, weights_hash
 
 
 @dataclass(frozen=True)
 class StreamOptions:
     """What a user sets for streaming; sizes in frames of the video.
 
-    ``length``: of the finished video. ``chunk``: what is sampled at once. ``overlap``: the part of it that is known.
-    ``window``: what the model sees at once, 0 for a whole chunk; ``window_overlap`` is between windows. ``blend``: see
-    ``ramp``. ``run_name``: of the run folder; empty keeps nothing.
+    ``length_frames``: of the finished video. ``chunk_frames``: what is sampled at once. ``overlap_frames``: the part of
+    it that is known. ``window_frames``: what the model sees at once, 0 for a whole chunk; ``window_overlap_frames`` is
+    between windows. ``blend``: see ``ramp``. ``run_name``: of the run folder; empty keeps nothing.
     """
 
-    length: int
-    chunk: int
-    overlap: int
-    window: int = 0
-    window_overlap: int = 16
+    length_frames: int
+    chunk_frames: int
+    overlap_frames: int
+    window_frames: int = 0
+    window_overlap_frames: int = 16
     schedule: str = "shifted"
     merge: str = "pyramid"
     anchor: str = "none"
@@ -58,8 +47,23 @@ class StreamOptions:
 
     @property
     def in_windows(self) -> bool:
-        """Whether a chunk is cut into windows."""
-        return 0 < self.window < self.chunk
+        """Whether a chunk is sampled in windows."""
+        return 0 < self.window_frames < self.chunk_frames
+
+    def windows(self, num_frames: int) -> WindowOptions:
+        """The windows of a chunk of so many frames: one, or where a window is set, windows of it.
+
+        Raises:
+            ValueError: windows and their overlap do not go together.
+        """
+        if not self.in_windows:
+            return WindowOptions(num_frames, 0, self.schedule, self.merge)
+        if self.window_overlap_frames >= self.window_frames:
+            raise ValueError(
+                f"window_overlap is {self.window_overlap_frames} frames and window {self.window_frames}; "
+                "window_overlap must be below window. Lower window_overlap."
+            )
+        return WindowOptions(self.window_frames, self.window_overlap_frames, self.schedule, self.merge)
 
     @property
     def keeps(self) -> bool:
@@ -78,14 +82,17 @@ def from_video(video: torch.Tensor, time_dim: int) -> torch.Tensor:
 
 
 class ComfyChunks:
-    """Samples chunks with ComfyUI's KSampler.
+    """Samples chunks with ComfyUI's KSampler; see ``ChunkSampler``.
 
     Args:
         model, positive, negative: as for KSampler; prompts on a timeline are read where the chunk lies.
+        family, continuation: of the model.
         sampler: seed and so on; every chunk has a seed of its own that follows from this one.
         options: chunk, windows and the rest.
         shape: of the finished video's latent, ``b c t h w``.
         vae: for models whose condition has an empty part, which is what the VAE makes of gray frames; or None.
+        progress: of the whole run.
+        num_chunks: how many there are.
     """
 
     def __init__(
@@ -93,57 +100,41 @@ class ComfyChunks:
         model: Any,
         positive: list,
         negative: list,
+        family: Family,
+        continuation: Continuation,
         sampler: SamplerOptions,
         options: StreamOptions,
         shape: Sequence[int],
         vae: Any,
+        progress: WindowProgress,
+        num_chunks: int,
     ) -> None:
         self.model, self.positive, self.negative = model, positive, negative
+        self.family, self.continuation = family, continuation
         self.sampler, self.options = sampler, options
         self.shape = tuple(shape)
-        self.time_dim = time_dim_of(model.model.latent_format)
-        self.continuation: Continuation = continuation_of(model)
-        self.vae = vae if self.continuation.uses_gray else None
-        self.numbers_per_latent_frame = math.prod([*self.shape[:2], *self.shape[3:]])
-        self.progress: WindowProgress | None = None
-        self.first_step = 0  # of the chunk to come, in the whole run
-        self.label = ""
+        self.vae = vae if continuation.uses_gray else None
+        self.progress, self.num_chunks = progress, num_chunks
+        self.latent_frame_size = math.prod([*self.shape[:2], *self.shape[3:]])
+        self._time_dim = time_dim_of(model.model.latent_format)
         self._gray: torch.Tensor | None = None
-        self._tables: dict[Any, torch.Tensor] = {}
+        self._tracks: dict[PromptSchedule, PromptTrack] = {}
         # Hashes are for finding chunks again.
         keep = options.keeps
-        self._model_hash = model_fingerprint(model) if keep else ""
-        self._vae_hash = weights_fingerprint(self.vae.patcher) if keep and self.vae else ""
+        self._model_hash = model_hash(model) if keep else ""
+        self._vae_hash = weights_hash(self.vae.patcher) if keep and self.vae else ""
         self._entry_hashes = {id(entry): self._entry_hash(entry) if keep else "" for entry in (*positive, *negative)}
 
-    def windows(self, length: int) -> WindowOptions:
-        """How so many latent frames are cut: not at all, or where a window is set, into windows of it."""
-        options = self.options
+    def begin(self, chunk: Chunk, found: bool = False) -> None:
+        """Show that a chunk begins, or that it is there already."""
+        steps = max(1, self.sampler.steps)
+        self.progress.begin_part((chunk.index + found) * steps, f"Chunk {chunk.index + 1}/{self.num_chunks}. ")
+
+    def cache_inputs(self, chunk: Chunk) -> dict[str, Any]:
+        """See ``ChunkSampler``."""
+        options = replace(self.options, length_frames=0, run_name="", anchor="", drift_correction=0.0)
         if not options.in_windows:
-            whole = timebase_of_latent(self.model.model.latent_format, length, 24.0).num_frames
-            return WindowOptions(whole, 0, options.schedule, options.merge)
-        if options.window_overlap >= options.window:
-            raise ValueError(
-                f"window_overlap is {options.window_overlap} frames and window {options.window}; window_overlap must "
-                "be below window. Lower window_overlap."
-            )
-        return WindowOptions(options.window, options.window_overlap, options.schedule, options.merge)
-
-    def windows_per_step(self, chunk_length: int) -> list[int]:
-        """How many windows each step of a chunk has.
-
-        Raises:
-            ValueError: windows and their overlap do not go together.
-        """
-        timebase = timebase_of_latent(self.model.model.latent_format, chunk_length, 24.0)
-        settings, steps = self.windows(chunk_length).settings(timebase), max(1, self.sampler.steps)
-        return [len(settings.windows(chunk_length, step, steps)) for step in range(steps)]
-
-    def recipe(self, chunk: Chunk) -> dict[str, Any]:
-        """See ``ChunkMaker``."""
-        options = replace(self.options, length=0, run_name="", anchor="", drift_correction=0.0)
-        if not options.in_windows:
-            options = replace(options, window=0, window_overlap=0, schedule="", merge="")
+            options = replace(options, window_frames=0, window_overlap_frames=0, schedule="", merge="")
         return {
             "model": self._model_hash,
             "continuation": self.continuation.name,
@@ -156,39 +147,37 @@ class ComfyChunks:
             "negative": self._conditioning(self.negative, chunk),
         }
 
-    def make(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
-        """See ``ChunkMaker``."""
+    def sample(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
+        """See ``ChunkSampler``."""
         empty = torch.zeros((*self.shape[:2], chunk.length, *self.shape[3:]))
         if not self.continuation.uses_anchor or chunk.start == 0:  # a video begins with its own first frame
             anchor = None
         if anchor is not None:
             anchor = anchor.to(empty).expand(empty.shape[0], -1, -1, -1, -1)
         if self.vae is not None and self._gray is None:
-            self._gray = _gray(self.vae, chunk.length, self.shape, self.model.model.latent_format)
-        given = Ingredients(chunk, empty, known, anchor, self._gray, self.options.blend)
+            self._gray = _gray(self.vae, self.family.compression.num_frames(chunk.length), self.shape)
+        given = ContinuationInputs(chunk, empty, known, anchor, self._gray, self.options.blend)
+        place = Place(chunk.start, self.shape[2])
         positive, negative = (
-            conditions_of(entries, Place(chunk.start, self.shape[2]), chunk.length)
+            conditions_of(entries, self.family.chunk_axes, place, chunk.length)
             for entries in (self.positive, self.negative)
         )
-        prepared = self.continuation.prepare(self.model, positive, negative, given)
-        place = Place(chunk.start - prepared.lead, self.shape[2])
-        progress = self.progress
-        windows = self.windows(prepared.samples.shape[2])
-        patched = patch_model(prepared.model, windows, None if progress is None else progress.on_windows, place)
+        inputs = self.continuation.prepare(self.model, positive, negative, given)
+        windows = self.options.windows(self.family.compression.num_frames(inputs.samples.shape[2]))
+        place = Place(chunk.start - inputs.lead, self.shape[2])
+        patched = patch_model(inputs.model, windows, self.progress.on_windows, place)
         seed = chunk_seed(self.sampler.seed, chunk.index)
-        samples = from_video(prepared.samples, self.time_dim)
-        if progress is not None:
-            progress.begin_part(self.first_step, self.label)
+        samples = from_video(inputs.samples, self._time_dim)
         denoised = comfy.sample.sample(
             patched, comfy.sample.prepare_noise(samples, seed), self.sampler.steps, self.sampler.cfg,
-            self.sampler.sampler_name, self.sampler.scheduler, prepared.positive, prepared.negative, samples,
-            noise_mask=prepared.noise_mask, callback=None if progress is None else progress.on_step,
+            self.sampler.sampler_name, self.sampler.scheduler, inputs.positive, inputs.negative, samples,
+            noise_mask=inputs.noise_mask, callback=self.progress.on_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
         )  # fmt: skip
-        video = to_video(denoised, self.time_dim).cpu()
-        video = video[:, :, prepared.lead : video.shape[2] - prepared.trail].clone()
-        if prepared.kept:
-            video[:, :, : prepared.kept] = known[:, :, : prepared.kept]
+        video = to_video(denoised, self._time_dim).cpu()
+        video = video[:, :, inputs.lead : video.shape[2] - inputs.trail].clone()
+        if inputs.kept:
+            video[:, :, : inputs.kept] = known[:, :, : inputs.kept]
         return video
 
     def _conditioning(self, conditioning: list, chunk: Chunk) -> list:
@@ -198,27 +187,24 @@ class ComfyChunks:
             weights = None
             if TAG in entry[1]:
                 tag = entry[1][TAG]
-                table = self._table(tag.schedule)[list(tag.segments)].sum(0)
-                weights = table[Place(chunk.start, self.shape[2]).frames(chunk.length)]
-                if not weights.any():
+                track = self._track(tag.schedule).at(Place(chunk.start, self.shape[2]), chunk.length)
+                weights = track.rounded()[tag.prompt]
+                if not any(weights):
                     continue
-                weights = [round(float(weight), 5) for weight in weights]
             seen.append([self._entry_hashes[id(entry)], weights])
         return seen
 
-    def _table(self, schedule: Any) -> torch.Tensor:
-        if schedule not in self._tables:
-            timebase = timebase_of_latent(self.model.model.latent_format, self.shape[2], schedule.fps)
-            self._tables[schedule] = prompt_weights(schedule, timebase)
-        return self._tables[schedule]
+    def _track(self, schedule: PromptSchedule) -> PromptTrack:
+        if schedule not in self._tracks:
+            self._tracks[schedule] = track_of(schedule, self.shape[2], self.family.compression)
+        return self._tracks[schedule]
 
     @staticmethod
     def _entry_hash(entry: list) -> str:
-        return value_fingerprint([entry[0], {key: value for key, value in entry[1].items() if key != TAG}])
+        return value_hash([entry[0], {key: value for key, value in entry[1].items() if key != TAG}])
 
 
-def _gray(vae: Any, chunk: int, shape: Sequence[int], latent_format: Any) -> torch.Tensor:
-    """What the VAE makes of gray frames, ``1 c t h w`` with ``chunk`` latent frames."""
-    frames = timebase_of_latent(latent_format, chunk, 24.0).num_frames
+def _gray(vae: Any, num_frames: int, shape: Sequence[int]) -> torch.Tensor:
+    """What the VAE makes of gray frames, ``1 c t h w``."""
     scale = vae.spacial_compression_encode()
-    return vae.encode(torch.full((frames, shape[3] * scale, shape[4] * scale, 3), 0.5)).cpu()
+    return vae.encode(torch.full((num_frames, shape[3] * scale, shape[4] * scale, 3), 0.5)).cpu()

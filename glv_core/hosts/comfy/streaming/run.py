@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import folder_paths
 import torch
 
 from ....streaming import AnchorChoice, Chunk, RunFolder, check_strength, plan_chunks, ramp, stream
-from ....timeline import Timebase
+from ....timeline import Compression, Timebase
 from ..co_denoise.progress import WindowProgress
-from ..co_denoise.prompt_tags import check_length, schedules_in
-from ..families.continuation import continuation_of
-from ..families.latents import temporal_compression_of, time_dim_of
-from .chunks import ComfyChunks, SamplerOptions, StreamOptions, from_video, to_video
+from ..co_denoise.prompt_tags import schedules_of, track_of
+from ..co_denoise.sampling import SamplerOptions
+from ..families import family_of, time_dim_of
+from .chunks import ComfyChunks, StreamOptions, from_video, to_video
 from .conditions import check_conditions
 
 RUNS = "long_video_runs"  #: the folder of run folders, in ComfyUI's output folder
@@ -52,8 +52,9 @@ def stream_long(
     *,
     given: torch.Tensor | None,
     size: Sequence[int],
-    anchor_picture: torch.Tensor | None = None,
+    anchor_latents: torch.Tensor | None = None,
     vae: Any = None,
+    folder: RunFolder | None = None,
 ) -> Streamed:
     """Make or extend a long video chunk by chunk.
 
@@ -62,55 +63,56 @@ def stream_long(
         options: sizes in frames.
         given: the video so far, as a LATENT's samples; None to begin with the first chunk.
         size: shape of the video's latent frames ``b c h w``; b is 1 where frames are the batch.
-        anchor_picture: latents of the anchor picture, as a LATENT's samples.
-        vae: for models whose condition is a picture.
+        anchor_latents: of the anchor image, as a LATENT's samples.
+        vae: for models whose condition is an image.
+        folder: where finished chunks are kept and found.
 
     Raises:
         ValueError: something does not fit, before the first forward pass.
-        RunFolderError: the run folder cannot be used, or a chunk not be written.
+        RunFolderError: a chunk cannot be written.
     """
-    latent_format = model.model.latent_format
-    time_dim = time_dim_of(latent_format)
-    timebase = Timebase(options.length, 24.0, temporal_compression_of(latent_format))
-    length = timebase.num_latent_frames
+    family = family_of(model.model)
+    continuation = family.continuation(model.model)
+    compression, time_dim = family.compression, time_dim_of(model.model.latent_format)
     video = None if given is None else to_video(given, time_dim)
-    if options.overlap >= options.chunk:
-        raise ValueError(f"overlap is {options.overlap} frames and chunk {options.chunk}; overlap must be below chunk.")
+    if options.overlap_frames >= options.chunk_frames:
+        raise ValueError(
+            f"overlap is {options.overlap_frames} frames and chunk {options.chunk_frames}; overlap must be below chunk."
+        )
     ramp(1, options.blend)
     check_strength(options.drift_correction)
-    chunk, overlap = timebase.latent_length(options.chunk), timebase.latent_span(options.overlap)
+    length, chunk = (compression.num_latent_frames(each) for each in (options.length_frames, options.chunk_frames))
+    overlap = compression.latent_span(options.overlap_frames)
     chunks = plan_chunks(length, chunk, overlap, 0 if video is None else video.shape[2])
-    whole = Timebase.from_latent_frames(length, 24.0, timebase.temporal_compression)
-    for schedule in schedules_in([[entry[1] for entry in each] for each in (positive, negative)]):
-        check_length(schedule, replace(whole, fps=schedule.fps))
-    picture = None if anchor_picture is None else to_video(anchor_picture, time_dim)
-    anchor = AnchorChoice(options.anchor, picture, _segment_starts(positive, whole))
-    continuation = continuation_of(model)
+    for schedule in schedules_of(positive, negative):
+        track_of(schedule, length, compression)
+    anchor_video = None if anchor_latents is None else to_video(anchor_latents, time_dim)
+    anchor = AnchorChoice(options.anchor, anchor_video, _segment_starts(positive, length, compression))
     if options.anchor != "none" and continuation.anchor_needs_one_window and options.in_windows:
         raise ValueError(
-            f"anchor is {options.anchor!r} and window {options.window} frames, below chunk. With this model an anchor "
-            "needs the chunk in one window: set window to 0 or anchor to none."
+            f"anchor is {options.anchor!r} and window {options.window_frames} frames, below chunk. With this model an "
+            "anchor needs the chunk in one window: set window to 0 or anchor to none."
         )
-    shape = (*size[:2], length, *size[2:])
     for entries in (positive, negative):
-        check_conditions(entries, length, chunk, len(chunks), continuation.uses_gray)
-    maker = ComfyChunks(model, positive, negative, sampler, options, shape, vae)
-    per_chunk = maker.windows_per_step(chunk)
-    folder = RunFolder(run_folder(options.run_name)) if options.keeps else None
+        check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray)
+    windows = options.windows(compression.num_frames(chunk)).settings(compression)
+    counts = windows.window_counts(chunk, sampler.steps)
     found_chunks: list[int] = []
-    with WindowProgress(per_chunk * max(1, len(chunks)), model) as progress:
-        maker.progress = progress
+    with WindowProgress(counts * max(1, len(chunks)), model) as progress:
+        maker = ComfyChunks(
+            model, positive, negative, family, continuation, sampler, options, (*size[:2], length, *size[2:]), vae,
+            progress, len(chunks),
+        )  # fmt: skip
 
-        def on_chunk(chunk: Chunk, count: int, found: bool) -> None:
-            maker.first_step = chunk.index * len(per_chunk)
-            maker.label = f"Chunk {chunk.index + 1}/{count}. "
+        def on_chunk(chunk: Chunk, found: bool) -> None:
+            maker.begin(chunk, found)
             if found:
                 found_chunks.append(chunk.index)
-                progress.begin_part((chunk.index + 1) * len(per_chunk), maker.label)
 
         finished = stream(
-            maker, chunks, length, given=video, folder=folder, anchor=anchor,
-            drift_correction=options.drift_correction, settings=_described(sampler, options), on_chunk=on_chunk,
+            maker, chunks, length, given=video, folder=folder, anchor=anchor, on_chunk=on_chunk,
+            drift_correction=options.drift_correction,
+            description={"sampler": vars(sampler), "options": vars(options)},
         )  # fmt: skip
     report = [
         f"Continuation: {continuation.name} ({continuation.description}).",
@@ -124,15 +126,12 @@ def stream_long(
     return Streamed(from_video(finished, time_dim), "\n".join(report))
 
 
-def _segment_starts(positive: list, whole: Timebase) -> tuple[int, ...]:
+def _segment_starts(positive: list, length: int, compression: Compression) -> tuple[int, ...]:
     """The latent frames at which prompts begin."""
     starts = {0}
-    for schedule in schedules_in([[entry[1] for entry in positive]]):
+    for schedule in schedules_of(positive):
+        timebase = Timebase.of_latent(length, schedule.fps, compression)
+        centres = [timebase.centre_of(index) for index in range(length)]
         for segment in schedule.segments:
-            centres = (whole.centre_of(frame) for frame in range(whole.num_latent_frames))
-            starts.add(next((frame for frame, centre in enumerate(centres) if centre >= segment.start), 0))
+            starts.add(next((index for index, centre in enumerate(centres) if centre >= segment.start), 0))
     return tuple(sorted(starts))
-
-
-def _described(sampler: SamplerOptions, options: StreamOptions) -> Mapping[str, Any]:
-    return {"sampler": vars(sampler), "options": vars(options)}

@@ -1,4 +1,4 @@
-"""What a streamed video begins with: a LATENT, pictures, or nothing but a size."""
+"""What a streamed video begins with: a LATENT, images, or nothing but a size."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from ....streaming import RunFolder, chunk_key
 from ..co_denoise.sampling import samples_for
-from ..families.latents import frames_held, time_dim_of
-from .fingerprint import weights_fingerprint
+from ..families import num_frames_encoded, time_dim_of
+from .hashes import weights_hash
 
 
 def video_start(
@@ -57,16 +57,16 @@ def _known(samples: torch.Tensor, mask: torch.Tensor | None, time_dim: int) -> t
 
 
 def _resized(image: torch.Tensor, vae: Any, size: tuple[int, ...]) -> torch.Tensor:
-    """A picture ``1 h w c`` in the size of the video, of other proportions its middle."""
+    """An image ``1 h w c`` in the size of the video, of other proportions its middle."""
     scale = vae.spacial_compression_encode() if vae is not None else 1
     height, width = size[2] * scale, size[3] * scale
     return comfy.utils.common_upscale(image.movedim(-1, 1), width, height, "lanczos", "center").movedim(1, -1)
 
 
-def anchor_picture(
+def anchor_latents(
     model: Any, image: torch.Tensor, vae: Any, size: tuple[int, ...], folder: RunFolder | None = None
 ) -> torch.Tensor:
-    """Latents of an anchor picture ``b h w c``, of which the first counts, in the size ``b c h w`` of the video."""
+    """Latents of an anchor image ``b h w c``, of which the first counts, in the size ``b c h w`` of the video."""
     return samples_for(model, {"samples": encode_start(vae, _resized(image[:1], vae, size), "anchor_image", folder)})
 
 
@@ -76,11 +76,11 @@ def _size(samples: torch.Tensor, latent_format: Any) -> tuple[int, ...]:
 
 
 def encode_start(vae: Any, frames: torch.Tensor, name: str, folder: RunFolder | None = None) -> torch.Tensor:
-    """Latents of pictures ``t h w c``; of a causal VAE as many frames as it can hold. ``folder`` keeps them."""
+    """Latents of images ``t h w c``; of a causal VAE as many frames as it can hold. ``folder`` keeps them."""
     if vae is None:
         raise ValueError(f"{name} is connected, but no vae. Connect the VAE of the model.")
-    frames = frames[: frames_held(vae, len(frames)), ..., :3]
+    frames = frames[: num_frames_encoded(vae, len(frames)), ..., :3]
     if folder is None:
         return vae.encode(frames)
-    key = chunk_key({"vae": weights_fingerprint(vae.patcher)}, frames)
+    key = chunk_key({"vae": weights_hash(vae.patcher)}, frames)
     return folder.kept(name, key, lambda: vae.encode(frames))

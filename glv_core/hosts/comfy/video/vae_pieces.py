@@ -10,11 +10,11 @@ import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 
 from ....video_io import regroup
-from .wan_loop import wan_loop
+from ..families import family_of_vae
 
 #: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
 CONTEXT = 4
-#: Latent frames decoded at once where the VAE's own loop cannot be followed, and pictures for image VAEs.
+#: Latent frames decoded at once where the VAE's own loop cannot be followed, and images for image VAEs.
 PIECE = 12
 
 OnProgress = Callable[[int, int], None]
@@ -23,7 +23,7 @@ OnProgress = Callable[[int, int], None]
 def decode_pieces(vae: Any, samples: torch.Tensor, on_progress: OnProgress | None = None) -> Iterator[torch.Tensor]:
     """The frames of a LATENT, a few at a time.
 
-    Wan's VAEs are followed step by step with the caches of their own loop (see ``wan_loop``), so their pixels are those
+    VAEs whose family knows their own loop (Wan's) are followed step by step with its caches, so their pixels are those
     of decoding at once. Other video VAEs, and SVD's, decode pieces that share ``CONTEXT`` latent frames with their
     neighbours and are cross-faded there, as the host's tiled decoding does. Image VAEs decode every frame alone.
 
@@ -59,10 +59,15 @@ def _decode(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor
     elif samples.ndim == 4:
         for part in samples.split(PIECE):
             yield len(part), vae.decode(part)
-    elif (loop := wan_loop(vae)) is not None:
+    elif (loop := _own_loop(vae)) is not None:
         yield from loop.decode(samples)
     else:
         yield from _decode_overlapping(vae, samples)
+
+
+def _own_loop(vae: Any) -> Any:
+    family = family_of_vae(vae)
+    return None if family is None or family.vae_loop is None else family.vae_loop(vae)
 
 
 def _decode_overlapping(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
@@ -97,8 +102,8 @@ def _frames_before(latents: int, compression: int, frames: int, length: int) -> 
 def encode_pieces(vae: Any, frames: Iterable[torch.Tensor], on_progress: OnProgress | None = None) -> torch.Tensor:
     """The LATENT of a video that comes a few frames at a time.
 
-    Wan's VAEs are followed with the caches of their own loop; for other video VAEs pieces share ``CONTEXT`` latent
-    frames with the one before. A causal VAE leaves out frames at the end that do not fill a latent frame.
+    VAEs whose family knows their own loop are followed with its caches; for other video VAEs pieces share ``CONTEXT``
+    latent frames with the one before. A causal VAE leaves out frames at the end that do not fill a latent frame.
 
     Args:
         vae: a ComfyUI VAE.
@@ -131,7 +136,7 @@ def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, tor
             yield len(part), vae.encode(part)
         return
     compression = vae.temporal_compression_decode() or 1
-    if (loop := wan_loop(vae)) is not None:
+    if (loop := _own_loop(vae)) is not None:
         yield from loop.encode(regroup(frames, 1, compression, keep_rest=False))
         return
     before: torch.Tensor | None = None

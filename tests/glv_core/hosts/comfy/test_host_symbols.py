@@ -30,6 +30,8 @@ HELD_BY_OBJECTS = (
     "comfy.utils.ProgressBar", "comfy_api.latest.InputImpl.VideoFromFile", "comfy_api.latest.io.ComfyNode",
     "comfy_api.latest.ui.PreviewImage", "latent_preview.Latent2RGBPreviewer", "server.PromptServer",
 )  # fmt: skip
+#: Of these, families name classes as text.
+NAMED_AS_TEXT = ("comfy.latent_formats", "comfy.model_base")
 #: Networks that are called, and what the host calls through the pack's wrappers.
 CALLED = {
     "comfy.ldm.sam3.detector.SAM3Detector.forward", "comfy.ldm.wan.vae.Decoder3d.forward",
@@ -147,9 +149,26 @@ def test_nothing_is_listed_that_is_not_used(used, words):
     for symbol in SYMBOLS:
         name = symbol.name.rstrip(".")
         place, _, last = name.rpartition(".")
-        if not (name in used or name in CALLED or ((symbol.of_object or place in HELD_BY_OBJECTS) and last in words)):
+        if not (
+            name in used
+            or name in CALLED
+            or ((symbol.of_object or place in HELD_BY_OBJECTS or place in NAMED_AS_TEXT) and last in words)
+        ):
             stale.append(symbol.name)
     assert stale == []
+
+
+def test_every_class_that_a_family_names_is_listed():
+    """Of the keyword arguments of ``Family``, those that are names of classes."""
+    places = {"latent_formats": "comfy.latent_formats.", "classes": "comfy.model_base.", "vae_classes": ""}
+    named = set()
+    for path in (ROOT / "glv_core/hosts/comfy/families").glob("*.py"):
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            for each in call.keywords:
+                if ast.unparse(call.func) == "Family" and each.arg in places:
+                    named |= {places[each.arg] + name for name in ast.literal_eval(each.value)}
+    assert "comfy.latent_formats.Wan21" in named and "comfy.ldm.wan.vae.WanVAE" in named
+    assert named <= {symbol.name for symbol in SYMBOLS}
 
 
 def test_no_name_is_listed_twice():

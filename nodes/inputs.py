@@ -1,42 +1,22 @@
-"""What the nodes share: category, errors, and the inputs for windows."""
+"""Inputs that several nodes share, with their tooltips; numbers of model families come from ``video_models``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD, Phase
+from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.co_denoise.options import WindowOptions
+from ..glv_core.hosts.comfy.co_denoise.options import PhaseOptions, WindowOptions
 from ..glv_core.noise import NOISES
-from ..glv_core.prompts.blending import TRANSITIONS
-from ..glv_core.streaming import RunFolderError
+from ..glv_core.prompts import PROMPT_BLENDINGS
+from ..glv_core.video_models import clip_lengths
 from ..glv_core.windows import SCHEDULES
 
-CATEGORY = "long video"
+CATEGORY = "long video"  #: the branch of ComfyUI's node menu; each node adds a leaf
 Phases = io.Custom("CO_DENOISE_PHASES")
-
-
-@contextmanager
-def naming(node_id: str) -> Iterator[None]:
-    """Put the node's name in front of an error of the user's, so that its message says where it comes from.
-
-    A ValueError, RunFolderError or OSError keeps its type (of the built-in ones).
-    """
-    try:
-        yield
-    except (ValueError, RunFolderError) as error:
-        if str(error).startswith(f"{node_id}:"):
-            raise
-        kind = RunFolderError if isinstance(error, RunFolderError) else ValueError
-        raise kind(f"{node_id}: {error}") from error
-    except OSError as error:  # a file that is damaged or cannot be read
-        kind = next(each for each in type(error).__mro__ if each.__module__ == "builtins")  # others want more arguments
-        raise kind(f"{node_id}: {error}") from error
 
 
 SCHEDULE_TOOLTIP = (
@@ -62,8 +42,8 @@ def window_inputs() -> list[io.Input]:
             default=81,
             min=1,
             max=100_000,
-            tooltip="Length of a window in frames of the video: the clip length the model was made for. Wan 81, "
-            "Hunyuan 129, LTX 97, AnimateDiff 16, the demo model 61.",
+            tooltip="Length of a window in frames of the video: the clip length the model was made for. "
+            f"{clip_lengths()}.",
         ),
         io.Int.Input(
             "overlap",
@@ -92,8 +72,8 @@ def window_inputs() -> list[io.Input]:
             "Decode it with VAE Decode Loop.",
         ),
         io.Combo.Input(
-            "transitions",
-            options=list(TRANSITIONS),
+            "prompt_blending",
+            options=list(PROMPT_BLENDINGS),
             default="predictions",
             optional=True,
             tooltip="What a window sees that touches two prompts. predictions: it is denoised with both and blended "
@@ -112,12 +92,13 @@ def window_inputs() -> list[io.Input]:
             "rhythm; best for the first steps only, with a Co-Denoise Phase that goes back to 1.",
         ),
         io.Boolean.Input(
-            "host_memory",
+            "offload_latent",
             default=False,
             optional=True,
             advanced=True,
-            tooltip="While sampling, keep the long latent and all that runs along it in host memory; only windows go "
-            "to the graphics card. For very long latents; slightly slower; samplers that add noise draw other noise.",
+            tooltip="While sampling, keep the long latent and all that runs along it in the computer's memory; "
+            "only windows go to the graphics card. For very long latents; slightly slower; samplers that add noise "
+            "draw other noise.",
         ),
         Phases.Input(
             "phases",
@@ -241,19 +222,7 @@ def check_windows(window: int | None, overlap: int | None) -> bool | str:
 
 
 def window_options(
-    window: int,
-    overlap: int,
-    schedule: str,
-    merge: str,
-    windows_per_forward: int = 0,
-    closed_loop: bool = False,
-    transitions: str = "predictions",
-    stride: int = 1,
-    host_memory: bool = False,
-    phases: tuple[Phase, ...] | None = None,
+    window: int, overlap: int, phases: tuple[PhaseOptions, ...] | None = None, **options: Any
 ) -> WindowOptions:
     """The values of ``window_inputs`` as options."""
-    return WindowOptions(
-        window, overlap, schedule, merge, windows_per_forward, stride, closed_loop, transitions, tuple(phases or ()),
-        host_memory,
-    )  # fmt: skip
+    return WindowOptions(window, overlap, phases=tuple(phases or ()), **options)

@@ -83,8 +83,8 @@ class WanLoop:
                 if self._patched or not is_last:  # Wan 2.1's keeps no caches for a single frame
                     caches = _caches(self._model.encoder)
             steps = vae.process_input(pixels).split(self._frame_step, dim=2)
-            for number, step in enumerate(steps):
-                is_end = is_last and number == len(steps) - 1
+            for index, step in enumerate(steps):
+                is_end = is_last and index == len(steps) - 1
                 encoded = _once_more(vae, caches, partial(self._encoded, step, caches, is_end))
                 if encoded is not None:
                     waiting.append(encoded)

@@ -42,7 +42,7 @@ _MADE_FROM: dict[type, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def model_fingerprint(model: Any) -> str:
+def model_hash(model: Any) -> str:
     """A hash of a MODEL: class, weights (see ``weights_digest``), noise levels, and all that patches it.
 
     It is the same before and after the model is loaded and used, with LoRA or without, and in another process.
@@ -50,7 +50,7 @@ def model_fingerprint(model: Any) -> str:
     about = _Descriptions(model.model)
     described = [
         type(model.model).__name__,
-        weights_fingerprint(model),
+        weights_hash(model),
         about.of(model.get_model_object("model_sampling")),
         about.of(model.patches),
         about.of({key: value for key, value in model.model_options.items() if key not in _RUN_STATE}),
@@ -60,7 +60,7 @@ def model_fingerprint(model: Any) -> str:
     return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
-def weights_fingerprint(patcher: Any) -> str:
+def weights_hash(patcher: Any) -> str:
     """A hash of the weights of a MODEL, or of the patcher of a VAE or CLIP, loaded or not."""
     return weights_digest(_weights(patcher))
 
@@ -88,7 +88,7 @@ def _stored(name: str, weight: torch.Tensor) -> Iterator[tuple[str, torch.Tensor
         yield name, weight.data.as_subclass(torch.Tensor)
 
 
-def value_fingerprint(value: Any) -> str:
+def value_hash(value: Any) -> str:
     """A hash of anything that a CONDITIONING may hold."""
     return hashlib.sha256(repr(_Descriptions().of(value)).encode()).hexdigest()
 
@@ -147,9 +147,9 @@ class _Descriptions:
 
     def _object(self, value: Any, seen: tuple[int, ...]) -> Any:
         if isinstance(value, comfy.sd.VAE):
-            return [type(value).__name__, weights_fingerprint(value.patcher)]
+            return [type(value).__name__, weights_hash(value.patcher)]
         if isinstance(value, comfy.model_patcher.ModelPatcher):  # of another network, such as GLIGEN
-            return [type(value.model).__name__, weights_fingerprint(value), self.of(value.patches, seen)]
+            return [type(value.model).__name__, weights_hash(value), self.of(value.patches, seen)]
         if isinstance(value, WeightAdapterBase):
             return [type(value).__name__, self._adapter_weights(value.weights, seen)]
         for kind, names in _MADE_FROM.items():

@@ -9,7 +9,7 @@ import comfy.conds
 import comfy.model_base
 
 
-class FrameTimes:
+class PerFrameTimesteps:
     """Makes a Wan network be told the noise level of every latent frame, as ComfyUI does for Wan 2.2 5B.
 
     It stands before ComfyUI's own class of the model. Where no latent is masked it computes what that does.
@@ -28,20 +28,20 @@ class FrameTimes:
 
 
 def takes_clean_frames(model: Any) -> bool:
-    """Whether a MODEL is told which latent frames are clean, as Wan 2.2 5B, LTX and the demo model are."""
-    return isinstance(model.model, (comfy.model_base.WAN22, comfy.model_base.LTXV, FrameTimes))
+    """Whether a model is told which latent frames are clean, as Wan 2.2 5B, LTX and the demo model are."""
+    return isinstance(model, (comfy.model_base.WAN22, comfy.model_base.LTXV, PerFrameTimesteps))
 
 
-def give_frame_times(model: Any) -> None:
-    """Make a Wan MODEL one with ``FrameTimes``.
+def give_per_frame_timesteps(model: Any) -> None:
+    """Make a Wan MODEL one with ``PerFrameTimesteps``.
 
     For models of Wan 2.1's shape that were trained so (``expand_timesteps`` in a diffusers folder). The class of the
     network's wrapper is changed, and not the MODEL patched: a patch would hold on to this very network, and go on doing
     so in a copy on another device.
     """
-    model.model.__class__ = _with_frame_times(type(model.model))
+    model.model.__class__ = _with_per_frame_timesteps(type(model.model))
 
 
 @functools.cache
-def _with_frame_times(kind: type) -> type:
-    return type(f"{kind.__name__}WithFrameTimes", (FrameTimes, kind), {})
+def _with_per_frame_timesteps(kind: type) -> type:
+    return type(f"{kind.__name__}WithPerFrameTimesteps", (PerFrameTimesteps, kind), {})

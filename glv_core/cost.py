@@ -1,0 +1,48 @@
+"""What a run costs, before it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .co_denoise import CoDenoiseSettings
+from .prompts import PromptTrack
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Windows through the model in a whole run, without guidance, which adds one for every window.
+
+    ``windows``: over all steps. ``evaluations``: a window counts once for every prompt that it is denoised with.
+    ``minimum``: windows that the length alone needs, ``steps * length / window``. ``peak_batch``: the most windows in
+    one forward pass, if memory allows.
+    """
+
+    windows: int
+    evaluations: int
+    minimum: float
+    peak_batch: int
+
+    @property
+    def ratio(self) -> float:
+        """Evaluations over the minimum."""
+        return self.evaluations / self.minimum
+
+
+def run_cost(settings: CoDenoiseSettings, length: int, num_steps: int, track: PromptTrack | None = None) -> Cost:
+    """The cost of ``num_steps`` steps over ``length`` latent frames.
+
+    Args:
+        settings: windows, in latent frames.
+        length: latent frames of the video.
+        num_steps: sampling steps.
+        track: the prompts; None counts every window once.
+    """
+    windows = evaluations = peak = 0
+    for step in range(num_steps):
+        now = settings.windows(length, step, num_steps)
+        windows += len(now)
+        peak = max(peak, len(now))
+        blended = track is not None and settings.prompt_blending == "predictions"
+        evaluations += sum(len(track.active(window)) for window in now) if blended else len(now)
+    minimum = num_steps * length / min(settings.window, length)
+    return Cost(windows, evaluations, minimum, min(peak, settings.largest_batch))

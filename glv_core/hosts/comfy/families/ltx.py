@@ -1,0 +1,42 @@
+"""LTX-Video, and LTX-2 as far as it is video alone."""
+
+from __future__ import annotations
+
+from inspect import signature
+
+from ....video_models import LTX
+from .continuation import CleanFrames, ContinuationInputs, SamplingInputs
+from .family import Family
+
+
+class CleanFramesAndGuide(CleanFrames):
+    """The overlap as clean latent frames, and the anchor as a guide that stands one chunk in the past."""
+
+    anchor_needs_one_window = True
+
+    def _add_anchor(self, prepared: SamplingInputs, given: ContinuationInputs) -> None:
+        from comfy_extras.nodes_lt import LTXVAddGuide
+
+        scales = (8, 32, 32)
+        append = LTXVAddGuide.append_keyframe
+        # The anchor lasts as long as any latent frame, as newer hosts have to be told.
+        lasting = {"causal_fix": False} if "causal_fix" in signature(append).parameters else {}
+        prepared.positive, prepared.negative, prepared.samples, prepared.noise_mask = append(
+            prepared.positive, prepared.negative, -scales[0] * given.chunk.length, prepared.samples,
+            prepared.noise_mask, given.anchor, 1.0, scales, in_channels=given.anchor.shape[1], **lasting,
+        )  # fmt: skip
+        prepared.trail = 1
+
+
+FAMILIES = (
+    Family(
+        LTX,
+        latent_formats=("LTXV", "LTXAV"),
+        refused={
+            "keyframe_idxs": "LTX guide frames (LTXVAddGuide)",
+            "latent_shapes": "combined audio and video latents",
+            "audio_denoise_mask": "combined audio and video latents",
+        },
+        continuation=lambda model: CleanFramesAndGuide(),
+    ),
+)

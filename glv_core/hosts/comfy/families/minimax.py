@@ -1,0 +1,18 @@
+"""MiniMax H3, whose latents hold video and sound; refused until windows can slice both."""
+
+from __future__ import annotations
+
+from ....video_models import MINIMAX_H3
+from .family import Family
+
+FAMILIES = (
+    Family(
+        MINIMAX_H3,
+        latent_formats=("MiniMaxH3AV", "MiniMaxH3Video"),
+        streams=("video", "audio"),
+        refused={
+            "latent_shapes": "combined audio and video latents",
+            "audio_denoise_mask": "combined audio and video latents",
+        },
+    ),
+)

@@ -1,0 +1,46 @@
+"""Finds the family of a model, or of a VAE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import cosmos, hunyuan, kandinsky, ltx, minimax, mochi, svd, wan
+from .family import Family
+from .image import IMAGE
+
+FAMILIES: tuple[Family, ...] = tuple(
+    family for each in (wan, ltx, hunyuan, kandinsky, cosmos, mochi, minimax, svd) for family in each.FAMILIES
+)
+
+
+def family_of(model: Any) -> Family:
+    """The family of a model in ``comfy.model_base``: by its class where a family names it, else by its latents.
+
+    Raises:
+        ValueError: its latents are video of a kind that no family has.
+    """
+    latent_format = model.latent_format
+    is_video = latent_format.latent_dimensions == 3
+    for kind in type(model).__mro__:
+        for family in FAMILIES:
+            if kind.__name__ in family.classes and (family.compression.ratio > 1) == is_video:
+                return family
+    if not is_video:
+        return IMAGE
+    for kind in type(latent_format).__mro__:
+        for family in FAMILIES:
+            if kind.__name__ in family.latent_formats:
+                return family
+    raise ValueError(
+        f"How many frames a latent frame of {type(latent_format).__name__} holds is not known to this pack. Known: "
+        f"{', '.join(name for family in FAMILIES for name in family.latent_formats)}."
+    )
+
+
+def family_of_vae(vae: Any) -> Family | None:
+    """The family that a ComfyUI VAE belongs to; None where its network is no family's own."""
+    for kind in type(vae.first_stage_model).__mro__:
+        for family in FAMILIES:
+            if f"{kind.__module__}.{kind.__qualname__}" in family.vae_classes:
+                return family
+    return None

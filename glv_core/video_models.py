@@ -1,0 +1,59 @@
+"""What is true of a family of video models on any host: compression, clip length, frame rate. Texts read it too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .timeline import Compression
+
+
+@dataclass(frozen=True)
+class VideoModel:
+    """A family of video models.
+
+    ``clip``: frames of the clips that it was trained on, the window that suits it. ``fps``: of those clips.
+    """
+
+    name: str
+    compression: Compression
+    clip: int
+    fps: float
+
+    @property
+    def lengths(self) -> str:
+        """The lengths of its videos, in words: ``4 n + 1``."""
+        return f"{self.compression.ratio} n + {self.compression.first}" if self.compression.ratio > 1 else "any"
+
+
+WAN = VideoModel("Wan", Compression.causal(4), 81, 16)
+WAN_5B = VideoModel("Wan 2.2 5B", Compression.causal(4), 121, 24)
+HUNYUAN = VideoModel("Hunyuan", Compression.causal(4), 129, 24)
+LTX = VideoModel("LTX", Compression.causal(8), 97, 24)
+MOCHI = VideoModel("Mochi", Compression.causal(6), 163, 30)
+COSMOS = VideoModel("Cosmos", Compression.causal(8), 121, 24)
+COSMOS_PREDICT2 = VideoModel("Cosmos Predict2", Compression.causal(4), 93, 16)
+KANDINSKY = VideoModel("Kandinsky 5", Compression.causal(4), 121, 24)
+MINIMAX_H3 = VideoModel("MiniMax H3", Compression((1, 4, 4, 4, 4)), 124, 24)
+SVD = VideoModel("SVD", Compression(), 25, 6)
+ANIMATEDIFF = VideoModel("AnimateDiff", Compression(), 16, 8)
+TEXT_TO_VIDEO_SD = VideoModel("TextToVideoSD", Compression(), 16, 8)
+DEMO = VideoModel("the demo model", Compression.causal(4), 61, 16)
+
+#: Those that texts name.
+NAMED = (WAN, WAN_5B, HUNYUAN, LTX, ANIMATEDIFF, DEMO)
+
+
+def listed(value: Callable[[VideoModel], object], models: tuple[VideoModel, ...] = NAMED) -> str:
+    """A value of several families in words: ``Wan 81, Hunyuan 129 ...``."""
+    return ", ".join(f"{model.name} {value(model)}" for model in models)
+
+
+def clip_lengths(models: tuple[VideoModel, ...] = NAMED) -> str:
+    """The clip lengths of families, in frames, in words."""
+    return listed(lambda model: model.clip, models)
+
+
+def frame_rates() -> str:
+    """The frame rates of families in words."""
+    return listed(lambda model: f"{model.fps:g}")

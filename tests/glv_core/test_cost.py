@@ -1,0 +1,36 @@
+import pytest
+
+from glv_core.co_denoise import CoDenoiseSettings, Phase
+from glv_core.cost import run_cost
+from glv_core.prompts import PromptTrack, parse_schedule
+from glv_core.timeline import Compression
+
+
+@pytest.mark.parametrize(("overlap", "ratio"), [(8, 1.75), (12, 3.25), (0, 1.0)])
+def test_cost_of_static_windows(overlap, ratio):
+    cost = run_cost(CoDenoiseSettings(16, overlap, "static"), 64, 20)
+    assert cost.ratio == pytest.approx(ratio)
+    assert (cost.windows, cost.minimum, cost.peak_batch) == (round(80 * ratio), 80, 4)
+
+
+def test_a_single_window_costs_the_minimum():
+    cost = run_cost(CoDenoiseSettings(16, 4), 10, 20)
+    assert (cost.ratio, cost.windows, cost.peak_batch) == (1, 20, 1)
+
+
+def test_cost_with_phases_is_that_of_each_for_its_steps():
+    settings = CoDenoiseSettings(16, 12, "static", phases=(Phase(0.5, overlap=0),))
+    assert run_cost(settings, 64, 20).ratio == pytest.approx((3.25 + 1) / 2)
+
+
+@pytest.mark.parametrize(("blending", "evaluations"), [("predictions", 5), ("embeddings", 4), ("one_per_window", 4)])
+def test_a_window_counts_for_every_prompt_that_it_is_denoised_with(blending, evaluations):
+    # Windows 0-15, 16-31, 32-47, 48-63, and a change at frame 36 of 64: the third one sees both prompts.
+    schedule = parse_schedule("0: a\n36 [hard]: b", num_frames=64, fps=8)
+    settings = CoDenoiseSettings(16, 0, "static", prompt_blending=blending)
+    cost = run_cost(settings, 64, 1, PromptTrack.of(schedule, 64, Compression()))
+    assert (cost.windows, cost.evaluations) == (4, evaluations)
+
+
+def test_the_batch_is_what_settings_allow():
+    assert run_cost(CoDenoiseSettings(8, 0, "static", windows_per_forward=6), 64, 1).peak_batch == 6
