@@ -155,6 +155,27 @@ def test_guides_lead_to_what_there_is(guide):
     assert [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in written] == []
 
 
+def test_tests_and_scripts_import_what_there_is():
+    """Those that run inside ComfyUI too, where a wrong name is found late."""
+    wrong = []
+    for path in (path for top in ("tests", "benchmarks", "docs") for path in (ROOT / top).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = (getattr(node, "module", None) or "").removeprefix("long_video_pack.")
+            if isinstance(node, ast.ImportFrom) and not node.level and name.startswith(("glv_core", "nodes.")):
+                place = ROOT.joinpath(*name.split("."))
+                file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+                known = set(re.findall(r"\w+", file.read_text())) if file.is_file() else set()
+                missing = {
+                    each.name for each in node.names if not {f"{each.name}.py", each.name} & _inside(place)
+                } - known
+                wrong += [f"{path.relative_to(ROOT)}:{node.lineno}: {name}.{each}" for each in missing]
+    assert wrong == []
+
+
+def _inside(place):
+    return {path.name for path in place.iterdir()} if place.is_dir() else set()
+
+
 def _keys(path, name):
     """The keys of the dictionary that a file gives this name."""
     for node in ast.walk(ast.parse(path.read_text())):
