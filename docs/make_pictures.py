@@ -60,7 +60,9 @@ def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSe
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=fps)
     timebase = timebase_for(pipeline, num_frames, fps)
     settings = CoDenoiseSettings(
-        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"],
+        timebase.compression.num_latent_frames(sampler["window"]),
+        timebase.compression.latent_span(sampler["overlap"]),
+        sampler["schedule"],
         closed_loop=sampler["closed_loop"],
     )  # fmt: skip
     frames = generate(
@@ -81,8 +83,10 @@ def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
     num_frames = int(values["LongLatent"]["length"]) if isinstance(node["length"], list) else node["length"]
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=16.0)
     timebase = timebase_for(pipeline, num_frames, 16.0)
-    chunk = timebase.latent_length(node["chunk"])
-    settings = StreamSettings(chunk, timebase.latent_span(node["overlap"]), CoDenoiseSettings(chunk, 0), node["blend"])
+    chunk = timebase.compression.num_latent_frames(node["chunk"])
+    settings = StreamSettings(
+        chunk, timebase.compression.latent_span(node["overlap"]), CoDenoiseSettings(chunk, 0), node["blend"]
+    )
     sampling = Sampling(node["steps"], node["cfg"], node["seed"], 64, 64)
     latents = stream_video(pipeline, schedule, timebase, settings, sampling)
     return torch.cat(list(decode_frames(pipeline, latents)))[:num_frames], schedule
@@ -97,7 +101,10 @@ def chunk_plan(name: str) -> Image.Image:
     timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), 24.0, WAN)
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=24.0)
     settings = CoDenoiseSettings(
-        timebase.latent_length(node["chunk"]), timebase.latent_span(node["overlap"]), "static", "linear_in_overlap"
+        timebase.compression.num_latent_frames(node["chunk"]),
+        timebase.compression.latent_span(node["overlap"]),
+        "static",
+        "linear_in_overlap",
     )
     return draw_plan(settings, timebase, schedule, 1)
 
@@ -114,7 +121,9 @@ def window_plan(name: str) -> Image.Image:
         values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
     )
     settings = CoDenoiseSettings(
-        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"]
+        timebase.compression.num_latent_frames(sampler["window"]),
+        timebase.compression.latent_span(sampler["overlap"]),
+        sampler["schedule"],
     )
     return draw_plan(settings, timebase, schedule, sampler["steps"])
 
