@@ -146,7 +146,7 @@ def main() -> None:
     pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
     schedule = parse_schedule(PROMPTS, num_frames=FRAMES, fps=FPS)
     timebase = timebase_for(pipeline, FRAMES, FPS)
-    length, chunk = timebase.num_latent_frames, timebase.latent_length(CHUNK)
+    length, chunk = timebase.num_latent_frames, timebase.compression.num_latent_frames(CHUNK)
     print(f"{FRAMES} frames, chunks of {CHUNK}, {arguments.steps} steps, CFG {arguments.cfg:g}, "
           f"{arguments.seeds} seeds; means\n")  # fmt: skip
     print("| | adherence | speed | velocity: one frame | latent frame | seam | drift: saturation, brightness, area "
@@ -155,7 +155,7 @@ def main() -> None:
     for row in ROWS:
         if (arguments.only or "") not in row.name:
             continue
-        overlap = timebase.latent_span(row.overlap)
+        overlap = timebase.compression.latent_span(row.overlap)
         figures = []
         for seed in range(arguments.seeds):
             if row.kind == "streaming":

@@ -102,7 +102,7 @@ def main() -> None:
     pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
     schedule = parse_schedule(PROMPTS, num_frames=FRAMES, fps=FPS)
     timebase = timebase_for(pipeline, FRAMES, FPS)
-    length, window = timebase.num_latent_frames, timebase.latent_length(WINDOW)
+    length, window = timebase.num_latent_frames, timebase.compression.num_latent_frames(WINDOW)
     cuts = window_boundaries(CoDenoiseSettings(window, 0, "static").windows(length, 0), timebase)
     print(f"{FRAMES} frames, window {WINDOW}, {arguments.steps} steps, CFG {arguments.cfg:g}, "
           f"{arguments.seeds} seeds; mean (worst)\n")  # fmt: skip
@@ -111,7 +111,7 @@ def main() -> None:
     isolated_time = 0.0
     for row in ROWS:
         settings = CoDenoiseSettings(
-            window, timebase.latent_span(row.overlap), row.schedule, prompt_blending=row.prompt_blending
+            window, timebase.compression.latent_span(row.overlap), row.schedule, prompt_blending=row.prompt_blending
         )
         own_cuts = window_boundaries(settings.windows(length, 0), timebase)
         begin = time.perf_counter()

@@ -1,7 +1,8 @@
-"""Makes the README's pictures and the workflows' thumbnails from real runs: ``python docs/make_pictures.py``."""
+"""Makes the README's images and the workflows' thumbnails from real runs: ``make_pictures.py [NAME ...]``."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -59,7 +60,9 @@ def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSe
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=fps)
     timebase = timebase_for(pipeline, num_frames, fps)
     settings = CoDenoiseSettings(
-        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"],
+        timebase.compression.num_latent_frames(sampler["window"]),
+        timebase.compression.latent_span(sampler["overlap"]),
+        sampler["schedule"],
         closed_loop=sampler["closed_loop"],
     )  # fmt: skip
     frames = generate(
@@ -80,8 +83,10 @@ def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
     num_frames = int(values["LongLatent"]["length"]) if isinstance(node["length"], list) else node["length"]
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=16.0)
     timebase = timebase_for(pipeline, num_frames, 16.0)
-    chunk = timebase.latent_length(node["chunk"])
-    settings = StreamSettings(chunk, timebase.latent_span(node["overlap"]), CoDenoiseSettings(chunk, 0), node["blend"])
+    chunk = timebase.compression.num_latent_frames(node["chunk"])
+    settings = StreamSettings(
+        chunk, timebase.compression.latent_span(node["overlap"]), CoDenoiseSettings(chunk, 0), node["blend"]
+    )
     sampling = Sampling(node["steps"], node["cfg"], node["seed"], 64, 64)
     latents = stream_video(pipeline, schedule, timebase, settings, sampling)
     return torch.cat(list(decode_frames(pipeline, latents)))[:num_frames], schedule
@@ -96,7 +101,10 @@ def chunk_plan(name: str) -> Image.Image:
     timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), 24.0, WAN)
     schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=24.0)
     settings = CoDenoiseSettings(
-        timebase.latent_length(node["chunk"]), timebase.latent_span(node["overlap"]), "static", "linear_in_overlap"
+        timebase.compression.num_latent_frames(node["chunk"]),
+        timebase.compression.latent_span(node["overlap"]),
+        "static",
+        "linear_in_overlap",
     )
     return draw_plan(settings, timebase, schedule, 1)
 
@@ -113,30 +121,37 @@ def window_plan(name: str) -> Image.Image:
         values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
     )
     settings = CoDenoiseSettings(
-        timebase.latent_length(sampler["window"]), timebase.latent_span(sampler["overlap"]), sampler["schedule"]
+        timebase.compression.num_latent_frames(sampler["window"]),
+        timebase.compression.latent_span(sampler["overlap"]),
+        sampler["schedule"],
     )
     return draw_plan(settings, timebase, schedule, sampler["steps"])
 
 
-def main() -> None:
-    for name in ("demo_streaming", "demo_image_to_video"):
-        frames, schedule = stream(name)
-        strip(frames, schedule).save(ROOT / f"workflows/{name}.jpg", quality=88)
-    for name in ("wan2.2_5B_streaming", "wan2.2_5B_image_to_video"):
-        chunk_plan(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
-    frames, schedule, timebase, settings, steps = make("demo_three_prompts")
+def thumbnail(name: str) -> Image.Image:
+    """A workflow's thumbnail: frames of a run on the demo model, the plan of one for a public checkpoint."""
+    prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
+    streams = any(node["class_type"] == "StreamingExtend" for node in prompt.values())
+    if not name.startswith("demo_"):
+        return chunk_plan(name) if streams else window_plan(name)
+    if streams:
+        return strip(*stream(name))
+    frames, schedule, timebase, settings, steps = make(name)
+    if settings.closed_loop:
+        frames = torch.cat([frames, frames])[: EVERY * 3 * PER_ROW]
+        schedule = parse_schedule(schedule.segments[0].prompt, num_frames=len(frames), fps=schedule.fps)
     picture = strip(frames, schedule)
-    picture.save(ROOT / "docs/three_prompts.png", optimize=True)
-    picture.save(ROOT / "workflows/demo_three_prompts.jpg", quality=88)
-    draw_plan(settings, timebase, schedule, steps).save(ROOT / "docs/window_plan.png", optimize=True)
+    if name == "demo_three_prompts":
+        picture.save(ROOT / "docs/three_prompts.png", optimize=True)
+        draw_plan(settings, timebase, schedule, steps).save(ROOT / "docs/window_plan.png", optimize=True)
+    return picture
 
-    frames, schedule, *_ = make("demo_closed_loop")
-    around = torch.cat([frames, frames])[: EVERY * 3 * PER_ROW]
-    longer = parse_schedule(schedule.segments[0].prompt, num_frames=len(around), fps=schedule.fps)
-    strip(around, longer).save(ROOT / "workflows/demo_closed_loop.jpg", quality=88)
 
-    for name in ("wan2.1_1.3B_three_prompts", "wan2.1_vace_1.3B_depth"):
-        window_plan(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="workflows (default: all, which takes minutes)")
+    for name in parser.parse_args().names or sorted(path.stem for path in (ROOT / "workflows/api").glob("*.json")):
+        thumbnail(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
 
 
 if __name__ == "__main__":

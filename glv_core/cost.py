@@ -37,12 +37,12 @@ def run_cost(settings: CoDenoiseSettings, length: int, num_steps: int, track: Pr
         num_steps: sampling steps.
         track: the prompts; None counts every window once.
     """
+    seen = track if settings.prompt_blending == "predictions" else None
     windows = evaluations = peak = 0
     for step in range(num_steps):
         now = settings.windows(length, step, num_steps)
         windows += len(now)
         peak = max(peak, len(now))
-        blended = track is not None and settings.prompt_blending == "predictions"
-        evaluations += sum(len(track.active(window)) for window in now) if blended else len(now)
+        evaluations += len(now) if seen is None else sum(len(seen.active(window)) for window in now)
     minimum = num_steps * length / min(settings.window, length)
     return Cost(windows, evaluations, minimum, min(peak, settings.largest_batch))

@@ -1,5 +1,7 @@
 """Promises of the repository itself: the README's commands, the pack's metadata, and what the pack may import."""
 
+import ast
+import importlib.util
 import json
 import re
 import sys
@@ -19,6 +21,47 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def test_ci_runs_the_readmes_test_command():
     command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert "pytest" in command and f"\n{command}\n" in (ROOT / "README.md").read_text()
+
+
+def test_the_version_has_one_place(tmp_path):
+    def version_of(init):
+        spec = importlib.util.spec_from_file_location("copied_core", init)
+        spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+        return module.__version__
+
+    init = ROOT / "glv_core" / "__init__.py"
+    assert version_of(init) == PROJECT["project"]["version"]  # a literal, which the Comfy registry reads
+    (copied := tmp_path / "glv_core" / "__init__.py").parent.mkdir()
+    copied.write_text(init.read_text())
+    (tmp_path / "pyproject.toml").write_text('[project]\nrequires-comfyui = "7"\nversion = "1.2.3"\n')
+    assert version_of(copied) == "1.2.3"
+    (tmp_path / "pyproject.toml").unlink()
+    assert version_of(copied)  # the installed distribution's, or that it is unknown
+    released = re.findall(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == PROJECT["project"]["version"]
+
+
+def test_the_workflows_run_what_the_readme_and_the_project_name():
+    yaml = pytest.importorskip("yaml")
+    read = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / ".github").rglob("*.yml")}
+    assert set(read) == {"test.yml", "publish.yml", "bug.yml"}
+    command = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
+    jobs = read["test.yml"]["jobs"]
+    for job in jobs.values():
+        assert any(step.get("run", "").strip().startswith(command) for step in job["steps"])
+    assert jobs["host"]["strategy"]["matrix"]["comfyui"] == PROJECT["tool"]["genlong"]["tested-comfyui"]
+    oldest = min(jobs["core"]["strategy"]["matrix"]["python"], key=lambda version: int(version.split(".")[1]))
+    assert PROJECT["project"]["requires-python"] == f">={oldest}"
+    assert {field.get("id") for field in read["bug.yml"]["body"]} >= {
+        "comfyui",
+        "pack",
+        "models",
+        "workflow",
+        "log",
+        "gpu",
+    }
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert f"ruff=={hooks['rev'].removeprefix('v')}" in (ROOT / "constraints.txt").read_text().splitlines()
 
 
 def test_requirements_never_touch_the_hosts_torch():
@@ -47,3 +90,96 @@ def test_the_demo_model_is_small_and_safe():
     assert not [path.name for path in files if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
     index = json.loads((ROOT / "glv_core" / "demo" / "model" / "model_index.json").read_text())
     assert index["_class_name"] == "WanPipeline"
+
+
+def test_every_node_is_registered_explained_and_tested():
+    extension = (ROOT / "nodes" / "__init__.py").read_text()
+    tests = (ROOT / "tests" / "host" / "test_server.py").read_text()
+    found = {}
+    for path in (ROOT / "nodes").rglob("*.py"):
+        for each in ast.walk(ast.parse(path.read_text())):
+            if isinstance(each, ast.ClassDef) and any(ast.unparse(base) == "io.ComfyNode" for base in each.bases):
+                found[each.name] = re.search(r'display_name="(.+?)"', path.read_text())[1]
+    assert len(found) >= 16
+    listed = re.search(r"return \[(.*?)\]", extension, re.DOTALL)[1]
+    assert [name for name in found if not re.search(rf"\b{name}\b", listed)] == []  # nodes/__init__.py
+    assert [name for name in found if not (ROOT / "web" / "docs" / f"{name}.md").is_file()] == []
+    assert [name for name in found if f'"{name}"' not in tests] == []  # NODES in tests/host/test_server.py
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in found.values() if f"**{name.partition(' (')[0]}**" not in readme] == []
+
+
+def test_every_choice_has_its_tooltip_and_its_line_of_help():
+    from glv_core.fusion import MERGES
+    from glv_core.windows import SCHEDULES
+
+    tooltips = "".join(path.read_text() for path in (ROOT / "nodes").rglob("*.py"))
+    page = (ROOT / "web" / "docs" / "CoDenoiseKSampler.md").read_text()
+    for name in (*SCHEDULES, *MERGES):
+        assert re.search(rf"\b{name}(, \w+)*: ", tooltips), name
+        assert f"`{name}`" in page, name
+
+
+def test_every_control_kind_is_in_the_menu_the_help_and_the_readme():
+    makers = _keys(ROOT / "glv_core" / "hosts" / "comfy" / "vision" / "controls.py", "CONTROLS")
+    assert makers == _keys(ROOT / "nodes" / "control_preprocess.py", "kinds")
+    assert makers == _keys(ROOT / "tests" / "browser" / "test_control_preprocess.py", "KINDS")
+    node, page, readme = (
+        (ROOT / name).read_text()
+        for name in ("nodes/control_preprocess.py", "web/docs/ControlPreprocess.md", "README.md")
+    )
+    assert [kind for kind in makers if not re.search(rf"\b{kind}: ", node)] == []  # the tooltip of kind
+    assert [kind for kind in makers if f"`{kind}`" not in page] == []
+    assert [kind for kind in makers if not re.search(rf"\*\*Control Preprocess\*\*.*\b{kind}\b", readme)] == []
+
+
+def test_every_workflow_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    names = [path.stem for path in (ROOT / "workflows" / "api").glob("*.json")]
+    assert names and [name for name in names if f"**{name}**" not in readme] == []
+
+
+GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/benchmarks.md")
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_guides_lead_to_what_there_is(guide):
+    """Links, paths in backticks, and tests by name."""
+    text = (ROOT / guide).read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text)]
+    assert [link for link in links if link and not (ROOT / guide).parent.joinpath(link).exists()] == []
+    tops = "glv_core|nodes|web|workflows|docs|tests|training|benchmarks|.github"
+    paths = re.findall(rf"`((?:{tops})/[\w./]+?)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in written] == []
+
+
+def test_tests_and_scripts_import_what_there_is():
+    """Those that run inside ComfyUI too, where a wrong name is found late."""
+    wrong = []
+    for path in (path for top in ("tests", "benchmarks", "docs") for path in (ROOT / top).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = (getattr(node, "module", None) or "").removeprefix("long_video_pack.")
+            if isinstance(node, ast.ImportFrom) and not node.level and name.startswith(("glv_core", "nodes.")):
+                place = ROOT.joinpath(*name.split("."))
+                file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+                known = set(re.findall(r"\w+", file.read_text())) if file.is_file() else set()
+                missing = {
+                    each.name for each in node.names if not {f"{each.name}.py", each.name} & _inside(place)
+                } - known
+                wrong += [f"{path.relative_to(ROOT)}:{node.lineno}: {name}.{each}" for each in missing]
+    assert wrong == []
+
+
+def _inside(place):
+    return {path.name for path in place.iterdir()} if place.is_dir() else set()
+
+
+def _keys(path, name):
+    """The keys of the dictionary that a file gives this name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(getattr(node, "value", None), ast.Dict) and name in [getattr(each, "id", "") for each in targets]:
+            return {key.value for key in node.value.keys}
+    raise AssertionError(f"{path.name} has no dictionary {name}")

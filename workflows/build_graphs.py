@@ -149,6 +149,8 @@ def main() -> None:
     server = parser.parse_args().server
     with urllib.request.urlopen(f"{server}/object_info") as answer:
         info = json.load(answer)
+    if unexplained := {path.stem for path in (HERE / "api").glob("*.json")} - set(NOTES):
+        parser.error(f"NOTES has no text for {', '.join(sorted(unexplained))}. Write what is shown beside the graph.")
     for path in sorted((HERE / "api").glob("*.json")):
         graph = build(json.loads(path.read_text(encoding="utf-8")), info, NOTES[path.stem])
         (HERE / path.name).write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .. import __version__
 from ..demo import MODEL_DIR
 from .errors import UserError, option
 from .job import SHORTEST_SIDE, Job, prepare
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         "machine and downloads nothing.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"genlong {__version__}")
     add = parser.add_argument_group("video").add_argument
     add("--prompts", metavar="TEXT", help="prompt schedule: 'a cat | a dog', or lines such as '0: a cat' and '2.5s: a "
         "dog', or @FILE with such text (default for the demo model: three prompts)")  # fmt: skip

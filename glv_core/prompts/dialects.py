@@ -242,7 +242,8 @@ class KeyReader:
             raise self.source.syntax_error(
                 start + len(parts[0]) + len(parts[1]) + 1, "a range has one colon, and hold one at its end.", KEY_HELP
             )
-        points, offset = [], start
+        points: list[int] = []
+        offset = start
         for part in parts:
             points.append(self.point(part, offset, is_end=bool(points)))
             offset += len(part) + 1

@@ -156,11 +156,12 @@ class _Stream:
     finished: list[dict[str, Any]] = field(default_factory=list)
     has_sampled: bool = False
 
-    def begin(self, given: torch.Tensor) -> None:
+    def begin(self, given: torch.Tensor) -> torch.Tensor:
         """Begin with a video, which is not changed."""
         self.video = given.new_zeros((*given.shape[:2], self.length, *given.shape[3:]), device="cpu")
         count = min(self.length, given.shape[2])
         self.video[:, :, :count] = given[:, :, :count]
+        return self.video
 
     def inputs(self, chunk: Chunk) -> _ChunkInputs:
         """What a chunk goes on from."""
@@ -206,7 +207,6 @@ class _Stream:
             self.finished.append({**inputs.cache_inputs, "key": inputs.key, "file": file})
             if not found or chunk.index == self.num_chunks - 1:
                 self.folder.write_manifest(self.description, self.finished)
-        if self.video is None:
-            self.begin(latents[:, :, :0])
+        video = self.begin(latents[:, :, :0]) if self.video is None else self.video
         stop = min(chunk.stop, self.length)
-        self.video[:, :, chunk.start : stop] = latents[:, :, : stop - chunk.start]
+        video[:, :, chunk.start : stop] = latents[:, :, : stop - chunk.start]

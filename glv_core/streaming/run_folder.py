@@ -40,7 +40,7 @@ def digest_of(tensor: torch.Tensor | None) -> str:
         return ""
     values = tensor.detach().cpu().contiguous()
     described = hashlib.sha256(f"{values.dtype}{tuple(values.shape)}".encode())
-    described.update(values.flatten().view(torch.uint8).numpy())
+    described.update(values.flatten().view(torch.uint8).numpy().data)
     return described.hexdigest()
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
+from glv_core import __version__
 from glv_core.cli import job as cli_job
 from glv_core.cli import main as cli
 from glv_core.co_denoise import CoDenoiseSettings
@@ -381,3 +382,10 @@ def test_the_choices_are_those_of_the_core():
 def test_it_runs_as_a_module():
     done = subprocess.run([sys.executable, "-m", "glv_core", "--help"], capture_output=True, text=True, check=True)
     assert "--windows-per-forward" in done.stdout
+
+
+def test_it_says_its_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"genlong {__version__}\n"

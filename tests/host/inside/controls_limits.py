@@ -77,8 +77,9 @@ def annotators() -> dict:
 def memory(length: int) -> dict:
     """Anonymous memory while so many frames of a video in a file are made into controls, without a network and with."""
     import tiny_controls as tiny
-    from long_video_pack.glv_core.hosts.comfy import control_preprocess, mapped
+    from long_video_pack.glv_core.hosts.comfy.video import mapped
     from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
+    from long_video_pack.glv_core.hosts.comfy.vision import control_preprocess
     from long_video_pack.glv_core.video_io import open_clip, save_video
 
     mapped.MAPPED_FROM = 2**20

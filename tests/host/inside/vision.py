@@ -169,7 +169,7 @@ def lacking(what: str) -> str:
 def naming_of_files() -> list[list[str]]:
     """What becomes of errors of files: of the built-in ones, and of one of PyAV, which takes other arguments."""
     import av
-    from long_video_pack.nodes.common import naming
+    from long_video_pack.nodes.errors import naming
 
     found = []
     for error in (FileNotFoundError("gone"), OSError("damaged"), av.error.PermissionError(13, "no", "a.mp4")):
