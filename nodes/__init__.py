@@ -1,4 +1,4 @@
-"""ComfyUI nodes: thin adapters over ``glv_core``."""
+"""ComfyUI nodes, one a file: what the editor shows, checks, and the call into ``glv_core``."""
 
 from __future__ import annotations
 
