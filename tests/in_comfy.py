@@ -151,6 +151,8 @@ def _reports(item: InComfyItem) -> list[pytest.TestReport]:
     reports = []
     for data in found:
         report = config.hook.pytest_report_from_serializable(config=config, data=data)
+        if isinstance(report.longrepr, list):  # where a test was skipped; JSON knows no tuple
+            report.longrepr = tuple(report.longrepr)
         parameters = report.nodeid.partition("[")[2].rstrip("]")
         name = f"{item.test.name}[{'-'.join(filter(None, (item.host.version, parameters)))}]"
         report.nodeid = f"{item.parent.nodeid}::{name}"
