@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.video.frame_source import frame_source
-from ..glv_core.hosts.comfy.vision.control_preprocess import HINT_TIMINGS, fit_hint, make_control
-from ..glv_core.hosts.comfy.vision.controls import (
+from ..glv_core.hosts.comfy.vision.control_images import HINT_TIMINGS, fit_hint, make_control
+from ..glv_core.hosts.comfy.vision.control_models import (
     DEPTH_MODELS,
     NORMAL_MODELS,
     NORMALIZE,

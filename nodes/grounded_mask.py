@@ -11,13 +11,13 @@ from ..glv_core.hosts.comfy.vision.grounding import MaskOptions, make_masks
 from ..glv_core.hosts.comfy.vision.grounding_models import (
     MODES,
     ORDERS,
-    FollowOptions,
+    TrackOptions,
     detector_names,
-    follower,
-    host_follower,
+    host_tracker,
     segmenter_names,
+    tracker_of,
 )
-from ..glv_core.perception.boxes import caption
+from ..glv_core.perception.boxes import prompt_text
 from ..glv_core.perception.mask_ops import WHEN_EMPTY, Finish
 from ..glv_core.perception.selection import Selection
 from .errors import naming
@@ -164,7 +164,7 @@ class GroundedMask(io.ComfyNode):
         """Shows an empty text before anything is loaded. A linked input is None."""
         try:
             if text is not None:
-                caption(text)
+                prompt_text(text)
             Selection.parse(objects or "")
         except ValueError as error:
             return str(error)
@@ -200,17 +200,17 @@ class GroundedMask(io.ComfyNode):
         with naming("GroundedMask"):
             source = frame_source(images)
             selection = Selection.parse(objects)
-            options = FollowOptions(text, mode, box_threshold, text_threshold, max_objects, order, redetect_every)
+            options = TrackOptions(text, mode, box_threshold, text_threshold, max_objects, order, redetect_every)
             if sam3_conditioning is not None and sam3_model is None:
                 raise ValueError(
                     "sam3_conditioning is connected, but no sam3_model. Connect the MODEL that Load Checkpoint gives "
                     "for SAM 3, or disconnect it: the models of the menus read 'text'."
                 )
             if sam3_model is not None:
-                follow = host_follower(options, sam3_model, sam3_conditioning)
+                track = host_tracker(options, sam3_model, sam3_conditioning)
             else:
                 models = detector_id.strip() or detector, segmenter_id.strip() or segmenter
-                follow = follower(options, *models, allow_download, source.height * source.width)
+                track = tracker_of(options, *models, allow_download, source.height * source.width)
             finish = Finish(grow, feather, smooth, invert, when_empty)
-            masks = make_masks(source, follow, MaskOptions(selection, fill_holes, finish, preview_size))
+            masks = make_masks(source, track, MaskOptions(selection, fill_holes, finish, preview_size))
         return io.NodeOutput(masks.mask, masks.boxes(), masks.as_json(), masks.preview)

@@ -9,7 +9,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.video.frame_source import frame_source
-from ..glv_core.hosts.comfy.video.mapped import new_tensor
+from ..glv_core.hosts.comfy.video.memory_mapped import memory_mapped_zeros
 from ..glv_core.hosts.comfy.vision.grounding_models import sam_names, sam_segmenter
 from ..glv_core.perception.id_map import id_map, painting_order
 from .errors import naming
@@ -85,7 +85,7 @@ class SamIdMap(io.ComfyNode):
             source = frame_source(images)
             pixels = source.height * source.width
             sam = sam_segmenter(segmenter_id.strip() or segmenter, allow_download, pixels)
-            maps = new_tensor((source.num_frames, source.height, source.width, 3))
+            maps = memory_mapped_zeros((source.num_frames, source.height, source.width, 3))
             steps = points_per_side**2
             bar = comfy.utils.ProgressBar(source.num_frames * steps)
             done = 0
@@ -94,8 +94,8 @@ class SamIdMap(io.ComfyNode):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 bar.update_absolute(done * steps + points)
 
-            for chunk in source.chunks(4):
-                for frame in chunk:
+            for batch in source.batches(4):
+                for frame in batch:
                     regions = sam.regions(frame, points_per_side, quality, stability, on_prompts)
                     masks = regions.masks(painting_order(regions.areas))
                     maps[done] = id_map(masks, source.height, source.width) / (255 if scale == SCALES[0] else 1)

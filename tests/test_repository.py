@@ -121,7 +121,7 @@ def test_every_choice_has_its_tooltip_and_its_line_of_help():
 
 
 def test_every_control_kind_is_in_the_menu_the_help_and_the_readme():
-    makers = _keys(ROOT / "glv_core" / "hosts" / "comfy" / "vision" / "controls.py", "CONTROLS")
+    makers = _keys(ROOT / "glv_core" / "hosts" / "comfy" / "vision" / "control_models.py", "CONTROLS")
     assert makers == _keys(ROOT / "nodes" / "control_preprocess.py", "kinds")
     assert makers == _keys(ROOT / "tests" / "browser" / "test_control_preprocess.py", "KINDS")
     node, page, readme = (

@@ -43,7 +43,7 @@ class StartVideo:
         """Normalised latents ``1 c t h w``; ``folder`` keeps them."""
         from ..hosts.diffusers.encode import encode_frames
         from ..streaming import chunk_key, weights_digest
-        from ..video_io import fit
+        from ..video_io import center_crop_resize
 
         state = self.clip.path.stat()
         recipe = {
@@ -51,7 +51,7 @@ class StartVideo:
             "clip": [str(self.clip.fps), self.clip.num_frames, self.width, self.height],
             "vae": weights_digest(pipeline.vae.state_dict().items()),
         }
-        frames = (fit(part, self.width, self.height) for part in self.clip.frames())
+        frames = (center_crop_resize(part, self.width, self.height) for part in self.clip.frames())
         return folder.kept("start", chunk_key(recipe, None), lambda: encode_frames(pipeline, frames))
 
 

@@ -28,7 +28,7 @@ class Detector(Protocol):
         """What is in each of the frames ``t h w 3`` (0..1), in the detector's own order."""
 
 
-def caption(text: str) -> str:
+def prompt_text(text: str) -> str:
     """The text as Grounding DINO reads it: lower case, phrases that end with a full stop.
 
     Raises:
@@ -42,7 +42,7 @@ def caption(text: str) -> str:
 
 def phrases(text: str) -> list[str]:
     """The things that a text names, one by one: ``man. dog.`` is man and dog."""
-    return [phrase for phrase in (part.strip() for part in caption(text).split(".")) if phrase]
+    return [phrase for phrase in (part.strip() for part in prompt_text(text).split(".")) if phrase]
 
 
 def closest_phrase(label: str, named: Sequence[str]) -> str:
@@ -102,7 +102,7 @@ def choose(found: Sequence[Detection], most: int, order: Literal["best", "first"
     return list(found[:most] if most else found)
 
 
-def without_doubles(found: Sequence[Detection], overlap: float = 0.7, otherwise: float = 0.95) -> list[Detection]:
+def nms(found: Sequence[Detection], overlap: float = 0.7, otherwise: float = 0.95) -> list[Detection]:
     """Non-maximum suppression: of boxes that overlap by more (intersection over union), the one with the best score.
 
     Boxes with different labels must overlap by more than ``otherwise``: a coat is not the person in it. The order

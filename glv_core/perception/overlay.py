@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from .tracking import Found
+from .tracking import TrackedInstance
 
 _GOLDEN = 0.61803398875
 
@@ -20,7 +20,7 @@ def id_colour(number: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def draw(frame: torch.Tensor, found: Iterable[Found], mask: torch.Tensor | None = None) -> torch.Tensor:
+def draw(frame: torch.Tensor, found: Iterable[TrackedInstance], mask: torch.Tensor | None = None) -> torch.Tensor:
     """Draw objects over a frame.
 
     Args:
@@ -58,7 +58,7 @@ def _edge(mask: torch.Tensor) -> torch.Tensor:
     return mask & ~inner
 
 
-def _label(pen: ImageDraw.ImageDraw, each: Found, font: ImageFont.ImageFont, size: tuple[int, int]) -> None:
+def _label(pen: ImageDraw.ImageDraw, each: TrackedInstance, font: ImageFont.ImageFont, size: tuple[int, int]) -> None:
     colour = id_colour(each.id)
     left, top, right, bottom = each.box
     pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour)

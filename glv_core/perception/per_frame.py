@@ -1,4 +1,4 @@
-"""Masks without a memory: each frame on its own, and objects carried by the place where they were last."""
+"""Masks without a memory: each frame on its own, and objects propagated by the place where they were last."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from typing import Literal, Protocol
 import torch
 
 from .boxes import Box, Detector, as_boxes, box_iou, choose, mask_box
-from .tracking import Carried, Found
+from .tracking import MaskPrediction, TrackedInstance
 
 
 class FrameSegmenter(Protocol):
     """Segments boxes of one frame."""
 
     def segment(self, frame: torch.Tensor, boxes: list[Box]) -> torch.Tensor:
-        """The objects in these boxes of a frame ``h w 3`` (0..1): ``n h w`` bool."""
+        """The objects in these boxes of a frame ``h w 3`` uint8: ``n h w`` bool."""
 
 
 def per_frame(
     detector: Detector,
     segmenter: FrameSegmenter,
-    chunks: Iterable[torch.Tensor],
+    batches: Iterable[torch.Tensor],
     most: int = 2,
     order: Literal["best", "first"] = "first",
-) -> Iterator[list[Found]]:
-    """Gen-L-Video's way: nothing is followed, and objects are numbered by their order in the frame.
+) -> Iterator[list[TrackedInstance]]:
+    """Gen-L-Video's way: nothing is tracked, and objects are numbered by their order in the frame.
 
     Args:
         detector, segmenter: what finds and what segments.
-        chunks: frames ``t h w 3`` (0..1); the detector gets a chunk at once.
+        batches: frames ``t h w 3`` uint8; the detector gets a batch at once.
         most, order: how many detections of a frame count, and which, see ``choose``.
     """
-    for chunk in chunks:
-        for frame, detections in zip(chunk, detector.detect(chunk), strict=True):
+    for batch in batches:
+        for frame, detections in zip(batch, detector.detect(batch), strict=True):
             chosen = choose(detections, most, order)
             masks = segmenter.segment(frame, [each.box for each in chosen]) if chosen else []
             yield [
-                Found(number, each.label, each.score, each.box, mask)
-                for number, (each, mask) in enumerate(zip(chosen, masks, strict=True), 1)
+                TrackedInstance(index, each.label, each.score, each.box, mask)
+                for index, (each, mask) in enumerate(zip(chosen, masks, strict=True), 1)
             ]
 
 
-class BoxCarrier:
+class BoxPropagator:
     """Makes a ``tracking.Segmenter`` of a segmenter of single frames: an object's box moves on as it moved before.
 
-    A model with a memory of the object follows it better, above all behind others.
+    A model with a memory of the object tracks it better, above all behind others.
     """
 
     def __init__(self, segmenter: FrameSegmenter) -> None:
@@ -53,7 +53,7 @@ class BoxCarrier:
         self._frame: torch.Tensor | None = None
         self._boxes: dict[int, tuple[Box, Box]] = {}  # in the last two frames
 
-    def step(self, frame: torch.Tensor) -> dict[int, Carried]:
+    def step(self, frame: torch.Tensor) -> dict[int, MaskPrediction]:
         self._frame = frame
         height, width = frame.shape[:2]
         expected = {}
@@ -62,30 +62,30 @@ class BoxCarrier:
             # Of what has left the picture, the last place stays.
             inside = min(moved[2], width) - max(moved[0], 0) > 1 and min(moved[3], height) - max(moved[1], 0) > 1
             expected[object_id] = tuple(moved) if inside else last
-        return self._carried(expected)
+        return self._predicted(expected)
 
-    def add(self, boxes: Mapping[int, Box]) -> dict[int, Carried]:
+    def add(self, boxes: Mapping[int, Box]) -> dict[int, MaskPrediction]:
         for object_id, box in boxes.items():
             self._boxes[object_id] = (box, box)
-        return self._carried(boxes, first=True)
+        return self._predicted(boxes, first=True)
 
     def forget(self, ids: Iterable[int]) -> None:
         for object_id in ids:
             self._boxes.pop(object_id, None)
 
-    def fresh(self) -> BoxCarrier:
-        return BoxCarrier(self._segmenter)
+    def fresh(self) -> BoxPropagator:
+        return BoxPropagator(self._segmenter)
 
-    def _carried(self, expected: Mapping[int, Box], first: bool = False) -> dict[int, Carried]:
+    def _predicted(self, expected: Mapping[int, Box], first: bool = False) -> dict[int, MaskPrediction]:
         if not expected:
             return {}
-        carried = {}
+        predicted = {}
         masks = self._segmenter.segment(self._frame, list(expected.values()))
         for (object_id, box), mask in zip(expected.items(), masks, strict=True):
             at = mask_box(mask)
             # Sure as far as the object is where it was expected.
             score = 0.0 if at is None else 1.0 if first else float(box_iou(as_boxes([box]), as_boxes([at])))
-            carried[object_id] = Carried(mask, score)
+            predicted[object_id] = MaskPrediction(mask, score)
             if at is not None and score >= 0.5:
                 self._boxes[object_id] = (at if first else self._boxes[object_id][1], at)
-        return carried
+        return predicted

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .tracking import Found
+from .tracking import TrackedInstance
 
 _NUMBER = re.compile(r"[+-]?\d+")
 
@@ -43,17 +43,17 @@ class Selection:
     def __str__(self) -> str:
         return ", ".join([*map(str, sorted(self.ids)), *sorted(self.labels)])
 
-    def of(self, found: Iterable[Found]) -> list[Found]:
+    def of(self, found: Iterable[TrackedInstance]) -> list[TrackedInstance]:
         """Those of the objects that are meant."""
         return [each for each in found if not self or each.id in self.ids or each.label in self.labels]
 
-    def without(self, found: Iterable[Found]) -> Selection:
+    def without(self, found: Iterable[TrackedInstance]) -> Selection:
         """What is named but is none of these objects."""
         found = list(found)
         return Selection(self.ids - {each.id for each in found}, self.labels - {each.label for each in found})
 
 
-def union(found: Iterable[Found], height: int, width: int) -> torch.Tensor:
+def union(found: Iterable[TrackedInstance], height: int, width: int) -> torch.Tensor:
     """All pixels of some objects: ``h w`` bool."""
     mask = torch.zeros(height, width, dtype=torch.bool)
     for each in found:

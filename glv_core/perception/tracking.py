@@ -1,4 +1,4 @@
-"""Objects that a text names, followed through a clip: a detector finds them, a segmenter carries them."""
+"""Objects that a text names, tracked through a clip: a detector finds them, a segmenter propagates them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Literal, Protocol
 
 import torch
 
-from .appearance import colours, likeness
-from .boxes import Box, Detection, Detector, as_boxes, box_iou, box_overlap, choose, mask_box, without_doubles
+from .appearance import color_histogram, similarity
+from .boxes import Box, Detection, Detector, as_boxes, box_iou, box_overlap, choose, mask_box, nms
 
-MATCH = 0.3  #: intersection over union from which a detection is an object that is already followed
+MATCH = 0.3  #: intersection over union from which a detection is an object that is already tracked
 DRIFTED = 0.5  #: below this one, the object's mask is corrected by the detection
 OTHERWISE = 0.85  #: below this intersection over union, what has another label is another object
 SAME = 0.8  #: the part of a smaller box in a larger one from which it is no other object
-ALIKE = 0.5  #: likeness of colours, 0..1, from which a new detection may be a lost object
-LOOK_BACK = 16  #: frames that are kept to follow a newly found object backwards
+SIMILAR = 0.5  #: similarity of colors, 0..1, from which a new detection may be a lost object
+LOOK_BACK = 16  #: frames that are kept to track a newly found object backwards
 PATIENCE = 32  #: frames between looks for a lost object, at most
 FORGET = 256  #: frames after which the segmenter no longer looks for a lost object
 
 
 @dataclass(frozen=True)
-class Carried:
+class MaskPrediction:
     """An object in a frame, as the segmenter sees it."""
 
     mask: torch.Tensor  #: ``h w`` bool
@@ -31,23 +31,23 @@ class Carried:
 
 
 class Segmenter(Protocol):
-    """Carries objects from frame to frame."""
+    """Propagates objects from frame to frame."""
 
-    def step(self, frame: torch.Tensor) -> dict[int, Carried]:
-        """Go to the next frame ``h w 3`` (0..1): where the known objects are in it."""
+    def step(self, frame: torch.Tensor) -> dict[int, MaskPrediction]:
+        """Go to the next frame ``h w 3`` uint8: where the known objects are in it."""
 
-    def add(self, boxes: Mapping[int, Box]) -> dict[int, Carried]:
+    def add(self, boxes: Mapping[int, Box]) -> dict[int, MaskPrediction]:
         """In the frame of the last ``step``, these objects are in these boxes; known ones are corrected."""
 
     def forget(self, ids: Iterable[int]) -> None:
-        """Carry these objects no longer; unknown ones are no error."""
+        """Propagate these objects no longer; unknown ones are no error."""
 
     def fresh(self) -> Segmenter:
         """Another one that knows no objects."""
 
 
 @dataclass(frozen=True)
-class Found:
+class TrackedInstance:
     """An object in a frame, with the number that it keeps through the clip."""
 
     id: int
@@ -60,12 +60,12 @@ class Found:
 @dataclass
 class _Track:
     label: str
-    colours: torch.Tensor
+    histogram: torch.Tensor
     missing: int = 0  # frames since it was seen
 
 
 class Tracker:
-    """Follows objects through a clip.
+    """Tracks objects through a clip.
 
     Objects are looked for in the first frame, in every frame while none is seen, in every ``interval``-th frame, and
     when one gets lost: in that frame and then after 1, 2, 4 ... frames. A detection that fits an object that is
@@ -75,10 +75,10 @@ class Tracker:
     else that it finds looks more like the object than what is followed in its name.
 
     Args:
-        detector, segmenter: what finds and what carries.
+        detector, segmenter: what finds and what propagates.
         interval: frames; 0 looks only when something is lost.
         most, order: so many objects at a time at most (0: all), and which of those found together, see ``choose``.
-        keep: the segmenter's score from which an object counts as seen.
+        score: the segmenter's score from which an object counts as seen.
     """
 
     def __init__(
@@ -88,27 +88,29 @@ class Tracker:
         interval: int = 30,
         most: int = 0,
         order: Literal["best", "first"] = "best",
-        keep: float = 0.5,
+        score: float = 0.5,
     ) -> None:
         self._detector, self._segmenter = detector, segmenter
-        self._interval, self._most, self._order, self._keep = interval, most, order, keep
+        self._interval, self._most, self._order, self._score = interval, most, order, score
         self._tracks: dict[int, _Track] = {}
-        self._before: deque[tuple[torch.Tensor, dict[int, Found]]] = deque()  # frames whose result may still grow
+        self._before: deque[tuple[torch.Tensor, dict[int, TrackedInstance]]] = (
+            deque()
+        )  # frames whose result may still grow
 
-    def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[Found]]:
-        """The objects of each frame ``h w 3`` (0..1), in order of their ids; up to ``LOOK_BACK`` frames late."""
-        for number, frame in enumerate(frames):
-            found = self._step(number, frame)
-            self._before.append(((frame * 255).round().to(torch.uint8), found))
+    def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[TrackedInstance]]:
+        """The objects of each frame ``h w 3`` uint8, in order of their ids; up to ``LOOK_BACK`` frames late."""
+        for index, frame in enumerate(frames):
+            found = self._step(index, frame)
+            self._before.append((frame, found))
             if len(self._before) > LOOK_BACK:
                 yield _in_order(self._before.popleft()[1])
         while self._before:
             yield _in_order(self._before.popleft()[1])
 
-    def _step(self, number: int, frame: torch.Tensor) -> dict[int, Found]:
-        carried = self._segmenter.step(frame) if self._tracks else {}
-        found = self._seen(frame, carried)
-        if self._must_look(number, found):
+    def _step(self, index: int, frame: torch.Tensor) -> dict[int, TrackedInstance]:
+        predicted = self._segmenter.step(frame) if self._tracks else {}
+        found = self._seen(frame, predicted)
+        if self._must_look(index, found):
             found = self._look(frame, found)
         if self._most:  # one that was lost may be back: the older ones stay
             found = {track_id: found[track_id] for track_id in sorted(found)[: self._most]}
@@ -117,25 +119,25 @@ class Tracker:
         self._segmenter.forget([track_id for track_id, track in self._tracks.items() if track.missing == FORGET])
         return found
 
-    def _seen(self, frame: torch.Tensor, carried: Mapping[int, Carried]) -> dict[int, Found]:
+    def _seen(self, frame: torch.Tensor, predicted: Mapping[int, MaskPrediction]) -> dict[int, TrackedInstance]:
         found = {}
-        for track_id, each in carried.items():
-            box = mask_box(each.mask) if each.score >= self._keep else None
+        for track_id, each in predicted.items():
+            box = mask_box(each.mask) if each.score >= self._score else None
             if box is None:
                 continue
-            found[track_id] = Found(track_id, self._tracks[track_id].label, each.score, box, each.mask)
+            found[track_id] = TrackedInstance(track_id, self._tracks[track_id].label, each.score, box, each.mask)
         return found
 
-    def _must_look(self, number: int, found: Mapping[int, Found]) -> bool:
-        if not found or (self._interval and number % self._interval == 0):
+    def _must_look(self, index: int, found: Mapping[int, TrackedInstance]) -> bool:
+        if not found or (self._interval and index % self._interval == 0):
             return True
         waits = [track.missing for track_id, track in self._tracks.items() if track_id not in found]
         # Just lost, or 1, 2, 4 ... frames after that, and then from time to time.
         return any(wait & (wait - 1) == 0 if wait <= PATIENCE else wait % PATIENCE == 0 for wait in waits)
 
-    def _look(self, frame: torch.Tensor, found: Mapping[int, Found]) -> dict[int, Found]:
+    def _look(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance]) -> dict[int, TrackedInstance]:
         """What is seen once the detector has looked: objects are confirmed, corrected, found again, or new."""
-        detections = without_doubles(self._detector.detect(frame[None])[0])
+        detections = nms(self._detector.detect(frame[None])[0])
         matched, others = self._matched(detections, found)
         found = {
             track_id: each
@@ -152,7 +154,7 @@ class Tracker:
         chosen = choose(others, room, self._order) if room else []
         new = {len(self._tracks) + 1 + index: each for index, each in enumerate(chosen)}
         for track_id, detection in new.items():
-            self._tracks[track_id] = _Track(detection.label, _box_colours(frame, detection.box))
+            self._tracks[track_id] = _Track(detection.label, _box_histogram(frame, detection.box))
         boxes = corrected | {track_id: each.box for track_id, each in (again | new).items()}
         if not boxes:
             return found
@@ -161,30 +163,32 @@ class Tracker:
         prompted = self._seen(frame, self._segmenter.add(boxes))
         for track_id in new:
             if track_id in prompted:
-                self._tracks[track_id].colours = colours(frame, prompted[track_id].mask)
-        self._follow_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
+                self._tracks[track_id].histogram = color_histogram(frame, prompted[track_id].mask)
+        self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
         return found | prompted
 
-    def _plausible(self, frame: torch.Tensor, each: Found, confirmed: bool, others: list[Detection]) -> bool:
+    def _plausible(self, frame: torch.Tensor, each: TrackedInstance, confirmed: bool, others: list[Detection]) -> bool:
         """Whether a mask still lies on its object: the detector says so, or it looks like it, or nothing else does."""
         track = self._tracks[each.id]
-        now = colours(frame, each.mask)
-        like = likeness(now, track.colours)
-        if confirmed or like >= ALIKE:
-            track.colours = torch.lerp(track.colours, now, 0.2 if confirmed else 0.05)
+        now = color_histogram(frame, each.mask)
+        like = similarity(now, track.histogram)
+        if confirmed or like >= SIMILAR:
+            track.histogram = torch.lerp(track.histogram, now, 0.2 if confirmed else 0.05)
             return True
-        rivals = [likeness(_box_colours(frame, o.box), track.colours) for o in others if o.label == track.label]
-        return max(rivals, default=0.0) <= max(like, ALIKE)
+        rivals = [similarity(_box_histogram(frame, o.box), track.histogram) for o in others if o.label == track.label]
+        return max(rivals, default=0.0) <= max(like, SIMILAR)
 
     def _matched(
-        self, detections: list[Detection], found: Mapping[int, Found]
+        self, detections: list[Detection], found: Mapping[int, TrackedInstance]
     ) -> tuple[dict[int, Detection], list[Detection]]:
         """Detections of objects that are seen, by the objects' ids, and those that are of none."""
         ids = list(found)
         boxes = as_boxes([each.box for each in detections]), as_boxes([found[track_id].box for track_id in ids])
         iou, overlap = box_iou(*boxes), box_overlap(*boxes)
-        alike = torch.tensor([[found[k].label == each.label for k in ids] for each in detections], dtype=torch.bool)
-        iou = torch.where(alike.reshape(iou.shape) | (iou >= OTHERWISE), iou, 0.0)
+        same_label = torch.tensor(
+            [[found[k].label == each.label for k in ids] for each in detections], dtype=torch.bool
+        )
+        iou = torch.where(same_label.reshape(iou.shape) | (iou >= OTHERWISE), iou, 0.0)
         matched: dict[int, Detection] = {}
         left = set(range(len(detections)))
         for flat in torch.argsort(iou.flatten(), descending=True, stable=True).tolist():
@@ -207,20 +211,20 @@ class Tracker:
         return matched, others
 
     def _found_again(
-        self, frame: torch.Tensor, detections: list[Detection], found: Mapping[int, Found]
+        self, frame: torch.Tensor, detections: list[Detection], found: Mapping[int, TrackedInstance]
     ) -> dict[int, Detection]:
-        """Lost objects that detections look like, each of the same label and the likest colours.
+        """Lost objects that detections look like, each of the same label and the most similar colors.
 
-        Where there is one of each, they need be only half as alike.
+        Where there is one of each, they need be only half as similar.
         """
         lost = {track_id: track for track_id, track in self._tracks.items() if track_id not in found}
         pairs = [
-            (likeness(_box_colours(frame, each.box), track.colours), track_id, index)
+            (similarity(_box_histogram(frame, each.box), track.histogram), track_id, index)
             for index, each in enumerate(detections)
             for track_id, track in lost.items()
             if track.label == each.label
         ]
-        needed = ALIKE / 2 if len(lost) == 1 and len(detections) == 1 else ALIKE
+        needed = SIMILAR / 2 if len(lost) == 1 and len(detections) == 1 else SIMILAR
         again: dict[int, Detection] = {}
         taken = set()
         for like, track_id, index in sorted(pairs, key=lambda pair: -pair[0]):
@@ -229,7 +233,7 @@ class Tracker:
                 taken.add(index)
         return again
 
-    def _follow_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
+    def _track_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
         """Find objects that were detected in this frame in the frames just before it, as far as they are there."""
         left = set(boxes)
         if not left or not self._before:
@@ -237,8 +241,7 @@ class Tracker:
         segmenter = self._segmenter.fresh()
         segmenter.step(frame)
         segmenter.add(boxes)
-        for picture, found in reversed(self._before):
-            past = picture.float() / 255
+        for past, found in reversed(self._before):
             seen = self._seen(past, segmenter.step(past))
             left = {track_id for track_id in left if track_id in seen and track_id not in found}
             if self._most:
@@ -248,7 +251,7 @@ class Tracker:
             found.update({track_id: seen[track_id] for track_id in left})
 
 
-def _in_order(found: Mapping[int, Found]) -> list[Found]:
+def _in_order(found: Mapping[int, TrackedInstance]) -> list[TrackedInstance]:
     return [found[track_id] for track_id in sorted(found)]
 
 
@@ -256,17 +259,17 @@ def _iou(a: Box, b: Box) -> float:
     return float(box_iou(as_boxes([a]), as_boxes([b])))
 
 
-def _alone(detection: Detection, found: Mapping[int, Found], track_id: int) -> bool:
+def _alone(detection: Detection, found: Mapping[int, TrackedInstance], track_id: int) -> bool:
     """Whether a detection touches no other object, so that it can only mean this one."""
     return not any(_iou(detection.box, each.box) > 0.05 for other, each in found.items() if other != track_id)
 
 
-def _box_colours(frame: torch.Tensor, box: Box) -> torch.Tensor:
-    """The colours in the middle of a box, where the object most likely is."""
+def _box_histogram(frame: torch.Tensor, box: Box) -> torch.Tensor:
+    """The colors in the middle of a box, where the object most likely is."""
     height, width = frame.shape[:2]
     left, top, right, bottom = box
     x, y = (right - left) * 0.2, (bottom - top) * 0.2
     mask = torch.zeros(height, width, dtype=torch.bool)
     rows = slice(max(0, int(top + y)), max(1, int(bottom - y + 1)))
     mask[rows, max(0, int(left + x)) : max(1, int(right - x + 1))] = True
-    return colours(frame, mask)
+    return color_histogram(frame, mask)

@@ -1,9 +1,8 @@
 """Writing and reading video files with PyAV, a few frames at a time."""
 
 from .audio import Audio, FileAudio, Waveform, read_audio
-from .fit import fit
 from .formats import COLOR_SPACES, CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat, video_format_for
-from .pieces import regroup
+from .frames import center_crop_resize, rechunk
 from .reader import VideoClip, open_clip, read_video
 from .writer import save_pictures, save_video
 
@@ -17,11 +16,11 @@ __all__ = [
     "VideoClip",
     "VideoFormat",
     "Waveform",
-    "fit",
+    "center_crop_resize",
     "open_clip",
     "read_audio",
     "read_video",
-    "regroup",
+    "rechunk",
     "save_pictures",
     "save_video",
     "video_format_for",

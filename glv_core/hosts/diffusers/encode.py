@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...video_io import regroup
+from ...video_io import rechunk
 
 PIECE = 12  #: images that an image VAE encodes at once
 
@@ -43,7 +43,7 @@ def _wan_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Ten
     )
     vae.clear_cache()
     try:
-        for piece in regroup(frames, 1, 4, keep_rest=False):
+        for piece in rechunk(frames, 1, 4, keep_rest=False):
             pixels = _pixels(piece, vae).movedim(0, 1)[None]
             if vae.config.patch_size is not None:
                 pixels = _patchify(pixels, vae.config.patch_size)
@@ -54,7 +54,7 @@ def _wan_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Ten
 
 
 def _image_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    for piece in regroup(frames, PIECE, PIECE, keep_rest=True):
+    for piece in rechunk(frames, PIECE, PIECE, keep_rest=True):
         encoded = vae.encode(_pixels(piece, vae)).latent_dist.mode() * vae.config.scaling_factor
         yield encoded.movedim(0, 1)[None]
 

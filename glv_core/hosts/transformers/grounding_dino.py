@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from ...perception.boxes import Detection, caption, closest_phrase, cxcywh_to_xyxy, phrases
-from .frames import pictures
+from ...perception.boxes import Detection, closest_phrase, cxcywh_to_xyxy, phrases, prompt_text
 
 MODELS = {
     "grounding-dino": "GroundingDinoForObjectDetection",
@@ -34,17 +33,19 @@ class GroundingDinoDetector:
         self, model: Any, processor: Any, text: str, box_threshold: float = 0.25, text_threshold: float = 0.25
     ) -> None:
         self._model, self._processor = model, processor
-        self._text, self._phrases = caption(text), phrases(text)
+        self._text, self._phrases = prompt_text(text), phrases(text)
         self._box_threshold, self._text_threshold = box_threshold, text_threshold
-        self._size: int | None = None  # numbers of a resized picture
+        self._size: int | None = None  # pixels of a resized frame
 
     def detect(self, frames: torch.Tensor) -> list[list[Detection]]:
-        """What is in each of the frames ``t h w 3``, in the order of the model's queries."""
+        """What is in each of the frames ``t h w 3`` uint8, in the order of the model's queries."""
         found: list[list[Detection]] = []
         while len(found) < len(frames):
             count = 1 if self._size is None else max(1, PIXELS_PER_FORWARD // self._size)
             part = frames[len(found) : len(found) + count]
-            inputs = self._processor(images=pictures(part), text=[self._text] * len(part), return_tensors="pt")
+            inputs = self._processor(
+                images=list(part.movedim(-1, 1)), text=[self._text] * len(part), return_tensors="pt"
+            )
             inputs = inputs.to(self._model.device)
             self._check_length(inputs["input_ids"].shape[1])
             self._size = inputs["pixel_values"][0, 0].numel()

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from ...perception.boxes import Box, box_iou
-from .frames import pictures
 
 MODELS = {"sam": "SamModel"}
 FILES = ("preprocessor_config.json|processor_config.json",)
@@ -53,7 +52,7 @@ class SamSegmenter:
         self._prompts = prompts_per_forward
 
     def segment(self, frame: torch.Tensor, boxes: list[Box]) -> torch.Tensor:
-        """The objects in these boxes of a frame ``h w 3`` (0..1): ``n h w`` bool, one mask a box."""
+        """The objects in these boxes of a frame ``h w 3`` uint8: ``n h w`` bool, one mask a box."""
         inputs = self._inputs(frame, input_boxes=[[list(box) for box in boxes]])
         prompts = inputs["input_boxes"].to(self._model.device, self._model.dtype)
         outputs = self._model(image_embeddings=self._embeddings(inputs), input_boxes=prompts, multimask_output=False)
@@ -71,7 +70,7 @@ class SamSegmenter:
         """All regions of a frame, as SAM's automatic mask generator finds them with its default settings.
 
         Args:
-            frame: ``h w 3`` in 0..1.
+            frame: ``h w 3`` uint8.
             points_per_side: points are asked for in a grid of so many by so many; each gives up to three masks.
             quality: a mask counts if the model thinks its intersection over union is higher.
             stability: a mask counts if this part of it stays when the threshold moves by 1.
@@ -115,7 +114,7 @@ class SamSegmenter:
         return Regions(*(part[kept].cpu() for part in parts), partial(self._full_size, inputs=inputs))
 
     def _inputs(self, frame: torch.Tensor, **prompts: Any) -> Any:
-        return self._processor(images=pictures(frame[None])[0], return_tensors="pt", **prompts)
+        return self._processor(images=frame.movedim(-1, 0), return_tensors="pt", **prompts)
 
     def _embeddings(self, inputs: Any) -> torch.Tensor:
         return self._model.get_image_embeddings(inputs["pixel_values"].to(self._model.device, self._model.dtype))

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from ...perception.boxes import Box
-from ...perception.tracking import Carried
-from .frames import pictures
+from ...perception.tracking import MaskPrediction
 
 MODELS = {"sam2_video": "Sam2VideoModel"}
 FILES = ("preprocessor_config.json|processor_config.json",)
@@ -33,18 +32,18 @@ class Sam2Segmenter:
         self._pixels: torch.Tensor | None = None
         self._size = (0, 0)
 
-    def step(self, frame: torch.Tensor) -> dict[int, Carried]:
+    def step(self, frame: torch.Tensor) -> dict[int, MaskPrediction]:
         """See ``Segmenter``."""
         self._frame += 1
         self._size = tuple(frame.shape[:2])
-        inputs = self._processor(images=pictures(frame[None])[0], return_tensors="pt")
+        inputs = self._processor(images=frame.movedim(-1, 0), return_tensors="pt")
         self._pixels = inputs["pixel_values"].to(self._model.device, self._model.dtype)
         carried = {object_id: self._carry(session) for object_id, session in self._sessions.items()}
         for session in self._sessions.values():
             prune(session, self._frame, _reach(self._model.config))
         return carried
 
-    def add(self, boxes: Mapping[int, Box]) -> dict[int, Carried]:
+    def add(self, boxes: Mapping[int, Box]) -> dict[int, MaskPrediction]:
         """See ``Segmenter``."""
         carried = {}
         for object_id, box in boxes.items():
@@ -79,11 +78,11 @@ class Sam2Segmenter:
         session.cache = self._cache
         return session
 
-    def _carry(self, session: Any) -> Carried:
+    def _carry(self, session: Any) -> MaskPrediction:
         outputs = self._model(inference_session=session, frame_idx=self._frame, frame=self._pixels)
         logits = self._processor.post_process_masks([outputs.pred_masks.float()], [self._size], binarize=False)[0]
         score = _object_logits(session, outputs, self._frame).float().sigmoid()
-        return Carried((logits[0, 0] > 0).cpu(), float(score.flatten()[0]))
+        return MaskPrediction((logits[0, 0] > 0).cpu(), float(score.flatten()[0]))
 
 
 def _object_logits(session: Any, outputs: Any, frame: int) -> torch.Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
 from ...perception.boxes import choose, mask_box, phrases
-from ...perception.tracking import Found
-from .frames import pictures
+from ...perception.tracking import TrackedInstance
 from .sam2_video import prune
 
 MODELS = {"sam3_video": "Sam3VideoModel"}
@@ -17,7 +17,7 @@ FILES = ("preprocessor_config.json|processor_config.json", "tokenizer.json|vocab
 _DOUBLE = 0.8  # intersection over union of masks from which two objects are one
 
 
-class Sam3Follower:
+class Sam3Tracker:
     """Follows what a text names through frames that come one by one, at memory that does not grow.
 
     Args:
@@ -36,7 +36,7 @@ class Sam3Follower:
         self._model, self._processor = model, processor
         self._phrases, self._threshold, self._most = phrases(text), threshold, most
 
-    def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[Found]]:
+    def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[TrackedInstance]]:
         """The objects of each frame ``h w 3`` (0..1), in order of their ids."""
         session = self._new_session()
         tracker = self._model.config.tracker_config
@@ -51,30 +51,30 @@ class Sam3Follower:
 
     def per_frame(
         self, frames: Iterable[torch.Tensor], order: Literal["best", "first"] = "first"
-    ) -> Iterator[list[Found]]:
+    ) -> Iterator[list[TrackedInstance]]:
         """The same without a memory: which objects count says ``order``, see ``choose``, and numbers them."""
         for frame in frames:
             found = choose(self._found(self._new_session(), 0, frame), self._most, order)
-            yield [Found(number, each.label, each.score, each.box, each.mask) for number, each in enumerate(found, 1)]
+            yield [replace(each, id=index) for index, each in enumerate(found, 1)]
 
     def _new_session(self) -> Any:
         session = self._processor.init_video_session(inference_device=self._model.device, dtype=self._model.dtype)
         return self._processor.add_text_prompt(session, self._phrases)
 
-    def _found(self, session: Any, number: int, frame: torch.Tensor) -> list[Found]:
+    def _found(self, session: Any, number: int, frame: torch.Tensor) -> list[TrackedInstance]:
         height, width = frame.shape[:2]
-        inputs = self._processor(images=pictures(frame[None])[0], return_tensors="pt")
+        inputs = self._processor(images=frame.movedim(-1, 0), return_tensors="pt")
         pixels = inputs["pixel_values"][0].to(self._model.device, self._model.dtype)
         outputs = self._model(inference_session=session, frame_idx=number, frame=pixels)
         seen = self._processor.postprocess_outputs(session, outputs, [[height, width]])
         labels = {object_id: label for label, ids in seen["prompt_to_obj_ids"].items() for object_id in ids}
-        found: list[Found] = []
+        found: list[TrackedInstance] = []
         rows = zip(seen["object_ids"].tolist(), seen["scores"].tolist(), seen["masks"].cpu().bool(), strict=True)
         for object_id, score, mask in rows:
             box = mask_box(mask)
             if box is None or score < self._threshold or any(_double(mask, each.mask) for each in found):
                 continue
-            found.append(Found(object_id + 1, labels[object_id], score, box, mask))
+            found.append(TrackedInstance(object_id + 1, labels[object_id], score, box, mask))
         return found
 
 

@@ -153,7 +153,7 @@ def _size(person: np.ndarray) -> float:
 
 
 def _tracks(frames: Sequence[np.ndarray], hold: int) -> list[_Track]:
-    """Follow people: the nearest pairs first, a lost person for ``hold`` frames."""
+    """Track people: the nearest pairs first, a lost person for ``hold`` frames."""
     tracks: list[_Track] = []
     for number, people in enumerate(frames):
         alive = [track for track in tracks if number - track.end <= hold]

@@ -18,6 +18,7 @@ pytest.importorskip("transformers")
 from glv_core import __version__
 from glv_core.cli import job as cli_job
 from glv_core.cli import main as cli
+from glv_core.cli import options
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.fusion import MERGES
@@ -57,7 +58,7 @@ def job(tiny_wan_folder, tmp_path):
     def prepare(**changes):
         names = {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
         return cli_job.prepare(
-            cli.build_parser().parse_args(arguments(tiny_wan_folder, tmp_path / "a.mp4", names)),
+            options.build_parser().parse_args(arguments(tiny_wan_folder, tmp_path / "a.mp4", names)),
         )
 
     return prepare
@@ -188,13 +189,13 @@ def test_defaults_come_from_the_model(job):
 
 def test_the_default_demo_is_long_and_has_three_prompts(tiny_wan_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(folders, "MODEL_DIR", tiny_wan_folder)
-    parsed = cli.build_parser().parse_args(["--model", str(tiny_wan_folder), "--output", str(tmp_path / "a.mp4")])
+    parsed = options.build_parser().parse_args(["--model", str(tiny_wan_folder), "--output", str(tmp_path / "a.mp4")])
     job = cli_job.prepare(parsed)
     assert job.timebase.num_frames >= 160
     assert len({segment.prompt for segment in job.schedule.segments}) == 3
     assert (job.settings.window, job.settings.overlap, job.timebase.fps) == (16, 2, 16)
     assert min(job.width, job.height) * job.upscale >= 256
-    assert cli.build_parser().parse_args([]).model == MODEL_DIR
+    assert options.build_parser().parse_args([]).model == MODEL_DIR
 
 
 def test_prompts_can_come_from_a_file(job, tmp_path):
@@ -392,11 +393,11 @@ def test_a_wan_folder_is_read_with_and_without_accelerate(tiny_wan_folder, tiny_
 
 
 def test_the_choices_are_those_of_the_core():
-    assert set(cli.SCHEDULES) == set(SCHEDULES)
-    assert set(cli.MERGES) == set(MERGES)
-    assert set(cli.NOISES) == set(NOISES)
-    assert set(cli.PROMPT_BLENDINGS) == set(PROMPT_BLENDINGS)
-    assert set(cli.TRANSITIONS) == set(TRANSITION_KINDS)
+    assert set(options.SCHEDULES) == set(SCHEDULES)
+    assert set(options.MERGES) == set(MERGES)
+    assert set(options.NOISES) == set(NOISES)
+    assert set(options.PROMPT_BLENDINGS) == set(PROMPT_BLENDINGS)
+    assert set(options.TRANSITIONS) == set(TRANSITION_KINDS)
 
 
 def test_it_runs_as_a_module():

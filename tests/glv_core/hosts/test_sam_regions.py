@@ -12,6 +12,10 @@ from glv_core.hosts.transformers.sam import SamSegmenter
 SIZE = 64  # of pictures and masks
 
 
+def frame_of(height, width):
+    return torch.randint(256, (height, width, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
 class Processor:
     image_processor = SimpleNamespace(pad_size={"height": SIZE, "width": SIZE})
 
@@ -55,7 +59,7 @@ class Model:
 
 def test_quarters_and_the_whole_are_found_once():
     model = Model()
-    regions = SamSegmenter(model, Processor(), prompts_per_forward=5).regions(torch.rand(SIZE, SIZE, 3), 4)
+    regions = SamSegmenter(model, Processor(), prompts_per_forward=5).regions(frame_of(SIZE, SIZE), 4)
     masks = torch.stack(list(regions.masks()))
     assert regions.areas.tolist() == masks.flatten(1).sum(1).tolist()
     assert model.batches == [5, 5, 5, 1]
@@ -64,7 +68,7 @@ def test_quarters_and_the_whole_are_found_once():
 
 
 def test_what_is_not_good_or_not_steady_does_not_count():
-    frame = torch.rand(SIZE, SIZE, 3)
+    frame = frame_of(SIZE, SIZE)
     segmenter = SamSegmenter(Model(), Processor())
     assert len(segmenter.regions(frame, 4, quality=0.93)) == 4
     assert len(segmenter.regions(frame, 4, quality=0.96)) == 0
@@ -118,7 +122,7 @@ def regions_one_by_one(given, size, inside, quality, stability):
 def test_regions_are_those_of_masks_one_by_one(dtype):
     size, inside = (36, 48), (48, 64)
     model = Blobs(dtype, size, inside)
-    regions = SamSegmenter(model, Processor(size, inside), 10).regions(torch.rand(*size, 3), 6, 0.2, 0.3)
+    regions = SamSegmenter(model, Processor(size, inside), 10).regions(frame_of(*size), 6, 0.2, 0.3)
     expected = regions_one_by_one(model.given, size, inside, 0.2, 0.3)
     assert 16 < len(expected) < 80
     assert torch.equal(torch.stack(list(regions.masks())), torch.stack(expected))
@@ -136,7 +140,7 @@ def test_few_masks_are_large_at_a_time(monkeypatch):
 
     monkeypatch.setattr("glv_core.hosts.transformers.sam.F.interpolate", spy)
     model = Blobs(torch.float16, size, inside)
-    regions = SamSegmenter(model, Processor(size, inside)).regions(torch.rand(*size, 3), 8, -1.0, -1.0)
+    regions = SamSegmenter(model, Processor(size, inside)).regions(frame_of(*size), 8, -1.0, -1.0)
     assert sum(1 for _ in regions.masks()) == len(regions) > 16
     assert sum(batches) >= 2 * (8 * 8 * 3 + len(regions))
     assert max(batches) <= 16
@@ -144,7 +148,5 @@ def test_few_masks_are_large_at_a_time(monkeypatch):
 
 def test_progress():
     calls = []
-    SamSegmenter(Model(), Processor(), 10).regions(
-        torch.rand(SIZE, SIZE, 3), 4, on_prompts=lambda *at: calls.append(at)
-    )
+    SamSegmenter(Model(), Processor(), 10).regions(frame_of(SIZE, SIZE), 4, on_prompts=lambda *at: calls.append(at))
     assert calls == [(10, 16), (16, 16)]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from glv_core.perception.boxes import Detection, mask_box
-from glv_core.perception.tracking import Carried
+from glv_core.perception.tracking import MaskPrediction
 
 HEIGHT, WIDTH, RADIUS = 60, 96, 11
 COLOURS = {"red": (0.9, 0.1, 0.1), "blue": (0.1, 0.2, 0.95), "green": (0.1, 0.8, 0.2)}
@@ -25,7 +25,7 @@ class Clip:
     def __init__(self, paths: dict[str, Callable[[int], tuple[float, float]]], length: int = 200) -> None:
         generator = torch.Generator().manual_seed(5)
         ground = 0.4 + 0.1 * torch.rand(HEIGHT, WIDTH, 1, generator=generator).expand(-1, -1, 3)
-        self.frames = torch.empty(length, HEIGHT, WIDTH, 3)
+        self.frames = torch.empty(length, HEIGHT, WIDTH, 3, dtype=torch.uint8)
         self.truth = {name: torch.zeros(length, HEIGHT, WIDTH, dtype=torch.bool) for name in paths}
         for number in range(length):
             frame = ground.clone()
@@ -35,7 +35,7 @@ class Clip:
                 for other in self.truth.values():
                     other[number] &= ~shape
                 self.truth[name][number] = shape
-            self.frames[number] = frame
+            self.frames[number] = (frame * 255).round()
 
 
 class ColourDetector:
@@ -55,6 +55,7 @@ class ColourDetector:
         return [self._one(frame) for frame in frames]
 
     def _one(self, frame):
+        frame = frame.float() / 255
         self.calls += 1
         if self.misses(self.calls - 1):
             return []
@@ -84,7 +85,7 @@ class ColourSegmenter:
         self.steps = 0
 
     def step(self, frame):
-        self.frame = frame
+        self.frame = frame.float() / 255
         self.steps += 1
         return {number: self._find(number) for number in self.known}
 
@@ -104,7 +105,7 @@ class ColourSegmenter:
         area = int(mask.sum())
         if area > 20:
             self.known[number][1] = mask_box(mask)
-        return Carried(mask, min(1.0, area / 40))
+        return MaskPrediction(mask, min(1.0, area / 40))
 
     def forget(self, ids):
         for number in ids:

@@ -10,13 +10,13 @@ from glv_core.perception.boxes import (
     as_boxes,
     box_iou,
     box_overlap,
-    caption,
     choose,
     closest_phrase,
     cxcywh_to_xyxy,
     mask_box,
+    nms,
     phrases,
-    without_doubles,
+    prompt_text,
 )
 
 sides = st.integers(0, 20)
@@ -39,13 +39,13 @@ def pixels(box):
     [("Sunglasses", "sunglasses."), ("  Man. Dog.", "man. dog."), ("man. dog", "man. dog."), ("a cat .", "a cat .")],
 )
 def test_captions(text, read):
-    assert caption(text) == read
+    assert prompt_text(text) == read
 
 
 @pytest.mark.parametrize("text", ["", "  ", ".", " . . "])
 def test_no_caption(text):
     with pytest.raises(ValueError, match="text is empty"):
-        caption(text)
+        prompt_text(text)
 
 
 def test_phrases():
@@ -94,6 +94,6 @@ def test_first_and_best():
 def test_doubles_go_and_the_order_stays():
     a, b, c = (Detection(box, score, "x") for box, score in [
         ((0, 0, 10, 10), 0.5), ((0, 0, 10, 9), 0.8), ((20, 0, 30, 10), 0.9)])  # fmt: skip
-    assert without_doubles([a, b, c]) == [b, c]
-    assert without_doubles([c, a, b]) == [c, b]
-    assert without_doubles([]) == []
+    assert nms([a, b, c]) == [b, c]
+    assert nms([c, a, b]) == [c, b]
+    assert nms([]) == []

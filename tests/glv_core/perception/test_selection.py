@@ -7,13 +7,13 @@ import torch
 
 from glv_core.perception.overlay import draw, id_colour
 from glv_core.perception.selection import Selection, union
-from glv_core.perception.tracking import Found
+from glv_core.perception.tracking import TrackedInstance
 
 
-def found(number: int, label: str) -> Found:
+def found(number: int, label: str) -> TrackedInstance:
     mask = torch.zeros(80, 60, dtype=torch.bool)
     mask[30:60, 10 * number : 10 * number + 10] = True
-    return Found(number, label, 0.5, (10.0 * number, 30.0, 10.0 * number + 10, 60.0), mask)
+    return TrackedInstance(number, label, 0.5, (10.0 * number, 30.0, 10.0 * number + 10, 60.0), mask)
 
 
 OBJECTS = [found(1, "man"), found(2, "dog"), found(3, "dog"), found(4, "red hat")]

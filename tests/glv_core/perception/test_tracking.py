@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from glv_core.perception.boxes import Detection, without_doubles
-from glv_core.perception.per_frame import BoxCarrier, per_frame
+from glv_core.perception.boxes import Detection, nms
+from glv_core.perception.per_frame import BoxPropagator, per_frame
 from glv_core.perception.selection import Selection, union
-from glv_core.perception.tracking import FORGET, LOOK_BACK, Carried, Tracker
+from glv_core.perception.tracking import FORGET, LOOK_BACK, MaskPrediction, Tracker
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -146,7 +146,7 @@ def test_one_of_several_is_chosen(cross):
 def test_boxes_of_one_frame_carry_an_object():
     """Without a memory it still follows what moves evenly."""
     clip = Clip({"red": crossing})
-    results = list(Tracker(ColourDetector(), BoxCarrier(BoxSegmenter()), 30).track(clip.frames))
+    results = list(Tracker(ColourDetector(), BoxPropagator(BoxSegmenter()), 30).track(clip.frames))
     assert all(len(found) == 1 for found in results)
     assert mean_iou(clip, results) > 0.9
 
@@ -182,7 +182,7 @@ def test_only_a_few_frames_are_kept():
 
 
 def test_no_objects_at_all():
-    frames = torch.full((5, HEIGHT, WIDTH, 3), 0.4)
+    frames = torch.full((5, HEIGHT, WIDTH, 3), 102, dtype=torch.uint8)
     assert list(Tracker(ColourDetector(), ColourSegmenter()).track(frames)) == [[]] * 5
     assert list(per_frame(ColourDetector(), BoxSegmenter(), frames.split(2))) == [[]] * 5
 
@@ -195,11 +195,11 @@ class Sure:
 
     def step(self, frame):
         self.number += 1
-        return {each: Carried(self.truth[self.number], 0.95) for each in self.known}
+        return {each: MaskPrediction(self.truth[self.number], 0.95) for each in self.known}
 
     def add(self, boxes):
         self.known += [each for each in boxes if each not in self.known]
-        return {each: Carried(self.truth[max(0, self.number)], 0.95) for each in boxes}
+        return {each: MaskPrediction(self.truth[max(0, self.number)], 0.95) for each in boxes}
 
     def forget(self, ids):
         self.known = [each for each in self.known if each not in set(ids)]
@@ -211,7 +211,7 @@ class Sure:
 @pytest.mark.parametrize("interval", [1, 10, 30])
 def test_what_the_detector_no_longer_sees_is_followed_through_changing_light(interval):
     clip = Clip({"blue": still}, length=100)
-    frames = clip.frames * torch.linspace(1, 0.2, 100)[:, None, None, None]
+    frames = (clip.frames * torch.linspace(1, 0.2, 100)[:, None, None, None]).to(torch.uint8)
     tracker = Tracker(ColourDetector(lambda call: call > 0), Sure(clip.truth["blue"]), interval)
     assert [[each.id for each in found] for found in tracker.track(frames)] == [[1]] * 100
 
@@ -224,7 +224,7 @@ def test_no_more_objects_than_asked_for_when_one_comes_back():
 
     clip = Clip({"red": hidden, "blue": still}, length=40)
     first = clip.frames[0].clone()
-    first[clip.truth["blue"][0]] = 0.4
+    first[clip.truth["blue"][0]] = 102
     frames = torch.cat([first[None], clip.frames[1:]])
     results = list(Tracker(ColourDetector(), ColourSegmenter(), 10, most=1).track(frames))
     assert max(len(found) for found in results) == 1
@@ -258,5 +258,5 @@ def test_another_thing_does_not_take_an_object_s_place():
 def test_only_boxes_of_one_label_are_doubles():
     person, coat = Detection((0, 0, 100, 100), 0.9, "person"), Detection((0, 0, 100, 80), 0.8, "coat")
     again = Detection((0, 0, 100, 82), 0.5, "coat")
-    assert without_doubles([person, coat, again]) == [person, coat]
-    assert without_doubles([person, Detection((0, 0, 100, 99), 0.8, "man")]) == [person]
+    assert nms([person, coat, again]) == [person, coat]
+    assert nms([person, Detection((0, 0, 100, 99), 0.8, "man")]) == [person]

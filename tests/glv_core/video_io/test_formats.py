@@ -15,6 +15,10 @@ from glv_core.video_io import CONTAINERS, VideoFormat, Waveform, open_clip, read
 RATE = 16000
 
 
+def rand(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
 def frames(count: int = 12) -> torch.Tensor:
     levels = torch.linspace(0.1, 0.9, count).view(-1, 1, 1, 1)
     return levels.expand(-1, 64, 96, 3).contiguous()
@@ -163,7 +167,7 @@ def test_stereo_and_mono(tmp_path):
 
 
 def test_pictures_are_exact_and_carry_workflow_and_sound(tmp_path):
-    made = torch.rand(3, 15, 17, 3)
+    made = rand(3, 15, 17, 3)
     paths = save_pictures(tmp_path / "a", made, 6, audio=Waveform(clicks(2.0), RATE), metadata={"workflow": {"n": [1]}})
     assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
     for path, picture in zip(paths, made, strict=True):
@@ -195,7 +199,7 @@ def test_what_does_not_go_together_is_said(options, words):
 
 def test_pictures_too_small_for_the_codec_are_refused(tmp_path):
     with pytest.raises(ValueError, match="48 x 32; h265 needs 64 pixels a side"):
-        save_video(tmp_path / "a.mp4", torch.rand(3, 32, 48, 3), 8, codec="h265")
+        save_video(tmp_path / "a.mp4", rand(3, 32, 48, 3), 8, codec="h265")
     assert list(tmp_path.iterdir()) == []
 
 

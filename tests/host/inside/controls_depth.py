@@ -93,7 +93,7 @@ def borders() -> dict:
 
 def relief() -> dict:
     """Normals at depth_span 0 beside those at a span, and the menu."""
-    from long_video_pack.glv_core.hosts.comfy.vision.controls import DEPTH_MODELS, NORMAL_MODELS, model_menu
+    from long_video_pack.glv_core.hosts.comfy.vision.control_models import DEPTH_MODELS, NORMAL_MODELS, model_menu
 
     clip, small = controls.frames()[:2], {"short_side": 64}
 

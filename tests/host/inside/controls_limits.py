@@ -77,18 +77,18 @@ def annotators() -> dict:
 def memory(length: int) -> dict:
     """Anonymous memory while so many frames of a video in a file are made into controls, without a network and with."""
     import tiny_controls as tiny
-    from long_video_pack.glv_core.hosts.comfy.video import mapped
+    from long_video_pack.glv_core.hosts.comfy.video import memory_mapped
     from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
-    from long_video_pack.glv_core.hosts.comfy.vision import control_preprocess
+    from long_video_pack.glv_core.hosts.comfy.vision import control_images
     from long_video_pack.glv_core.video_io import open_clip, save_video
 
-    mapped.MAPPED_FROM = 2**20
+    memory_mapped.MAPPED_FROM = 2**20
     path = pathlib.Path(folder_paths.get_temp_directory()) / "long.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = torch.rand(1, 96, 128, 3, generator=torch.Generator().manual_seed(3))
     save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
     peak, largest = [0.0], []
-    resize = control_preprocess.resize_frames
+    resize = control_images.resize_frames
 
     def spy(pictures, height, width):
         largest.append(len(pictures))
@@ -96,7 +96,7 @@ def memory(length: int) -> dict:
             peak.append(anonymous_memory())
         return resize(pictures, height, width)
 
-    control_preprocess.resize_frames = spy
+    control_images.resize_frames = spy
     shapes = []
     try:
         for kind, options in (("scribble", {}), ("depth", {"model": tiny.dpt()})):
@@ -104,7 +104,7 @@ def memory(length: int) -> dict:
             shapes.append(list(made.shape))
             peak.append(anonymous_memory())
     finally:
-        control_preprocess.resize_frames = resize
+        control_images.resize_frames = resize
         path.unlink()
     return {"memory": max(peak), "largest": max(largest), "shapes": shapes}
 

@@ -110,7 +110,7 @@ def trimmed_in_nodes(path: str) -> dict:
             "encoded": [latent["samples"].shape[0], length],
             "saved": numbers(saved.get_components().images), "sound": sound_of(saved),
             "heard": sound_of(heard),
-            "source": [source.num_frames, [number for each in source.chunks() for number in numbers(each)]],
+            "source": [source.num_frames, [number for each in source.batches() for number in numbers(each)]],
         }  # fmt: skip
         if name == "host":
             nothing = nodes_video.VideoSlice.execute(video, 9.0, 0.0, False).args[0]

@@ -47,8 +47,14 @@ def loaded(name: str, model: str, processor: str):
 
 
 def clip(path: str, length: int, size: tuple[int, int] = (96, 128)) -> torch.Tensor:
-    frames = pack("glv_core.video_io").read_video(path)[0][:length].movedim(-1, 1).float() / 255
-    return torch.nn.functional.interpolate(frames, size, mode="area").movedim(1, -1)
+    """Frames ``t h w 3`` uint8, as models take them."""
+    frames = pack("glv_core.video_io").read_video(path)[0][:length].movedim(-1, 1).float()
+    return torch.nn.functional.interpolate(frames, size, mode="area").movedim(1, -1).round().to(torch.uint8)
+
+
+def image(*given) -> torch.Tensor:
+    """The same as an IMAGE, as nodes take them."""
+    return clip(*given).float() / 255
 
 
 @alone
@@ -57,7 +63,7 @@ def detector(path: str) -> dict:
     adapter = pack("glv_core.hosts.transformers.grounding_dino")
     model, processor = loaded(tiny_dino(), "GroundingDinoForObjectDetection", "GroundingDinoProcessor")
     frames = clip(path, 3)
-    images = list((frames * 255).round().to(torch.uint8).movedim(-1, 1))
+    images = list(frames.movedim(-1, 1))
     inputs = processor(images=images, text=["man. dog."] * 3, return_tensors="pt")
     theirs = processor.post_process_grounded_object_detection(
         model(**inputs), inputs.input_ids, threshold=0.5, text_threshold=0.0, target_sizes=[(96, 128)] * 3
@@ -84,7 +90,7 @@ def boxes_of_a_frame(path: str) -> dict:
     model, processor = loaded(tiny_sam(), "SamModel", "SamProcessor")
     frame = clip(path, 1)[0]
     boxes = [(10, 10, 100, 60), (50, 30, 120, 90)]
-    picture = (frame * 255).round().to(torch.uint8).movedim(-1, 0)
+    picture = frame.movedim(-1, 0)
     inputs = processor(images=picture, input_boxes=[[list(box) for box in boxes]], return_tensors="pt")
     outputs = model(**inputs, multimask_output=False)
     theirs = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"])[
@@ -125,9 +131,7 @@ def carried(path: str) -> dict:
     segmenter = adapter.Sam2Segmenter(model, processor)
     different, sizes, area = 0.0, [], []
     for number, frame in enumerate(frames):
-        pixels = processor(
-            images=(frame * 255).round().to(torch.uint8).movedim(-1, 0), return_tensors="pt"
-        ).pixel_values
+        pixels = processor(images=frame.movedim(-1, 0), return_tensors="pt").pixel_values
         ours = segmenter.step(frame)
         if number == 0:
             ours = segmenter.add(boxes)
@@ -182,7 +186,7 @@ def carried_otherwise(path: str) -> dict:
     session = processor.init_video_session(dtype=torch.bfloat16)
     different = 0.0
     for number, frame in enumerate(frames):  # the library on its own in 16 bits
-        picture = (frame * 255).round().to(torch.uint8).movedim(-1, 0)
+        picture = frame.movedim(-1, 0)
         pixels = processor(images=picture, return_tensors="pt").pixel_values.bfloat16()
         if number == 0:
             processor.add_inputs_to_inference_session(
@@ -218,7 +222,7 @@ def followed(path: str) -> dict:
     frames = torch.cat([frames, frames.flip(0)])
     frames, sessions = frames[:40], []
 
-    class Follower(adapter.Sam3Follower):
+    class Follower(adapter.Sam3Tracker):
         def _new_session(self):
             sessions.append(super()._new_session())
             return sessions[-1]
@@ -227,9 +231,7 @@ def followed(path: str) -> dict:
     session = processor.add_text_prompt(processor.init_video_session(), ["man", "dog"])
     different, sizes, found_any = 0.0, [], 0
     for number, (frame, found) in enumerate(zip(frames, follower.track(frames))):
-        pixels = processor(
-            images=(frame * 255).round().to(torch.uint8).movedim(-1, 0), return_tensors="pt"
-        ).pixel_values
+        pixels = processor(images=frame.movedim(-1, 0), return_tensors="pt").pixel_values
         outputs = model(inference_session=session, frame_idx=number, frame=pixels[0])
         theirs = processor.postprocess_outputs(session, outputs, [[96, 128]])
         by_id = dict(zip((theirs["object_ids"] + 1).tolist(), theirs["masks"]))
@@ -240,8 +242,8 @@ def followed(path: str) -> dict:
         sizes.append(held(kept) + len(kept.suppressed_obj_ids) + len(kept.obj_id_to_tracker_score_frame_wise))
     library = held(session) + len(session.suppressed_obj_ids) + len(session.obj_id_to_tracker_score_frame_wise)
     alone = [[each.id for each in found] for found in follower.per_frame(frames[:2])]
-    one = adapter.Sam3Follower(model, processor, "man. dog", most=1).track(frames[:3])
-    strict = list(adapter.Sam3Follower(model, processor, "man", threshold=1.0).track(frames[:2]))
+    one = adapter.Sam3Tracker(model, processor, "man. dog", most=1).track(frames[:3])
+    strict = list(adapter.Sam3Tracker(model, processor, "man", threshold=1.0).track(frames[:2]))
     return {
         "different": different, "found": found_any, "held": sizes, "library": library, "alone": alone,
         "strict": strict, "labels": sorted({each.label for each in found}),
@@ -251,7 +253,7 @@ def followed(path: str) -> dict:
 
 def arguments(path: str, length: int, **changes) -> dict:
     defaults = {
-        "images": clip(path, length), "text": "man. dog", "detector": tiny_dino(), "segmenter": tiny_sam(),
+        "images": image(path, length), "text": "man. dog", "detector": tiny_dino(), "segmenter": tiny_sam(),
         "box_threshold": 0.5, "fill_holes": 0, "preview_size": 128,
     }  # fmt: skip
     for key, value in changes.items():
@@ -374,7 +376,7 @@ def host_sam3(path: str, mode: str) -> dict:
     largest = model.model.diffusion_model.largest
     del model
     gc.collect()
-    frames = clip(path, 20)
+    frames = image(path, 20)
     red = (frames[..., 0] - frames[..., 2]) * 20 - 6 > 0
     return {
         "iou": float(((mask > 0) & red).sum() / ((mask > 0) | red).sum()),
@@ -387,7 +389,7 @@ def host_sam3(path: str, mode: str) -> dict:
 @alone
 def nothing_in_between(path: str, when_empty: str, objects: str = "") -> dict | str:
     """Six frames, of which the third and the fourth are black."""
-    frames = clip(path, 6).clone()
+    frames = image(path, 6)
     frames[2:4] = 0
     conditioning = [[torch.zeros(1, 4, 8), {}]]
     log = io.StringIO()
@@ -421,7 +423,7 @@ def host_sam3_refused(path: str, conditioned: bool, model_missing: bool = False)
 @alone
 def memory(length: int, mode: str, segmenter: str, size: tuple[int, int]) -> dict:
     """Anonymous memory while and after so many frames of a video in a file are masked."""
-    mapped = pack("glv_core.hosts.comfy.video.mapped")
+    mapped = pack("glv_core.hosts.comfy.video.memory_mapped")
     mapped.MAPPED_FROM = 2**20
     video_io = pack("glv_core.video_io")
     path = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"memory_{os.getpid()}.mp4")
@@ -457,7 +459,7 @@ def room(path: str) -> list[list[int]]:
     models.use_together = lambda loaded, memory: asked.append(memory) or original(loaded, memory)
     try:
         for size in ((96, 128), (192, 256)):
-            frames = clip(path, 1, size)
+            frames = image(path, 1, size)
             run(path, 0, images=frames, mode="faithful")
             run(path, 0, images=frames, segmenter="tiny_sam3")
             video_files.execute(pack("nodes").SamIdMap, images=frames, segmenter=tiny_sam(), points_per_side=1)
@@ -468,7 +470,7 @@ def room(path: str) -> list[list[int]]:
 
 @alone
 def id_maps(path: str) -> dict:
-    frames = clip(path, 2)
+    frames = image(path, 2)
     node = pack("nodes").SamIdMap
 
     def made(**changes):
@@ -482,7 +484,7 @@ def id_maps(path: str) -> dict:
     small = made(scale="0 to 1")
     adapter = pack("glv_core.hosts.transformers.sam")
     model, processor = loaded(tiny_sam(), "SamModel", "SamProcessor")
-    regions = adapter.SamSegmenter(model, processor).regions(frames[0], 5, 0.0, 0.5)
+    regions = adapter.SamSegmenter(model, processor).regions(clip(path, 1)[0], 5, 0.0, 0.5)
     found = sorted(set(numbers[0, ..., 0].flatten().int().tolist()))
     try:
         made(segmenter="", segmenter_id="facebook/sam-vit-base")

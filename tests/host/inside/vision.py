@@ -25,10 +25,10 @@ def anonymous_memory() -> float:
 
 
 def mapped_memory() -> dict:
-    from long_video_pack.glv_core.hosts.comfy.video.mapped import new_tensor
+    from long_video_pack.glv_core.hosts.comfy.video.memory_mapped import memory_mapped_zeros
 
     before = anonymous_memory()
-    tensor = new_tensor((600, 512, 256, 1))
+    tensor = memory_mapped_zeros((600, 512, 256, 1))
     for part in tensor.split(20):
         part.fill_(0.5)
     part = tensor[-1]
@@ -36,7 +36,8 @@ def mapped_memory() -> dict:
     files = os.listdir(folder_paths.get_temp_directory())
     result = {
         "grown": grown, "files": [name for name in files if name.startswith("frames_")],
-        "mean": float(tensor.mean()), "shape": list(tensor.shape), "small": float(new_tensor((3, 4)).abs().max()),
+        "mean": float(tensor.mean()), "shape": list(tensor.shape),
+        "small": float(memory_mapped_zeros((3, 4)).abs().max()),
     }  # fmt: skip
     del tensor
     gc.collect()
@@ -45,10 +46,10 @@ def mapped_memory() -> dict:
 
 
 def no_room() -> str:
-    from long_video_pack.glv_core.hosts.comfy.video.mapped import new_tensor
+    from long_video_pack.glv_core.hosts.comfy.video.memory_mapped import memory_mapped_zeros
 
     try:
-        new_tensor((10_000_000, 1024, 1024))
+        memory_mapped_zeros((10_000_000, 1024, 1024))
     except ValueError as error:
         return str(error)
     return "made"

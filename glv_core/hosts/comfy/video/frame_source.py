@@ -21,13 +21,13 @@ class FrameSource:
     width: int
     frames: VideoClip | torch.Tensor
 
-    def chunks(self, size: int = 16) -> Iterator[torch.Tensor]:
-        """The frames in order, in pieces ``t h w 3`` float in 0..1 of at most ``size`` frames."""
+    def batches(self, size: int = 16) -> Iterator[torch.Tensor]:
+        """The frames in order, at most ``size`` at a time: ``t h w 3`` uint8, an IMAGE rounded to it."""
         if isinstance(self.frames, torch.Tensor):
-            yield from (part[..., :3].float() for part in self.frames.split(size))
+            for part in self.frames.split(size):
+                yield (part[..., :3].float() * 255).round_().clamp_(0, 255).to(torch.uint8)
             return
-        for part in self.frames.frames(size):
-            yield part.float() / 255
+        yield from self.frames.frames(size)
 
 
 def frame_source(images: Any, name: str = "images") -> FrameSource:

@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 
-from ....video_io import regroup
+from ....video_io import rechunk
 from ..families import family_of_vae
 
 #: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
@@ -132,15 +132,15 @@ def encode_pieces(vae: Any, frames: Iterable[torch.Tensor], on_progress: OnProgr
 
 def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, torch.Tensor | None]]:
     if vae.latent_dim != 3:
-        for part in regroup(frames, PIECE, PIECE, keep_rest=True):
+        for part in rechunk(frames, PIECE, PIECE, keep_rest=True):
             yield len(part), vae.encode(part)
         return
     compression = vae.temporal_compression_decode() or 1
     if (loop := _own_loop(vae)) is not None:
-        yield from loop.encode(regroup(frames, 1, compression, keep_rest=False))
+        yield from loop.encode(rechunk(frames, 1, compression, keep_rest=False))
         return
     before: torch.Tensor | None = None
-    for part in regroup(frames, 1 + (PIECE - 1) * compression, PIECE * compression, keep_rest=True):
+    for part in rechunk(frames, 1 + (PIECE - 1) * compression, PIECE * compression, keep_rest=True):
         if before is None:
             part = part[: (len(part) - 1) // compression * compression + 1]
             yield len(part), vae.encode(part)

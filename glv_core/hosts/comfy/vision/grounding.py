@@ -18,14 +18,14 @@ from ....perception.holes import fill_holes
 from ....perception.mask_ops import Finish, Finisher
 from ....perception.overlay import draw
 from ....perception.selection import Selection, union
-from ....perception.tracking import Found
+from ....perception.tracking import TrackedInstance
 from ..video.frame_source import FrameSource
-from ..video.mapped import new_tensor
+from ..video.memory_mapped import memory_mapped_zeros
 
 log = logging.getLogger(__name__)
 
-CHUNK = 4  #: frames that are read, and detected in, at a time
-_PICTURE_EVERY = 8  #: frames
+BATCH = 4  #: frames that are read, and detected in, at a time
+_IMAGE_EVERY = 8  #: frames
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,15 @@ class Masks:
 
 
 def make_masks(
-    source: FrameSource, follow: Callable[[Iterable[torch.Tensor]], Iterable[list[Found]]], options: MaskOptions
+    source: FrameSource,
+    track: Callable[[Iterable[torch.Tensor]], Iterable[list[TrackedInstance]]],
+    options: MaskOptions,
 ) -> Masks:
     """Find the objects in all frames and make their masks.
 
     Args:
         source: the frames.
-        follow: takes chunks ``t h w 3`` and gives the objects of each frame; it may be some frames late.
+        track: takes batches ``t h w 3`` uint8 and gives the objects of each frame; it may be some frames late.
         options: what becomes of them.
 
     Raises:
@@ -89,34 +91,37 @@ def make_masks(
     scale = min(1.0, options.preview_size / max(source.height, source.width))
     small = max(1, round(source.height * scale)), max(1, round(source.width * scale))
     result = Masks(
-        new_tensor((source.num_frames, source.height, source.width)), new_tensor((source.num_frames, *small, 3))
+        memory_mapped_zeros((source.num_frames, source.height, source.width)),
+        memory_mapped_zeros((source.num_frames, *small, 3)),
     )
-    pictures: deque[torch.Tensor] = deque()  # of frames whose mask is not finished yet
-    waiting: deque[list[Found]] = deque()  # their objects, in the preview's size
+    previews: deque[torch.Tensor] = (
+        deque()
+    )  # frames in 0..1 and the preview's size, of those whose mask is not finished yet
+    waiting: deque[list[TrackedInstance]] = deque()  # their objects, in the preview's size
     bar = comfy.utils.ProgressBar(source.num_frames)
     finisher = Finisher(options.finish)
     unseen = options.selection
     done = 0
 
-    def chunks() -> Iterator[torch.Tensor]:
-        for chunk in source.chunks(CHUNK):
+    def batches() -> Iterator[torch.Tensor]:
+        for batch in source.batches(BATCH):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            pictures.extend(_resized(chunk.movedim(-1, 1), small).movedim(1, -1))
-            yield chunk
+            previews.extend(_resized(batch.movedim(-1, 1).float() / 255, small).movedim(1, -1))
+            yield batch
 
     def keep(masks: Iterable[torch.Tensor]) -> None:
         nonlocal done
         for mask in masks:
             result.mask[done] = mask
-            preview = draw(pictures.popleft(), waiting.popleft(), _resized(mask[None, None], small)[0, 0])
+            preview = draw(previews.popleft(), waiting.popleft(), _resized(mask[None, None], small)[0, 0])
             result.preview[done] = preview
-            picture = _picture(preview) if done % _PICTURE_EVERY == 0 else None
+            image = _image(preview) if done % _IMAGE_EVERY == 0 else None
             done += 1
-            bar.update_absolute(done, source.num_frames, picture)
+            bar.update_absolute(done, source.num_frames, image)
 
-    for found in follow(chunks()):
+    for found in track(batches()):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        found = [Found(each.id, each.label, each.score, each.box, fill_holes(each.mask, options.fill_holes))
+        found = [TrackedInstance(each.id, each.label, each.score, each.box, fill_holes(each.mask, options.fill_holes))
                  for each in found]  # fmt: skip
         chosen = options.selection.of(found)
         unseen = unseen.without(found)
@@ -136,7 +141,7 @@ def make_masks(
     return result
 
 
-def _nothing_chosen(frame: int, found: list[Found], selection: Selection) -> str:
+def _nothing_chosen(frame: int, found: list[TrackedInstance], selection: Selection) -> str:
     named = ", ".join(f"{each.id} ({each.label})" for each in found)
     return (
         f"In frame {frame} is none of the objects that objects names: {selection}. Found there: {named or 'nothing'}. "
@@ -144,24 +149,24 @@ def _nothing_chosen(frame: int, found: list[Found], selection: Selection) -> str
     )
 
 
-def _facts(found: Found) -> dict:
+def _facts(found: TrackedInstance) -> dict:
     return {
         "id": found.id, "label": found.label, "score": round(found.score, 4), "box": [round(at, 2) for at in found.box],
     }  # fmt: skip
 
 
-def _small(found: Found, size: tuple[int, int], down: float, across: float) -> Found:
+def _small(found: TrackedInstance, size: tuple[int, int], down: float, across: float) -> TrackedInstance:
     left, top, right, bottom = found.box
     mask = _resized(found.mask[None, None].float(), size)[0, 0] >= 0.5
     box = (left / across, top / down, right / across, bottom / down)
-    return Found(found.id, found.label, found.score, box, mask)
+    return TrackedInstance(found.id, found.label, found.score, box, mask)
 
 
-def _resized(pictures: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def _resized(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """``n c h w`` in another size."""
-    return pictures if tuple(pictures.shape[-2:]) == size else F.interpolate(pictures, size, mode="area")
+    return images if tuple(images.shape[-2:]) == size else F.interpolate(images, size, mode="area")
 
 
-def _picture(preview: torch.Tensor) -> tuple[str, Image.Image, int]:
+def _image(preview: torch.Tensor) -> tuple[str, Image.Image, int]:
     """As the host's progress takes it."""
     return "JPEG", Image.fromarray((preview * 255).round().to(torch.uint8).numpy()), 512

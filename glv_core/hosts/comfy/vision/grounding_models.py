@@ -11,9 +11,9 @@ from typing import Any, Literal
 import torch
 
 from ....perception.boxes import ORDERS as CHOICES
-from ....perception.boxes import caption
-from ....perception.per_frame import BoxCarrier, per_frame
-from ....perception.tracking import Found, Tracker
+from ....perception.boxes import prompt_text
+from ....perception.per_frame import BoxPropagator, per_frame
+from ....perception.tracking import TrackedInstance, Tracker
 from ...transformers import grounding_dino, sam, sam2_video, sam3_video
 from .host_sam3 import HostSam3
 from .vision_models import find_model, list_models, load_vision_model, model_type, use_together
@@ -38,7 +38,7 @@ _LOADED = {
 
 _BROKEN = re.compile(r"5\.0(\D|$)")  # versions of transformers in which SAM 2 and SAM 3 video fail
 
-Follow = Callable[[Iterable[torch.Tensor]], Iterable[list[Found]]]
+Track = Callable[[Iterable[torch.Tensor]], Iterable[list[TrackedInstance]]]
 
 
 def detector_names() -> list[str]:
@@ -62,7 +62,7 @@ def _menu(types: Iterable[str], public: Iterable[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class FollowOptions:
+class TrackOptions:
     """How objects are found and followed; see GroundedMask's inputs."""
 
     text: str
@@ -84,26 +84,26 @@ class FollowOptions:
         return self.most or (FAITHFUL_OBJECTS if self.mode == "faithful" else 0)
 
 
-def follower(options: FollowOptions, detector: str, segmenter: str, allow_download: bool, pixels: int) -> Follow:
+def tracker_of(options: TrackOptions, detector: str, segmenter: str, allow_download: bool, pixels: int) -> Track:
     """What finds and follows objects in frames of so many pixels, with models from ComfyUI's folders.
 
     Raises:
         ValueError: the text is empty, a model is missing or of the wrong type, or this version of transformers cannot
             run it.
     """
-    caption(options.text)
+    prompt_text(options.text)
     folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
     kind = model_type(folder)
     _check_version(kind)
     if kind == "sam3_video":
         model = _load(folder)
         use_together([model], _working_memory(pixels))
-        sam3 = sam3_video.Sam3Follower(
+        sam3 = sam3_video.Sam3Tracker(
             model.model, model.processor, options.text, options.box_threshold, options.most_in_mode
         )
         if options.mode == "faithful":
-            return lambda chunks: sam3.per_frame(_single(chunks), options.order_in_mode)
-        return lambda chunks: sam3.track(_single(chunks))
+            return lambda batches: sam3.per_frame(_single(batches), options.order_in_mode)
+        return lambda batches: sam3.track(_single(batches))
     types = list(grounding_dino.MODELS)
     place = find_model(detector, types, grounding_dino.FILES, allow_download, "detector")
     finder = load_vision_model(place, grounding_dino.MODELS[model_type(place)], "GroundingDinoProcessor")
@@ -114,19 +114,19 @@ def follower(options: FollowOptions, detector: str, segmenter: str, allow_downlo
     )
     if kind == "sam":
         frames = sam.SamSegmenter(model.model, model.processor)
-        return _follow(options, dino, frames, BoxCarrier(frames))
+        return _track(options, dino, frames, BoxPropagator(frames))
     video = sam2_video.Sam2Segmenter(model.model, model.processor)
-    return _follow(options, dino, video, video)
+    return _track(options, dino, video, video)
 
 
-def host_follower(options: FollowOptions, model: Any, conditioning: list | None) -> Follow:
+def host_tracker(options: TrackOptions, model: Any, conditioning: list | None) -> Track:
     """The same with the host's own SAM 3.
 
     Raises:
         ValueError: the model is another, or the conditioning is missing.
     """
     sam3 = HostSam3(model, conditioning, options.text, options.box_threshold)
-    return _follow(options, sam3, sam3, BoxCarrier(sam3))
+    return _track(options, sam3, sam3, BoxPropagator(sam3))
 
 
 def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmenter:
@@ -141,19 +141,19 @@ def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmen
     return sam.SamSegmenter(model.model, model.processor)
 
 
-def _follow(options: FollowOptions, detector: Any, frames: Any, video: Any) -> Follow:
+def _track(options: TrackOptions, detector: Any, frames: Any, video: Any) -> Track:
     if options.mode == "faithful":
-        return lambda chunks: per_frame(detector, frames, chunks, options.most_in_mode, options.order_in_mode)
+        return lambda batches: per_frame(detector, frames, batches, options.most_in_mode, options.order_in_mode)
     tracker = Tracker(detector, video, options.interval, options.most_in_mode, options.order_in_mode)
-    return lambda chunks: tracker.track(_single(chunks))
+    return lambda batches: tracker.track(_single(batches))
 
 
 def _working_memory(pixels: int) -> int:
     return _WORKING_MEMORY + _BYTES_PER_PIXEL * pixels
 
 
-def _single(chunks: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
-    return chain.from_iterable(chunks)
+def _single(batches: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
+    return chain.from_iterable(batches)
 
 
 def _files(name: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import comfy.model_management
 import torch
 import torch.nn.functional as F
 
-from ....perception.boxes import Box, Detection, phrases, without_doubles
+from ....perception.boxes import Box, Detection, nms, phrases
 
 LEAST_SCORE = 0.5  #: SAM 3 itself finds nothing below this; the host's forward gives every query
 _SIZE = 1008  #: pixels of the square that the model sees
@@ -49,7 +49,7 @@ class HostSam3:
 
     def detect(self, frames: torch.Tensor) -> list[list[Detection]]:
         """See ``Detector``; of boxes that are all but the same, the best."""
-        return [without_doubles(self._detections(frame)) for frame in frames]
+        return [nms(self._detections(frame)) for frame in frames]
 
     def segment(self, frame: torch.Tensor, boxes: list[Box]) -> torch.Tensor:
         """See ``FrameSegmenter``."""
@@ -71,7 +71,7 @@ class HostSam3:
 
     def _pixels(self, frame: torch.Tensor) -> torch.Tensor:
         """The frame as the host's own nodes give it to the model: stretched to a square, 0..1."""
-        square = F.interpolate(frame.movedim(-1, 0)[None], (_SIZE, _SIZE), mode="bilinear")
+        square = F.interpolate(frame.movedim(-1, 0)[None].float() / 255, (_SIZE, _SIZE), mode="bilinear")
         return square.to(self._device, self._dtype)
 
     def _detections(self, frame: torch.Tensor) -> list[Detection]:

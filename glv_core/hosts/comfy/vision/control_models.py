@@ -25,7 +25,7 @@ from ....perception.controls.pose_drawing import draw_poses
 from ...transformers import depth as depth_models
 from ...transformers import pose as pose_models
 from ...transformers import segmentation as seg_models
-from ..video.mapped import new_tensor
+from ..video.memory_mapped import memory_mapped_zeros
 from .annotators import load_annotator
 from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
 
@@ -266,7 +266,7 @@ def _from_depth(
         if normalize == "each frame":
             yield from (finish(depth, value_range(depth)) for depth in depths)
             return
-        clip = new_tensor((pictures.num_frames, pictures.height, pictures.width))
+        clip = memory_mapped_zeros((pictures.num_frames, pictures.height, pictures.width))
         bounds, done = [], 0
         for depth in depths:
             bounds.append(value_range(depth).cpu())

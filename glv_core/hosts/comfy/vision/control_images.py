@@ -13,8 +13,8 @@ from PIL import Image
 
 from ....perception.controls.resample import control_size, resample, resize_frames
 from ..video.frame_source import FrameSource
-from ..video.mapped import new_tensor
-from .controls import CONTROLS, SMALLEST, Pictures
+from ..video.memory_mapped import memory_mapped_zeros
+from .control_models import CONTROLS, SMALLEST, Pictures
 
 HINT_TIMINGS = ("stretch", "frame by frame")
 _SOFT = ("hed", "depth", "normal")  # shades between what is known make sense
@@ -48,10 +48,9 @@ def make_control(
     device = comfy.model_management.get_torch_device()
 
     def frames() -> Iterator[torch.Tensor]:
-        for part in source.chunks(piece):
+        for part in source.batches(piece):
             comfy.model_management.throw_exception_if_processing_interrupted()
-            whole = (part * 255).round_().clamp_(0, 255).to(torch.uint8)
-            yield resize_frames(whole.to(device), height, width)
+            yield resize_frames(part.to(device), height, width)
             output.count(len(part))
 
     for part in control(frames(), pictures):
@@ -74,7 +73,7 @@ def fit_hint(
     grows = min(height, width) > min(hint.height, hint.width)
     method = ("linear" if grows else "area") if kind in _SOFT else "nearest"
     for part in _retimed(hint, source.num_frames, timing, piece):
-        output.add(resample(part, height, width, method))
+        output.add(resample(part.float() / 255, height, width, method))
     return output.frames
 
 
@@ -85,7 +84,7 @@ def _retimed(hint: FrameSource, num_frames: int, timing: str, piece: int) -> Ite
     else:
         wanted = [min(number, hint.num_frames - 1) for number in range(num_frames)]
     first = done = 0
-    for part in hint.chunks(piece):
+    for part in hint.batches(piece):
         comfy.model_management.throw_exception_if_processing_interrupted()
         here = []
         while done < num_frames and wanted[done] < first + len(part):
@@ -106,7 +105,7 @@ class _Output:
     """
 
     def __init__(self, pictures: Pictures, passes: int) -> None:
-        self.frames = new_tensor((pictures.num_frames, pictures.height, pictures.width, 3))
+        self.frames = memory_mapped_zeros((pictures.num_frames, pictures.height, pictures.width, 3))
         self._done = self._counted = 0
         self._shown = -_PICTURE_EVERY
         self._total = passes * pictures.num_frames

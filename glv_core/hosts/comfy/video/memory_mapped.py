@@ -19,7 +19,7 @@ MAPPED_FROM = 256 * 2**20  #: bytes; smaller results lie in ordinary memory
 SPARE = 2**30  #: bytes that stay free on the disk
 
 
-def new_tensor(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def memory_mapped_zeros(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """A tensor of zeros to be filled and handed to other nodes.
 
     From ``MAPPED_FROM`` bytes on its memory is a file that the system reads and writes back as needed: the tensor, its
