@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from . import cosmos, hunyuan, kandinsky, ltx, minimax, mochi, svd, wan
 from .family import Family
 from .image import IMAGE
 
+#: What the files of this folder have under this name: a new family is a new file.
 FAMILIES: tuple[Family, ...] = tuple(
-    family for each in (wan, ltx, hunyuan, kandinsky, cosmos, mochi, minimax, svd) for family in each.FAMILIES
+    family
+    for path in sorted(Path(__file__).parent.glob("*.py"))
+    if path.stem not in ("__init__", "registry")
+    for family in getattr(import_module(f".{path.stem}", __package__), "FAMILIES", ())
 )
 
 
