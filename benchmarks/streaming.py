@@ -113,7 +113,7 @@ def measure(frames: torch.Tensor, schedule: PromptSchedule, boundaries: list[int
 
 
 def _step(before, after) -> tuple[float, float] | None:
-    """How far the object went between two readings of a picture that goes on around its edges."""
+    """How far the object went between two readings of an image that goes on around its edges."""
     if not (before.found and after.found):
         return None
     return (after.x - before.x + 32) % 64 - 32, (after.y - before.y + 32) % 64 - 32

@@ -145,7 +145,7 @@ def main() -> None:
 
 
 def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
-    """Yields each row with its videos: pictures, starts of the windows at every step, latent frames, seconds."""
+    """Yields each row with its videos: images, starts of the windows at every step, latent frames, seconds."""
     import logging
     import time
 

@@ -1,4 +1,4 @@
-"""ControlPreprocess: a video to the control pictures of a ControlNet or T2I-Adapter."""
+"""ControlPreprocess: a video to the control images of a ControlNet or T2I-Adapter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .inputs import CATEGORY, download_input, given
 
 
 class ControlPreprocess(io.ComfyNode):
-    """Makes the pictures that steer a ControlNet, for a whole clip."""
+    """Makes the images that steer a ControlNet, for a whole clip."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,7 +32,7 @@ class ControlPreprocess(io.ComfyNode):
             node_id="ControlPreprocess",
             display_name="Control Preprocess",
             category=f"{CATEGORY}/control",
-            description="A video to the pictures that a ControlNet or T2I-Adapter was trained on: edges, lines, "
+            description="A video to the images that a ControlNet or T2I-Adapter was trained on: edges, lines, "
             "scribbles, poses, segments, depth, normals. Sizes, colours and thresholds are those of ControlNet's own "
             "annotators. Memory does not grow with the length of the video.",
             search_aliases=[
@@ -70,7 +70,7 @@ class ControlPreprocess(io.ComfyNode):
                     "hint", types=[io.Video, io.Image], optional=True,
                     tooltip="A ready control video in place of making one: it gets the clip's number of frames and the "
                     "control size. 'kind' then only says what it is: soft edges, depth and normals are interpolated, "
-                    "pictures with few colours are not.",
+                    "images with few colours are not.",
                 ),
                 io.Combo.Input(
                     "hint_timing", options=list(HINT_TIMINGS), default=HINT_TIMINGS[0], optional=True, advanced=True,
@@ -79,9 +79,9 @@ class ControlPreprocess(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="control", tooltip="One picture a frame, for Apply ControlNet."),
-                io.Int.Output(display_name="width", tooltip="Width of the pictures."),
-                io.Int.Output(display_name="height", tooltip="Height of the pictures."),
+                io.Image.Output(display_name="control", tooltip="One image a frame, for Apply ControlNet."),
+                io.Int.Output(display_name="width", tooltip="Width of the images."),
+                io.Int.Output(display_name="height", tooltip="Height of the images."),
             ],
         )  # fmt: skip
 

@@ -36,7 +36,7 @@ class EncodeLongVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 keeps it. Of a "
-                    "picture with other proportions the middle is taken.",
+                    "image with other proportions the middle is taken.",
                 ),
             ],
             outputs=[

@@ -1,17 +1,14 @@
-"""SamIdMap: all regions of every frame as one colour picture."""
+"""SamIdMap: all regions of every frame as one colour image."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.video.frame_source import frame_source
-from ..glv_core.hosts.comfy.video.memory_mapped import memory_mapped_zeros
 from ..glv_core.hosts.comfy.vision.grounding_models import sam_names, sam_segmenter
-from ..glv_core.perception.id_map import id_map, painting_order
+from ..glv_core.hosts.comfy.vision.id_maps import make_id_maps
 from .errors import naming
 from .inputs import CATEGORY, download_input
 
@@ -28,7 +25,7 @@ class SamIdMap(io.ComfyNode):
             display_name="SAM Id Map",
             category=f"{CATEGORY}/mask",
             description="All regions that SAM finds in each frame, painted by number: red = number % 256, green = "
-            "number // 256, the largest is 1, smaller ones lie on larger ones. The control picture of EditAnything's "
+            "number // 256, the largest is 1, smaller ones lie on larger ones. The control image of EditAnything's "
             "ControlNets, which Gen-L-Video's inpainting uses.",
             search_aliases=["segment anything", "sam", "edit anything", "segmentation map"],
             inputs=[
@@ -56,7 +53,7 @@ class SamIdMap(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "scale", options=list(SCALES), default=SCALES[0],
-                    tooltip="0 to 1: a picture as all others. 0 to 255: the numbers themselves, as EditAnything's "
+                    tooltip="0 to 1: an image as all others. 0 to 255: the numbers themselves, as EditAnything's "
                     "ControlNets were fed by Gen-L-Video.",
                 ),
                 download_input(),
@@ -66,7 +63,7 @@ class SamIdMap(io.ComfyNode):
                     "models/transformers.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="id_map", tooltip="One picture a frame; black without regions.")],
+            outputs=[io.Image.Output(display_name="id_map", tooltip="One image a frame; black without regions.")],
         )  # fmt: skip
 
     @classmethod
@@ -83,21 +80,6 @@ class SamIdMap(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("SamIdMap"):
             source = frame_source(images)
-            pixels = source.height * source.width
-            sam = sam_segmenter(segmenter_id.strip() or segmenter, allow_download, pixels)
-            maps = memory_mapped_zeros((source.num_frames, source.height, source.width, 3))
-            steps = points_per_side**2
-            bar = comfy.utils.ProgressBar(source.num_frames * steps)
-            done = 0
-
-            def on_prompts(points: int, _: int) -> None:
-                comfy.model_management.throw_exception_if_processing_interrupted()
-                bar.update_absolute(done * steps + points)
-
-            for batch in source.batches(4):
-                for frame in batch:
-                    regions = sam.regions(frame, points_per_side, quality, stability, on_prompts)
-                    masks = regions.masks(painting_order(regions.areas))
-                    maps[done] = id_map(masks, source.height, source.width) / (255 if scale == SCALES[0] else 1)
-                    done += 1
+            sam = sam_segmenter(segmenter_id.strip() or segmenter, allow_download, source.height * source.width)
+            maps = make_id_maps(source, sam, points_per_side, quality, stability, scale == SCALES[0])
         return io.NodeOutput(maps)

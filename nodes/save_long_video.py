@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import comfy.utils
 import folder_paths
 import torch
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, io, ui
 
-from ..glv_core.hosts.comfy.video.long_video import clip_of, color_space_of, frames_of
-from ..glv_core.hosts.comfy.video.vae_pieces import decode_pieces
+from ..glv_core.hosts.comfy.video.long_video import color_space_of
+from ..glv_core.hosts.comfy.video.save_sources import frames_to_save, size_to_save, sound_to_save
 from ..glv_core.video_io import (
     CONTAINERS,
     ENCODERS,
     PIXEL_FORMATS,
-    Audio,
     VideoFormat,
-    Waveform,
-    save_pictures,
+    save_images,
     save_video,
     video_format_for,
 )
@@ -57,7 +53,7 @@ class SaveLongVideo(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "format", options=[*CONTAINERS, PNG], default="mp4",
-                    tooltip="Kind of file; png sequence makes a folder of pictures, with audio.wav if there is sound.",
+                    tooltip="Kind of file; png sequence makes a folder of images, with audio.wav if there is sound.",
                 ),
                 io.Combo.Input(
                     "codec", options=["auto", *ENCODERS], default="auto",
@@ -83,7 +79,7 @@ class SaveLongVideo(io.ComfyNode):
                     tooltip="A video whose sound is taken, e.g. the source from LoadLongVideo, trimmed as it is there.",
                 ),
             ],
-            outputs=[io.Video.Output(display_name="video", tooltip="The file that was written; none for pictures.")],
+            outputs=[io.Video.Output(display_name="video", tooltip="The file that was written; none for images.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )  # fmt: skip
@@ -123,9 +119,9 @@ class SaveLongVideo(io.ComfyNode):
             color_space = "sRGB" if video is None else color_space_of(video)
             video_format = _video_format(format, codec, crf, pixel_format, color_space)
             deep = video_format is not None and video_format.deep
-            frames, rate = _frames(samples, vae, images, video, fps, deep)
-            sound = _sound(audio, audio_from, video)
-            width, height = _dimensions(samples, vae, images, video)
+            frames, rate = frames_to_save(samples, vae, images, video, fps, deep)
+            sound = sound_to_save(audio, audio_from, video)
+            width, height = size_to_save(samples, vae, images, video)
             if video_format is not None:
                 video_format.check_size(width * upscale, height * upscale)
             folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
@@ -134,10 +130,8 @@ class SaveLongVideo(io.ComfyNode):
             metadata = cls._metadata()
             if video_format is None:
                 file = f"{name}_{counter:05}_"
-                pictures = save_pictures(
-                    Path(folder) / file, frames, rate, upscale=upscale, audio=sound, metadata=metadata
-                )
-                shown = [ui.SavedResult(pictures[0].name, os.path.join(subfolder, file), io.FolderType.output)]
+                paths = save_images(Path(folder) / file, frames, rate, upscale=upscale, audio=sound, metadata=metadata)
+                shown = [ui.SavedResult(paths[0].name, os.path.join(subfolder, file), io.FolderType.output)]
                 return io.NodeOutput(None, ui={"images": shown})
             file = f"{name}_{counter:05}_.{video_format.container}"
             path = save_video(
@@ -162,61 +156,9 @@ class SaveLongVideo(io.ComfyNode):
 def _video_format(
     format: str, codec: str, crf: int, pixel_format: str, color_space: str = "sRGB"
 ) -> VideoFormat | None:
-    """The format of a file; None for pictures."""
+    """The format of a file; None for images."""
     if format == PNG:
         if color_space != "sRGB":
             raise ValueError(f"video is {color_space}, and format is {PNG}, which has 8 bits. Use mp4, mov or mkv.")
         return None
     return video_format_for(format, "" if codec == "auto" else codec, crf, pixel_format, color_space)
-
-
-def _frames(
-    samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any, fps: float, deep: bool
-) -> tuple[Iterator[torch.Tensor], float]:
-    """The frames, a few at a time, and how many a second."""
-    given = [name for name, value in (("samples", samples), ("images", images), ("video", video)) if value is not None]
-    if len(given) != 1:
-        found = " and ".join(given) if given else "nothing"
-        raise ValueError(f"{found} is connected. Connect one of samples (with vae), images and video.")
-    if samples is not None:
-        if vae is None:
-            raise ValueError("samples is connected, but no vae. Connect the VAE of the model.")
-        latents = _video_part(samples)
-        bar = comfy.utils.ProgressBar(latents.shape[2] if latents.ndim == 5 else latents.shape[0])
-        return decode_pieces(vae, latents, lambda done, _: bar.update_absolute(done)), fps
-    if images is not None:
-        return iter(images[..., :3].split(16)), fps
-    clip = clip_of(video)
-    return frames_of(video, deep), float(video.get_frame_rate() if clip is None else clip.fps)
-
-
-def _video_part(samples: dict) -> torch.Tensor:
-    """The latent of the pictures, of models that make sound as well."""
-    latents = samples["samples"]
-    return latents.unbind()[0] if getattr(latents, "is_nested", False) else latents
-
-
-def _sound(audio: dict | None, audio_from: Any, video: Any) -> Audio | None:
-    if audio is not None and audio_from is not None:
-        raise ValueError("Both audio and audio_from are connected. Connect one.")
-    if audio is not None:
-        return Waveform(audio["waveform"], audio["sample_rate"])
-    source = video if audio_from is None else audio_from
-    if source is None:
-        return None
-    clip = clip_of(source)
-    if clip is not None:
-        return clip.audio()
-    stored = source.get_components().audio
-    return None if stored is None else Waveform(stored["waveform"], stored["sample_rate"])
-
-
-def _dimensions(samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any) -> tuple[int, int]:
-    """Width and height, which a file name may mention."""
-    if samples is not None:
-        scale = vae.spacial_compression_decode()
-        return _video_part(samples).shape[-1] * scale, _video_part(samples).shape[-2] * scale
-    if images is not None:
-        return images.shape[2], images.shape[1]
-    clip = clip_of(video)
-    return video.get_dimensions() if clip is None else (clip.width, clip.height)

@@ -25,15 +25,15 @@ NOTES = {
     "demo_streaming": "## Chunk by chunk\nRuns as it is, on the demo model: each chunk of 61 frames goes on from the end "
     "of the one before. Finished chunks are kept in `output/long_video_runs/demo_streaming`: interrupt it and queue "
     "again, or change the last prompt, and only what is missing is made. **Save Long Video** decodes in pieces.",
-    "demo_image_to_video": "## From one picture\nRuns as it is: the left part makes a picture with the demo model. With a "
-    "model of your own put **Load Image** in its place. The picture becomes the first frame; every chunk goes on from "
+    "demo_image_to_video": "## From one image\nRuns as it is: the left part makes an image with the demo model. With a "
+    "model of your own put **Load Image** in its place. The image becomes the first frame; every chunk goes on from "
     "the end of the one before.",
     "wan2.2_5B_streaming": "## 30 seconds of Wan 2.2 5B, three prompts, chunk by chunk\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan2.2_vae.safetensors`.\n\nPeak memory is that of one 121-frame clip, whatever the length.",
-    "wan2.2_5B_image_to_video": "## A picture and 30 seconds of Wan 2.2 5B\nFiles: "
+    "wan2.2_5B_image_to_video": "## An image and 30 seconds of Wan 2.2 5B\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
-    "`vae/wan2.2_vae.safetensors`. Choose your picture in **Load Image** and describe what happens in it.",
+    "`vae/wan2.2_vae.safetensors`. Choose your image in **Load Image** and describe what happens in it.",
     "wan2.1_vace_1.3B_depth": "## A video of yours in another look, 15 seconds\nFiles: "
     "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`, and the folder `transformers/depth-anything/Depth-Anything-V2-Small-hf` as on "
@@ -48,7 +48,7 @@ NOTES = {
 _MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
 _COLUMN, _GAP = 380, 40
-_PREVIEW = {"CoDenoiseKSampler": 320, "StreamingExtend": 320}  #: room below a node that grows by a picture as it runs
+_PREVIEW = {"CoDenoiseKSampler": 320, "StreamingExtend": 320}  #: room below a node that grows by an image as it runs
 
 
 def is_widget(spec: list) -> bool:

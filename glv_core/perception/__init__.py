@@ -1,1 +1,1 @@
-"""Seeing: masks of things that text names, and control pictures."""
+"""Seeing: masks of things that text names, and control images."""

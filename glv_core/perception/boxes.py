@@ -54,7 +54,7 @@ def closest_phrase(label: str, named: Sequence[str]) -> str:
 
 
 def cxcywh_to_xyxy(boxes: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Centre, width and height ``n 4`` in parts of the picture to left, top, right, bottom ``n 4`` in pixels."""
+    """Centre, width and height ``n 4`` in parts of the image to left, top, right, bottom ``n 4`` in pixels."""
     centre, size = boxes[..., :2], boxes[..., 2:]
     corners = torch.cat([centre - size / 2, centre + size / 2], -1)
     return corners * corners.new_tensor([width, height, width, height])

@@ -1,4 +1,4 @@
-"""All regions of a picture as one colour picture: the control of EditAnything, as Gen-L-Video uses it."""
+"""All regions of an image as one colour image: the control of EditAnything, as Gen-L-Video uses it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def id_map(masks: Iterable[torch.Tensor], height: int, width: int) -> torch.Tens
 
     Args:
         masks: ``h w`` bool each, at most ``MOST_REGIONS``; there may be none.
-        height, width: of the picture.
+        height, width: of the image.
 
     Returns:
         ``h w 3`` float, whole numbers in 0..255.

@@ -17,7 +17,7 @@ WHEN_EMPTY = ("empty", "hold last", "error")
 def grow(mask: torch.Tensor, pixels: int) -> torch.Tensor:
     """Grow a mask ``h w`` bool by a disc of so many pixels; a negative number shrinks it.
 
-    The picture's edge counts as more of the same: an object that is cut off there does not shrink away from it.
+    The image's edge counts as more of the same: an object that is cut off there does not shrink away from it.
     """
     if pixels < 0:
         return ~grow(~mask, -pixels)

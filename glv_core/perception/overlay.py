@@ -31,16 +31,16 @@ def draw(frame: torch.Tensor, found: Iterable[TrackedInstance], mask: torch.Tens
     Returns:
         ``h w 3`` in 0..1.
     """
-    picture = frame.float().clone()
+    image = frame.float().clone()
     if mask is not None:
-        picture *= (0.35 + 0.65 * mask.to(picture.device))[..., None]
+        image *= (0.35 + 0.65 * mask.to(image.device))[..., None]
     found = list(found)
     for each in found:
-        colour = torch.tensor(id_colour(each.id), device=picture.device) / 255
-        inside = each.mask.to(picture.device)
-        picture[inside] = picture[inside] * 0.6 + colour * 0.4
-        picture[_edge(inside)] = colour
-    drawn = Image.fromarray((picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+        colour = torch.tensor(id_colour(each.id), device=image.device) / 255
+        inside = each.mask.to(image.device)
+        image[inside] = image[inside] * 0.6 + colour * 0.4
+        image[_edge(inside)] = colour
+    drawn = Image.fromarray((image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
     pen = ImageDraw.Draw(drawn)
     size = max(10, round(frame.shape[0] / 30))
     font = ImageFont.load_default(size)

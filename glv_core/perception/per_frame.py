@@ -59,7 +59,7 @@ class BoxPropagator:
         expected = {}
         for object_id, (before, last) in self._boxes.items():
             moved = [2 * b - a for a, b in zip(before, last, strict=True)]
-            # Of what has left the picture, the last place stays.
+            # Of what has left the image, the last place stays.
             inside = min(moved[2], width) - max(moved[0], 0) > 1 and min(moved[3], height) - max(moved[1], 0) > 1
             expected[object_id] = tuple(moved) if inside else last
         return self._predicted(expected)

@@ -4,7 +4,7 @@ from .audio import Audio, FileAudio, Waveform, read_audio
 from .formats import COLOR_SPACES, CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat, video_format_for
 from .frames import center_crop_resize, rechunk
 from .reader import VideoClip, open_clip, read_video
-from .writer import save_pictures, save_video
+from .writer import save_images, save_video
 
 __all__ = [
     "COLOR_SPACES",
@@ -21,7 +21,7 @@ __all__ = [
     "read_audio",
     "read_video",
     "rechunk",
-    "save_pictures",
+    "save_images",
     "save_video",
     "video_format_for",
 ]

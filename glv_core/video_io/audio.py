@@ -107,7 +107,7 @@ class FileAudio:
                     if at is None:
                         at, limit = min(0, due or 0), 0  # below 0: it begins before the part that is wanted
                     apart = 0 if due is None else due - at
-                    # A hole, or sound that begins later than the picture, is silence; what comes twice is left out.
+                    # A hole, or sound that begins later than the image, is silence; what comes twice is left out.
                     if apart > limit:
                         for block in _silence(self.channels, apart if left is None else min(apart, left)):
                             yield block

@@ -82,7 +82,7 @@ class VideoFormat:
             )
 
     def check_size(self, width: int, height: int) -> None:
-        """Check that pictures of this size can be written.
+        """Check that images of this size can be written.
 
         Raises:
             ValueError: they are too small for the codec.
@@ -90,7 +90,7 @@ class VideoFormat:
         least = SHORTEST_SIDE.get(self.codec, 1)
         if min(width, height) < least:
             raise ValueError(
-                f"The pictures are {width} x {height}; {self.codec} needs {least} pixels a side. Use another codec, or "
+                f"The images are {width} x {height}; {self.codec} needs {least} pixels a side. Use another codec, or "
                 "enlarge them."
             )
 

@@ -149,18 +149,18 @@ class VideoClip:
         """
         form = "rgb48le" if deep and self.bit_depth > 8 else "rgb24"
 
-        def together(pictures: list[np.ndarray]) -> torch.Tensor:
-            stacked = torch.from_numpy(np.stack(pictures, dtype=np.float32 if deep else None, casting="unsafe"))
-            return stacked.div_(np.iinfo(pictures[0].dtype).max) if deep else stacked
+        def together(images: list[np.ndarray]) -> torch.Tensor:
+            stacked = torch.from_numpy(np.stack(images, dtype=np.float32 if deep else None, casting="unsafe"))
+            return stacked.div_(np.iinfo(images[0].dtype).max) if deep else stacked
 
-        pictures: list[np.ndarray] = []
-        for picture in self._pictures(form):
-            pictures.append(picture)
-            if len(pictures) == batch:
-                yield together(pictures)
-                pictures.clear()
-        if pictures:
-            yield together(pictures)
+        images: list[np.ndarray] = []
+        for image in self._images(form):
+            images.append(image)
+            if len(images) == batch:
+                yield together(images)
+                images.clear()
+        if images:
+            yield together(images)
 
     def audio(self) -> FileAudio | None:
         """The sound of the clip; None if the file has none."""
@@ -168,24 +168,24 @@ class VideoClip:
             return None
         return FileAudio(self.path, self.start + self.first_time, self.seconds)
 
-    def _pictures(self, form: str) -> Iterator[np.ndarray]:
+    def _images(self, form: str) -> Iterator[np.ndarray]:
         matrix = COLOR_SPACES[self.color_space][2] if self.color_space else _UNKNOWN
         wanted = self.source_frames()
         number = next(wanted, None)
-        picture = None
+        image = None
         for at, frame in self._decoded(number or 0):
             if number is None:
                 return
             if at < number:
                 continue
-            picture = _upright(frame, form, matrix)
+            image = _upright(frame, form, matrix)
             while number is not None and number <= at:
-                yield picture
+                yield image
                 number = next(wanted, None)
-        while number is not None and picture is not None:  # the last frames of a file may be missing
-            yield picture
+        while number is not None and image is not None:  # the last frames of a file may be missing
+            yield image
             number = next(wanted, None)
-        if picture is None and self.num_frames:
+        if image is None and self.num_frames:
             raise OSError(f"{self.path}: no frame could be decoded.")
 
     def _decoded(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -280,7 +280,7 @@ def read_video(path: str | os.PathLike[str]) -> tuple[torch.Tensor, float]:
 
 
 def _upright(frame: av.VideoFrame, form: str, usual_matrix: int = _UNKNOWN) -> np.ndarray:
-    """The picture as it is to be seen: phones store how they were held. By its own matrix and range, if it says any."""
+    """The image as it is to be seen: phones store how they were held. By its own matrix and range, if it says any."""
     ours = {}
     if frame.format.name.startswith(("yuv", "nv", "p0")):
         matrix, full = int(frame.colorspace), 2 if frame.format.name.startswith("yuvj") else 0

@@ -70,8 +70,8 @@ def save_video(
     video_format = VideoFormat(container, codec, crf, pixel_format, color_space)
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
-        pictures = _pictures(frames, upscale, video_format.deep)
-        _write(partial, pictures, Fraction(fps).limit_denominator(1001), video_format, audio, metadata or {})
+        images = _images(frames, upscale, video_format.deep)
+        _write(partial, images, Fraction(fps).limit_denominator(1001), video_format, audio, metadata or {})
         partial.replace(path)
     finally:
         with suppress(FileNotFoundError):
@@ -79,7 +79,7 @@ def save_video(
     return path
 
 
-def save_pictures(
+def save_images(
     folder: str | os.PathLike[str],
     frames: Frames | Iterable[Frames],
     fps: float,
@@ -94,10 +94,10 @@ def save_pictures(
         folder: it is made; files in it with these names are replaced.
         frames, upscale, audio: as for ``save_video``. Odd sizes stay.
         fps: says where the sound ends.
-        metadata: text of the first picture, each value as JSON.
+        metadata: text of the first image, each value as JSON.
 
     Returns:
-        The pictures.
+        The images.
 
     Raises:
         ValueError: no frame, a wrong shape or changing sizes, or an option out of range.
@@ -107,12 +107,12 @@ def save_pictures(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for number, picture in enumerate(_pictures(frames, upscale, False, even=False)):
+    for number, image in enumerate(_images(frames, upscale, False, even=False)):
         text = PngInfo()
         for name, value in (metadata or {}).items() if number == 0 else ():
             text.add_text(name, json.dumps(value))
         paths.append(folder / f"{number:06}.png")
-        Image.fromarray(picture).save(paths[-1], pnginfo=text, compress_level=4)
+        Image.fromarray(image).save(paths[-1], pnginfo=text, compress_level=4)
     if not paths:
         raise ValueError("There are no frames to save.")
     if audio is not None:
@@ -130,21 +130,21 @@ def _check(fps: float, upscale: int) -> None:
         raise ValueError(f"upscale is {upscale}; it must be a whole number of at least 1.")
 
 
-def _pictures(frames: Frames | Iterable[Frames], upscale: int, deep: bool, even: bool = True) -> Iterator[np.ndarray]:
-    """Single pictures ``h w 3``, uint8 or (deep) uint16, enlarged, all of one size and with even sides if asked."""
+def _images(frames: Frames | Iterable[Frames], upscale: int, deep: bool, even: bool = True) -> Iterator[np.ndarray]:
+    """Single images ``h w 3``, uint8 or (deep) uint16, enlarged, all of one size and with even sides if asked."""
     chunks = [frames] if isinstance(frames, (torch.Tensor, np.ndarray)) else frames
     size = None
     for chunk in chunks:
         if chunk.ndim != 4 or chunk.shape[-1] != 3:
             raise ValueError(f"Frames have the shape {tuple(chunk.shape)}; expected t h w c with 3 channels.")
         for frame in chunk:
-            picture = _whole_numbers(frame, deep)
-            size = size or picture.shape
-            if picture.shape != size:
-                raise ValueError(f"A frame is {picture.shape[:2]} and the first was {size[:2]}; all must be equal.")
-            picture = picture.repeat(upscale, axis=0).repeat(upscale, axis=1)
-            height, width = picture.shape[:2]
-            yield np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if even else picture
+            image = _whole_numbers(frame, deep)
+            size = size or image.shape
+            if image.shape != size:
+                raise ValueError(f"A frame is {image.shape[:2]} and the first was {size[:2]}; all must be equal.")
+            image = image.repeat(upscale, axis=0).repeat(upscale, axis=1)
+            height, width = image.shape[:2]
+            yield np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if even else image
 
 
 def _whole_numbers(frame: Frames, deep: bool) -> np.ndarray:
@@ -159,13 +159,13 @@ def _whole_numbers(frame: Frames, deep: bool) -> np.ndarray:
 
 def _write(
     path: Path,
-    pictures: Iterator[np.ndarray],
+    images: Iterator[np.ndarray],
     rate: Fraction,
     video_format: VideoFormat,
     audio: Audio | None,
     metadata: Mapping[str, Any],
 ) -> None:
-    first = next(pictures, None)
+    first = next(images, None)
     if first is None:
         raise ValueError("There are no frames to save.")
     video_format.check_size(first.shape[1], first.shape[0])
@@ -186,8 +186,8 @@ def _write(
         context.color_range = 1  # limited
         track = None if audio is None else _AudioTrack(container, video_format.audio_encoder, audio)
         source = "rgb48le" if video_format.deep else "rgb24"
-        for number, picture in enumerate(chain([first], pictures)):
-            frame = av.VideoFrame.from_ndarray(picture, format=source)
+        for number, image in enumerate(chain([first], images)):
+            frame = av.VideoFrame.from_ndarray(image, format=source)
             frame = frame.reformat(format=video_format.pixel_format, dst_colorspace=matrix)
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
@@ -199,7 +199,7 @@ def _write(
 
 
 class _AudioTrack:
-    """Sound in a file that is being written, kept in step with its pictures."""
+    """Sound in a file that is being written, kept in step with its images."""
 
     def __init__(self, container: Any, encoder: str, audio: Audio) -> None:
         self._container = container

@@ -131,7 +131,7 @@ def test_progress_and_interrupt(inside):
     result = inside("controls_limits", "interrupted")
     assert result["stopped"]
     assert result["total"] == 64 and result["last"] < 24
-    assert result["pictures"]
+    assert result["images"]
 
 
 def test_memory_does_not_grow_with_the_length(inside_alone):
@@ -170,14 +170,14 @@ def test_in_a_workflow(server):
         "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "hint"}},
     }  # fmt: skip
     history, messages = server.run(prompt)
-    pictures = [server.base / "output" / each["filename"] for each in history["outputs"]["3"]["images"]]
-    assert len(pictures) == 4
-    with Image.open(pictures[0]) as picture:
-        assert picture.size == (320, 256)
-        white = sum(picture.convert("L").histogram()[128:]) / (320 * 256)
+    images = [server.base / "output" / each["filename"] for each in history["outputs"]["3"]["images"]]
+    assert len(images) == 4
+    with Image.open(images[0]) as image:
+        assert image.size == (320, 256)
+        white = sum(image.convert("L").histogram()[128:]) / (320 * 256)
     assert 0.01 < white < 0.2
-    with Image.open(server.base / "output" / history["outputs"]["5"]["images"][0]["filename"]) as picture:
-        assert picture.size == (256, 192)
+    with Image.open(server.base / "output" / history["outputs"]["5"]["images"][0]["filename"]) as image:
+        assert image.size == (256, 192)
     assert any(message["type"] == "progress_state" for message in messages if isinstance(message, dict))
     wrong = {**prompt, "2": {**prompt["2"], "inputs": {**prompt["2"]["inputs"], "kind.low_threshold": -1.0}}}
     status, answer = server.post("/prompt", {"prompt": wrong, "client_id": "test"})

@@ -17,27 +17,27 @@ BT709, HLG, PQ = (1, 1, 1), (9, 18, 9), (9, 16, 9)
 
 
 def numbered(number: int) -> np.ndarray:
-    """A picture with its number in the brightness of eight blocks."""
+    """An image with its number in the brightness of eight blocks."""
     bits = [255 * (number >> bit & 1) for bit in range(8)]
     return np.repeat(np.array(bits, np.uint8), 8)[None, :, None].repeat(32, 0).repeat(3, 2)
 
 
 def write(
-    path, pictures, rate=Fraction(20), pixels="yuv420p", tags=(), matrix=5, seconds=0.0, by="libx264", **options
+    path, images, rate=Fraction(20), pixels="yuv420p", tags=(), matrix=5, seconds=0.0, by="libx264", **options
 ) -> str:
-    """A file of pictures in a matrix, which is that of the tags if there are any, and seconds of sound."""
+    """A file of images in a matrix, which is that of the tags if there are any, and seconds of sound."""
     with av.open(str(path), "w") as container:
         video = container.add_stream(by, rate=rate, options={"crf": "4", **options})
-        video.height, video.width = pictures[0].shape[:2]
+        video.height, video.width = images[0].shape[:2]
         video.pix_fmt = pixels
         context = video.codec_context
         if tags:
             context.color_primaries, context.color_trc, context.colorspace = tags
             context.color_range = 1
         sound = container.add_stream("aac", rate=16000, layout="mono") if seconds else None
-        for number, picture in enumerate(pictures):
-            form = "rgb48le" if picture.dtype == np.uint16 else "rgb24"
-            frame = av.VideoFrame.from_ndarray(picture, format=form)
+        for number, image in enumerate(images):
+            form = "rgb48le" if image.dtype == np.uint16 else "rgb24"
+            frame = av.VideoFrame.from_ndarray(image, format=form)
             frame = frame.reformat(format=pixels, dst_colorspace=tags[2] if tags else matrix)
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(video.encode(frame))
@@ -54,7 +54,7 @@ def write(
 
 
 def plain(colour=RGB, count=6) -> list[np.ndarray]:
-    """Pictures of one colour, 16 bits."""
+    """Images of one colour, 16 bits."""
     return [np.tile((np.array(colour) * 65535).round().astype(np.uint16), (32, 64, 1))] * count
 
 
@@ -321,14 +321,14 @@ def test_hdr_stays_hdr(inside, hlg, pq):
         for found in made:
             assert found["tags"] == list(tags)
             assert found["colour"] == pytest.approx(RGB, abs=0.012)
-    said, pictures, other = inside("long_video", "rewritten", path=pq, jobs=[
+    said, images, other = inside("long_video", "rewritten", path=pq, jobs=[
         {"format": "webm"}, {"format": "png sequence"}, {"format": "webm", "pixel_format": "yuv444p"},
     ])  # fmt: skip
     assert said == (
         "SaveLongVideo: video is HDR PQ, which needs 10 bits, and codec is vp9, which cannot store yuv420p10le. "
         "Use av1."
     )
-    assert pictures.startswith("SaveLongVideo: video is HDR PQ, and format is png sequence, which has 8 bits. Use mp4")
+    assert images.startswith("SaveLongVideo: video is HDR PQ, and format is png sequence, which has 8 bits. Use mp4")
     assert "cannot store yuv444p10le. Use av1 with pixel_format yuv420p10le." in other
 
 

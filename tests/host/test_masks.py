@@ -253,7 +253,7 @@ def test_id_maps(inside):
     [("faithful", "tiny_sam", 400, (144, 192)), ("tracked", "tiny_sam2", 2000, (64, 96))],
 )
 def test_memory_does_not_grow_with_the_length(inside_alone, mode, segmenter, length, size):
-    """From 50 frames of a file to many: anonymous memory in MB, and the most pictures in a forward pass.
+    """From 50 frames of a file to many: anonymous memory in MB, and the most images in a forward pass.
 
     Faithful mode, where no frame knows of another, has fewer and larger ones: kept, they would be 116 MB of floats.
     """
@@ -294,5 +294,5 @@ def test_through_the_api(server, inside):
         assert len(history["outputs"][node]["images"]) == 8
     bars = [m["data"] for m in messages if not isinstance(m, bytes) and m["type"] == "progress"]
     assert [bar["value"] for bar in bars if bar["node"] == "2"][-1] == 8
-    pictures = [m for m in messages if isinstance(m, bytes) and b"\xff\xd8\xff" in m[:200]]
-    assert pictures
+    images = [m for m in messages if isinstance(m, bytes) and b"\xff\xd8\xff" in m[:200]]
+    assert images

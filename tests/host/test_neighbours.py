@@ -42,7 +42,7 @@ def test_every_error_that_says_out_of_memory_halves_the_windows(inside):
     assert found and max(found.values()) < 1e-3
 
 
-def test_latents_with_sound_are_previewed_by_their_pictures(inside):
+def test_latents_with_sound_are_previewed_by_their_images(inside):
     assert inside("neighbours", "nested_latents_are_previewed")["shapes"] == [[1, 16, 1, 4, 4]] * 3
 
 

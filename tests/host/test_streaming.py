@@ -200,13 +200,13 @@ def test_mistakes_are_said_before_the_first_forward_pass(inside, options, words)
     assert forwards == 0
 
 
-def test_a_picture_starts_the_video_and_another_is_its_anchor(inside):
+def test_a_image_starts_the_video_and_another_is_its_anchor(inside):
     result = inside("streaming", "image_start")
     assert result["first"] < 1e-5
     assert result["anchor"] > 1e-3
 
 
-def test_pictures_are_encoded_once(inside):
+def test_images_are_encoded_once(inside):
     result = inside("streaming", "encodings_are_kept")
     # The start, the anchor, and the gray frames behind them where a chunk is made.
     assert [result[name]["encoded"] for name in ("first", "again", "other")] == [3, 0, 3]

@@ -20,7 +20,7 @@ def test_pieces_have_the_bits_of_the_whole(inside, name, latent_frames):
     assert result["frames"] == 0
     assert result["largest"] <= {"wan": 8, "wan 2.2": 4, "image": 12}[name]
     assert result["shape"]
-    # An image VAE decodes another number of pictures at once, which rounds in another way.
+    # An image VAE decodes another number of images at once, which rounds in another way.
     assert result["decode"] <= (1e-6 if name == "image" else 0)
     assert result["encode"] <= (1e-6 if name == "image" else 0)
     assert result["counts"] == [True, 0]
@@ -77,7 +77,7 @@ def test_every_option_of_saving_has_an_effect(inside, clip):
     assert made["format"]["name"].endswith(".webm") and "vp9" in made["format"]["codec"]
     assert made["pixels"]["pixels"] == "yuv444p"
     assert made["audio_from"]["sound"]
-    assert made["pictures"] == [True, "000000.png"]
+    assert made["images"] == [True, "000000.png"]
 
 
 def test_videos_are_resized_before_they_are_encoded(inside, clip):
@@ -88,20 +88,20 @@ def test_videos_are_resized_before_they_are_encoded(inside, clip):
 
 
 def test_memory_does_not_grow_with_the_length(inside_alone, tmp_path):
-    """In a process of its own, whose peak is read after 100 frames and after 5,000."""
+    """In a process of its own, whose peak is read after 100 frames and after 2,000."""
     short = save_video(tmp_path / "short.mp4", (torch.rand(50, 64, 64, 3) for _ in range(2)), 16)
-    long = save_video(tmp_path / "long.mp4", (torch.rand(50, 64, 64, 3) for _ in range(100)), 16, crf=40)
+    long = save_video(tmp_path / "long.mp4", (torch.rand(50, 64, 64, 3) for _ in range(40)), 16, crf=40)
     few = inside_alone("video_files", "memory_of_saving", num_frames=101)
     read_few = inside_alone("video_files", "memory_of_reading", path=str(short))
-    many = inside_alone("video_files", "memory_of_saving", num_frames=5001)
+    many = inside_alone("video_files", "memory_of_saving", num_frames=2001)
     read_many = inside_alone("video_files", "memory_of_reading", path=str(long))
-    assert (few["frames"], many["frames"]) == (101, 5001)
-    assert many["last"] == pytest.approx(5000 / 16, abs=1e-3)
-    assert (read_few["length"], read_many["length"]) == (100, 5000)
-    assert (read_few["frames"], read_many["frames"]) == (97, 4997)
-    assert read_many["shape"] == [1, 16, 1250, 8, 8]
+    assert (few["frames"], many["frames"]) == (101, 2001)
+    assert many["last"] == pytest.approx(2000 / 16, abs=1e-3)
+    assert (read_few["length"], read_many["length"]) == (100, 2000)
+    assert (read_few["frames"], read_many["frames"]) == (97, 1997)
+    assert read_many["shape"] == [1, 16, 500, 8, 8]
     before = max(few["memory"], read_few["memory"])
-    assert many["memory"] - before < 200
+    assert many["memory"] - before < 60, (few, many)  # kept, the frames would be 98 MB
     assert read_many["memory"] - before < 200
 
 

@@ -1,4 +1,4 @@
-"""What the nodes that look at pictures share, in a real ComfyUI: models in its folders, results in its temp folder."""
+"""What the nodes that look at images share, in a real ComfyUI: models in its folders, results in its temp folder."""
 
 from __future__ import annotations
 

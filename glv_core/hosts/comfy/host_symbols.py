@@ -251,7 +251,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("what is stored in a video", "<hidden inputs>", _need("prompt"), _need("extra_pnginfo")),
     *_all("choosing among inputs", "<input>", _need("id")),
     *_all("videos in memory", "<video components>", _need("images"), _need("audio")),
-    *_all("latents of pictures and sound", "<combined latent>", _need("is_nested"), _need("unbind")),
+    *_all("latents of images and sound", "<combined latent>", _need("is_nested"), _need("unbind")),
     *_all("the numbers of a quantised weight", "<quantised weight>", _need("_qdata"), _need("_params")),
     *_all(
         "what a ControlNet is made from", "<ControlNet>",

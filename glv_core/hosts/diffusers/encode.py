@@ -60,7 +60,7 @@ def _image_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.T
 
 
 def _pixels(piece: torch.Tensor, vae: Any) -> torch.Tensor:
-    """Pictures ``t h w 3`` uint8 as ``t 3 h w`` in -1..1, where and as the VAE is."""
+    """Images ``t h w 3`` uint8 as ``t 3 h w`` in -1..1, where and as the VAE is."""
     return (piece.movedim(-1, 1).to(vae.device).float() / 127.5 - 1).to(vae.dtype)
 
 

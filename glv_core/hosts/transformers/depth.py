@@ -47,7 +47,7 @@ class DepthEstimator:
         return 1 / depth.clamp(min=_NEAREST) if self._metric else depth
 
     def _without_padding(self, outputs: Any, images: list[torch.Tensor], padded: tuple[int, int]) -> torch.Tensor:
-        """The network's depth ``t h w`` of the pictures alone, where the processor put a border around them."""
+        """The network's depth ``t h w`` of the images alone, where the processor put a border around them."""
         outputs.predicted_depth = outputs.predicted_depth.float()
         if not getattr(self._processor, "do_pad", False):
             return outputs.predicted_depth

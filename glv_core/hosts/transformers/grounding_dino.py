@@ -13,11 +13,11 @@ MODELS = {
     "mm-grounding-dino": "MMGroundingDinoForObjectDetection",
 }  #: the type in config.json and the class
 FILES = ("preprocessor_config.json|processor_config.json", "tokenizer.json|vocab.txt")
-PIXELS_PER_FORWARD = 4 * 800 * 1333  #: of the resized pictures
+PIXELS_PER_FORWARD = 4 * 800 * 1333  #: of the resized images
 
 
 class GroundingDinoDetector:
-    """Finds what a text names; pictures are resized as the processor says (short side 800, at most 1333).
+    """Finds what a text names; images are resized as the processor says (short side 800, at most 1333).
 
     Args:
         model, processor: a GroundingDinoForObjectDetection and its GroundingDinoProcessor.

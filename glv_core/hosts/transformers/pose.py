@@ -86,9 +86,9 @@ class PoseEstimator:
 
     def _keypoints(self, frames: torch.Tensor, part: list[tuple[int, list[float]]]) -> list[np.ndarray]:
         """``17 3`` for each of the boxes, which go with a frame's number."""
-        pictures = [frames[number].cpu().numpy() for number, _ in part]
+        images = [frames[number].cpu().numpy() for number, _ in part]
         boxes = [[box] for _, box in part]
-        inputs = self._processor(images=pictures, boxes=boxes, return_tensors="pt")
+        inputs = self._processor(images=images, boxes=boxes, return_tensors="pt")
         pixels = inputs["pixel_values"].to(self._model.device, self._model.dtype)
         experts = {}
         if getattr(self._model.config.backbone_config, "num_experts", 1) > 1:

@@ -12,18 +12,18 @@ from torch.nn import functional
 RANGE = 0.05  #: how different a pixel may look, in 0..1, and still be the same thing
 
 
-def gaussian_blur(pictures: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Blur ``t h w`` as ``cv2.GaussianBlur(picture, (0, 0), sigma)`` does; borders are mirrored without the edge.
+def gaussian_blur(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Blur ``t h w`` as ``cv2.GaussianBlur(image, (0, 0), sigma)`` does; borders are mirrored without the edge.
 
     uint8 is blurred with whole numbers (weights in units of 1 / 256), bit for bit as OpenCV does it.
     """
-    if pictures.is_floating_point():
+    if images.is_floating_point():
         radius = (round(sigma * 8 + 1) | 1) // 2
         weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, dtype=torch.float64) / sigma) ** 2)
         weights = (weights / weights.sum()).tolist()
-        return _filtered(_filtered(pictures, weights, 2), weights, 1)
+        return _filtered(_filtered(images, weights, 2), weights, 1)
     weights = _whole_weights(sigma)
-    result = _filtered(_filtered(pictures.to(torch.int32), weights, 2), weights, 1)
+    result = _filtered(_filtered(images.to(torch.int32), weights, 2), weights, 1)
     return ((result + 2**15) >> 16).to(torch.uint8)
 
 
@@ -62,18 +62,18 @@ def mirrored(places: torch.Tensor, size: int) -> torch.Tensor:
 def smooth_over_time(
     pieces: Iterable[tuple[torch.Tensor, torch.Tensor]], sigma: float
 ) -> Iterator[torch.Tensor]:  # fmt: skip
-    """Average pictures with their neighbours in time, at pixels where the video stays the same.
+    """Average images with their neighbours in time, at pixels where the video stays the same.
 
     A neighbour's weight falls with its distance (a Gaussian over time) and with how different the frames are there (a
     Gaussian over the brightness of ``guide``, blurred a little against noise; ``RANGE``): flicker on what stands still
     goes, what moves is not smeared. A joint bilateral filter over time (Tomasi and Manduchi, 1998).
 
     Args:
-        pieces: pictures ``t h w`` and their guide ``t h w`` in 0..1, a few frames at a time.
+        pieces: images ``t h w`` and their guide ``t h w`` in 0..1, a few frames at a time.
         sigma: standard deviation in frames, above 0.
 
     Yields:
-        Float pictures ``1 h w``, in order and as many as came in; at most ``6 sigma + 1`` are held.
+        Float images ``1 h w``, in order and as many as came in; at most ``6 sigma + 1`` are held.
 
     Raises:
         ValueError: ``sigma`` is not above 0.
@@ -89,16 +89,16 @@ def smooth_over_time(
         total = torch.zeros_like(guide)
         weights = torch.zeros_like(guide)
         for number in range(max(first, at - radius), min(first + len(held), at + radius + 1)):
-            picture, other = held[number - first]
+            image, other = held[number - first]
             weight = torch.exp(-0.5 * (((other - guide) / RANGE) ** 2 + ((number - at) / sigma) ** 2))
-            total += picture * weight
+            total += image * weight
             weights += weight
         return (total / weights)[None]
 
-    for pictures, guides in pieces:
+    for images, guides in pieces:
         calm = functional.avg_pool2d(guides[:, None].float(), 5, 1, 2, count_include_pad=False)[:, 0]
-        for picture, guide in zip(pictures.float(), calm, strict=True):
-            held.append((picture, guide))
+        for image, guide in zip(images.float(), calm, strict=True):
+            held.append((image, guide))
             while done + radius < first + len(held):
                 yield mean(done)
                 done += 1

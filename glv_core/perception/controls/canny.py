@@ -9,7 +9,7 @@ _SHIFT = 15
 
 
 def canny(frames: torch.Tensor, low: float = 100, high: float = 200) -> torch.Tensor:
-    """Edges of colour pictures as ``cv2.Canny(picture, low, high)`` finds them: aperture 3, L1 norm of the gradient.
+    """Edges of colour images as ``cv2.Canny(image, low, high)`` finds them: aperture 3, L1 norm of the gradient.
 
     Each pixel takes the gradient of the channel in which it is largest (the first of equals); borders are repeated;
     directions are told apart with OpenCV's fixed-point tangents; weak edges stay where they touch strong ones through

@@ -15,7 +15,7 @@ _DISC_4 = (4, 3, 3, 2, 0)
 def line_points(start: tuple[int, int], end: tuple[int, int]) -> np.ndarray:
     """Pixels ``n 2`` (x, y) of a line one pixel wide, both ends with it: Bresenham's with 8 neighbours, left to right.
 
-    The pixels of ``cv2.line`` with thickness 1, where nothing of the line lies outside of the picture.
+    The pixels of ``cv2.line`` with thickness 1, where nothing of the line lies outside of the image.
     """
     (x0, y0), (x1, y1) = sorted((start, end), key=lambda point: point[0])
     if start[0] == end[0]:
@@ -33,7 +33,7 @@ def draw_lines(lines: np.ndarray, height: int, width: int) -> np.ndarray:
     """White lines one pixel wide on black, ``h w`` uint8.
 
     Args:
-        lines: ``n 4``: x and y of start and end in pixels, cut off to whole numbers. Lines that leave the picture are
+        lines: ``n 4``: x and y of start and end in pixels, cut off to whole numbers. Lines that leave the image are
             cut at its edge, to whole pixels again, as ``cv2.line`` does it.
     """
     canvas = np.zeros((height, width), np.uint8)

@@ -17,7 +17,7 @@ _ADE20K = (
     "ffcc00 ff008f 00ffeb 85ff00 ff00eb f500ff ff007a fff500 0abed4 d6ff00 00ccff 1400ff ffff00 0099ff 0029ff "
     "00ffcc 2900ff 29ff00 ad00ff 00f5ff 4700ff 7a00ff 00ffb8 005cff b8ff00 0085ff ffd600 19c2c2 66ff00 5c00ff"
 )
-# Numbers of COCO-Stuff's 182 that no picture has; models know the other 171, in order.
+# Numbers of COCO-Stuff's 182 that no image has; models know the other 171, in order.
 _COCO_STUFF_UNUSED = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 COCO_STUFF_CLASSES = 182
 

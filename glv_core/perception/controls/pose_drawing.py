@@ -30,7 +30,7 @@ def draw_poses(people: Sequence[np.ndarray], height: int, width: int) -> np.ndar
     """Skeletons on black, ``h w 3`` uint8.
 
     First all joints as discs of radius 4, then limb after limb: an ellipse between its joints, 4 pixels to each side,
-    laid over the picture with weight 0.6.
+    laid over the image with weight 0.6.
 
     Args:
         people: for each ``18 3``: x and y in pixels and a score; a score of 0 or less is a keypoint not seen. Order

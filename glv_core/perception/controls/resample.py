@@ -1,4 +1,4 @@
-"""Resizing pictures as OpenCV does it, and the sizes that ControlNet's annotators work at."""
+"""Resizing images as OpenCV does it, and the sizes that ControlNet's annotators work at."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Taps = tuple[torch.Tensor, torch.Tensor]
 
 
 def control_size(height: int, width: int, short_side: int = 512, multiple: int = 64) -> tuple[int, int]:
-    """Height and width of a control picture, by the rule of ControlNet's annotators (``annotator/util.py``).
+    """Height and width of a control image, by the rule of ControlNet's annotators (``annotator/util.py``).
 
     The short side becomes ``short_side`` (0 keeps the size), then both sides are rounded to multiples of ``multiple``,
     halves to the even multiple, and are at least one multiple.

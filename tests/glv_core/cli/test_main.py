@@ -81,7 +81,7 @@ def test_a_run_writes_a_video_and_a_plan_and_says_so(tiny_wan_folder, tmp_path, 
     assert "2/2" in progress
 
 
-def test_no_plan_writes_no_picture(tiny_wan_folder, tmp_path, capsys):
+def test_no_plan_writes_no_image(tiny_wan_folder, tmp_path, capsys):
     output = tmp_path / "a.mp4"
     assert cli.main(arguments(tiny_wan_folder, output, {"--no-plan": True})) == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.mp4"]

@@ -1,4 +1,4 @@
-"""SAM's regions of a picture, with a stand-in for the model that answers each point with known masks."""
+"""SAM's regions of an image, with a stand-in for the model that answers each point with known masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from glv_core.hosts.transformers.sam import SamSegmenter
 
-SIZE = 64  # of pictures and masks
+SIZE = 64  # of images and masks
 
 
 def frame_of(height, width):
@@ -32,7 +32,7 @@ class Processor:
 
 
 class Model:
-    """The quarter of the picture around a point, the whole picture, and a mask that is not sure of itself."""
+    """The quarter of the image around a point, the whole image, and a mask that is not sure of itself."""
 
     device, dtype = torch.device("cpu"), torch.float32
     scores = (0.95, 0.9, 0.99)
@@ -134,9 +134,9 @@ def test_few_masks_are_large_at_a_time(monkeypatch):
     size, inside = (480, 640), (48, 64)
     batches, enlarge = [], torch.nn.functional.interpolate
 
-    def spy(pictures, shape, **options):
-        batches.append(len(pictures))
-        return enlarge(pictures, shape, **options)
+    def spy(images, shape, **options):
+        batches.append(len(images))
+        return enlarge(images, shape, **options)
 
     monkeypatch.setattr("glv_core.hosts.transformers.sam.F.interpolate", spy)
     model = Blobs(torch.float16, size, inside)

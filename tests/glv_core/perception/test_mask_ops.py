@@ -30,7 +30,7 @@ def test_growing_is_by_distance(seed, radius):
     assert torch.equal(grow(mask, -radius), ~dilated(~mask, radius))
 
 
-def test_the_pictures_edge_does_not_shrink():
+def test_the_images_edge_does_not_shrink():
     mask = torch.ones(6, 6, dtype=torch.bool)
     assert grow(mask, -3).all()
 

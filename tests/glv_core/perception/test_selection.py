@@ -51,14 +51,14 @@ def test_union():
 def test_the_preview_shows_objects_in_their_colours_and_darkens_the_rest():
     frame = torch.full((80, 60, 3), 0.5)
     mask = OBJECTS[1].mask.float()
-    picture = draw(frame, OBJECTS[1:2], mask)
+    image = draw(frame, OBJECTS[1:2], mask)
     colour = torch.tensor(id_colour(2)) / 255
-    inside = picture[45, 25]
+    inside = image[45, 25]
     assert torch.allclose(inside, 0.3 + 0.4 * colour, atol=0.01)
-    assert torch.allclose(picture[75, 5], torch.full((3,), 0.175), atol=0.01)
-    assert torch.allclose(picture[59, 25], colour, atol=0.01)  # the line around it
+    assert torch.allclose(image[75, 5], torch.full((3,), 0.175), atol=0.01)
+    assert torch.allclose(image[59, 25], colour, atol=0.01)  # the line around it
     assert (draw(frame, []) - frame).abs().max() < 0.01
-    label = picture[15:28]
+    label = image[15:28]
     assert (label - 0.175).abs().amax() > 0.2  # its number and label above it
 
 

@@ -1,4 +1,4 @@
-"""Containers, codecs and pixel formats, and sound in step with the picture."""
+"""Containers, codecs and pixel formats, and sound in step with the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glv_core.video_io import CONTAINERS, VideoFormat, Waveform, open_clip, read_audio, save_pictures, save_video
+from glv_core.video_io import CONTAINERS, VideoFormat, Waveform, open_clip, read_audio, save_images, save_video
 
 RATE = 16000
 
@@ -55,7 +55,7 @@ def test_every_combination_plays(tmp_path, container, codec):
     assert json.loads(stored["prompt"]) == {"1": "x"}
     sound = clip.audio()
     heard = times_of_clicks(read_audio(sound), sound.sample_rate)
-    assert heard == pytest.approx([0.0, 0.5], abs=0.01)  # one second of picture: the rest is cut
+    assert heard == pytest.approx([0.0, 0.5], abs=0.01)  # one second of image: the rest is cut
 
 
 def test_sound_stays_in_step_over_minutes(tmp_path):
@@ -66,7 +66,7 @@ def test_sound_stays_in_step_over_minutes(tmp_path):
     assert max(abs(time - number / 2) for number, time in enumerate(heard)) < 1 / 24
 
 
-def test_sound_shorter_than_the_picture_ends_early(tmp_path):
+def test_sound_shorter_than_the_image_ends_early(tmp_path):
     path = save_video(tmp_path / "a.mp4", frames(), 6, audio=Waveform(clicks(1.0), RATE))
     assert open_clip(path).num_frames == 12
     assert read_audio(open_clip(path).audio()).shape[1] == pytest.approx(RATE, abs=2048)
@@ -166,13 +166,13 @@ def test_stereo_and_mono(tmp_path):
     assert heard[0] > 0.5 > 0.1 > heard[1]
 
 
-def test_pictures_are_exact_and_carry_workflow_and_sound(tmp_path):
+def test_images_are_exact_and_carry_workflow_and_sound(tmp_path):
     made = rand(3, 15, 17, 3)
-    paths = save_pictures(tmp_path / "a", made, 6, audio=Waveform(clicks(2.0), RATE), metadata={"workflow": {"n": [1]}})
+    paths = save_images(tmp_path / "a", made, 6, audio=Waveform(clicks(2.0), RATE), metadata={"workflow": {"n": [1]}})
     assert [path.name for path in paths] == ["000000.png", "000001.png", "000002.png"]
-    for path, picture in zip(paths, made, strict=True):
+    for path, image in zip(paths, made, strict=True):
         stored = torch.from_numpy(np.asarray(Image.open(path)).copy())
-        assert torch.equal(stored, (picture * 255).round().byte())
+        assert torch.equal(stored, (image * 255).round().byte())
     assert json.loads(Image.open(paths[0]).text["workflow"]) == {"n": [1]}
     with av.open(str(tmp_path / "a" / "audio.wav")) as opened:
         stream = opened.streams.audio[0]
@@ -197,7 +197,7 @@ def test_what_does_not_go_together_is_said(options, words):
         VideoFormat(**options)
 
 
-def test_pictures_too_small_for_the_codec_are_refused(tmp_path):
+def test_images_too_small_for_the_codec_are_refused(tmp_path):
     with pytest.raises(ValueError, match="48 x 32; h265 needs 64 pixels a side"):
         save_video(tmp_path / "a.mp4", rand(3, 32, 48, 3), 8, codec="h265")
     assert list(tmp_path.iterdir()) == []

@@ -80,8 +80,8 @@ def test_uneven_frames_are_shown_as_long_as_they_last(tmp_path):
         stream.width = stream.height = 32
         stream.time_base = Fraction(1, 1000)
         stream.codec_context.time_base = Fraction(1, 1000)
-        for picture, time in zip((numbered(4) * 255).byte().numpy(), (0, 100, 500, 600), strict=True):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for image, time in zip((numbered(4) * 255).byte().numpy(), (0, 100, 500, 600), strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = time, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -90,7 +90,7 @@ def test_uneven_frames_are_shown_as_long_as_they_last(tmp_path):
 
 
 def test_only_a_few_frames_are_decoded_for_a_late_part(path, monkeypatch):
-    """A seek, not a decode of all that comes before: counted in pictures made."""
+    """A seek, not a decode of all that comes before: counted in images made."""
     from glv_core.video_io import reader
 
     made = []
@@ -117,8 +117,8 @@ def test_files_that_are_sought_coarsely(tmp_path, name, codec, options):
         stream.width = stream.height = 64
         stream.bit_rate = 2_000_000
         stream.pix_fmt = "yuv420p"
-        for number, picture in enumerate((numbered(60, 64) * 255).byte().numpy()):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for number, image in enumerate((numbered(60, 64) * 255).byte().numpy()):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -135,8 +135,8 @@ def test_time_stamps_that_jitter_lose_no_frame(tmp_path):
         stream = container.add_stream("libx264", rate=30, options={"crf": "5"})
         stream.width = stream.height = 32
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        for number, picture in enumerate((numbered(90) * 255).byte().numpy()):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for number, image in enumerate((numbered(90) * 255).byte().numpy()):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = round(number * 1000 / 30) + (int(chance.integers(-9, 10)) if number else 0)
             frame.time_base = Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -151,8 +151,8 @@ def test_a_hole_in_the_sound_is_silence(tmp_path):
         video = container.add_stream("libx264", rate=10)
         video.width = video.height = 32
         sound = container.add_stream("pcm_s16le", rate=rate, layout="mono")
-        for number, picture in enumerate((numbered(30) * 255).byte().numpy()):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+        for number, image in enumerate((numbered(30) * 255).byte().numpy()):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = number
             container.mux(video.encode(frame))
         container.mux(video.encode())
@@ -323,7 +323,7 @@ def flat(path, colour, pixels, tags, matrix, full) -> None:
     ],
 )
 @pytest.mark.parametrize("pixels", ["yuv420p", "yuv444p10le"])
-def test_pictures_have_their_own_matrix_and_range(tmp_path, tags, matrix, space, full, pixels):
+def test_images_have_their_own_matrix_and_range(tmp_path, tags, matrix, space, full, pixels):
     colour = (0.8, 0.3, 0.2)
     flat(tmp_path / "a.mkv", colour, pixels, tags, matrix, full)
     clip = open_clip(tmp_path / "a.mkv")

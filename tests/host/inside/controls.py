@@ -93,10 +93,10 @@ def make_hed() -> None:
     torch.save(edge_weights(), annotator_folder() / "network-bsds500.pth")
 
 
-def sheet(path: str, **pictures: torch.Tensor) -> None:
+def sheet(path: str, **images: torch.Tensor) -> None:
     """A contact sheet, a row for each: some frames over the clip."""
     rows = [torch.cat([part[number] for number in np.linspace(0, len(part) - 1, 5).astype(int)], 1)
-            for part in pictures.values()]  # fmt: skip
+            for part in images.values()]  # fmt: skip
     width = max(row.shape[1] for row in rows)
     rows = [torch.nn.functional.pad(row, (0, 0, 0, width - row.shape[1])) for row in rows]
     Image.fromarray((torch.cat(rows) * 255).round().to(torch.uint8).numpy()).save(path)
@@ -271,7 +271,7 @@ def depth_guided_long_video() -> dict:
     clip = open_clip(CLIP).trimmed(num_frames=29)
     model, vae = families.wan_vace()[0], streaming.wan_vae()
     for name, weight in vae.first_stage_model.named_parameters():
-        weight.data += float(name.endswith("gamma"))  # norms that let the picture through
+        weight.data += float(name.endswith("gamma"))  # norms that let the image through
     results = {}
     for name, kind in (("control", "canny"), ("other control", "scribble")):
         control, width, height = run(LongVideo(clip), kind, short_side=32, multiple=16)

@@ -25,18 +25,18 @@ def near_is_bright() -> dict:
         "depth_anything": (tiny.depth_anything(), False), "metric": (tiny.depth_anything("metric"), True),
         "dpt": (tiny.dpt(), False), "glpn": (tiny.glpn(), True), "zoedepth": (tiny.zoedepth(), True),
     }  # fmt: skip
-    pictures = (controls.frames()[:2] * 255).to(torch.uint8)
-    size = tuple(pictures.shape[1:3])
+    images = (controls.frames()[:2] * 255).to(torch.uint8)
+    size = tuple(images.shape[1:3])
     result = {"types": sorted({load(name).model.config.model_type for name, _ in networks.values()}),
               "known": sorted(depth.MODELS), "differences": {}}  # fmt: skip
     for kind, (name, metres) in networks.items():
         model = load(name)
-        inputs = model.processor(images=list(pictures.movedim(-1, 1)), return_tensors="pt")
+        inputs = model.processor(images=list(images.movedim(-1, 1)), return_tensors="pt")
         sizes = {"source_sizes": [size] * 2} if kind == "zoedepth" else {}
         found = model.processor.post_process_depth_estimation(model.model(**inputs), target_sizes=[size] * 2, **sizes)
         wanted = torch.stack([each["predicted_depth"].squeeze() for each in found])
         wanted = 1 / wanted.clamp(min=0.1) if metres else wanted
-        ours = depth.DepthEstimator(model.model, model.processor).inverse_depth(pictures)
+        ours = depth.DepthEstimator(model.model, model.processor).inverse_depth(images)
         result["differences"][kind] = float((ours - wanted).abs().max() / wanted.abs().max())
         result.setdefault("varied", []).append(float(wanted.std()) > 0)
     return result
@@ -47,10 +47,10 @@ def dinov2() -> list[bool]:
     from long_video_pack.glv_core.hosts.transformers import depth
 
     model = load(tiny.dpt_dinov2())
-    pictures = (controls.frames()[:1, :100, :150] * 255).to(torch.uint8)
-    raw = model.model(**model.processor(images=list(pictures.movedim(-1, 1)), return_tensors="pt")).predicted_depth
+    images = (controls.frames()[:1, :100, :150] * 255).to(torch.uint8)
+    raw = model.model(**model.processor(images=list(images.movedim(-1, 1)), return_tensors="pt")).predicted_depth
     ours = depth.DepthEstimator(model.model, model.processor)
-    made = ours.inverse_depth(pictures)
+    made = ours.inverse_depth(images)
     inner = torch.nn.functional.interpolate(raw[:, None], (112, 154), mode="bicubic")[:, 0, 6:106, 2:152]
     return [tuple(made.shape) == (1, 100, 150), bool((made - 1 / inner.clamp(min=0.1)).abs().max() < 1e-4 * made.max()),
             ours.relief == 2000]  # fmt: skip
@@ -69,11 +69,11 @@ class Brightness(torch.nn.Module):
 
 
 def borders() -> dict:
-    """Where a bright square at rows 64 to 191 and columns 80 to 239 of a picture comes out, for several processors."""
+    """Where a bright square at rows 64 to 191 and columns 80 to 239 of an image comes out, for several processors."""
     from long_video_pack.glv_core.hosts.transformers import depth
 
-    picture = torch.zeros(1, 250, 330, 3, dtype=torch.uint8)
-    picture[:, 64:192, 80:240] = 255
+    image = torch.zeros(1, 250, 330, 3, dtype=torch.uint8)
+    image[:, 64:192, 80:240] = 255
     processors = {
         "zoedepth": transformers.ZoeDepthImageProcessor(),
         "zoedepth without": transformers.ZoeDepthImageProcessor(do_pad=False),
@@ -84,7 +84,7 @@ def borders() -> dict:
     }
     result = {}
     for name, processor in processors.items():
-        made = depth.DepthEstimator(Brightness(name.split()[0]), processor).inverse_depth(picture)[0]
+        made = depth.DepthEstimator(Brightness(name.split()[0]), processor).inverse_depth(image)[0]
         inside = (made - made[0, 0]).abs() > (made[128, 160] - made[0, 0]).abs() / 2
         rows, columns = inside.any(1).nonzero()[:, 0], inside.any(0).nonzero()[:, 0]
         result[name] = [int(rows.min()), int(rows.max()), int(columns.min()), int(columns.max())]

@@ -85,16 +85,16 @@ def memory(length: int) -> dict:
     memory_mapped.MAPPED_FROM = 2**20
     path = pathlib.Path(folder_paths.get_temp_directory()) / "long.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = torch.rand(1, 96, 128, 3, generator=torch.Generator().manual_seed(3))
-    save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
+    image = torch.rand(1, 96, 128, 3, generator=torch.Generator().manual_seed(3))
+    save_video(path, (image.roll(number, 2) for number in range(length)), 16, crf=30)
     peak, largest = [0.0], []
     resize = control_images.resize_frames
 
-    def spy(pictures, height, width):
-        largest.append(len(pictures))
+    def spy(images, height, width):
+        largest.append(len(images))
         if len(largest) % 25 == 0:
             peak.append(anonymous_memory())
-        return resize(pictures, height, width)
+        return resize(images, height, width)
 
     control_images.resize_frames = spy
     shapes = []
@@ -110,7 +110,7 @@ def memory(length: int) -> dict:
 
 
 def interrupted() -> dict:
-    """Progress with pictures, and a stop in the middle of the clip."""
+    """Progress with images, and a stop in the middle of the clip."""
     import comfy.model_management
     import comfy.utils
 
@@ -130,4 +130,4 @@ def interrupted() -> dict:
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
         comfy.model_management.interrupt_current_processing(False)
-    return {"stopped": stopped, "last": seen[-1][0], "total": seen[-1][1], "pictures": any(each[2] for each in seen)}
+    return {"stopped": stopped, "last": seen[-1][0], "total": seen[-1][1], "images": any(each[2] for each in seen)}

@@ -145,7 +145,7 @@ def known_by_length(path: str) -> dict:
 
 
 def facts(source) -> dict:
-    """What a file, or a buffer, says of itself; its first picture's colour by its own tags."""
+    """What a file, or a buffer, says of itself; its first image's colour by its own tags."""
     with av.open(source) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -155,9 +155,9 @@ def facts(source) -> dict:
             "rate": str(stream.average_rate), "sound": bool(container.streams.audio),
             "metadata": {key.lower(): value for key, value in container.metadata.items()},
         }  # fmt: skip
-        pictures = [frame.to_ndarray(format="rgb48le") / 65535 for frame in container.decode(stream)]
-    frames = torch.from_numpy(pictures[0]).float()
-    found.update(frames=len(pictures), colour=frames.mean(dim=(0, 1)).tolist(), size=list(frames.shape[:2]))
+        images = [frame.to_ndarray(format="rgb48le") / 65535 for frame in container.decode(stream)]
+    frames = torch.from_numpy(images[0]).float()
+    found.update(frames=len(images), colour=frames.mean(dim=(0, 1)).tolist(), size=list(frames.shape[:2]))
     found["levels"] = len(frames[4, :, 0].unique())
     return found
 

@@ -90,8 +90,8 @@ def boxes_of_a_frame(path: str) -> dict:
     model, processor = loaded(tiny_sam(), "SamModel", "SamProcessor")
     frame = clip(path, 1)[0]
     boxes = [(10, 10, 100, 60), (50, 30, 120, 90)]
-    picture = frame.movedim(-1, 0)
-    inputs = processor(images=picture, input_boxes=[[list(box) for box in boxes]], return_tensors="pt")
+    image = frame.movedim(-1, 0)
+    inputs = processor(images=image, input_boxes=[[list(box) for box in boxes]], return_tensors="pt")
     outputs = model(**inputs, multimask_output=False)
     theirs = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"])[
         0
@@ -186,8 +186,8 @@ def carried_otherwise(path: str) -> dict:
     session = processor.init_video_session(dtype=torch.bfloat16)
     different = 0.0
     for number, frame in enumerate(frames):  # the library on its own in 16 bits
-        picture = frame.movedim(-1, 0)
-        pixels = processor(images=picture, return_tensors="pt").pixel_values.bfloat16()
+        image = frame.movedim(-1, 0)
+        pixels = processor(images=image, return_tensors="pt").pixel_values.bfloat16()
         if number == 0:
             processor.add_inputs_to_inference_session(
                 session, 0, [1], input_boxes=[[[10, 10, 60, 60]]], original_size=(96, 128)
@@ -428,8 +428,8 @@ def memory(length: int, mode: str, segmenter: str, size: tuple[int, int]) -> dic
     video_io = pack("glv_core.video_io")
     path = os.path.join(os.environ.get("TMPDIR", "/tmp"), f"memory_{os.getpid()}.mp4")
     torch.manual_seed(3)
-    picture = torch.rand(1, *size, 3)
-    video_io.save_video(path, (picture.roll(number, 2) for number in range(length)), 16, crf=30)
+    image = torch.rand(1, *size, 3)
+    video_io.save_video(path, (image.roll(number, 2) for number in range(length)), 16, crf=30)
     clip_of_file = pack("glv_core.hosts.comfy.video.long_video").LongVideo(video_io.open_clip(path))
     largest, peak = [], []
     forward = torch.nn.Conv2d.forward

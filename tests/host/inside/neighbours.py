@@ -145,7 +145,7 @@ def any_kind_of_out_of_memory() -> dict:
 
 
 def nested_latents_are_previewed() -> dict:
-    """The callback of a run whose latents combine pictures and sound: the pictures are played."""
+    """The callback of a run whose latents combine images and sound: the images are played."""
     import latent_preview
     from long_video_pack.glv_core.hosts.comfy.co_denoise.progress import WindowProgress
 
@@ -202,7 +202,7 @@ def long_latent_says_what_it_is_for() -> dict:
 
 
 def fp16_intermediates() -> dict:
-    """With --fp16-intermediates, latents and pictures between nodes are halves; nothing of ours minds."""
+    """With --fp16-intermediates, latents and images between nodes are halves; nothing of ours minds."""
     import streaming
     from long_video_pack.nodes.long_latent import LongLatent
     from long_video_pack.nodes.save_long_video import SaveLongVideo

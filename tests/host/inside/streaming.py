@@ -209,9 +209,9 @@ def svd_image_condition() -> dict:
     """SVD: the first known frame is the start image of every frame, raw; without guidance's half there is none."""
     generator = torch.Generator().manual_seed(3)
     start = {"samples": torch.randn(1, 4, 4, 4, generator=generator)}
-    picture = {"concat_latent_image": start["samples"], "motion_bucket_id": 127, "fps": 6, "augmentation_level": 0.0}
-    positive = families.embedding(1, 1, 16, **picture)
-    negative = families.embedding(0, 1, 16, **{**picture, "concat_latent_image": torch.zeros(1, 4, 4, 4)})
+    image = {"concat_latent_image": start["samples"], "motion_bucket_id": 127, "fps": 6, "augmentation_level": 0.0}
+    positive = families.embedding(1, 1, 16, **image)
+    negative = families.embedding(0, 1, 16, **{**image, "concat_latent_image": torch.zeros(1, 4, 4, 4)})
     spy = Spy(svd())
     samples, report = extend(
         spy.model, latent=start, positive=positive, negative=negative, length=12, chunk=6, overlap=2, cfg=2.0, blend=0.0
@@ -611,19 +611,19 @@ def encodings_are_kept() -> dict:
     image = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))
     options = {"vae": vae, "anchor": "image", "run_name": "encodings", "length": 33}
     found = {}
-    for name, picture, anchor in (
+    for name, start, anchor in (
         ("first", image, 1 - image),
         ("again", image, 1 - image),
         ("other", 1 - image, image),
     ):
         runs.clear()
-        _, report = extend(model, image=picture, anchor_image=anchor, **options)
+        _, report = extend(model, image=start, anchor_image=anchor, **options)
         found[name] = {"report": report, "encoded": len(runs)}
     return found
 
 
 def image_start():
-    """A picture through the VAE is the first latent frame; an anchor picture is encoded as well."""
+    """An image through the VAE is the first latent frame; an anchor image is encoded as well."""
     model = comfy.sd.load_diffusion_model_state_dict(dict(tiny.wan_weights(2, "t2v", 36)))
     vae = wan_vae()
     image = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(1))

@@ -8,7 +8,7 @@ import transformers
 from vision import models_folder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", "man", "dog", "person", "red"]
-SIZE = 128  # of pictures, for SAM and SAM 2
+SIZE = 128  # of images, for SAM and SAM 2
 _PROMPTS = dict(image_size=SIZE, patch_size=16, mask_input_channels=4)
 _DECODER = dict(mlp_dim=16, num_attention_heads=2, iou_head_hidden_dim=16)
 _MEMORY = dict(
@@ -96,13 +96,13 @@ def tiny_sam2():
         mask_decoder_config=dict(hidden_size=128, **_DECODER),
         image_size=SIZE, **_MEMORY,
     )  # fmt: skip
-    pictures = transformers.Sam2ImageProcessor(
+    images = transformers.Sam2ImageProcessor(
         size={"height": SIZE, "width": SIZE}, mask_size={"height": 32, "width": 32}
     )
     videos = transformers.Sam2VideoVideoProcessor(size={"height": SIZE, "width": SIZE})
     model = transformers.Sam2VideoModel(config)
     model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(2)  # objects do not come and go
-    return model, transformers.Sam2VideoProcessor(pictures, videos)
+    return model, transformers.Sam2VideoProcessor(images, videos)
 
 
 @saver
@@ -141,11 +141,11 @@ def tiny_sam3():
     letters = [chr(number) for number in range(ord("a"), ord("z") + 1)]
     vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
     tokenizer = transformers.CLIPTokenizer(vocab={word: number for number, word in enumerate(vocabulary)}, merges=[])
-    pictures = transformers.Sam3ImageProcessor(
+    images = transformers.Sam3ImageProcessor(
         size={"height": size, "width": size}, mask_size={"height": 32, "width": 32}
     )
     videos = transformers.Sam2VideoVideoProcessor(size={"height": size, "width": size})
-    return transformers.Sam3VideoModel(config), transformers.Sam3VideoProcessor(pictures, videos, tokenizer)
+    return transformers.Sam3VideoModel(config), transformers.Sam3VideoProcessor(images, videos, tokenizer)
 
 
 def save_all() -> list[str]:

@@ -244,12 +244,12 @@ def save_options(path: str) -> dict:
                 "sound": bool(container.streams.audio),
             }  # fmt: skip
 
-    pictures = execute(SaveLongVideo, images=images, filename_prefix="options/p", format="png sequence", fps=4.0)
+    sequence = execute(SaveLongVideo, images=images, filename_prefix="options/p", format="png sequence", fps=4.0)
     return {
         "plain": facts(), "crf": facts(crf=40), "fps": facts(fps=5.0), "upscale": facts(upscale=2),
         "codec": facts(codec="h265"), "format": facts(format="webm"), "pixels": facts(pixel_format="yuv444p"),
         "audio_from": facts(audio_from=source),
-        "pictures": [pictures.args[0] is None, pictures.ui["images"][0]["filename"]],
+        "images": [sequence.args[0] is None, sequence.ui["images"][0]["filename"]],
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Tiny models with random weights in the public layout, and what the nodes that look at pictures share. Runs inside
+"""Tiny models with random weights in the public layout, and what the nodes that look at images share. Runs inside
 ComfyUI."""
 
 import gc

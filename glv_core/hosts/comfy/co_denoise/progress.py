@@ -94,7 +94,7 @@ class MovingPreview:
     were made beforehand, so it touches neither the model nor its device.
 
     Args:
-        previewer: the host's, which turns one latent frame into a image.
+        previewer: the host's, which turns one latent frame into an image.
         time_dim: the latents' axis of time.
         show: takes what the previewer makes.
         device: where a preview decoder is.

@@ -14,7 +14,7 @@ from .long_video import clip_of
 
 @dataclass(frozen=True)
 class FrameSource:
-    """``num_frames`` pictures of ``height`` by ``width`` pixels, which can be read again and again."""
+    """``num_frames`` images of ``height`` by ``width`` pixels, which can be read again and again."""
 
     num_frames: int
     height: int
@@ -45,9 +45,9 @@ def frame_source(images: Any, name: str = "images") -> FrameSource:
         images = images.get_components().images
     if images.ndim != 4 or images.shape[-1] < 3:
         raise ValueError(
-            f"{name} has the shape {tuple(images.shape)}; it must be pictures 't h w 3'. For a MASK use Convert Mask "
+            f"{name} has the shape {tuple(images.shape)}; it must be images 't h w 3'. For a MASK use Convert Mask "
             "to Image."
         )
     if not images.numel():
-        raise ValueError(f"{name} has no frames. Connect a video or pictures.")
+        raise ValueError(f"{name} has no frames. Connect a video or images.")
     return FrameSource(images.shape[0], images.shape[1], images.shape[2], images)

@@ -1,4 +1,4 @@
-"""From a clip to control pictures, a few frames at a time."""
+"""From a clip to control images, a few frames at a time."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from PIL import Image
 from ....perception.controls.resample import control_size, resample, resize_frames
 from ..video.frame_source import FrameSource
 from ..video.memory_mapped import memory_mapped_zeros
-from .control_models import CONTROLS, SMALLEST, Pictures
+from .control_models import CONTROLS, SMALLEST, ClipSize
 
 HINT_TIMINGS = ("stretch", "frame by frame")
 _SOFT = ("hed", "depth", "normal")  # shades between what is known make sense
 _PREVIEW = 512  # pixels
-_PICTURE_EVERY = 0.25  # seconds
+_IMAGE_EVERY = 0.25  # seconds
 
 
 def make_control(
     source: FrameSource, kind: str, options: dict[str, Any], short_side: int, multiple: int, piece: int
 ) -> torch.Tensor:
-    """Control pictures of a clip, ``t h w 3`` in 0..1.
+    """Control images of a clip, ``t h w 3`` in 0..1.
 
     Args:
         source: the clip.
@@ -34,17 +34,17 @@ def make_control(
         piece: frames at a time.
 
     Raises:
-        ValueError: an option is out of range, a model is missing, or the pictures are too small for it.
+        ValueError: an option is out of range, a model is missing, or the images are too small for it.
     """
     height, width = control_size(source.height, source.width, short_side, multiple)
     if min(height, width) < SMALLEST.get(kind, 1):
         raise ValueError(
-            f"The pictures are {width} x {height} pixels, and {kind} needs at least {SMALLEST[kind]} on each side. "
+            f"The images are {width} x {height} pixels, and {kind} needs at least {SMALLEST[kind]} on each side. "
             "Raise short_side."
         )
-    pictures = Pictures(source.num_frames, height, width, piece, source.height * source.width)
+    size = ClipSize(source.num_frames, height, width, piece, source.height * source.width)
     control = CONTROLS[kind](**options)
-    output = _Output(pictures, passes=2)
+    output = _Output(size, passes=2)
     device = comfy.model_management.get_torch_device()
 
     def frames() -> Iterator[torch.Tensor]:
@@ -53,7 +53,7 @@ def make_control(
             yield resize_frames(part.to(device), height, width)
             output.count(len(part))
 
-    for part in control(frames(), pictures):
+    for part in control(frames(), size):
         output.add(part.to("cpu", torch.float32) / 255)
     return output.frames
 
@@ -66,10 +66,10 @@ def fit_hint(
     Args:
         timing: ``stretch``: over the whole clip, frames repeated or left out; ``frame by frame``: frame k for frame k,
             the last one held, what is more left out.
-        kind: pictures with only some colours are resized without new ones.
+        kind: images with only some colours are resized without new ones.
     """
     height, width = control_size(source.height, source.width, short_side, multiple)
-    output = _Output(Pictures(source.num_frames, height, width, piece), passes=1)
+    output = _Output(ClipSize(source.num_frames, height, width, piece), passes=1)
     grows = min(height, width) > min(hint.height, hint.width)
     method = ("linear" if grows else "area") if kind in _SOFT else "nearest"
     for part in _retimed(hint, source.num_frames, timing, piece):
@@ -98,36 +98,36 @@ def _retimed(hint: FrameSource, num_frames: int, timing: str, piece: int) -> Ite
 
 
 class _Output:
-    """The result, the progress bar and its picture.
+    """The result, the progress bar and its image.
 
     Args:
         passes: of which the bar tells; reading is one of two.
     """
 
-    def __init__(self, pictures: Pictures, passes: int) -> None:
-        self.frames = memory_mapped_zeros((pictures.num_frames, pictures.height, pictures.width, 3))
+    def __init__(self, size: ClipSize, passes: int) -> None:
+        self.frames = memory_mapped_zeros((size.num_frames, size.height, size.width, 3))
         self._done = self._counted = 0
-        self._shown = -_PICTURE_EVERY
-        self._total = passes * pictures.num_frames
+        self._shown = -_IMAGE_EVERY
+        self._total = passes * size.num_frames
         self._bar = comfy.utils.ProgressBar(self._total)
 
-    def count(self, frames: int, picture: Any = None) -> None:
+    def count(self, frames: int, image: Any = None) -> None:
         """So many more frames are through a pass."""
         self._counted += frames
-        self._bar.update_absolute(self._counted, self._total, picture)
+        self._bar.update_absolute(self._counted, self._total, image)
 
     def add(self, part: torch.Tensor) -> None:
-        """The next pictures, ``t h w`` or ``t h w 3``."""
+        """The next images, ``t h w`` or ``t h w 3``."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         end = self._done + len(part)
         self.frames[self._done : end] = part[..., None] if part.ndim == 3 else part
         self._done = end
-        self.count(len(part), self._picture(end - 1))
+        self.count(len(part), self._image(end - 1))
 
-    def _picture(self, frame: int) -> Any:
+    def _image(self, frame: int) -> Any:
         """A finished frame as the host's progress takes it, now and then."""
         now = time.monotonic()
-        if now - self._shown < _PICTURE_EVERY:
+        if now - self._shown < _IMAGE_EVERY:
             return None
         self._shown = now
         return "JPEG", Image.fromarray((self.frames[frame] * 255).round().to(torch.uint8).numpy()), _PREVIEW

@@ -1,4 +1,4 @@
-"""ControlPreprocess's kinds: each finds its models and becomes a function from frames to control pictures."""
+"""ControlPreprocess's kinds: each finds its models and becomes a function from frames to control images."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ Pieces = Iterator[torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The control pictures to make: how many, how large, how many at a time, and the pixels of a frame before it is
+class ClipSize:
+    """The control images to make: how many, how large, how many at a time, and the pixels of a frame before it is
     resized on the device."""
 
     num_frames: int
@@ -64,8 +64,8 @@ class Pictures:
         return self.piece * (self.height * self.width * _BYTES[kind] + self.source_pixels * _SOURCE_BYTES)
 
 
-# Frames t h w 3 uint8 on the device to control pictures, t h w or t h w 3 uint8.
-Control = Callable[[Pieces, Pictures], Pieces]
+# Frames t h w 3 uint8 on the device to control images, t h w or t h w 3 uint8.
+Control = Callable[[Pieces, ClipSize], Pieces]
 
 
 def model_menu(kinds: Iterable[str], public: Iterable[str]) -> list[str]:
@@ -83,8 +83,8 @@ def canny_control(low_threshold: float, high_threshold: float) -> Control:
 def scribble_control(threshold: float, smoothing: float) -> Control:
     """Dark parts as white."""
 
-    def control(frames: Pieces, pictures: Pictures) -> Pieces:
-        _make_room(pictures)
+    def control(frames: Pieces, size: ClipSize) -> Pieces:
+        _make_room(size)
         maps = ((darkest(piece), piece) for piece in frames)
         return _finished(maps, smoothing, lambda dark: scribble(dark, threshold))
 
@@ -110,8 +110,8 @@ def hough_control(score_threshold: float, length_threshold: float) -> Control:
     """Straight lines of M-LSD."""
     model = load_annotator("mlsd")
 
-    def control(frames: Pieces, pictures: Pictures) -> Pieces:
-        model.use(pictures.memory("mlsd"))
+    def control(frames: Pieces, size: ClipSize) -> Pieces:
+        model.use(size.memory("mlsd"))
         for piece in frames:
             lines = decode_lines(model.model(piece), score_threshold, length_threshold)
             yield torch.from_numpy(np.stack([draw_lines(each, *piece.shape[1:3]) for each in lines]))
@@ -124,10 +124,10 @@ def pose_control(detector: dict[str, Any], hold: int, smoothing: float) -> Contr
     options = dict(detector)
     find = {"openpose": _openpose, "vitpose": _vitpose}[options.pop("detector")](**options)
 
-    def control(frames: Pieces, pictures: Pictures) -> Pieces:
-        people = [each for piece in find(frames, pictures) for each in piece]
+    def control(frames: Pieces, size: ClipSize) -> Pieces:
+        people = [each for piece in find(frames, size) for each in piece]
         for each in steady_people(people, hold, smoothing):
-            yield torch.from_numpy(draw_poses(each, pictures.height, pictures.width))[None]
+            yield torch.from_numpy(draw_poses(each, size.height, size.width))[None]
 
     return control
 
@@ -138,8 +138,8 @@ def seg_control(model: str, palette: str, allow_download: bool, model_id: str = 
     segmenter = seg_models.Segmenter(loaded.model, loaded.processor)
     colours = palette_for(palette, segmenter.num_classes)
 
-    def control(frames: Pieces, pictures: Pictures) -> Pieces:
-        loaded.use(pictures.memory("transformers"))
+    def control(frames: Pieces, size: ClipSize) -> Pieces:
+        loaded.use(size.memory("transformers"))
         return (paint(segmenter.labels(piece), colours) for piece in frames)
 
     return control
@@ -174,23 +174,23 @@ CONTROLS: dict[str, Callable[..., Control]] = {
 
 
 def _plain(finish: Callable[[torch.Tensor], torch.Tensor]) -> Control:
-    def control(frames: Pieces, pictures: Pictures) -> Pieces:
-        _make_room(pictures)
+    def control(frames: Pieces, size: ClipSize) -> Pieces:
+        _make_room(size)
         return map(finish, frames)
 
     return control
 
 
-def _make_room(pictures: Pictures) -> None:
+def _make_room(size: ClipSize) -> None:
     device = comfy.model_management.get_torch_device()
-    comfy.model_management.free_memory(pictures.memory("plain"), device)
+    comfy.model_management.free_memory(size.memory("plain"), device)
 
 
 def _from_edges(smoothing: float, finish: Callable[[torch.Tensor], torch.Tensor]) -> Control:
     model = load_annotator("hed")
 
-    def control(frames: Pieces, pictures: Pictures) -> Pieces:
-        model.use(pictures.memory("hed"))
+    def control(frames: Pieces, size: ClipSize) -> Pieces:
+        model.use(size.memory("hed"))
         maps = ((soft_edges(model.model(piece)), piece) for piece in frames)
         return _finished(maps, smoothing, finish)
 
@@ -207,16 +207,16 @@ def _finished(
     return (finish(each.round().to(torch.uint8)) for each in smooth_over_time(guided, smoothing))
 
 
-def _openpose() -> Callable[[Pieces, Pictures], Iterator[list[np.ndarray]]]:
+def _openpose() -> Callable[[Pieces, ClipSize], Iterator[list[np.ndarray]]]:
     model = load_annotator("openpose")
 
-    def find(frames: Pieces, pictures: Pictures) -> Iterator[list[np.ndarray]]:
-        model.use(pictures.memory("openpose"))
+    def find(frames: Pieces, size: ClipSize) -> Iterator[list[np.ndarray]]:
+        model.use(size.memory("openpose"))
         for piece in frames:
             values, inner = network_input(piece)
             fields, heat = model.model(values)
             yield [
-                decode_people(each, field, inner, pictures.height, pictures.width)
+                decode_people(each, field, inner, size.height, size.width)
                 for each, field in zip(heat, fields, strict=True)
             ]
 
@@ -231,7 +231,7 @@ def _vitpose(
     allow_download: bool,
     pose_model_id: str = "",
     person_detector_id: str = "",
-) -> Callable[[Pieces, Pictures], Iterator[list[np.ndarray]]]:
+) -> Callable[[Pieces, ClipSize], Iterator[list[np.ndarray]]]:
     types = dict.fromkeys(pose_models.POSE_MODELS, pose_models.POSE_CLASS)
     pose_name, person_name = pose_model_id.strip() or pose_model, person_detector_id.strip() or person_detector
     model = _load_auto(pose_name, types, pose_models.FILES, allow_download, "pose_model", (torch.float16,))
@@ -241,8 +241,8 @@ def _vitpose(
         model.model, model.processor, detector.model, detector.processor, person_threshold, keypoint_threshold
     )
 
-    def find(frames: Pieces, pictures: Pictures) -> Iterator[list[np.ndarray]]:
-        use_together([model, detector], pictures.memory("transformers"))
+    def find(frames: Pieces, size: ClipSize) -> Iterator[list[np.ndarray]]:
+        use_together([model, detector], size.memory("transformers"))
         return map(people.people, frames)
 
     return find
@@ -260,13 +260,13 @@ def _from_depth(
     normalize: str,
     finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> Control:
-    def control(frames: Pieces, pictures: Pictures) -> Pieces:
-        model.use(pictures.memory("transformers"))
+    def control(frames: Pieces, size: ClipSize) -> Pieces:
+        model.use(size.memory("transformers"))
         depths = map(estimator.inverse_depth, frames)
         if normalize == "each frame":
             yield from (finish(depth, value_range(depth)) for depth in depths)
             return
-        clip = memory_mapped_zeros((pictures.num_frames, pictures.height, pictures.width))
+        clip = memory_mapped_zeros((size.num_frames, size.height, size.width))
         bounds, done = [], 0
         for depth in depths:
             bounds.append(value_range(depth).cpu())
@@ -274,7 +274,7 @@ def _from_depth(
             done += len(depth)
         ranges = torch.cat(bounds)
         whole = torch.stack([ranges[:, 0].min(), ranges[:, 1].max()])
-        yield from (finish(part.to(model.device), whole) for part in clip.split(pictures.piece))
+        yield from (finish(part.to(model.device), whole) for part in clip.split(size.piece))
 
     return control
 

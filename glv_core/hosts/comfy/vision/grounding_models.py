@@ -130,7 +130,7 @@ def host_tracker(options: TrackOptions, model: Any, conditioning: list | None) -
 
 
 def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmenter:
-    """A SAM model for the regions of pictures of so many pixels.
+    """A SAM model for the regions of images of so many pixels.
 
     Raises:
         ValueError: it is missing or of another type.

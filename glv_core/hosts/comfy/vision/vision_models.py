@@ -1,4 +1,4 @@
-"""Models of the transformers library that look at pictures: from ComfyUI's folders, loaded and unloaded by ComfyUI."""
+"""Models of the transformers library that look at images: from ComfyUI's folders, loaded and unloaded by ComfyUI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canny against a plain one, pixel by pixel, and against pictures whose edges are known."""
+"""Canny against a plain one, pixel by pixel, and against images whose edges are known."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from glv_core.perception.controls.canny import canny
 
 
-def plain_canny(picture: np.ndarray, low: float, high: float) -> np.ndarray:
+def plain_canny(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """The algorithm with loops, written from its description: ``h w 3`` uint8 to ``h w`` of 0 and 255."""
-    height, width, channels = picture.shape
-    values = np.pad(picture.astype(int), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    height, width, channels = image.shape
+    values = np.pad(image.astype(int), ((1, 1), (1, 1), (0, 0)), mode="edge")
     dx, dy = np.zeros((height, width), int), np.zeros((height, width), int)
     for y in range(height):
         for x in range(width):
@@ -63,8 +63,8 @@ def test_every_pixel_is_the_plain_one_s(seed, height, width, levels, low, high):
     steps = np.random.default_rng(seed).integers(0, levels, (2, height, width, 3)) * 255 // (levels - 1)
     frames = steps.astype(np.uint8)
     found = canny(torch.from_numpy(frames), low, high).numpy()
-    for picture, edges in zip(frames, found):
-        np.testing.assert_array_equal(edges, plain_canny(picture, *sorted((low, high))))
+    for image, edges in zip(frames, found):
+        np.testing.assert_array_equal(edges, plain_canny(image, *sorted((low, high))))
 
 
 def test_a_square_has_a_thin_outline():
@@ -85,7 +85,7 @@ def test_a_square_has_a_thin_outline():
 def test_weak_edges_stay_where_they_touch_strong_ones():
     frame = torch.zeros(1, 9, 60, 3, dtype=torch.uint8)
     frame[:, 4:, :] = (torch.linspace(30, 90, 60)[:, None]).to(torch.uint8)  # steps of 120 to 360
-    assert canny(frame, 100, 200)[0, :, :58].any(0).all()  # one edge through the whole picture
+    assert canny(frame, 100, 200)[0, :, :58].any(0).all()  # one edge through the whole image
     weak = frame.clone()
     weak[:, 4:] = 45
     assert not canny(weak, 100, 200).any()
@@ -99,5 +99,5 @@ def test_a_step_in_one_colour_counts():
 
 
 @pytest.mark.parametrize("value", [0, 255])
-def test_a_flat_picture_has_no_edges(value):
+def test_a_flat_image_has_no_edges(value):
     assert not canny(torch.full((2, 6, 7, 3), value, dtype=torch.uint8)).any()

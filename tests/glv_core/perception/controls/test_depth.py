@@ -89,7 +89,7 @@ def test_labels_are_painted():
 def test_a_palette_needs_a_model_of_its_data_set():
     used = palette_for("coco_stuff", 171)
     assert torch.equal(used[:11], PALETTES["coco_stuff"][:11])
-    assert torch.equal(used[11], PALETTES["coco_stuff"][12])  # number 11, a street sign, is in no picture
+    assert torch.equal(used[11], PALETTES["coco_stuff"][12])  # number 11, a street sign, is in no image
     assert torch.equal(used[-1], PALETTES["coco_stuff"][-1])
     assert palette_for("coco_stuff", 182) is PALETTES["coco_stuff"]
     for name, count, wanted in (("ade20k", 171, "ADE20K"), ("coco_stuff", 150, "COCO-Stuff")):
@@ -97,7 +97,7 @@ def test_a_palette_needs_a_model_of_its_data_set():
             palette_for(name, count)
 
 
-def test_normals_of_the_smallest_pictures():
+def test_normals_of_the_smallest_images():
     for height, width in ((1, 1), (1, 8), (8, 1), (2, 2)):
         depth = torch.arange(float(height * width)).view(1, height, width)
         colours = normal_map(depth, value_range(depth), background=0.0)

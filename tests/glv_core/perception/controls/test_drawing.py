@@ -118,7 +118,7 @@ def test_nobody_is_black():
     assert not draw_poses([np.zeros((18, 3), np.float32)], 8, 9).any()
 
 
-def test_a_limb_needs_both_ends_and_may_leave_the_picture():
+def test_a_limb_needs_both_ends_and_may_leave_the_image():
     one = draw_poses([person(nose=(5, 5))], 16, 16)
     assert {tuple(colour) for colour in one.reshape(-1, 3).tolist()} == {(0, 0, 0), COLOURS[0]}
     outside = draw_poses([person(neck=(-20, -5), nose=(30, 40))], 16, 16)

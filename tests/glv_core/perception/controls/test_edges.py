@@ -17,15 +17,15 @@ def gaussian(radius: int, sigma: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-def blurred(picture: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def blurred(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Row by row, then column by column; mirrored without the edge."""
     for _ in range(2):
-        rows = np.pad(picture, ((0, 0), (len(weights) // 2,) * 2), mode="reflect")
-        picture = np.stack([np.convolve(row, weights, "valid") for row in rows]).T
-    return picture
+        rows = np.pad(image, ((0, 0), (len(weights) // 2,) * 2), mode="reflect")
+        image = np.stack([np.convolve(row, weights, "valid") for row in rows]).T
+    return image
 
 
-def picture(seed: int, height: int = 40, width: int = 52) -> np.ndarray:
+def image(seed: int, height: int = 40, width: int = 52) -> np.ndarray:
     """Soft lines, as an edge detector draws them."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
@@ -38,13 +38,13 @@ def picture(seed: int, height: int = 40, width: int = 52) -> np.ndarray:
 
 
 def test_blur_of_real_numbers():
-    values = picture(0).astype(np.float64)
+    values = image(0).astype(np.float64)
     result = gaussian_blur(torch.from_numpy(values)[None], 3.0)[0].numpy()
     np.testing.assert_allclose(result, blurred(values, gaussian(12, 3.0)), atol=1e-9)
 
 
 def test_blur_of_whole_numbers_is_within_rounding():
-    values = picture(1)
+    values = image(1)
     result = gaussian_blur(torch.from_numpy(values)[None], 3.0)[0].numpy().astype(float)
     assert np.abs(result - blurred(values.astype(float), gaussian(9, 3.0))).max() < 1.5
     flat = torch.full((1, 9, 9), 200, dtype=torch.uint8)
@@ -67,7 +67,7 @@ def plain_fake_scribble(edges: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_fake_scribble(seed):
-    edges = picture(seed)
+    edges = image(seed)
     result = fake_scribble(torch.from_numpy(edges)[None])[0].numpy()
     strokes, wide = plain_fake_scribble(edges)
     assert set(np.unique(result)) == {0, 255}
@@ -94,8 +94,8 @@ def test_sketch_is_cut_at_one_half():
     assert sketch(edges, 0.9).view(-1).tolist() == [0, 0, 0, 255]
 
 
-def smooth(pictures: torch.Tensor, guide: torch.Tensor, sigma: float, piece: int) -> torch.Tensor:
-    parts = zip(pictures.split(piece), guide.split(piece))
+def smooth(images: torch.Tensor, guide: torch.Tensor, sigma: float, piece: int) -> torch.Tensor:
+    parts = zip(images.split(piece), guide.split(piece))
     return torch.cat(list(smooth_over_time(parts, sigma)))
 
 

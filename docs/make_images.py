@@ -1,4 +1,4 @@
-"""Makes the README's images and the workflows' thumbnails from real runs: ``make_pictures.py [NAME ...]``."""
+"""Makes the README's images and the workflows' thumbnails from real runs: ``make_images.py [NAME ...]``."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ def strip(frames: torch.Tensor, schedule: PromptSchedule) -> Image.Image:
     side = frames.shape[1] * SCALE
     every = max(EVERY, len(frames) // (3 * PER_ROW))
     numbers = list(range(0, len(frames), every))[: 3 * PER_ROW]
-    picture = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 3 * (side + GAP + CAPTION) + GAP), "#f4f4f4")
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 3 * (side + GAP + CAPTION) + GAP), "#f4f4f4")
+    draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(16)
     for place, number in enumerate(numbers):
         row, column = divmod(place, PER_ROW)
         left, top = GAP + column * (side + GAP), GAP + row * (side + GAP + CAPTION)
         pixels = (frames[number].clamp(0, 1) * 255).round().byte().numpy()
-        picture.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST), (left, top))
+        image.paste(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST), (left, top))
         if column == 0:
             shown = numbers[place : place + PER_ROW]
             middle = schedule.weights(shown[len(shown) // 2])
             prompt = schedule.segments[middle.index(max(middle))].prompt
             draw.text((left, top + side + 4), f"{number / schedule.fps:g} s   {prompt}", "#222222", font)
-    return picture
+    return image
 
 
 def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSettings, int]:
@@ -73,7 +73,7 @@ def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSe
 
 
 def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
-    """The same for a workflow that streams; of one that begins with a picture, the frames are made from the prompt."""
+    """The same for a workflow that streams; of one that begins with an image, the frames are made from the prompt."""
     import diffusers
 
     prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
@@ -140,11 +140,11 @@ def thumbnail(name: str) -> Image.Image:
     if settings.closed_loop:
         frames = torch.cat([frames, frames])[: EVERY * 3 * PER_ROW]
         schedule = parse_schedule(schedule.segments[0].prompt, num_frames=len(frames), fps=schedule.fps)
-    picture = strip(frames, schedule)
+    image = strip(frames, schedule)
     if name == "demo_three_prompts":
-        picture.save(ROOT / "docs/three_prompts.png", optimize=True)
+        image.save(ROOT / "docs/three_prompts.png", optimize=True)
         draw_plan(settings, timebase, schedule, steps).save(ROOT / "docs/window_plan.png", optimize=True)
-    return picture
+    return image
 
 
 def main() -> None:

@@ -1,0 +1,76 @@
+"""What is saved: frames of a LATENT, an IMAGE or a VIDEO, a few at a time, and their sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.utils
+import torch
+
+from ....video_io import Audio, Waveform
+from .long_video import clip_of, frames_of
+from .vae_pieces import decode_pieces
+
+
+def frames_to_save(
+    samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any, fps: float, deep: bool
+) -> tuple[Iterator[torch.Tensor], float]:
+    """The frames of a LATENT, an IMAGE or a VIDEO, a few at a time, and how many a second.
+
+    ``deep``: in 0..1 with all their bits, where a VIDEO has more than 8.
+
+    Raises:
+        ValueError: none of them is given, or several, or a LATENT without its VAE.
+    """
+    given = [name for name, value in (("samples", samples), ("images", images), ("video", video)) if value is not None]
+    if len(given) != 1:
+        found = " and ".join(given) if given else "nothing"
+        raise ValueError(f"{found} is connected. Connect one of samples (with vae), images and video.")
+    if samples is not None:
+        if vae is None:
+            raise ValueError("samples is connected, but no vae. Connect the VAE of the model.")
+        latents = _video_part(samples)
+        bar = comfy.utils.ProgressBar(latents.shape[2] if latents.ndim == 5 else latents.shape[0])
+        return decode_pieces(vae, latents, lambda done, _: bar.update_absolute(done)), fps
+    if images is not None:
+        return iter(images[..., :3].split(16)), fps
+    clip = clip_of(video)
+    return frames_of(video, deep), float(video.get_frame_rate() if clip is None else clip.fps)
+
+
+def _video_part(samples: dict) -> torch.Tensor:
+    """The latent of the images, of models that make sound as well."""
+    latents = samples["samples"]
+    return latents.unbind()[0] if getattr(latents, "is_nested", False) else latents
+
+
+def sound_to_save(audio: dict | None, audio_from: Any, video: Any) -> Audio | None:
+    """The sound of an AUDIO, or of a video.
+
+    Raises:
+        ValueError: both an AUDIO and another video's sound are given.
+    """
+    if audio is not None and audio_from is not None:
+        raise ValueError("Both audio and audio_from are connected. Connect one.")
+    if audio is not None:
+        return Waveform(audio["waveform"], audio["sample_rate"])
+    source = video if audio_from is None else audio_from
+    if source is None:
+        return None
+    clip = clip_of(source)
+    if clip is not None:
+        return clip.audio()
+    stored = source.get_components().audio
+    return None if stored is None else Waveform(stored["waveform"], stored["sample_rate"])
+
+
+def size_to_save(samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any) -> tuple[int, int]:
+    """Width and height, which a file name may mention."""
+    if samples is not None:
+        scale = vae.spacial_compression_decode()
+        return _video_part(samples).shape[-1] * scale, _video_part(samples).shape[-2] * scale
+    if images is not None:
+        return images.shape[2], images.shape[1]
+    clip = clip_of(video)
+    return video.get_dimensions() if clip is None else (clip.width, clip.height)
