@@ -1,4 +1,4 @@
-"""Long video from short diffusion models: temporal co-denoising, independent of any host."""
+"""Long video from short diffusion models: the core, which knows no host, and in ``hosts`` those that run it."""
 
 import re
 from pathlib import Path

@@ -16,7 +16,7 @@ Merge = Callable[[Sequence[Window], int, int], list[list[float]]]
 
 
 def flat_weights(window: int) -> list[float]:
-    """Every frame of a window counts the same (Gen-L-Video's code)."""
+    """Every latent frame of a window counts the same (Gen-L-Video's code)."""
     return [1.0] * window
 
 
@@ -43,7 +43,7 @@ def gaussian_weights(window: int) -> list[float]:
 
 def relative_weights(window: int) -> list[float]:
     """Falls in a straight line with the distance from the centre, to nearly nothing at both ends (AnimateDiff-Evolved's
-    relative merge, by place in the window rather than by frame number, so that it holds at a loop point too).
+    relative merge, by place in the window rather than in the video, so that it holds at a loop point too).
     """
     middle = (window - 1) / 2
     return [max(0.01, 1 - abs(k - middle) / (middle + 0.005)) for k in range(window)]
@@ -64,10 +64,11 @@ def linear_in_overlap(windows: Sequence[Window], step: int = 0, seed: int = 0) -
 
 
 def random_cut(windows: Sequence[Window], step: int = 0, seed: int = 0) -> list[list[float]]:
-    """No average: in every overlap the left window up to a random frame, then the right one (StreamingT2V's code).
+    """No average: in every overlap the left window up to a random latent frame, then the right one
+    (StreamingT2V's code).
 
-    The cut is drawn for every boundary and step, evenly over as many places as the overlap has frames; the last frame
-    of an overlap is always the right window's.
+    The cut is drawn for every boundary and step, evenly over as many places as the overlap is long; the last
+    latent frame of an overlap is always the right window's.
     """
     return _cut(windows, step, seed, 0)
 
@@ -153,7 +154,7 @@ def merge_weights(
     if merge not in MERGES:
         raise ValueError(f"Unknown merge {merge!r}. Known: {', '.join(MERGES)}.")
     covered = set().union(*(window.indices for window in windows))
-    if uncovered := [frame for frame in range(length) if frame not in covered]:
+    if uncovered := [index for index in range(length) if index not in covered]:
         raise ValueError(f"No window covers latent frames {uncovered}.")
     total = torch.zeros(length, dtype=torch.float64)
     indices = [torch.tensor(window.indices) for window in windows]

@@ -17,7 +17,7 @@ class NoiseSettings:
     """What noise to make. Sizes in latent frames.
 
     ``window`` and ``overlap``: of the windows; ``shuffled`` and ``repeated`` use them. ``shared``: for ``mixed``, the
-    share of the variance that all frames have in common, 0 ... 1.
+    share of the variance that all latent frames have in common, 0 ... 1.
 
     Raises:
         ValueError: an unknown kind, or a value out of range.
@@ -59,19 +59,19 @@ def _draw(shape: list[int], seed: int) -> torch.Tensor:
 
 
 def independent(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:
-    """Plain noise, as the host's samplers make it. Another length is other noise from the first frame on."""
+    """Plain noise, as the host's samplers make it. Another length is other noise from the first latent frame on."""
     return _draw(shape, seed)
 
 
 def stable(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:
     """A latent frame's noise depends on its index and the seed alone: a longer video starts like a shorter one."""
-    frame = [*shape[:time_dim], 1, *shape[time_dim + 1 :]]
+    one = [*shape[:time_dim], 1, *shape[time_dim + 1 :]]
     generator = torch.Generator()
-    frames = []
+    made = []
     for index in range(shape[time_dim]):
-        # Mixing index and seed keeps frame 1 of seed 0 apart from frame 0 of seed 1.
-        frames.append(torch.randn(frame, generator=generator.manual_seed(_mix(seed, index))))
-    return torch.cat(frames, dim=time_dim)
+        # Mixing index and seed keeps index 1 of seed 0 apart from index 0 of seed 1.
+        made.append(torch.randn(one, generator=generator.manual_seed(_mix(seed, index))))
+    return torch.cat(made, dim=time_dim)
 
 
 def _mix(seed: int, index: int) -> int:
@@ -84,10 +84,11 @@ def _mix(seed: int, index: int) -> int:
 
 
 def shuffled(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:
-    """FreeNoise (arXiv 2310.15169): the noise of one window, then again and again its frames in another order.
+    """FreeNoise (arXiv 2310.15169): the noise of one window, then again and again its latent frames in another
+    order.
 
-    Each hop beyond the first window holds the frames that lie one window before it, shuffled, so that every window sees
-    nearly the same set of noise frames.
+    Each hop beyond the first window holds what lies one window before it, shuffled, so that every window sees nearly
+    the same noise.
     """
     noise = _draw(shape, seed)
     order = torch.Generator().manual_seed(_mix(seed, 0))
@@ -106,7 +107,7 @@ def repeated(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int
 
 
 def mixed(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:
-    """One noise that all frames share and one of their own, with the variance kept (PYoCo, arXiv 2305.10474)."""
+    """One noise that all latent frames share and one of their own, with the variance kept (PYoCo, arXiv 2305.10474)."""
     own = _draw(shape, seed)
     common = _draw([*shape[:time_dim], 1, *shape[time_dim + 1 :]], _mix(seed, 0))
     return settings.shared**0.5 * common + (1 - settings.shared) ** 0.5 * own

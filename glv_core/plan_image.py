@@ -168,7 +168,7 @@ def pack(windows: Sequence[Window]) -> list[list[int]]:
     lanes: list[list[int]] = []
     taken: list[set[int]] = []
     for index, window in enumerate(windows):
-        span = {frame for first, last in runs(window, window.stride) for frame in range(first, last + 1)}
+        span = {index for first, last in runs(window, window.stride) for index in range(first, last + 1)}
         free = next((lane for lane in range(len(lanes)) if not span & taken[lane]), None)
         if free is None:
             lanes.append([index])
@@ -180,13 +180,13 @@ def pack(windows: Sequence[Window]) -> list[list[int]]:
 
 
 def runs(window: Window, gap: int = 1) -> list[tuple[int, int]]:
-    """First and last latent frame of every stretch of a window, where frames at most ``gap`` apart are one stretch."""
+    """First and last latent frame of every stretch of a window, those at most ``gap`` apart in one stretch."""
     stretches: list[tuple[int, int]] = []
-    for frame in window.indices:
-        if stretches and 0 < frame - stretches[-1][1] <= gap:
-            stretches[-1] = (stretches[-1][0], frame)
+    for index in window.indices:
+        if stretches and 0 < index - stretches[-1][1] <= gap:
+            stretches[-1] = (stretches[-1][0], index)
         else:
-            stretches.append((frame, frame))
+            stretches.append((index, index))
     return stretches
 
 
@@ -266,15 +266,15 @@ def _bar(
 ) -> None:
     """One window: a box for every stretch of it, filled as high as its weight at each latent frame."""
     bottom = top + height - 1
-    of_frame = dict(zip(window.indices, weights, strict=True))
+    weight_of = dict(zip(window.indices, weights, strict=True))
     widest = (0, 0)
     for first, last in runs(window):
         left, right = plan.edge(first), plan.edge(last + 1) - 2
         draw.rectangle([left, top, max(left, right), bottom], fill=(243, 245, 247))
-        for frame in range(first, last + 1):
-            x, next_x = plan.edge(frame), min(plan.edge(frame + 1) - 1, right)
-            if next_x >= x and (level := round((height - 1) * of_frame[frame])) > 0:
-                draw.rectangle([x, bottom - level, next_x, bottom], fill=plan.color_of(frame))
+        for latent_frame in range(first, last + 1):
+            x, next_x = plan.edge(latent_frame), min(plan.edge(latent_frame + 1) - 1, right)
+            if next_x >= x and (level := round((height - 1) * weight_of[latent_frame])) > 0:
+                draw.rectangle([x, bottom - level, next_x, bottom], fill=plan.color_of(latent_frame))
         draw.rectangle([left, top, max(left, right), bottom], outline=(150, 158, 168))
         widest = max(widest, (right - left, left))
     size = min(13, height - 2)

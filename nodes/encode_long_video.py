@@ -12,6 +12,7 @@ from comfy_api.latest import io
 from ..glv_core.hosts.comfy.families import num_frames_decoded
 from ..glv_core.hosts.comfy.video.long_video import clip_of, frames_of
 from ..glv_core.hosts.comfy.video.vae_pieces import encode_pieces
+from ..glv_core.video_models import LTX, WAN
 from .errors import naming
 from .inputs import CATEGORY
 
@@ -26,7 +27,8 @@ class EncodeLongVideo(io.ComfyNode):
             display_name="Encode Long Video",
             category=f"{CATEGORY}/latent",
             description="Encodes a video as a latent, a few frames at a time, so that memory does not grow with its "
-            "length. A causal VAE holds 4 n + 1 frames (LTX 8 n + 1): up to 3 (7) frames at the end are left out.",
+            f"length. A causal VAE holds {WAN.lengths} frames (LTX {LTX.lengths}): up to {WAN.compression.ratio - 1} "
+            f"({LTX.compression.ratio - 1}) frames at the end are left out.",
             search_aliases=["vae encode video", "video to latent"],
             inputs=[
                 io.Video.Input("video", tooltip="The video, from LoadLongVideo for constant memory."),

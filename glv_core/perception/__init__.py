@@ -1,1 +1,1 @@
-"""Seeing: masks of things that text names, and control images."""
+"""Masks of things that text names, and control images, but for the large models that find them."""

@@ -1,4 +1,4 @@
-"""Co-denoising on diffusers pipelines: Wan text-to-video, TextToVideoSD (ModelScope, Zeroscope) and AnimateDiff.
+"""Co-denoising and streaming on diffusers pipelines: Wan, TextToVideoSD (ModelScope, Zeroscope) and AnimateDiff.
 
 Importing this package needs torch and diffusers.
 """

@@ -1,1 +1,1 @@
-"""Models of the transformers library behind the pack's small protocols."""
+"""Models of the transformers library (detectors, segmenters, estimators) behind the protocols of ``perception``."""

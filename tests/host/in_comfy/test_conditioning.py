@@ -81,7 +81,7 @@ def test_the_tables_have_what_is_known_of_the_models():
             assert table[name, key] == "refused"
     assert table["Hunyuan", "ref_latent"] == "shared" and table["Hunyuan", "guiding_frame_index"] == "first"
     assert table["Kandinsky 5", "time_dim_replace"] == "first"
-    assert table["LTX", "keyframe_idxs"] == table["LTX", "latent_shapes"] == "refused"
+    assert table["LTX", "keyframe_idxs"] == table["LTX-2", "latent_shapes"] == "refused"
     assert "num_video_frames" in BY_NAME["SVD"].counts and "ref_latents" in IMAGE.shared
 
 
@@ -113,15 +113,15 @@ def test_the_number_of_frames_is_that_of_the_window():
 
 
 def test_a_nested_latent_of_one_stream_is_not_refused():
-    conditions = Conditions(BY_NAME["LTX"], LENGTH, 2)
+    conditions = Conditions(BY_NAME["LTX-2"], LENGTH, 2)
     conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1, 128, 9, 4, 4]])))
-    with pytest.raises(ValueError, match="combined audio and video latents"):
+    with pytest.raises(ValueError, match="combined video and audio latents"):
         conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1], [2]])))
 
 
 def test_nested_latents_are_refused_before_the_first_forward_pass():
     model = SimpleNamespace(latent_format=SimpleNamespace(latent_dimensions=3))
-    with pytest.raises(ValueError, match="combined audio and video latents"):
+    with pytest.raises(ValueError, match="combined video and audio latents"):
         CoDenoiseHandler(WindowOptions(17, 8)).begin(model, {}, [1, 1, 4096])
 
 

@@ -43,7 +43,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         """
         if len(shape) == 3 and model.latent_format.latent_dimensions == 3:
             raise ValueError(
-                "Co-denoising does not support combined audio and video latents yet. Use a video-only latent."
+                "Co-denoising does not support combined video and audio latents yet. Use a video-only latent."
             )
         self._run = Run(model, shape, self.options, seed, self.place)
         for schedule in schedules_in(conds.values()):

@@ -74,9 +74,10 @@ def samples_for(model: Any, latent: dict[str, Any]) -> torch.Tensor:
     samples = latent["samples"]
     latent_format = model.model.latent_format
     name = type(latent_format).__name__
+    combined = family_of(model.model).combined
     remedy = "Make it with LongLatent and the VAE that belongs to this model."
     if getattr(samples, "is_nested", False):
-        raise ValueError("latent_image combines audio and video, which co-denoising does not support yet.")
+        raise ValueError(f"latent_image combines {combined}, which co-denoising does not support yet.")
     if samples.shape[0] == 0 or 0 in samples.shape:
         raise ValueError(f"latent_image is empty: its shape is {list(samples.shape)}. {remedy}")
     axes = 5 if time_dim_of(latent_format) == 2 else 4
@@ -89,9 +90,7 @@ def samples_for(model: Any, latent: dict[str, Any]) -> torch.Tensor:
     ratios = [latent.get(f"downscale_ratio_{axis}") for axis in ("spacial", "temporal")]
     samples = fit(model, samples, *ratios[: len(signature(fit).parameters) - 2])  # older hosts know no ratio of time
     if getattr(samples, "is_nested", False):
-        raise ValueError(
-            f"This model's latents ({name}) combine audio and video, which co-denoising does not support yet."
-        )
+        raise ValueError(f"This model's latents ({name}) combine {combined}, which co-denoising does not support yet.")
     if samples.shape[1] != latent_format.latent_channels:
         raise ValueError(
             f"latent_image has {samples.shape[1]} channels, but this model's latents ({name}) have "

@@ -57,6 +57,11 @@ class Family:
         return self.model.name
 
     @property
+    def combined(self) -> str:
+        """What a nested latent of it holds, in words."""
+        return " and ".join(self.streams) if len(self.streams) > 1 else "several streams"
+
+    @property
     def compression(self) -> Compression:
         """How its latent frames hold frames."""
         return self.model.compression

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inspect import signature
 
-from ....video_models import LTX
+from ....video_models import LTX, LTX_2
 from .continuation import CleanFrames, ContinuationInputs, SamplingInputs
 from .family import Family
 
@@ -28,15 +28,17 @@ class CleanFramesAndGuide(CleanFrames):
         prepared.trail = 1
 
 
+_GUIDES = {"keyframe_idxs": "LTX guide frames (LTXVAddGuide)"}
 FAMILIES = (
+    Family(LTX, latent_formats=("LTXV",), refused=_GUIDES, continuation=lambda model: CleanFramesAndGuide()),
     Family(
-        LTX,
-        latent_formats=("LTXV", "LTXAV"),
+        LTX_2,
+        latent_formats=("LTXAV",),
+        streams=("video", "audio"),
         refused={
-            "keyframe_idxs": "LTX guide frames (LTXVAddGuide)",
-            "latent_shapes": "combined audio and video latents",
-            "audio_denoise_mask": "combined audio and video latents",
+            **_GUIDES,
+            "latent_shapes": "combined video and audio latents",
+            "audio_denoise_mask": "combined video and audio latents",
         },
-        continuation=lambda model: CleanFramesAndGuide(),
     ),
 )

@@ -11,8 +11,8 @@ FAMILIES = (
         latent_formats=("MiniMaxH3AV", "MiniMaxH3Video"),
         streams=("video", "audio"),
         refused={
-            "latent_shapes": "combined audio and video latents",
-            "audio_denoise_mask": "combined audio and video latents",
+            "latent_shapes": "combined video and audio latents",
+            "audio_denoise_mask": "combined video and audio latents",
         },
     ),
 )

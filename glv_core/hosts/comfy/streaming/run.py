@@ -99,18 +99,18 @@ def stream_long(
     counts = windows.window_counts(chunk, sampler.steps)
     found_chunks: list[int] = []
     with WindowProgress(counts * max(1, len(chunks)), model) as progress:
-        maker = ComfyChunks(
+        chunk_sampler = ComfyChunks(
             model, positive, negative, family, continuation, sampler, options, (*size[:2], length, *size[2:]), vae,
             progress, len(chunks),
         )  # fmt: skip
 
         def on_chunk(chunk: Chunk, found: bool) -> None:
-            maker.begin(chunk, found)
+            chunk_sampler.begin(chunk, found)
             if found:
                 found_chunks.append(chunk.index)
 
         finished = stream(
-            maker, chunks, length, given=video, folder=folder, anchor=anchor, on_chunk=on_chunk,
+            chunk_sampler, chunks, length, given=video, folder=folder, anchor=anchor, on_chunk=on_chunk,
             drift_correction=options.drift_correction,
             description={"sampler": vars(sampler), "options": vars(options)},
         )  # fmt: skip
