@@ -29,6 +29,14 @@ class FrameSource:
             return
         yield from self.frames.frames(size)
 
+    def images(self, size: int = 16) -> Iterator[torch.Tensor]:
+        """The same as ``t h w 3`` float in 0..1, an IMAGE as it is."""
+        if isinstance(self.frames, torch.Tensor):
+            yield from (part[..., :3].float() for part in self.frames.split(size))
+            return
+        for part in self.frames.frames(size):
+            yield part.float() / 255
+
 
 def frame_source(images: Any, name: str = "images") -> FrameSource:
     """The frames of an IMAGE ``t h w c`` or of a VIDEO.

@@ -73,7 +73,7 @@ def fit_hint(
     grows = min(height, width) > min(hint.height, hint.width)
     method = ("linear" if grows else "area") if kind in _SOFT else "nearest"
     for part in _retimed(hint, source.num_frames, timing, piece):
-        output.add(resample(part.float() / 255, height, width, method))
+        output.add(resample(part, height, width, method))
     return output.frames
 
 
@@ -84,7 +84,7 @@ def _retimed(hint: FrameSource, num_frames: int, timing: str, piece: int) -> Ite
     else:
         wanted = [min(number, hint.num_frames - 1) for number in range(num_frames)]
     first = done = 0
-    for part in hint.batches(piece):
+    for part in hint.images(piece):
         comfy.model_management.throw_exception_if_processing_interrupted()
         here = []
         while done < num_frames and wanted[done] < first + len(part):
