@@ -21,6 +21,7 @@ from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_
 from glv_core.plan_image import draw_plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 from glv_core.timeline import Compression, Timebase
+from glv_core.video_models import DEMO, WAN_5B
 
 WAN = Compression.causal(4)
 
@@ -81,8 +82,8 @@ def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
     node = values["StreamingExtend"]
     pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
     num_frames = int(values["LongLatent"]["length"]) if isinstance(node["length"], list) else node["length"]
-    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=16.0)
-    timebase = timebase_for(pipeline, num_frames, 16.0)
+    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=num_frames, fps=DEMO.fps)
+    timebase = timebase_for(pipeline, num_frames, DEMO.fps)
     chunk = timebase.compression.num_latent_frames(node["chunk"])
     settings = StreamSettings(
         chunk, timebase.compression.latent_span(node["overlap"]), CoDenoiseSettings(chunk, 0), node["blend"]
@@ -98,8 +99,10 @@ def chunk_plan(name: str) -> Image.Image:
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     node, latent = values["StreamingExtend"], values.get("LongLatent")
     num_frames = node["length"] if latent is None else round(latent["length"] * latent["fps"])
-    timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), 24.0, WAN)
-    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=24.0)
+    timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), WAN_5B.fps, WAN)
+    schedule = parse_schedule(
+        values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
+    )
     settings = CoDenoiseSettings(
         timebase.compression.num_latent_frames(node["chunk"]),
         timebase.compression.latent_span(node["overlap"]),
