@@ -255,8 +255,8 @@ def test_id_maps(inside):
 def test_memory_does_not_grow_with_the_length(inside_alone, mode, segmenter, length, size):
     """From 50 frames of a file to many: anonymous memory in MB, and the most images in a forward pass.
 
-    Faithful mode, where no frame knows of another, has fewer and larger ones. Kept, frames of uint8 alone would be 56 MB
-    more, and in tracked mode 42.
+    Faithful mode, where no frame knows of another, has fewer and larger ones. Kept, frames of uint8 alone would be 56
+    MB more, and in tracked mode 42.
     """
     few = inside_alone("masks", "memory", length=50, mode=mode, segmenter=segmenter, size=size)
     many = inside_alone("masks", "memory", length=length, mode=mode, segmenter=segmenter, size=size)
