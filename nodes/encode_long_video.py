@@ -37,7 +37,7 @@ class EncodeLongVideo(io.ComfyNode):
                     "width", default=0, min=0, max=16384, step=8, tooltip="Resize to this width; 0 keeps it."
                 ),
                 io.Int.Input(
-                    "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 keeps it. Of a "
+                    "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 keeps it. Of an "
                     "image with other proportions the middle is taken.",
                 ),
             ],
