@@ -9,7 +9,7 @@ standard deviations of that inside; half of the boundaries are below the first n
 *One frame*: the step at the first new frame; *latent frame*: over the four frames of the first new latent frame, as the
 VAE spreads what happens between two latent frames. *Seam*: frame difference into and inside that latent frame over
 elsewhere. *Drift*: change of the object's saturation, brightness and area from the first five seconds to the last.
-*Calls / floor*: latent frames through the model over steps * length.
+*Latent frames / minimum*: latent frames through the model over steps * length.
 
 The second table is seconds a chunk and a frame as the video grows, and the share that is not spent in the model.
 """
@@ -150,7 +150,7 @@ def main() -> None:
     print(f"{FRAMES} frames, chunks of {CHUNK}, {arguments.steps} steps, CFG {arguments.cfg:g}, "
           f"{arguments.seeds} seeds; means\n")  # fmt: skip
     print("| | adherence | speed | velocity: one frame | latent frame | seam | drift: saturation, brightness, area "
-          "| calls / floor |")  # fmt: skip
+          "| latent frames / minimum |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for row in ROWS:
         if (arguments.only or "") not in row.name:

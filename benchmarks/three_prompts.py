@@ -106,7 +106,10 @@ def main() -> None:
     cuts = window_boundaries(CoDenoiseSettings(window, 0, "static").windows(length, 0), timebase)
     print(f"{FRAMES} frames, window {WINDOW}, {arguments.steps} steps, CFG {arguments.cfg:g}, "
           f"{arguments.seeds} seeds; mean (worst)\n")  # fmt: skip
-    print("| | adherence | up to the change | jump | seam ratio | own | windows | evaluations | time |")
+    print(
+        "| | adherence | up to the change | jump | seam ratio | own | windows / minimum | evaluations / minimum "
+        "| time |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     isolated_time = 0.0
     for row in ROWS:

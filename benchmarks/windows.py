@@ -4,12 +4,12 @@
 16, one prompt a seed) from the same noise in one process. With a ComfyUI (``COMFYUI_PATH``, or ``~/comfy/ComfyUI``)
 everything runs in it, so that core's context windows are rows as well; without one, only this pack's rows run.
 
-*Calls / floor*: windows through the model over ``steps * length / window``. *Frames / floor*: latent frames through the
-model over ``steps * length``; core shows most windows the frame before them as well. *Seam*: mean frame difference at
-the row's own window boundaries (of the first step, into and inside the latent frame that begins there) over elsewhere;
-*isolated cuts*: the same where isolated clips meet; *largest*: the largest step of the video over the mean step.
-*Jerk*: root mean square of the third difference of the object's position, pixels / frame^3. *Adherence*: frames that
-show the prompt's colour, shape and background.
+*Windows / minimum*: windows through the model over ``steps * length / window``. *Latent frames / minimum*: latent
+frames through the model over ``steps * length``; core shows most windows the frame before them as well. *Seam*: mean
+frame difference at the row's own window boundaries (of the first step, into and inside the latent frame that begins
+there) over elsewhere; *isolated cuts*: the same where isolated clips meet; *largest*: the largest step of the video
+over the mean step. *Jerk*: root mean square of the third difference of the object's position, pixels / frame^3.
+*Adherence*: frames that show the prompt's colour, shape and background.
 """
 
 from __future__ import annotations
@@ -127,7 +127,8 @@ def main() -> None:
     where = f"In ComfyUI {comfyui.version}." if comfyui else "No ComfyUI found: without the rows of core."
     print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "
           f"mean (worst). {where}\n")  # fmt: skip
-    print("| schedule, overlap | calls / floor | frames / floor | seam | isolated cuts | largest | jerk | adherence "
+    print("| schedule, overlap | windows / minimum | latent frames / minimum | seam | isolated cuts | largest | jerk "
+          "| adherence "
           "| seconds a video |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row, videos in (in_comfyui if comfyui else in_diffusers)(rows, arguments):

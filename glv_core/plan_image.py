@@ -88,7 +88,7 @@ class Plan:
         """What the run costs."""
         return run_cost(self.settings, self.timebase.num_latent_frames, self.steps, self.track)
 
-    @property
+    @cached_property
     def prompts(self) -> tuple[str, ...]:
         """The distinct prompts in order of appearance; the index of each gives its color."""
         return () if self.schedule is None else self.schedule.prompts

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import comfy.utils
-import torch
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.families import num_frames_decoded
-from ..glv_core.hosts.comfy.video.long_video import clip_of, frames_of
-from ..glv_core.hosts.comfy.video.vae_pieces import encode_pieces
+from ..glv_core.hosts.comfy.video.encode_video import encode_video
 from ..glv_core.video_models import LTX, WAN
 from .errors import naming
 from .inputs import CATEGORY
@@ -49,16 +45,6 @@ class EncodeLongVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, video: Any, vae: Any, width: int, height: int) -> io.NodeOutput:
-        def resized() -> Iterator[torch.Tensor]:
-            for part in frames_of(video, deep=True):
-                size = (width or part.shape[2], height or part.shape[1])
-                if size != (part.shape[2], part.shape[1]):
-                    part = comfy.utils.common_upscale(part.movedim(-1, 1), *size, "lanczos", "center").movedim(1, -1)
-                yield part
-
         with naming("EncodeLongVideo"):
-            clip = clip_of(video)
-            count = video.get_frame_count() if clip is None else clip.num_frames
-            progress = comfy.utils.ProgressBar(max(1, count))
-            samples = encode_pieces(vae, resized(), lambda done, _: progress.update_absolute(done))
+            samples = encode_video(vae, video, width, height)
         return io.NodeOutput({"samples": samples}, num_frames_decoded(vae, samples))

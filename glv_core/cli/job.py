@@ -101,6 +101,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
             arguments.seed,
             phases,
             arguments.prompt_blending,
+            folder.compression.grain,
         )
     with option("--shared-noise", arguments.shared_noise):
         noise = NoiseSettings(arguments.noise, window, overlap, arguments.shared_noise)

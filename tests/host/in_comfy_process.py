@@ -4,42 +4,18 @@ Arguments: ComfyUI's folder, the pack's folder, a base folder for models and out
 lines of JSON, each the name of a test, and answers each with a line ``REPORTS [...]``, pytest's reports.
 """
 
-import importlib.util
 import json
 import os
 import sys
 
-comfyui, pack, base, packages = sys.argv[1:5]
-sys.argv = ["main.py", "--cpu", "--base-directory", base, "--database-url", "sqlite:///:memory:"]
-sys.path[0] = comfyui
-for folder in ("models", "custom_nodes", "input", "output", "temp", "user"):
-    os.makedirs(os.path.join(base, folder), exist_ok=True)
+from boot import boot
 
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # whatever ComfyUI prints goes to the log
-
-import comfy.options
-
-comfy.options.enable_args_parsing()
-
-import torch
-import utils.extra_config  # noqa: F401  (ComfyUI's, as in its main.py: later another package's "utils" is found)
-
-import nodes  # noqa: F401  (ComfyUI's)
-
-cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-torch.set_num_threads(min(2, cores))  # more are slower on the tiny models, and so are more than there are cores
-
-spec = importlib.util.spec_from_file_location(
-    "long_video_pack", os.path.join(pack, "__init__.py"), submodule_search_locations=[pack]
-)
-module = importlib.util.module_from_spec(spec)
-sys.modules["long_video_pack"] = module
-spec.loader.exec_module(module)
-
+comfyui, pack, base, packages = sys.argv[1:]
+answers = boot(comfyui, pack, base, "--cpu")
 sys.path += [packages, os.path.join(pack, "tests", "host", "inside"), os.path.join(pack, "tests", "host", "in_comfy")]
 
 import pytest
+import torch
 
 
 class Reporter:

@@ -12,6 +12,8 @@ import pytest
 import tiny
 import torch
 from families import hunyuan, ltx, wan_i2v, wan_vace, weights_of
+from comfy.nested_tensor import NestedTensor
+from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import samples_for
 from long_video_pack.glv_core.hosts.comfy.families import FAMILIES, family_of, family_of_vae
 from long_video_pack.nodes.long_latent import LongLatent
 from torch.testing import assert_close
@@ -79,6 +81,16 @@ def test_a_class_of_the_host_s_has_a_family(name, latent_format, family):
     model = getattr(comfy.model_base, name).__new__(getattr(comfy.model_base, name))
     object.__setattr__(model, "latent_format", getattr(comfy.latent_formats, latent_format)())
     assert family_of(model).name == family
+
+
+def test_a_nested_latent_is_refused_by_what_the_family_s_latents_hold(wan):
+    nested = {"samples": NestedTensor([torch.zeros(1, 16, 3, 4, 4), torch.zeros(1, 8, 20)])}
+    with pytest.raises(ValueError, match="latent_image combines several streams"):
+        tiny.co_denoise(wan, nested)
+    if hasattr(comfy.latent_formats, "LTXAV"):
+        model = SimpleNamespace(latent_format=comfy.latent_formats.LTXAV())
+        with pytest.raises(ValueError, match="latent_image combines video and audio"):
+            samples_for(SimpleNamespace(model=model), nested)
 
 
 def test_unknown_video_latents_are_refused_by_name():

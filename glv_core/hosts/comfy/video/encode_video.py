@@ -1,0 +1,33 @@
+"""A VIDEO of any length as a LATENT, a few frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.utils
+import torch
+
+from .long_video import clip_of, frames_of
+from .vae_pieces import encode_pieces
+
+
+def encode_video(vae: Any, video: Any, width: int = 0, height: int = 0) -> torch.Tensor:
+    """The latent of a VIDEO, see ``encode_pieces``.
+
+    Args:
+        vae: a ComfyUI VAE.
+        video: a VIDEO.
+        width, height: the size of the frames to encode, in pixels, of other proportions their middle; 0 keeps theirs.
+    """
+
+    def resized() -> Iterator[torch.Tensor]:
+        for frames in frames_of(video, deep=True):
+            size = (width or frames.shape[2], height or frames.shape[1])
+            if size != (frames.shape[2], frames.shape[1]):
+                frames = comfy.utils.common_upscale(frames.movedim(-1, 1), *size, "lanczos", "center").movedim(1, -1)
+            yield frames
+
+    clip = clip_of(video)
+    bar = comfy.utils.ProgressBar(max(1, video.get_frame_count() if clip is None else clip.num_frames))
+    return encode_pieces(vae, resized(), lambda done, _: bar.update_absolute(done))
