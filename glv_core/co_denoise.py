@@ -27,11 +27,45 @@ AUTOMATIC_WINDOWS_PER_FORWARD = 4
 
 
 @dataclass(frozen=True)
+class Stage:
+    """The part of a whole noise schedule that a run makes: ``count`` steps from step ``first`` of ``total``.
+
+    Two runs that share a schedule, as with a model for high and one for low noise, then use the windows of one run.
+    """
+
+    first: int
+    count: int
+    total: int
+
+    @classmethod
+    def whole(cls, num_steps: int) -> Stage:
+        """A run over all of its noise schedule; one without steps counts as one."""
+        return cls(0, max(1, num_steps), max(1, num_steps))
+
+    @classmethod
+    def of_shares(cls, shares: Sequence[float]) -> Stage:
+        """The part that a run makes whose noise levels lie at these shares of the model's whole range.
+
+        Args:
+            shares: rising, one more than the run has steps; 0 is all noise, 1 none. Steps are taken as equally long.
+        """
+        count = len(shares) - 1
+        span = shares[-1] - shares[0] if count > 0 else 0.0
+        ends = shares[-1] > 1 - 1e-6
+        # The first level of some schedulers is a little below the highest.
+        if span <= 0 or (ends and shares[0] * count < 1.5):
+            return cls.whole(count)
+        total = max(count, round(count / span))
+        first = total - count if ends else min(round(shares[0] * total), total - count)
+        return cls(first, count, total)
+
+
+@dataclass(frozen=True)
 class Phase:
     """Other windows from some point of the sampling on; what is None stays as it was.
 
-    ``start`` is the share of the sampling steps, 0 ... 1, after which it begins. ``overlap`` is measured as that of
-    the settings it belongs to.
+    ``start`` is the share of the steps of the whole noise schedule, 0 ... 1, after which it begins. ``overlap`` is
+    measured as that of the settings it belongs to.
     """
 
     start: float
@@ -104,10 +138,10 @@ class CoDenoiseSettings:
             stride=now.stride, closed_loop=now.closed_loop, seed=now.seed, grain=now.grain,
         )  # fmt: skip
 
-    def window_counts(self, length: int, num_steps: int) -> list[int]:
-        """How many windows each of ``num_steps`` steps has; a run without steps counts as one."""
-        num_steps = max(1, num_steps)
-        return [len(self.windows(length, step, num_steps)) for step in range(num_steps)]
+    def window_counts(self, length: int, stage: Stage) -> list[int]:
+        """How many windows each step of a run has."""
+        steps = range(stage.first, stage.first + stage.count)
+        return [len(self.windows(length, step, stage.total)) for step in steps]
 
     def weights(self, windows: Sequence[Window], length: int, step: int, num_steps: int = 1) -> list[torch.Tensor]:
         """The merge weights of these windows at a sampling step, see ``merge_weights``."""

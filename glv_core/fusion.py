@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import torch
 
-from .windows import Window
+from .windows import View, Window
 
 #: Raw weights of the windows of a step, one list a window: from the windows, the step and the seed.
 Merge = Callable[[Sequence[Window], int, int], list[list[float]]]
@@ -164,7 +164,7 @@ def merge_weights(
     return [(weights / total[index]).float() for index, weights in zip(indices, raw, strict=True)]
 
 
-def select_window(tensor: torch.Tensor, window: Window, dim: int) -> torch.Tensor:
+def select_window(tensor: torch.Tensor, window: Window | View, dim: int) -> torch.Tensor:
     """The window's part of a tensor whose axis ``dim`` is the long latent's time; a view where that is possible."""
     if window.is_slice:
         return tensor.narrow(dim, window.start, window.length)

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .co_denoise import CoDenoiseSettings
+from .co_denoise import CoDenoiseSettings, Stage
 from .cost import Cost, run_cost
 from .prompts import PromptSchedule, PromptTrack
 from .timeline import Timebase
@@ -194,7 +194,7 @@ def facts(plan: Plan) -> tuple[str, str, str]:
     """The three lines of text above the image."""
     settings, timebase = plan.settings, plan.timebase
     length = timebase.num_latent_frames
-    counts = settings.window_counts(length, plan.steps)
+    counts = settings.window_counts(length, Stage.whole(plan.steps))
     per_step = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     cost = plan.cost
     compression = timebase.compression

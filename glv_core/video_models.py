@@ -27,6 +27,8 @@ class VideoModel:
 
 
 WAN = VideoModel("Wan", Compression.causal(4), 81, 16)
+WAN_S2V = VideoModel("Wan 2.2 S2V", Compression.causal(4), 77, 16)
+WAN_DANCER = VideoModel("WanDancer", Compression.causal(4), 149, 30)
 WAN_5B = VideoModel("Wan 2.2 5B", Compression.causal(4), 121, 24)
 HUNYUAN = VideoModel("Hunyuan", Compression.causal(4), 129, 24)
 LTX = VideoModel("LTX", Compression.causal(8), 97, 24)
@@ -35,6 +37,8 @@ MOCHI = VideoModel("Mochi", Compression.causal(6), 163, 30)
 COSMOS = VideoModel("Cosmos", Compression.causal(8), 121, 24)
 COSMOS_PREDICT2 = VideoModel("Cosmos Predict2", Compression.causal(4), 93, 16)
 KANDINSKY = VideoModel("Kandinsky 5", Compression.causal(4), 121, 24)
+COGVIDEOX = VideoModel("CogVideoX", Compression.causal(4), 49, 8)
+SEEDVR2 = VideoModel("SeedVR2", Compression.causal(4), 21, 24)
 MINIMAX_H3 = VideoModel("MiniMax H3", Compression((1, 4, 4, 4, 4)), 124, 24)
 SVD = VideoModel("SVD", Compression(), 25, 6)
 ANIMATEDIFF = VideoModel("AnimateDiff", Compression(), 16, 8)

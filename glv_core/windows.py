@@ -70,6 +70,37 @@ class Window:
 
 
 @dataclass(frozen=True)
+class View:
+    """What the model is shown of a video: the latent frames of a window, behind the video's first one or alone.
+
+    ``lead``: how many latent frames stand in front, 0 or 1; what the model says of them is thrown away.
+    """
+
+    window: Window
+    lead: int = 0
+
+    @property
+    def length(self) -> int:
+        """Latent frames, with those in front."""
+        return self.lead + self.window.length
+
+    @cached_property
+    def indices(self) -> Sequence[int]:
+        """Its latent frames, in the order in which the model sees them."""
+        return (*range(self.lead), *self.window.indices) if self.lead else self.window.indices
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether its latent frames are neighbours in memory."""
+        return not self.lead and self.window.is_slice
+
+    @property
+    def start(self) -> int:
+        """The first latent frame that the model sees."""
+        return 0 if self.lead else self.window.start
+
+
+@dataclass(frozen=True)
 class Layout:
     """What a schedule has to cover, in latent frames.
 

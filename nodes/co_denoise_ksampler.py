@@ -6,9 +6,21 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.co_denoise.sampling import NoiseOptions, SamplerOptions, sample_long
+from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
+from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions, StepOptions, sample_long
 from .errors import naming
-from .inputs import CATEGORY, check_windows, noise_inputs, sampler_inputs, seed_input, window_inputs, window_options
+from .inputs import (
+    CATEGORY,
+    check_steps,
+    check_windows,
+    noise_inputs,
+    sampler_inputs,
+    seed_input,
+    start_image_input,
+    step_inputs,
+    window_inputs,
+    window_options,
+)
 
 
 class CoDenoiseKSampler(io.ComfyNode):
@@ -48,13 +60,23 @@ class CoDenoiseKSampler(io.ComfyNode):
                 ),
                 *window_inputs(),
                 *noise_inputs(),
+                start_image_input(),
+                *step_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )
 
     @classmethod
-    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
-        return check_windows(window, overlap)
+    def validate_inputs(
+        cls,
+        window: int | None = None,
+        overlap: int | None = None,
+        steps: int | None = None,
+        start_at_step: int | None = None,
+        end_at_step: int | None = None,
+    ) -> bool | str:
+        checked = check_windows(window, overlap)
+        return checked if checked is not True else check_steps(steps, start_at_step, end_at_step)
 
     @classmethod
     def execute(
@@ -71,13 +93,17 @@ class CoDenoiseKSampler(io.ComfyNode):
         denoise: float,
         noise: str = "independent",
         shared_noise: float = 0.5,
+        add_noise: bool = True,
+        start_at_step: int = 0,
+        end_at_step: int = 10_000,
+        return_with_leftover_noise: bool = False,
         **windows: Any,
     ) -> io.NodeOutput:
         with naming("CoDenoiseKSampler"):
             sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler)
-            noise_options = NoiseOptions(noise, shared_noise)
-            return io.NodeOutput(
-                sample_long(
-                    model, sampler, positive, negative, latent_image, denoise, window_options(**windows), noise_options
-                )
-            )
+            step_options = StepOptions(start_at_step, end_at_step, add_noise, return_with_leftover_noise)
+            samples = sample_long(
+                model, sampler, positive, negative, latent_image, denoise, window_options(**windows),
+                NoiseOptions(noise, shared_noise), step_options,
+            )  # fmt: skip
+            return io.NodeOutput(samples)

@@ -6,9 +6,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
 from .errors import naming
-from .inputs import CATEGORY, check_windows, window_inputs, window_options
+from .inputs import CATEGORY, check_windows, noise_inputs, start_image_input, window_inputs, window_options
 
 
 class CoDenoiseModel(io.ComfyNode):
@@ -27,6 +28,8 @@ class CoDenoiseModel(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The video model. Use it with any sampler afterwards."),
                 *window_inputs(),
+                *noise_inputs(),
+                start_image_input(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )
@@ -36,6 +39,9 @@ class CoDenoiseModel(io.ComfyNode):
         return check_windows(window, overlap)
 
     @classmethod
-    def execute(cls, model: Any, **windows: Any) -> io.NodeOutput:
+    def execute(
+        cls, model: Any, noise: str = "independent", shared_noise: float = 0.5, **windows: Any
+    ) -> io.NodeOutput:
         with naming("CoDenoiseModel"):
-            return io.NodeOutput(patch_model(model, window_options(**windows)))
+            patched = patch_model(model, window_options(**windows), noise=NoiseOptions(noise, shared_noise))
+            return io.NodeOutput(patched)

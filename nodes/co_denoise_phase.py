@@ -34,7 +34,8 @@ class CoDenoisePhase(io.ComfyNode):
                     max=0.99,
                     step=0.05,
                     round=0.0001,
-                    tooltip="When the phase begins, as a share of the steps of the sampler: 0.3 is after 30 %.",
+                    tooltip="When the phase begins, as a share of the steps of the whole noise schedule: 0.3 is after "
+                    "30 %, also where two samplers share the steps or 'denoise' leaves some out.",
                 ),
                 io.Combo.Input("schedule", options=[_SAME, *SCHEDULES], default=_SAME, tooltip=SCHEDULE_TOOLTIP),
                 io.Int.Input(

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.co_denoise.options import PhaseOptions, WindowOptions
+from ..glv_core.hosts.comfy.co_denoise.options import START_IMAGES, PhaseOptions, WindowOptions
 from ..glv_core.noise import NOISES
 from ..glv_core.prompts import PROMPT_BLENDINGS
 from ..glv_core.video_models import clip_lengths
@@ -108,6 +108,21 @@ def window_inputs() -> list[io.Input]:
     ]
 
 
+def start_image_input() -> io.Input:
+    """Which windows see the first latent frame."""
+    return io.Combo.Input(
+        "start_image",
+        options=list(START_IMAGES),
+        default="auto",
+        optional=True,
+        tooltip="Which windows see the first latent frame, where a start or reference image stands. every_window: it "
+        "is shown in front of each window that does not hold it, and what the model says of it there is left out; one "
+        "latent frame more for each window. auto: that, where the conditioning brings such an image beside the noise "
+        "(Wan and Hunyuan image to video, first and last frame, VACE or Animate with a reference). first_window: only "
+        "those windows that it lies in.",
+    )
+
+
 def video_inputs() -> list[io.Input]:
     """Length and frame rate of a video whose latent comes from LongLatent."""
     return [
@@ -168,6 +183,42 @@ def sampler_inputs() -> list[io.Input]:
     ]
 
 
+def step_inputs() -> list[io.Input]:
+    """KSamplerAdvanced's four inputs, for a model that makes a part of the steps."""
+    return [
+        io.Boolean.Input(
+            "add_noise",
+            default=True,
+            optional=True,
+            advanced=True,
+            tooltip="Whether the latent gets noise first. Off for the second of two samplers that share the steps, as "
+            "with Wan 2.2's models for high and low noise: its latent brings its noise.",
+        ),
+        io.Int.Input(
+            "start_at_step",
+            default=0,
+            min=0,
+            max=10_000,
+            optional=True,
+            advanced=True,
+            tooltip="The step to begin with. Windows, phases and prompts are those of this place in all of 'steps', so "
+            "that two samplers make what one would.",
+        ),
+        io.Int.Input(
+            "end_at_step", default=10_000, min=0, max=10_000, optional=True, advanced=True,
+            tooltip="The step to end before; more than 'steps' is all of them.",
+        ),
+        io.Boolean.Input(
+            "return_with_leftover_noise",
+            default=False,
+            optional=True,
+            advanced=True,
+            tooltip="Where end_at_step comes before the end: keep the noise that is left, for the sampler that goes "
+            "on. Off takes it away with the last step.",
+        ),
+    ]  # fmt: skip
+
+
 def noise_inputs() -> list[io.Input]:
     """The inputs that say what the initial noise of a long latent is."""
     return [
@@ -218,6 +269,15 @@ def check_windows(window: int | None, overlap: int | None) -> bool | str:
         return f"overlap is {overlap} frames; it must be 0 or more."
     if window is not None and overlap is not None and overlap >= window:
         return f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
+    return True
+
+
+def check_steps(steps: int | None, start: int | None, end: int | None) -> bool | str:
+    """For ``validate_inputs``: True, or why a sampler would make no step. A linked input is None."""
+    if start and steps is not None and start >= steps:
+        return f"start_at_step is {start} and steps {steps}, so there is no step to make. Lower start_at_step."
+    if start is not None and end is not None and end <= start:
+        return f"end_at_step is {end} and start_at_step {start}, so there is no step to make. Raise end_at_step."
     return True
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise, NoiseOptions
+from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
+from ..glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise
 from .errors import naming
 from .inputs import CATEGORY, check_windows, noise_inputs, seed_input, window_inputs
 

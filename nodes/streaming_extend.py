@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
-from ..glv_core.hosts.comfy.streaming.chunks import StreamOptions
+from ..glv_core.hosts.comfy.streaming.chunks import LowNoise, StreamOptions
 from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
 from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder
@@ -132,6 +132,20 @@ class StreamingExtend(io.ComfyNode):
                     tooltip="Where the overlap is held as known latents: the part of it, at its end, over which new "
                     "predictions take over. 0 holds all of it.",
                 ),
+                io.Model.Input(
+                    "low_noise_model",
+                    optional=True,
+                    tooltip="A second model that makes the steps from switch_at_step on, as Wan 2.2 14B has one for "
+                    "high noise (model) and one for low noise.",
+                ),
+                io.Int.Input(
+                    "switch_at_step",
+                    default=0,
+                    min=0,
+                    max=10_000,
+                    optional=True,
+                    tooltip="With low_noise_model: its first step. 0 is half of the steps.",
+                ),
                 io.Int.Input(
                     "window",
                     default=0,
@@ -198,6 +212,8 @@ class StreamingExtend(io.ComfyNode):
         run_name: str = "streaming",
         window: int = 0,
         window_overlap: int = 16,
+        low_noise_model: Any = None,
+        switch_at_step: int = 0,
         **options: Any,
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
@@ -208,8 +224,12 @@ class StreamingExtend(io.ComfyNode):
             if wanted.anchor == "image" and anchor_image is not None:
                 anchor = anchor_latents(model, anchor_image, vae, size, folder)
             sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler)
+            low_noise = None
+            if low_noise_model is not None:
+                low_noise = LowNoise(low_noise_model, switch_at_step or steps // 2)
             result = stream_long(
                 model, positive, negative, sampler, wanted,
                 given=given, size=size, anchor_latents=anchor, vae=vae, folder=folder,
+                low_noise=low_noise,
             )  # fmt: skip
         return io.NodeOutput({"samples": result.samples}, result.report, ui={"text": (result.report,)})

@@ -104,7 +104,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("whether the workflow is stored", "comfy.cli_args", _need("args.disable_metadata")),
     *_all(
         "conditions of a window", "comfy.conds",
-        _need("CONDConstant"), _need("CONDNoiseShape"), _need("CONDRegular", 1),
+        _need("CONDConstant"), _need("CONDRegular", 1),
         _need("CONDRegular._copy_with", 1), _need("CONDRegular.size"),
     ),
     *_all(
@@ -119,7 +119,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "what those wrappers are given", "comfy",
-        _need("samplers.CFGGuider.outer_sample", 8, "seed"), _need("sampler_helpers.prepare_sampling", 2,
+        _need("samplers.CFGGuider.outer_sample", 8, "seed"), _need("sampler_helpers.prepare_sampling", 3,
               "model_options"),
         _need("samplers.KSAMPLER.sample", 8),
     ),
@@ -148,13 +148,20 @@ SYMBOLS: tuple[Symbol, ...] = (
         "families of models", "comfy.latent_formats",
         _ask("Wan21"), _ask("Wan22"), _ask("HunyuanVideo"), _ask("HunyuanVideo15"), _ask("HunyuanImage21Refiner"),
         _ask("Mochi"), _ask("LTXV"), _ask("LTXAV"), _ask("Cosmos1CV8x8x8"), _ask("MiniMaxH3AV"), _ask("MiniMaxH3Video"),
+        _ask("CogVideoX"), _ask("CogVideoX1_5"), _ask("SeedVR2"),
     ),
     *_all(
         "families of models", "comfy.model_base",
         _need("LTXV"), _need("SVD_img2vid"), _need("WAN21"), _need("WAN22"), _ask("CosmosPredict2"), _ask("Kandinsky5"),
+        _ask("WAN21_Vace"), _ask("WAN22_Animate"), _ask("WAN_Animate2"), _ask("WAN22_S2V"), _ask("WAN22_WanDancer"),
         _need("WAN22.process_timestep", 2, "denoise_mask"), _need("WAN22.scale_latent_inpaint", 3),
         _need("BaseModel.memory_required", 1, "cond_shapes"), _need("BaseModel.process_latent_in", 1),
         _need("BaseModel.process_latent_out", 1), _need("BaseModel.extra_conds"), _need("BaseModel.get_dtype"),
+    ),
+    *_all(
+        "what models slice for windows themselves", "comfy",
+        _ask("model_base.BaseModel.resize_cond_for_context_window", 5),
+        _ask("context_windows.IndexListContextWindow", 1, "dim", "total_frames"),
     ),
     *_all(
         "memory and devices", "comfy.model_management",
@@ -176,7 +183,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "sampling", "comfy",
         _need("sample.fix_empty_latent_channels", 2), _need("sample.prepare_noise", 3),
-        _need("sample.sample", 9, "denoise", "noise_mask", "callback", "disable_pbar", "seed"),
+        _need("sample.sample", 9, "denoise", "noise_mask", "callback", "disable_pbar", "seed", "disable_noise",
+              "start_step", "last_step", "force_full_denoise"),
         _need("samplers.KSampler.SAMPLERS"), _need("samplers.KSampler.SCHEDULERS"),
         _ask("sample.fix_empty_latent_channels", 4),
     ),
@@ -222,8 +230,10 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "what a model says of its latents", "<latent format>",
         _need("latent_channels"), _need("latent_dimensions"), _need("spacial_downscale_ratio"),
+        _ask("temporal_downscale_ratio"),
     ),
-    *_all("noise levels", "<model sampling>", _need("set_parameters", 0, "shift", "multiplier"), _need("multiplier")),
+    *_all("noise levels", "<model sampling>", _need("set_parameters", 0, "shift", "multiplier"), _need("multiplier"),
+          _need("sigmas")),
     *_all(
         "what a VAE holds", "<VAE>",
         _need("first_stage_model"), _need("patcher"), _need("device"), _need("output_device"), _need("vae_dtype"),
@@ -257,10 +267,11 @@ SYMBOLS: tuple[Symbol, ...] = (
         "what a ControlNet is made from", "<ControlNet>",
         _need("cond_hint_original"), _need("previous_controlnet"), _need("strength"), _need("timestep_percent_range"),
         _need("extra_args"), _need("control_model"), _need("vae"), _need("extra_concat_orig"), _need("extra_conds"),
-        _need("extra_hooks"), _need("strength_type"), _need("compression_ratio"),
+        _need("extra_hooks"), _need("strength_type"), _need("compression_ratio"), _need("cond_hint"),
+        _need("extra_concat"), _ask("multigpu_clones"),
     ),
     *_all("what a ControlNet is made from", "<ControlLoRA>", _need("control_weights")),
-    *_all("what a ControlNet is made from", "<T2I-Adapter>", _need("t2i_model")),
+    *_all("what a ControlNet is made from", "<T2I-Adapter>", _need("t2i_model"), _need("control_input")),
     *_all("what hooks are made from", "<hook group>", _need("hooks")),
     *_all(
         "what hooks are made from", "<transformer options hook>",

@@ -1,5 +1,6 @@
 """What a window gets of every condition: sliced, shared, of the first frame alone, or refused; without a model."""
 
+import itertools
 import uuid
 from types import SimpleNamespace
 
@@ -7,18 +8,22 @@ import comfy.conds
 import pytest
 import torch
 from long_video_pack.glv_core.hosts.comfy.co_denoise.batching import batch_key, collate, mix_entries
-from long_video_pack.glv_core.hosts.comfy.co_denoise.conditioning import Conditions
+from long_video_pack.glv_core.hosts.comfy.co_denoise.conditioning import Conditions, begins_with_an_image
 from long_video_pack.glv_core.hosts.comfy.co_denoise.handler import CoDenoiseHandler
 from long_video_pack.glv_core.hosts.comfy.co_denoise.options import WindowOptions
 from long_video_pack.glv_core.hosts.comfy.co_denoise.prompt_tags import TAG
-from long_video_pack.glv_core.hosts.comfy.families import FAMILIES
+from long_video_pack.glv_core.hosts.comfy.families import FAMILIES, SHARED, Along
 from long_video_pack.glv_core.hosts.comfy.families.image import IMAGE
-from long_video_pack.glv_core.windows import Window
+from long_video_pack.glv_core.windows import View, Window
 
 pytestmark = pytest.mark.every_host
 LENGTH = 9
 FIRST, LATER, ACROSS = Window(0, 4), Window(3, 4), Window(7, 4, 1, LENGTH)
-BY_NAME = {family.name: family for family in FAMILIES}
+BY_NAME: dict = {}
+for family in FAMILIES:
+    BY_NAME.setdefault(family.name, family)
+WAN = BY_NAME["Wan"]
+BY_CLASS = {kind: family for family in FAMILIES for kind in family.classes}
 
 
 def along(axis: int, ndim: int = 5) -> torch.Tensor:
@@ -41,48 +46,167 @@ def sliced(family, window, given, time_dim=2, weights=None):
     return Conditions(family, LENGTH, time_dim).slice(given, window, weights)
 
 
+def indices_in(tensor: torch.Tensor, axis: int) -> list[float]:
+    """The places that a part of ``along`` holds."""
+    return tensor.movedim(axis, 0).flatten(1)[:, 0].tolist()
+
+
+def named(family) -> str:
+    return "/".join([family.name, *family.classes[:1]])
+
+
+VIDEO = [family for family in FAMILIES if family.compression.ratio > 1]  # of the others the frames are the batch
 EVERY_KEY = [
-    *[(family, key, "sliced", axis) for family in FAMILIES for key, axis in family.time_axes.items()],
-    *[(family, key, "shared", 2) for family in FAMILIES for key in sorted(family.shared)],
-    *[(family, key, "first", 2) for family in FAMILIES for key in sorted(family.first_frame)],
-    *[(family, key, "refused", 2) for family in FAMILIES for key in family.refused],
+    *[(family, key, "sliced") for family in VIDEO for key in family.along],
+    *[(family, key, "shared") for family in VIDEO for key in sorted(family.shared | SHARED)],
+    *[(family, key, "first") for family in VIDEO for key in sorted(family.first_frame)],
+    *[(family, key, "start") for family in VIDEO for key in sorted(family.start_frames)],
+    *[(family, key, "refused") for family in VIDEO for key in family.refused],
 ]
 
 
-@pytest.mark.parametrize(("family", "key", "how", "axis"), EVERY_KEY, ids=lambda value: getattr(value, "name", value))
-def test_every_key_of_every_family(family, key, how, axis):
-    value = along(axis)[:, :, :1] if how == "first" else along(axis)
+@pytest.mark.parametrize(
+    ("family", "key", "how"), EVERY_KEY, ids=[f"{named(family)}-{key}-{how}" for family, key, how in EVERY_KEY]
+)
+def test_every_key_of_every_family(family, key, how):
+    conditions = Conditions(family, LENGTH, 2)
+    rule = family.along.get(key, Along())
+    per_frame = rule.scale or 5
+    value = along(rule.axis, max(4, rule.axis + 1)).repeat_interleave(per_frame, rule.axis)
+    if how in ("refused", "start"):
+        value = along(2)[:, :, : 6 if how == "start" else None]
     if key == "latent_shapes":
         value = comfy.conds.CONDConstant([[1, 128, 9, 4, 4], [1, 8, 40, 16]])
     given = entry(**{key: value})
-    conditions = Conditions(family, LENGTH, 2)
     if how == "refused":
         with pytest.raises(ValueError, match=r"does not support .* yet: every window would see the wrong part"):
-            conditions.check(given)
+            conditions.check(given, View(FIRST))
         return
-    conditions.check(given)
     for window in (FIRST, LATER, ACROSS):
-        conds = conditions.slice(given, window, None)["model_conds"]
-        if how == "first" and window is not FIRST:
-            assert key not in conds
-        elif how == "sliced":
-            assert conds[key].cond.movedim(axis, 0).flatten(1)[:, 0].tolist() == list(window.indices)
-        else:
-            assert torch.equal(conds[key].cond, given["model_conds"][key].cond)
+        for view in (View(window), View(window, 1)):
+            conditions.check(given, view)
+            conds = conditions.slice(given, view, None)["model_conds"]
+            if how == "sliced":
+                wanted = [float(index) for index in view.indices for _ in range(per_frame)]
+                assert indices_in(conds[key].cond, rule.axis) == wanted
+            elif how == "start":
+                # Known are the latent frames 0 to 5; a window gets those with which it begins.
+                held = list(itertools.takewhile(lambda index: index < 6, view.indices))
+                assert (indices_in(conds[key].cond, 2) if held else key not in conds) == (held or True)
+            elif how == "first" and view.indices[0] != 0:
+                assert key not in conds
+            else:
+                assert conds[key] is given["model_conds"][key]
 
 
 def test_the_tables_have_what_is_known_of_the_models():
     """What the first windows of a wrong slice would show; a key that leaves its table fails here."""
-    table = {(family.name, key): how for family, key, how, _ in EVERY_KEY}
-    for name in ("Wan", "Wan 2.2 5B"):
+    table = {(named(family), key): how for family, key, how in EVERY_KEY}
+    for name in ("Wan", "Wan 2.2 5B", "Wan/WAN21_Vace"):
         assert table[name, "vace_context"] == "sliced"
         assert table[name, "reference_latent"] == table[name, "time_dim_concat"] == "shared"
-        for key in ("audio_embed", "control_video", "reference_motion", "face_pixel_values", "pose_latents"):
+        for key in ("audio_embed", "face_pixel_values", "pose_latents", "sam_latents", "ref_mask_latents"):
             assert table[name, key] == "refused"
+    speech, dance = BY_CLASS["WAN22_S2V"], BY_CLASS["WAN22_WanDancer"]
+    assert speech.along["audio_embed"] == Along(3, 4) and speech.along["control_video"] == Along(2, 1)
+    assert dance.along["audio_embed"] == Along(1, 0) and "reference_motion" in speech.first_frame
+    assert not speech.refused and not dance.refused
+    assert BY_CLASS["WAN21_Vace"].references == BY_CLASS["WAN22_Animate"].references == 1 and WAN.references == 0
     assert table["Hunyuan", "ref_latent"] == "shared" and table["Hunyuan", "guiding_frame_index"] == "first"
-    assert table["Kandinsky 5", "time_dim_replace"] == "first"
+    assert BY_NAME["Hunyuan"].unbatched == {"ref_latent"}
+    assert table["Kandinsky 5/Kandinsky5", "time_dim_replace"] == "start"
     assert table["LTX", "keyframe_idxs"] == table["LTX-2", "latent_shapes"] == "refused"
     assert "num_video_frames" in BY_NAME["SVD"].counts and "ref_latents" in IMAGE.shared
+
+
+def test_music_of_any_length_lasts_as_long_as_the_video():
+    """23 features over 9 latent frames: each gets those between its own start and the next one's."""
+    music = torch.arange(23.0).view(1, 23, 1).expand(1, 23, 35).clone()
+    family = BY_CLASS["WAN22_WanDancer"]
+
+    def heard(window):
+        return indices_in(sliced(family, window, entry(audio_embed=music))["model_conds"]["audio_embed"].cond, 1)
+
+    assert heard(Window(0, 4)) == list(range(10)) and heard(Window(4, 5)) == list(range(10, 23))
+    short = entry(audio_embed=music[:, :4])
+    assert indices_in(sliced(family, Window(0, 9), short)["model_conds"]["audio_embed"].cond, 1) == [
+        0, 0, 0, 1, 1, 2, 2, 3, 3,
+    ]  # fmt: skip
+
+
+def test_sound_that_is_too_short_for_the_video_is_refused():
+    short = entry(audio_embed=torch.zeros(1, 25, 1024, 4 * LENGTH - 1))
+    with pytest.raises(ValueError, match="'audio_embed' has 35 parts, and a latent of 9 latent frames needs 36"):
+        sliced(BY_CLASS["WAN22_S2V"], FIRST, short)
+
+
+def test_the_host_is_asked_before_something_is_refused():
+    asked = []
+
+    def ask(key, cond, view):
+        asked.append((key, list(view.indices)))
+        return cond._copy_with(cond.cond[:, :1]) if key == "pose_latents" else None
+
+    conditions = Conditions(WAN, LENGTH, 2, ask)
+    given = entry(pose_latents=along(2), vace_context=along(3), new=along(2))
+    conds = conditions.slice(given, View(LATER, 1), None)["model_conds"]
+    assert conds["pose_latents"].cond.shape[1] == 1 and indices_in(conds["vace_context"].cond, 3) == [0, 3, 4, 5, 6]
+    assert asked == [("pose_latents", [0, 3, 4, 5, 6]), ("new", [0, 3, 4, 5, 6])]  # the family's own come first
+    with pytest.raises(ValueError, match="does not support sound"):
+        conditions.check(entry(audio_embed=along(1, 4)), View(FIRST))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(1, 7, 3),  # might be sound
+        torch.zeros(1, 3, 7, 2),
+        torch.zeros(1, LENGTH),  # a number for every latent frame
+        torch.zeros(1, 33),  # or for every frame
+        comfy.conds.CONDConstant({"any": "thing"}),
+        comfy.conds.CONDConstant([torch.zeros(1), 3]),
+        comfy.conds.CONDConstant(object()),
+    ],
+    ids=["3d", "4d", "latent frames", "frames", "dict", "list", "object"],
+)
+def test_what_nobody_knows_is_refused_by_its_name(value):
+    with pytest.raises(ValueError, match=r"whether the conditioning 'unheard' runs along the video.*raise 'window'"):
+        Conditions(WAN, LENGTH, 2).check(entry(unheard=value), View(FIRST))
+
+
+def test_numbers_and_single_images_are_shared():
+    for value in (comfy.conds.CONDConstant(3), comfy.conds.CONDConstant(None), torch.zeros(1, 7), torch.zeros(2)):
+        given = entry(unheard=value)
+        assert sliced(WAN, LATER, given)["model_conds"]["unheard"] is given["model_conds"]["unheard"]
+
+
+def test_of_a_list_those_as_long_as_the_video_are_sliced():
+    """Bernini's source video and reference images."""
+    items = [along(2), torch.full((1, 2, 1, 3, 3), 5.0)]
+    source, image = sliced(WAN, LATER, entry(context_latents=comfy.conds.CONDList(items)))["model_conds"][
+        "context_latents"
+    ].cond
+    assert indices_in(source, 2) == [3, 4, 5, 6] and image is items[1]
+    with pytest.raises(ValueError, match="'context_latents' is 5 latent frames long, the latent 9"):
+        sliced(WAN, LATER, entry(context_latents=comfy.conds.CONDList([along(2)[:, :, :5]])))
+
+
+@pytest.mark.parametrize(
+    ("extras", "begins"),
+    [
+        ({}, False),
+        ({"concat_mask": torch.ones(1, 1, 9, 2, 2)}, False),
+        ({"concat_mask": torch.zeros(1, 1, 9, 2, 2)}, False),  # all is known: a video to copy
+        ({"concat_mask": (along(2) > 0).float()}, True),
+        ({"concat_mask": (along(2) > 2).float()}, True),
+        ({"concat_mask": (along(2) != 4).float()}, False),  # an image in the middle
+        ({"vace_mask": [torch.ones(1, 64, 9, 2, 2), (along(2) > 0).float()]}, True),
+        ({"vace_mask": [torch.ones(1, 64, 9, 2, 2)]}, False),
+        ({"concat_mask": torch.zeros(1, 4, 8, 8)}, False),  # of a model whose frames are the batch
+    ],
+)
+def test_whether_a_conditioning_begins_with_an_image(extras, begins):
+    assert begins_with_an_image({**entry(), **extras}) is begins
 
 
 def test_what_no_table_names_goes_by_its_shape():
@@ -95,15 +219,17 @@ def test_what_no_table_names_goes_by_its_shape():
     assert kept(noise_shaped(along(2)))[0, 0].flatten().tolist() == [3, 4, 5, 6]
     assert kept(noise_shaped(along(2)[:, :, :1])).shape[2] == 1  # the same for all frames
     assert kept(along(2), "new").shape[2] == 4
-    assert kept(along(1, 3), "text").shape[1] == LENGTH
+    assert kept(along(1, 3), "c_crossattn").shape[1] == LENGTH  # text of as many words
     with pytest.raises(ValueError, match="'c_concat' is 5 latent frames long, the latent 9"):
         sliced(wan, LATER, entry(c_concat=comfy.conds.CONDNoiseShape(along(2)[:, :, :5])))
 
 
 def test_frames_as_batch_are_sliced_in_the_batch():
-    given = entry(c_concat=along(0, 4), text=torch.zeros(1, 7, 3), ref_latents=along(0, 4))
+    given = entry(c_concat=along(0, 4), text=torch.zeros(1, 7, 3), ref_latents=along(0, 4), few=along(0, 4)[:6])
     conds = sliced(IMAGE, LATER, given, time_dim=0)["model_conds"]
     assert conds["c_concat"].cond[:, 0].flatten().tolist() == [3, 4, 5, 6]
+    # The host repeats fewer rows over the video: 0 1 2 3 4 5 0 1 2.
+    assert [conds["few"].cond[row, 0].item() for row in range(4)] == [3, 4, 5, 0]
     assert conds["text"].cond.shape[0] == 1 and conds["ref_latents"].cond.shape[0] == LENGTH
 
 
@@ -114,25 +240,15 @@ def test_the_number_of_frames_is_that_of_the_window():
 
 def test_a_nested_latent_of_one_stream_is_not_refused():
     conditions = Conditions(BY_NAME["LTX-2"], LENGTH, 2)
-    conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1, 128, 9, 4, 4]])))
+    conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1, 128, 9, 4, 4]])), View(FIRST))
     with pytest.raises(ValueError, match="combined video and audio latents"):
-        conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1], [2]])))
+        conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1], [2]])), View(FIRST))
 
 
 def test_nested_latents_are_refused_before_the_first_forward_pass():
     model = SimpleNamespace(latent_format=SimpleNamespace(latent_dimensions=3))
     with pytest.raises(ValueError, match="combined video and audio latents"):
         CoDenoiseHandler(WindowOptions(17, 8)).begin(model, {}, [1, 1, 4096])
-
-
-def test_a_hint_with_several_images_is_refused_along_the_whole_chain():
-    many = SimpleNamespace(cond_hint_original=torch.zeros(9, 3, 8, 8), previous_controlnet=None)
-    one = SimpleNamespace(cond_hint_original=torch.zeros(1, 3, 8, 8), previous_controlnet=None)
-    conditions = Conditions(BY_NAME["Wan"], LENGTH, 2)
-    conditions.check({**entry(), "control": one})
-    one.previous_controlnet = many
-    with pytest.raises(ValueError, match="a hint of 9 images"):
-        conditions.check({**entry(), "control": one})
 
 
 def test_masks_and_weights():
@@ -163,8 +279,9 @@ def test_an_area_that_a_loop_sees_twice_is_masked_between():
 
 def test_each_window_has_a_name_of_its_own_and_no_tag():
     given = {**entry(), TAG: "tag"}
-    names = [sliced(BY_NAME["Wan"], window, given)["uuid"] for window in (FIRST, LATER, Window(3, 4, 2), FIRST)]
-    assert len(set(names)) == 3 and names[0] == names[3] and given["uuid"] not in names
+    windows = (FIRST, LATER, Window(3, 4, 2), View(LATER, 1), FIRST)
+    names = [sliced(BY_NAME["Wan"], window, given)["uuid"] for window in windows]
+    assert len(set(names)) == 4 and names[0] == names[4] and given["uuid"] not in names
     assert TAG not in sliced(BY_NAME["Wan"], FIRST, given)
 
 
@@ -194,11 +311,17 @@ def test_windows_share_a_forward_only_where_all_is_alike(changed):
     assert batch_key(plain, 0) != batch_key({**plain, **changed}, 1)
 
 
-def test_constants_are_compared_by_value_and_lists_by_identity():
+def test_constants_are_compared_by_value_and_lists_by_their_shapes():
     one, other = ({**entry(n=comfy.conds.CONDConstant(value))} for value in (3, 3))
     assert batch_key(one, 0) == batch_key(other, 1)
-    lists = [entry(refs=comfy.conds.CONDList([torch.zeros(1)])) for _ in range(2)]
-    assert batch_key(lists[0], 0) != batch_key(lists[1], 1) and batch_key(lists[0], 0) == batch_key(lists[0], 1)
+    lists = [entry(refs=comfy.conds.CONDList([torch.zeros(1, size)])) for size in (2, 2, 3)]
+    assert batch_key(lists[0], 0) == batch_key(lists[1], 1) != batch_key(lists[2], 1)
+
+
+def test_what_a_network_takes_alone_is_never_shared():
+    given = entry(ref_latent=torch.zeros(1, 2, 1, 4, 4))
+    assert batch_key(given, 0) == batch_key(given, 1) and batch_key(given, 0, {"other"}) == batch_key(given, 1)
+    assert batch_key(given, 0, {"ref_latent"}) != batch_key(given, 1, {"ref_latent"})
 
 
 def test_collated_windows_keep_their_rows():
@@ -212,6 +335,12 @@ def test_collated_windows_keep_their_rows():
     assert torch.equal(both["model_conds"]["text"].cond, shared.expand(4, -1, -1))
     assert both["mask"].shape == (4, 4, 2, 2) and both["mask"][:, 0, 0, 0].tolist() == [6, 6, 7, 7]
     assert both["uuid"] not in {part["uuid"] for part in parts}
+    lists = [
+        entry(refs=comfy.conds.CONDList([torch.full((1, 1), value), torch.full((2, 1), -value)]))
+        for value in (1.0, 2.0)
+    ]
+    first, second = collate(lists, 2, [4, 2, 2], torch.device("cpu"))["model_conds"]["refs"].cond
+    assert first.flatten().tolist() == [1, 1, 2, 2] and second.flatten().tolist() == [-1, -1, -2, -2]
     assert collate(parts[:1], 2, [4, 2, 2], torch.device("cpu"))["uuid"] == parts[0]["uuid"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import comfy.conds
@@ -12,6 +12,7 @@ import torch
 
 from ....prompts.blending import mix_embeddings
 from .conditioning import Entry
+from .controls import can_share_a_forward
 
 
 def mix_entries(entries: Sequence[Entry], weights: torch.Tensor, spherical: bool) -> Entry:
@@ -53,14 +54,25 @@ def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a is b or (a.shape == b.shape and torch.equal(a, b))
 
 
-def batch_key(entry: Entry, window_index: int) -> tuple:
-    """What must be equal for two windows' entries to share a slot of one forward pass; hashable."""
+def batch_key(entry: Entry, window_index: int, alone: Collection[str] = ()) -> tuple:
+    """What must be equal for two windows' entries to share a slot of one forward pass; hashable.
+
+    Args:
+        entry: sliced for a window.
+        window_index: of that window.
+        alone: model conds with which every window has a forward pass of its own.
+    """
+    control = entry.get("control")
+    apart = any(key in entry["model_conds"] for key in alone)
+    apart = apart or (control is not None and not can_share_a_forward(control))
     conds = []
     for key in sorted(entry["model_conds"]):
         cond = entry["model_conds"][key]
         value = cond.cond
         if isinstance(value, torch.Tensor):
             same: Any = (tuple(value.shape[1:]), str(value.device), value.dtype)
+        elif _is_tensors(value):
+            same = tuple((tuple(each.shape[1:]), str(each.device), each.dtype) for each in value)
         elif isinstance(cond, comfy.conds.CONDConstant):
             same = repr(value)
         else:
@@ -71,8 +83,8 @@ def batch_key(entry: Entry, window_index: int) -> tuple:
         tuple(entry.get("area", ())),
         entry["mask"].ndim if "mask" in entry else None,
         tuple((key, repr(entry.get(key))) for key in ("strength", "mask_strength", "timestep_start", "timestep_end")),
-        tuple(id(entry.get(key)) for key in ("hooks", "gligen")),
-        window_index if entry.get("control") is not None else None,
+        tuple(id(entry.get(key)) for key in ("hooks", "gligen", "control")),
+        window_index if apart else None,
         "default" in entry,
     )
 
@@ -104,10 +116,21 @@ def collate(entries: Sequence[Entry], rows: int, latent_size: Sequence[int], dev
     return collated
 
 
+def _is_tensors(value: Any) -> bool:
+    """Whether a cond's value is a list of tensors."""
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(each, torch.Tensor) for each in value)
+
+
 def _collate_cond(cond: Any, values: list[Any], rows: int, device: torch.device) -> Any:
+    if _is_tensors(values[0]):
+        return cond._copy_with([_collate_tensors(column, rows, device) for column in zip(*values, strict=True)])
     if not isinstance(values[0], torch.Tensor):
         return cond
+    return cond._copy_with(_collate_tensors(values, rows, device))
+
+
+def _collate_tensors(values: Sequence[torch.Tensor], rows: int, device: torch.device) -> torch.Tensor:
     first = values[0]
     if first.shape[0] == 1 and all(value is first for value in values):  # as prompts are: no copy for each window
-        return cond._copy_with(first.expand(len(values) * rows, *first.shape[1:]).to(device))
-    return cond._copy_with(torch.cat([comfy.utils.repeat_to_batch_size(value, rows) for value in values]).to(device))
+        return first.expand(len(values) * rows, *first.shape[1:]).to(device)
+    return torch.cat([comfy.utils.repeat_to_batch_size(value, rows) for value in values]).to(device)

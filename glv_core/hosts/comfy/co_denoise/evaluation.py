@@ -9,12 +9,13 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ....co_denoise import nearest_step
 from ....fusion import select_window
-from ....windows import Window
+from ....windows import View, Window
 from ..memory import ran_out_of_memory
+from .attention_maps import AttentionMaps, map_keeper
 from .batching import batch_key, collate, mix_entries
 from .conditioning import Entry
+from .controls import control_for
 from .prompt_tags import TAG
 from .run import OnWindows, Run
 
@@ -25,14 +26,6 @@ class Slot:
 
     output: int
     entry: Entry
-
-
-def _step_of(timestep: torch.Tensor, model_options: dict) -> tuple[int, int]:
-    """The step that an evaluation belongs to, and the number of steps of the run."""
-    sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
-    if sigmas is None:
-        return 0, 1
-    return nearest_step(float(timestep.flatten()[0]), sigmas.tolist()), max(1, len(sigmas) - 1)
 
 
 def _differences(entry: Entry) -> tuple:
@@ -65,24 +58,32 @@ class Evaluation:
         self.timestep = timestep
         self.model_options = model_options
         self.on_windows = on_windows
-        self.step, self.num_steps = _step_of(timestep, model_options)
+        sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+        self.step, self.num_steps = run.step_of(
+            float(timestep.flatten()[0]), None if sigmas is None else sigmas.tolist()
+        )
         self.overlap = run.settings.at(self.step, self.num_steps).overlap
         self.device = model.current_patcher.load_device if run.options.offload_latent else x.device
 
     def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``."""
         groups: dict[tuple, list[tuple[int, list[Slot]]]] = {}
-        for index, window in enumerate(windows):
-            slots = self._slots(window)
-            key = (window.length, tuple((slot.output, batch_key(slot.entry, index)) for slot in slots))
+        views = [self.run.view(window) for window in windows]
+        alone = self.run.family.unbatched
+        for index, view in enumerate(views):
+            slots = self._slots(view)
+            key = (view.length, tuple((slot.output, batch_key(slot.entry, index, alone)) for slot in slots))
             groups.setdefault(key, []).append((index, slots))
+        maps = self._attention_maps()
+        weights = self.run.settings.weights(windows, self.run.length, self.step, self.num_steps) if maps else []
         done = 0
         for group in groups.values():
             while group:
                 comfy.model_management.throw_exception_if_processing_interrupted()
-                batch = group[: self._fitting(windows[group[0][0]], group[0][1])]
+                batch = group[: self._fitting(views[group[0][0]], group[0][1])]
+                shown = [views[index] for index, _ in batch]
                 try:
-                    predictions = self._forward([windows[index] for index, _ in batch], [slots for _, slots in batch])
+                    predictions = self._forward(shown, [slots for _, slots in batch])
                 except Exception as error:
                     if len(batch) == 1 or not ran_out_of_memory(error):
                         raise
@@ -91,70 +92,92 @@ class Evaluation:
                     comfy.model_management.soft_empty_cache()
                     self.run.halve(len(batch))
                     continue
+                if maps:
+                    maps.take(shown, [weights[index] for index, _ in batch])
                 del group[: len(batch)]
                 done += len(batch)
                 for row, (index, _) in enumerate(batch):
                     yield index, predictions[row]
                 if self.on_windows is not None:
-                    self.on_windows(self.step, done, len(windows))
+                    self.on_windows(self.step - self.run.first_step, done, len(windows))
+        if maps:
+            maps.give()
 
-    def _slots(self, window: Window) -> list[Slot]:
+    def _attention_maps(self) -> AttentionMaps | None:
+        keeper = map_keeper(self.model_options) if self.run.time_dim == 0 else None
+        return None if keeper is None else AttentionMaps(keeper, self.run.length)
+
+    def _slots(self, view: View) -> list[Slot]:
         slots = []
         for output, entries in enumerate(self.conds):
             tagged: dict[Any, list[Entry]] = {}
             for entry in entries or ():
                 if TAG not in entry:
-                    slots += self._slot(output, entry, window, None)
+                    slots += self._slot(output, entry, view, None)
                     continue
                 tag = entry[TAG]
                 if self.run.settings.prompt_blending != "predictions":
                     tagged.setdefault((tag.schedule, *_differences(entry)), []).append(entry)
                     continue
-                weights = self.run.track(tag.schedule).in_window(window)[tag.prompt]
+                weights = self.run.track(tag.schedule).in_window(view.window)[tag.prompt]
                 if (weights > 0).any():
-                    slots += self._slot(output, entry, window, None if (weights > 1 - 1e-6).all() else weights)
+                    slots += self._slot(output, entry, view, None if (weights > 1 - 1e-6).all() else weights)
             for prompts in tagged.values():
-                slots += self._mixed(output, prompts, window)
+                slots += self._mixed(output, prompts, view)
         return slots
 
-    def _slot(self, output: int, entry: Entry, window: Window, weights: torch.Tensor | None) -> list[Slot]:
-        weights = None if weights is None else weights.to(self.device)
-        part = self.run.conditions.slice(entry, window, weights)
+    def _slot(self, output: int, entry: Entry, view: View, weights: torch.Tensor | None) -> list[Slot]:
+        weights = None if weights is None else _with_lead(weights, view).to(self.device)
+        part = self.run.conditions.slice(entry, view, weights)
         return [] if part is None else [Slot(output, part)]
 
-    def _mixed(self, output: int, prompts: list[Entry], window: Window) -> list[Slot]:
+    def _mixed(self, output: int, prompts: list[Entry], view: View) -> list[Slot]:
         """One slot for all prompts of a schedule, with their embeddings mixed."""
         blending = self.run.settings.prompt_blending
         per_frame = self.run.time_dim == 0  # every frame is a row of the batch
-        table = self.run.track(prompts[0][TAG].schedule).mixed(window, self.overlap, blending, per_frame)
+        table = self.run.track(prompts[0][TAG].schedule).mixed(view.window, self.overlap, blending, per_frame)
+        table = _with_lead(table, view) if table.ndim == 2 else table
         weights = table[[entry[TAG].prompt for entry in prompts]]
         active = [n for n in range(len(prompts)) if (weights[n] > 1e-6).any()]
-        slots = [slot for n in active for slot in self._slot(output, prompts[n], window, None)]
+        slots = [slot for n in active for slot in self._slot(output, prompts[n], view, None)]
         if len(slots) < 2:  # one prompt, or an area outside the window, which all entries of a group share
             return slots
         entry = mix_entries([slot.entry for slot in slots], weights[active], blending == "embeddings_spherical")
         return [Slot(output, entry)]
 
-    def _fitting(self, window: Window, slots: list[Slot]) -> int:
+    def _fitting(self, view: View, slots: list[Slot]) -> int:
         clones = self.model_options.get("multigpu_clones") or {self.device: self.model.current_patcher}
         entries = [slot.entry for slot in slots]
-        return self.run.windows_that_fit(self.model, self._part(self.x, window), entries, clones)
+        return self.run.windows_that_fit(self.model, self._part(self.x, view), entries, clones)
 
-    def _part(self, tensor: torch.Tensor, window: Window) -> torch.Tensor:
-        return select_window(tensor, window, self.run.time_dim).to(self.device)
+    def _part(self, tensor: torch.Tensor, view: View) -> torch.Tensor:
+        return select_window(tensor, view, self.run.time_dim).to(self.device)
 
-    def _forward(self, windows: list[Window], slots: list[list[Slot]]) -> list[list[torch.Tensor]]:
+    def _forward(self, views: list[View], slots: list[list[Slot]]) -> list[list[torch.Tensor]]:
         """Predictions ``[window][output]`` of windows whose slots have equal batch keys, in one call of the host."""
-        x = torch.cat([self._part(self.x, window) for window in windows])
-        rows = x.shape[0] // len(windows)
+        x = torch.cat([self._part(self.x, view) for view in views])
+        rows = x.shape[0] // len(views)
         timestep = self.timestep
         if self.run.time_dim == 0 and timestep.shape[0] == self.x.shape[0]:
             timestep = timestep[:rows]
-        timestep = torch.cat([timestep] * len(windows)).to(self.device)
+        timestep = torch.cat([timestep] * len(views)).to(self.device)
         conds: list[list[Entry] | None] = [None if entries is None else [] for entries in self.conds]
+        controls: dict[int, Any] = {}  # one object for all outputs, or the host takes them one by one
         for column in zip(*slots, strict=True):
             entry = collate([slot.entry for slot in column], rows, x.shape[2:], x.device)
+            control = entry.get("control")
+            if control is not None and self.run.is_long:
+                if id(control) not in controls:
+                    shown = [index for view in views for index in view.indices]
+                    controls[id(control)] = control_for(control, shown, self.run.length)
+                entry["control"] = controls[id(control)]
             conds[column[0].output].append(entry)
         outputs = self.calc_cond_batch(self.model, conds, x, timestep, self.model_options)
-        chunks = [output.chunk(len(windows)) for output in outputs]
-        return [[chunk[row] for chunk in chunks] for row in range(len(windows))]
+        chunks = [output.chunk(len(views)) for output in outputs]
+        lead, length = views[0].lead, views[0].window.length
+        return [[chunk[row].narrow(self.run.time_dim, lead, length) for chunk in chunks] for row in range(len(views))]
+
+
+def _with_lead(weights: torch.Tensor, view: View) -> torch.Tensor:
+    """Weights ``... [latent frame of the window]`` with those of its first one for what stands before it."""
+    return torch.cat([weights[..., :1]] * view.lead + [weights], dim=-1)

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from comfy.context_windows import ContextHandlerABC
 
-from ....co_denoise import co_denoise
+from ....co_denoise import Stage, co_denoise
+from ....noise import long_noise
 from ....timeline import Place
 from .conditioning import Entry
 from .evaluation import Evaluation
-from .options import WindowOptions
-from .prompt_tags import schedules_in
+from .options import NoiseOptions, WindowOptions
+from .prompt_tags import schedules_in, without_copied_tags
 from .run import OnWindows, Run
 
 
@@ -25,15 +26,24 @@ class CoDenoiseHandler(ContextHandlerABC):
     ``end``; a copy of the handler starts without one.
     """
 
-    def __init__(self, options: WindowOptions, on_windows: OnWindows | None = None, place: Place | None = None) -> None:
+    def __init__(
+        self,
+        options: WindowOptions,
+        on_windows: OnWindows | None = None,
+        place: Place | None = None,
+        stage: Stage | None = None,
+        noise: NoiseOptions | None = None,
+    ) -> None:
         super().__init__()
         self.options = options
         self.on_windows = on_windows
         self.place = place
+        self.stage = stage
+        self.noise = noise
         self._run: Run | None = None
 
     def __deepcopy__(self, memo: dict) -> CoDenoiseHandler:
-        return type(self)(self.options, self.on_windows, self.place)
+        return type(self)(self.options, self.on_windows, self.place, self.stage, self.noise)
 
     def begin(self, model: Any, conds: dict[str, list[Entry]], shape: Sequence[int], seed: int = 0) -> None:
         """Check a run before its first forward pass and reset what is kept within a run.
@@ -45,9 +55,17 @@ class CoDenoiseHandler(ContextHandlerABC):
             raise ValueError(
                 "Co-denoising does not support combined video and audio latents yet. Use a video-only latent."
             )
-        self._run = Run(model, shape, self.options, seed, self.place)
+        self._run = Run(model, shape, self.options, seed, self.place, self.stage)
         for schedule in schedules_in(conds.values()):
             self._run.track(schedule)
+
+    def shaped_noise(self, noise: torch.Tensor, seed: int) -> torch.Tensor:
+        """The noise that a run starts from: of the handler's own kind, but where the sampler adds none."""
+        if self.noise is None or self.noise.kind == "independent" or self._run is None or not noise.any():
+            return noise
+        run = self._run
+        settings = self.noise.settings(run.settings.window, run.settings.overlap)
+        return long_noise(noise.cpu(), seed % 2**63, settings, run.time_dim).to(noise.device)
 
     def end(self) -> None:
         """Forget what was kept within a run."""
@@ -57,7 +75,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         """The run that goes on, or a new one for a latent of another shape."""
         run = self._run
         if run is None or shape[run.time_dim] != run.length:
-            run = self._run = Run(model, shape, self.options, 0, self.place)
+            run = self._run = Run(model, shape, self.options, 0, self.place, self.stage)
         return run
 
     def should_use_context(
@@ -72,7 +90,8 @@ class CoDenoiseHandler(ContextHandlerABC):
         """Part of the host's interface, which it does not call itself: ``cond_in`` for one window of the run."""
         if self._run is None:
             raise RuntimeError("A cond is sliced for a window while a run goes on; there is none.")
-        sliced = (self._run.conditions.slice(entry, window, None) for entry in cond_in)
+        view = self._run.view(window)
+        sliced = (self._run.conditions.slice(entry, view, None) for entry in cond_in)
         return [entry for entry in sliced if entry is not None]
 
     def execute(
@@ -86,10 +105,8 @@ class CoDenoiseHandler(ContextHandlerABC):
     ) -> list[torch.Tensor]:
         """One model evaluation: ``conds`` for each output -> a merged x0 prediction of ``x_in``'s shape for each."""
         run = self.run_of(model, x_in.shape)
-        if run.is_long:
-            for entries in conds:
-                for entry in entries or ():
-                    run.conditions.check(entry)
+        conds = without_copied_tags(conds)
+        run.check(conds, model_options)
         evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
         return co_denoise(
             x_in,

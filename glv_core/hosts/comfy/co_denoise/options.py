@@ -5,12 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ....co_denoise import CoDenoiseSettings, Phase
+from ....noise import NoiseSettings
 from ....timeline import Compression
+
+#: Which windows see the video's first latent frame, where a start or reference image stands. auto: every window where
+#: the conditioning says that there is one; every_window; first_window: only those that it lies in.
+START_IMAGES = ("auto", "every_window", "first_window")
+
+
+@dataclass(frozen=True)
+class NoiseOptions:
+    """The kind of initial noise, and for ``mixed`` the shared part of its variance."""
+
+    kind: str = "independent"
+    shared: float = 0.5
+
+    def settings(self, window: int, overlap: int) -> NoiseSettings:
+        """These options for windows of so many latent frames."""
+        return NoiseSettings(self.kind, window, overlap, self.shared)
 
 
 @dataclass(frozen=True)
 class PhaseOptions:
-    """Other windows from a share ``start`` of the sampling steps on, 0 ... 1; what is None stays as it was."""
+    """Other windows from a share ``start`` of the noise schedule on, 0 ... 1; what is None stays as it was."""
 
     start: float
     schedule: str | None = None
@@ -24,6 +41,7 @@ class WindowOptions:
     """What a user sets for the windows; ``stride`` is in latent frames.
 
     ``offload_latent``: the long latent stays in the computer's memory, and only windows go to the device.
+    ``start_image``: which windows see the first latent frame, one of ``START_IMAGES``.
     """
 
     window_frames: int
@@ -36,13 +54,16 @@ class WindowOptions:
     prompt_blending: str = "predictions"
     phases: tuple[PhaseOptions, ...] = ()
     offload_latent: bool = False
+    start_image: str = "auto"
 
     def settings(self, compression: Compression, seed: int = 0) -> CoDenoiseSettings:
         """These options in latent frames.
 
         Raises:
-            ValueError: overlap not below window, or an unknown schedule or merge.
+            ValueError: overlap not below window, or an unknown schedule, merge or start_image.
         """
+        if self.start_image not in START_IMAGES:
+            raise ValueError(f"Unknown start_image {self.start_image!r}. Known: {', '.join(START_IMAGES)}.")
         window = compression.num_latent_frames(self.window_frames)
 
         def latent(overlap_frames: int, where: str = "") -> int:

@@ -9,10 +9,11 @@ import comfy.model_management
 import comfy.patcher_extension
 import torch
 
+from ....co_denoise import Stage
 from ....timeline import Place
 from ..families import family_of, time_dim_of
 from .handler import CoDenoiseHandler
-from .options import WindowOptions
+from .options import NoiseOptions, WindowOptions
 from .run import OnWindows
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,12 @@ _HOSTS_WINDOWS = ("ContextWindows_prepare_sampling", "ContextWindows_sampler_sam
 
 
 def patch_model(
-    model: Any, options: WindowOptions, on_windows: OnWindows | None = None, place: Place | None = None
+    model: Any,
+    options: WindowOptions,
+    on_windows: OnWindows | None = None,
+    place: Place | None = None,
+    stage: Stage | None = None,
+    noise: NoiseOptions | None = None,
 ) -> Any:
     """A clone of a ComfyUI MODEL that denoises long latents by overlapping windows.
 
@@ -32,6 +38,8 @@ def patch_model(
         options: window, overlap, schedule, merge.
         on_windows: called as ``on_windows(step, windows done, windows of the step)`` after each forward pass.
         place: where the latents to come lie in a longer video, whose prompts they follow.
+        stage: which steps of a whole noise schedule the sampling will be; None finds it from the noise levels.
+        noise: the kind of noise to sample from instead of what the sampler was given, where that is any.
 
     Raises:
         ValueError: the model has no frames, or the options do not fit it.
@@ -42,7 +50,7 @@ def patch_model(
     existing = patched.model_options.get("context_handler")
     if existing is not None:
         log.warning("Co-denoising replaces the context handler %s that the model had.", type(existing).__name__)
-    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows, place)
+    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows, place, stage, noise)
     wrappers = comfy.patcher_extension.WrappersMP
     for kind, wrapper in (
         (wrappers.OUTER_SAMPLE, _outer_sample),
@@ -63,20 +71,22 @@ def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
     # (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
     seed = args[6] if len(args) > 6 else kwargs.get("seed")
     handler.begin(guider.model_patcher.model, guider.conds, noise.shape, seed or 0)
+    noise = handler.shaped_noise(noise, seed or 0)
     try:
         return executor(noise, *args, **kwargs)
     finally:
         handler.end()
 
 
-def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, *args: Any, **kwargs: Any) -> Any:
+def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
     """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits."""
     handler = (kwargs.get("model_options") or {}).get("context_handler")
     if isinstance(handler, CoDenoiseHandler):
         run = handler.run_of(model.model, noise_shape)
         noise_shape = list(noise_shape)
-        noise_shape[run.time_dim] = min(run.length, run.settings.window)
-    return executor(model, noise_shape, *args, **kwargs)
+        run.decide_lead([entry for entries in conds.values() for entry in entries or ()])
+        noise_shape[run.time_dim] = min(run.length, run.settings.window + run.lead)
+    return executor(model, noise_shape, conds, *args, **kwargs)
 
 
 def _sampler_sample(
@@ -95,8 +105,10 @@ def _sampler_sample(
     if not isinstance(handler, CoDenoiseHandler) or not handler.options.offload_latent:
         return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
     run = handler.run_of(guider.model_patcher.model, noise.shape)
+    run.check(list(guider.conds.values()), extra_args["model_options"])
+    view = run.view(run.settings.windows(run.length, 0)[0])
     guider.conds = {
-        name: [run.conditions.offloaded(entry) for entry in entries] for name, entries in guider.conds.items()
+        name: [run.conditions.offloaded(entry, view) for entry in entries] for name, entries in guider.conds.items()
     }
     for tensor in (noise, latent_image, denoise_mask):
         # The callers hold on to these tensors for the whole run, so their storage is moved and not only our names.

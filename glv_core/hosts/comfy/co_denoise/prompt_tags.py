@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,3 +44,45 @@ def track_of(schedule: PromptSchedule, num_latent_frames: int, compression: Comp
             f"{error} Give MultiPromptSchedule the length of the latent: connect LongLatent's output 'length' to its "
             "input 'length'."
         ) from None
+
+
+def without_copied_tags(conds: Sequence[list[dict[str, Any]] | None]) -> list[list[dict[str, Any]] | None]:
+    """ComfyUI's conds, one list an output, with its copies for areas tagged by what they say.
+
+    For an entry with an area the host gives every other output one with the same area: a copy of it, with the tag of
+    its prompt, that says what the other output says elsewhere. Such a copy belongs to no prompt of that schedule; where
+    the other output has a schedule of its own, each of its prompts gets the area.
+    """
+    return [None if entries is None else _mended(entries) for entries in conds]
+
+
+def _mended(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    mended, done = [], set()
+    for entry in entries:
+        original = next((each for each in entries if _is_copy_of(entry, each)), None)
+        if original is None:
+            mended.append(entry)
+            continue
+        place = (tuple(entry["area"]), id(entry.get("mask")), repr(entry.get("strength")), id(original))
+        if place in done:
+            continue
+        done.add(place)
+        schedule = original[TAG].schedule if TAG in original else None
+        alike = [
+            each
+            for each in entries
+            if schedule is not None and TAG in each and each[TAG].schedule is schedule and "area" not in each
+        ]
+        for each in alike or [original]:
+            copy = {**entry, "model_conds": each["model_conds"], "uuid": uuid.uuid5(entry["uuid"], str(each["uuid"]))}
+            copy.pop(TAG, None)
+            mended.append({**copy, TAG: each[TAG]} if TAG in each else copy)
+    return mended
+
+
+def _is_copy_of(entry: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether an entry with an area was made by the host from another of its output."""
+    if entry is other or "area" not in entry or other.get("area") == entry["area"]:
+        return False
+    said, original = entry["model_conds"], other["model_conds"]
+    return bool(said) and said.keys() == original.keys() and all(said[key] is original[key] for key in said)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import bisect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from ....co_denoise import Stage, nearest_step
 from ....prompts import PromptSchedule, PromptTrack
 from ....timeline import Place
+from ....windows import View, Window
 from ..families import family_of, time_dim_of
 from ..memory import free_for_windows
-from .conditioning import Conditions, Entry
+from .conditioning import Conditions, Entry, begins_with_an_image, host_slices
+from .controls import check_control
+from .model_patches import check_model_options
 from .options import WindowOptions
 from .prompt_tags import track_of
 
@@ -33,21 +38,32 @@ class Run:
         options: windows and the rest.
         seed: of the run, for schedules and merges that draw.
         place: where the latent lies in a longer video, whose prompts it follows.
+        stage: which steps of a whole noise schedule this is; None finds it from the noise levels.
 
     Raises:
         ValueError: the model has no frames, or the options do not fit it.
     """
 
     def __init__(
-        self, model: Any, shape: Sequence[int], options: WindowOptions, seed: int = 0, place: Place | None = None
+        self,
+        model: Any,
+        shape: Sequence[int],
+        options: WindowOptions,
+        seed: int = 0,
+        place: Place | None = None,
+        stage: Stage | None = None,
     ) -> None:
         self.family = family_of(model)
         self.time_dim = time_dim_of(model.latent_format)
         self.length = shape[self.time_dim]
         self.options = options
         self.settings = options.settings(self.family.compression, seed)
-        self.conditions = Conditions(self.family, self.length, self.time_dim)
-        self._place = place or Place(0, self.length)
+        self.conditions = Conditions(self.family, self.length, self.time_dim, host_slices(model, shape, self.time_dim))
+        self.lead = 1 if options.start_image == "every_window" else 0
+        self._place = place
+        self._stage = stage
+        self._sampling = model.model_sampling
+        self._checked = False
         self._tracks: dict[PromptSchedule, PromptTrack] = {}
         self._limit = self.settings.largest_batch
 
@@ -56,6 +72,59 @@ class Run:
         """Whether a window is less than what the latent shows, so that everything along it has to be sliced."""
         return self.length > self.settings.window or self.settings.closed_loop
 
+    def view(self, window: Window) -> View:
+        """What the model is shown for a window: it, behind the first latent frame if all windows are to see that."""
+        return View(window, 0 if 0 in window.indices else self.lead)
+
+    def decide_lead(self, entries: Sequence[Entry]) -> None:
+        """Decide whether all windows see the first latent frame, from the cond entries of a run."""
+        if self.options.start_image == "auto" and any(begins_with_an_image(entry) for entry in entries):
+            self.lead = 1
+
+    def check(self, conds: Sequence[list[Entry] | None], model_options: Mapping[str, Any]) -> None:
+        """Check once, before the first forward pass, that windows can be sliced from all that runs along the video.
+
+        Raises:
+            ValueError: something cannot; it is named.
+        """
+        if self._checked or not self.is_long:
+            return
+        entries = [entry for output in conds for entry in output or ()]
+        self.decide_lead(entries)
+        check_model_options(model_options)
+        for entry in entries:
+            check_control(entry.get("control"), self.length, self.time_dim)
+            for window in self.settings.windows(self.length, 0)[:2]:
+                self.conditions.check(entry, self.view(window))
+        self._checked = True
+
+    def step_of(self, sigma: float, sigmas: Sequence[float] | None) -> tuple[int, int]:
+        """The step of the whole noise schedule that an evaluation belongs to, and how many steps that has.
+
+        Args:
+            sigma: the noise level of the evaluation.
+            sigmas: of the run, falling; None counts as one step.
+        """
+        if sigmas is None:
+            return 0, 1
+        if self._stage is None:
+            self._stage = Stage.of_shares([self._share(level) for level in sigmas])
+        return self._stage.first + nearest_step(sigma, sigmas), self._stage.total
+
+    @property
+    def first_step(self) -> int:
+        """The step of the whole noise schedule with which this run begins."""
+        return self._stage.first if self._stage is not None else 0
+
+    def _share(self, sigma: float) -> float:
+        """Where a noise level lies in the model's range: 0 at its highest, 1 without noise."""
+        levels = getattr(self._sampling, "sigmas", None)
+        if levels is None or sigma <= 0:
+            return float(sigma <= 0)
+        levels = levels.tolist()  # rising
+        above = bisect.bisect_left(levels, sigma * (1 - 1e-5))
+        return 1 - min(above + 1, len(levels)) / len(levels)
+
     def track(self, schedule: PromptSchedule) -> PromptTrack:
         """What the latent's frames see of a schedule.
 
@@ -63,9 +132,16 @@ class Run:
             ValueError: the schedule is for a video of another length.
         """
         if schedule not in self._tracks:
-            whole = track_of(schedule, self._place.num_latent_frames, self.family.compression)
-            self._tracks[schedule] = whole.at(self._place, self.length)
+            place = self._place or self._behind_references(schedule)
+            whole = track_of(schedule, place.num_latent_frames, self.family.compression)
+            self._tracks[schedule] = whole.at(place, self.length)
         return self._tracks[schedule]
+
+    def _behind_references(self, schedule: PromptSchedule) -> Place:
+        """The place of the whole latent, which may begin with reference latents that the schedule leaves out."""
+        scheduled = self.family.compression.num_latent_frames(schedule.num_frames)
+        extra = self.length - scheduled
+        return Place(-extra, scheduled) if 0 < extra <= self.family.references else Place(0, self.length)
 
     def windows_that_fit(
         self, model: Any, x: torch.Tensor, entries: Sequence[Entry], patchers: Mapping[torch.device, Any]

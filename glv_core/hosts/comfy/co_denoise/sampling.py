@@ -10,9 +10,10 @@ import comfy.sample
 import comfy.utils
 import torch
 
+from ....co_denoise import Stage
 from ....noise import NoiseSettings, long_noise
 from ..families import family_of, time_dim_of
-from .options import WindowOptions
+from .options import NoiseOptions, WindowOptions
 from .patch import patch_model
 from .progress import WindowProgress
 
@@ -29,15 +30,28 @@ class SamplerOptions:
 
 
 @dataclass(frozen=True)
-class NoiseOptions:
-    """The kind of initial noise, and for ``mixed`` the shared part of its variance."""
+class StepOptions:
+    """Which of a sampler's steps are made, as KSamplerAdvanced is told.
 
-    kind: str = "independent"
-    shared: float = 0.5
+    ``start`` and ``end``: from which step and up to which one. ``add_noise``: whether the latent gets noise first.
+    ``leftover_noise``: whether a run that ends early leaves the noise of its last step.
+    """
 
-    def settings(self, window: int, overlap: int) -> NoiseSettings:
-        """These options for windows of so many latent frames."""
-        return NoiseSettings(self.kind, window, overlap, self.shared)
+    start: int = 0
+    end: int = 10_000
+    add_noise: bool = True
+    leftover_noise: bool = False
+
+    def stage(self, steps: int, denoise: float) -> Stage:
+        """The steps as a part of the whole noise schedule, of which ``denoise`` below 1 makes the last part."""
+        if denoise <= 0:  # KSampler then makes no step
+            return Stage(0, 0, 1)
+        total = steps if denoise > 0.9999 else int(steps / denoise)
+        first = total - steps + min(self.start, steps)
+        return Stage(first, max(0, min(self.end, steps) - min(self.start, steps)), total)
+
+
+_HOSTS_NOISE, _ALL_STEPS = NoiseOptions(), StepOptions()
 
 
 class LongVideoNoise:
@@ -107,9 +121,11 @@ def sample_long(
     latent: dict[str, Any],
     denoise: float,
     options: WindowOptions,
-    noise_options: NoiseOptions = NoiseOptions(),
+    noise_options: NoiseOptions = _HOSTS_NOISE,
+    step_options: StepOptions = _ALL_STEPS,
 ) -> dict[str, Any]:
-    """ComfyUI's KSampler with co-denoising; the arguments are KSampler's, and options for the windows and the noise.
+    """ComfyUI's KSampler with co-denoising; the arguments are KSampler's and KSamplerAdvanced's, and options for the
+    windows and the noise.
 
     Returns:
         The LATENT, as KSampler returns it. With one prompt, no closed loop and independent
@@ -121,15 +137,20 @@ def sample_long(
     samples = samples_for(model, latent)
     time_dim = time_dim_of(model.model.latent_format)
     settings = options.settings(family_of(model.model).compression, sampler.seed)
-    noise = make_noise(
-        samples, sampler.seed, noise_options.settings(settings.window, settings.overlap), time_dim, latent
-    )
-    with WindowProgress(settings.window_counts(samples.shape[time_dim], sampler.steps), model) as progress:
-        patched = patch_model(model, options, progress.on_windows)
+    if step_options.add_noise:
+        noise_settings = noise_options.settings(settings.window, settings.overlap)
+        noise = make_noise(samples, sampler.seed, noise_settings, time_dim, latent)
+    else:
+        noise = torch.zeros(samples.shape, dtype=samples.dtype, layout=samples.layout, device="cpu")
+    stage = step_options.stage(sampler.steps, denoise)
+    with WindowProgress(settings.window_counts(samples.shape[time_dim], stage), model) as progress:
+        patched = patch_model(model, options, progress.on_windows, stage=stage)
         denoised = comfy.sample.sample(
             patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler, positive, negative,
             samples, denoise=denoise, noise_mask=latent.get("noise_mask"), callback=progress.on_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=sampler.seed,
+            disable_noise=not step_options.add_noise, start_step=step_options.start, last_step=step_options.end,
+            force_full_denoise=not step_options.leftover_noise,
         )  # fmt: skip
     # What an empty latent says of the VAE it is meant for; the host's KSampler drops it as well.
     kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}

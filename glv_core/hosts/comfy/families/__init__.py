@@ -1,7 +1,7 @@
 """What differs between families of models: one file a family, which every other room may ask. Adding one is a file."""
 
 from .continuation import Continuation, ContinuationInputs, SamplingInputs
-from .family import Family
+from .family import SHARED, Along, Family
 from .latents import (
     compression_of_vae,
     empty_latent,
@@ -16,6 +16,8 @@ from .registry import FAMILIES, family_of, family_of_vae
 
 __all__ = [
     "FAMILIES",
+    "SHARED",
+    "Along",
     "Continuation",
     "ContinuationInputs",
     "Family",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,36 @@ from ....video_models import VideoModel
 from .continuation import Continuation, KnownLatents
 
 _KNOWN_LATENTS = KnownLatents()
+
+#: Model conds of every family that do not run along the video: text, and numbers and images for all of it.
+SHARED = frozenset({
+    "c_crossattn", "crossattn_controlnet", "y", "attention_mask", "num_tokens", "guidance", "clip_fea", "txt_byt5",
+    "fps", "frame_rate", "ofs",
+})  # fmt: skip
+#: Keys of a CONDITIONING with a start image, in latents, and with what of it is to be made.
+START_IMAGE = ("concat_latent_image", "concat_mask")
+
+
+@dataclass(frozen=True)
+class Along:
+    """How a condition runs along the video.
+
+    ``axis``: its axis of time. ``scale``: how many of its elements there belong to one latent frame; 0: whatever its
+    length is, it lasts as long as the video.
+    """
+
+    axis: int = 2
+    scale: int = 1
+
+    def indices(self, latent_frames: Sequence[int], length: int, size: int) -> list[int]:
+        """The elements that belong to some latent frames of a video of ``length``, of ``size`` in all."""
+        if self.scale:
+            return [frame * self.scale + part for frame in latent_frames for part in range(self.scale)]
+        return [
+            element
+            for frame in latent_frames
+            for element in range(frame * size // length, max((frame + 1) * size // length, frame * size // length + 1))
+        ]
 
 
 @dataclass(frozen=True)
@@ -24,13 +54,19 @@ class Family:
         latent_formats: classes in ``comfy.latent_formats``.
         classes: classes in ``comfy.model_base``, where the latents are those of another family as well.
         streams: what its latents hold, the first of them video.
-        time_axes: model conds that run along the video elsewhere than in axis 2 -> their axis of time.
-        shared: model conds with an axis 2 that is not the time of the video; every window gets them.
+        along: model conds that run along the video -> how. What no table names goes by its shape, or is refused.
+        shared: model conds that every window gets, beside text and what else ``SHARED`` names.
         first_frame: model conds of the first latent frame; only a window that begins with it gets them.
+        start_frames: model conds that are the first latent frames of the video; a window that begins among them gets
+            those that it holds.
         counts: model conds that are the number of latent frames.
-        refused: model conds that run along the video in a way that is not sliced yet -> what they are, in words.
-        chunk_axes: keys of a CONDITIONING that run along the video, in latents -> their axis of time.
-        start_image: those of them that streaming sets itself after the first chunk.
+        refused: model conds that run along the video in a way that this pack does not slice -> what they are, in words.
+            Where the host slices them itself, it does.
+        unbatched: model conds with which the host's network takes one window at a time.
+        references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
+        chunk_along: keys of a CONDITIONING that run along the video -> how.
+        chunk_refused: keys of a CONDITIONING that run along the video and cannot be sliced for a chunk -> words.
+        start_image: those of ``chunk_along`` that streaming sets itself after the first chunk.
         continuation: how a model, in ``comfy.model_base``, goes on from the end of a video.
         vae_classes: classes of its VAE's network.
         vae_loop: takes apart the VAE's own loop over time (see ``wan_vae``); None where pieces are cross-faded.
@@ -40,12 +76,16 @@ class Family:
     latent_formats: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     streams: tuple[str, ...] = ("video",)
-    time_axes: Mapping[str, int] = field(default_factory=dict)
+    along: Mapping[str, Along] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
     first_frame: frozenset[str] = frozenset()
+    start_frames: frozenset[str] = frozenset()
     counts: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
-    chunk_axes: Mapping[str, int] = field(default_factory=lambda: {"concat_latent_image": 2, "concat_mask": 2})
+    unbatched: frozenset[str] = frozenset()
+    references: int = 0
+    chunk_along: Mapping[str, Along] = field(default_factory=lambda: {key: Along() for key in START_IMAGE})
+    chunk_refused: Mapping[str, str] = field(default_factory=dict)
     start_image: frozenset[str] = frozenset()
     continuation: Callable[[Any], Continuation] = lambda model: _KNOWN_LATENTS
     vae_classes: tuple[str, ...] = ()

@@ -5,4 +5,4 @@ from __future__ import annotations
 from ....video_models import KANDINSKY
 from .family import Family
 
-FAMILIES = (Family(KANDINSKY, classes=("Kandinsky5",), first_frame=frozenset({"time_dim_replace"})),)
+FAMILIES = (Family(KANDINSKY, classes=("Kandinsky5",), start_frames=frozenset({"time_dim_replace"})),)

@@ -28,13 +28,25 @@ class CleanFramesAndGuide(CleanFrames):
         prepared.trail = 1
 
 
-_GUIDES = {"keyframe_idxs": "LTX guide frames (LTXVAddGuide)"}
+_GUIDES = {
+    "keyframe_idxs": "LTX guide frames (LTXVAddGuide)",
+    "guide_attention_entries": "LTX guide frames (LTXVAddGuide)",
+    "generated_keyframes": "LTX keyframes that are generated",
+}
 FAMILIES = (
-    Family(LTX, latent_formats=("LTXV",), refused=_GUIDES, continuation=lambda model: CleanFramesAndGuide()),
+    Family(
+        LTX,
+        latent_formats=("LTXV",),
+        refused=_GUIDES,
+        chunk_refused=_GUIDES,
+        continuation=lambda model: CleanFramesAndGuide(),
+    ),
     Family(
         LTX_2,
         latent_formats=("LTXAV",),
         streams=("video", "audio"),
+        shared=frozenset({"ref_audio"}),
+        chunk_refused=_GUIDES,
         refused={
             **_GUIDES,
             "latent_shapes": "combined video and audio latents",

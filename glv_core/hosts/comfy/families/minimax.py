@@ -11,6 +11,7 @@ FAMILIES = (
         latent_formats=("MiniMaxH3AV", "MiniMaxH3Video"),
         streams=("video", "audio"),
         refused={
+            "minimax_payload": "MiniMax H3's keyframes and references",
             "latent_shapes": "combined video and audio latents",
             "audio_denoise_mask": "combined video and audio latents",
         },

@@ -6,6 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ....timeline import Compression
+from ....video_models import VideoModel
 from .family import Family
 from .image import IMAGE
 
@@ -22,7 +24,8 @@ def family_of(model: Any) -> Family:
     """The family of a model in ``comfy.model_base``: by its class where a family names it, else by its latents.
 
     Raises:
-        ValueError: its latents are video of a kind that no family has.
+        ValueError: its latents are video of a kind that no family has, and the host does not say how many frames one of
+            them holds.
     """
     latent_format = model.latent_format
     is_video = latent_format.latent_dimensions == 3
@@ -36,6 +39,10 @@ def family_of(model: Any) -> Family:
         for family in FAMILIES:
             if kind.__name__ in family.latent_formats:
                 return family
+    ratio = getattr(latent_format, "temporal_downscale_ratio", 1)
+    if ratio > 1:  # newer hosts say it themselves
+        name = type(latent_format).__name__
+        return Family(VideoModel(name, Compression.causal(ratio), 81, 24))
     raise ValueError(
         f"How many frames a latent frame of {type(latent_format).__name__} holds is not known to this pack. Known: "
         f"{', '.join(name for family in FAMILIES for name in family.latent_formats)}."

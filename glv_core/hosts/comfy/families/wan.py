@@ -8,7 +8,7 @@ import comfy.model_base
 import node_helpers
 import torch
 
-from ....video_models import WAN, WAN_5B
+from ....video_models import WAN, WAN_5B, WAN_DANCER, WAN_S2V
 from .continuation import (
     CleanFrames,
     Conditioning,
@@ -19,7 +19,7 @@ from .continuation import (
     hold,
     num_kept,
 )
-from .family import Family
+from .family import START_IMAGE, Along, Family
 from .per_frame_timesteps import takes_clean_frames
 from .wan_vae import wan_loop
 
@@ -67,22 +67,54 @@ def _continuation(model: Any) -> Continuation:
     return KnownLatents()
 
 
-_CONDITIONS: dict[str, Any] = {
-    "time_axes": {"vace_context": 3},
-    "shared": frozenset({"reference_latent", "time_dim_concat"}),
+_SHARED = frozenset({
+    "reference_latent", "time_dim_concat", "vace_strength", "clip_fea_pose", "context_pose", "clip_fea_ref",
+})  # fmt: skip
+_CHUNKS = {key: Along() for key in (*START_IMAGE, "vace_frames", "vace_mask", "camera_conditions")}
+_SPEECH = {"audio_embed": "sound (HuMo)"}
+_POSES = {
+    "face_video_pixels": "Wan Animate's face video",
+    "pose_video_latent": "a pose video (Wan Animate, SCAIL)",
+    "driving_mask_28ch": "SCAIL-2's masks",
+}
+#: What Wan is everywhere.
+_WAN: dict[str, Any] = {
+    "along": {"vace_context": Along(3)},
+    "shared": _SHARED,
     "refused": {
-        "audio_embed": "audio-driven video (Wan S2V, HuMo)",
-        "control_video": "Wan S2V's control video",
-        "reference_motion": "Wan S2V's reference motion",
+        **_SPEECH,
         "face_pixel_values": "Wan Animate's face video",
-        "pose_latents": "Wan Animate's pose video",
+        "pose_latents": "a pose video (Wan Animate, SCAIL)",
+        "sam_latents": "SCAIL-2's masks",
+        "ref_mask_latents": "SCAIL-2's reference masks",
     },
-    "chunk_axes": {"concat_latent_image": 2, "concat_mask": 2, "vace_frames": 2, "vace_mask": 2},
-    "start_image": frozenset({"concat_latent_image", "concat_mask"}),
+    "chunk_along": _CHUNKS,
+    "chunk_refused": {**_SPEECH, **_POSES, "ref_mask_28ch": "SCAIL-2's reference masks"},
+    "start_image": frozenset(START_IMAGE),
     "continuation": _continuation,
     "vae_loop": wan_loop,
 }
+#: Speech to video: 4 elements of sound for a latent frame, and the video's own past.
+_S2V: dict[str, Any] = {
+    **_WAN,
+    "along": {"audio_embed": Along(3, 4), "control_video": Along()},
+    "refused": {},
+    "first_frame": frozenset({"reference_motion"}),
+    "chunk_along": {**_CHUNKS, "audio_embed": Along(3, 4), "control_video": Along()},
+    "chunk_refused": {"reference_motion": "Wan S2V's reference motion"},
+}
+#: Features of music, which the network stretches over its video.
+_DANCER: dict[str, Any] = {
+    **_WAN,
+    "along": {"audio_embed": Along(1, 0)},
+    "refused": {},
+    "chunk_refused": {},
+    "chunk_along": {**_CHUNKS, "audio_embed": Along(1, 0)},
+}
 FAMILIES = (
-    Family(WAN, latent_formats=("Wan21",), vae_classes=("comfy.ldm.wan.vae.WanVAE",), **_CONDITIONS),
-    Family(WAN_5B, latent_formats=("Wan22",), vae_classes=("comfy.ldm.wan.vae2_2.WanVAE",), **_CONDITIONS),
+    Family(WAN, latent_formats=("Wan21",), vae_classes=("comfy.ldm.wan.vae.WanVAE",), **_WAN),
+    Family(WAN_5B, latent_formats=("Wan22",), vae_classes=("comfy.ldm.wan.vae2_2.WanVAE",), **_WAN),
+    Family(WAN, classes=("WAN21_Vace", "WAN22_Animate", "WAN_Animate2"), references=1, **_WAN),
+    Family(WAN_S2V, classes=("WAN22_S2V",), **_S2V),
+    Family(WAN_DANCER, classes=("WAN22_WanDancer",), **_DANCER),
 )

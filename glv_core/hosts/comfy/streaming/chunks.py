@@ -18,8 +18,8 @@ from ..co_denoise.options import WindowOptions
 from ..co_denoise.patch import patch_model
 from ..co_denoise.progress import WindowProgress
 from ..co_denoise.prompt_tags import TAG, track_of
-from ..co_denoise.sampling import SamplerOptions
-from ..families import Continuation, ContinuationInputs, Family, time_dim_of
+from ..co_denoise.sampling import SamplerOptions, StepOptions
+from ..families import Continuation, ContinuationInputs, Family, SamplingInputs, time_dim_of
 from .conditions import conditions_of
 from .hashes import model_hash, value_hash, weights_hash
 
@@ -71,6 +71,32 @@ class StreamOptions:
         return bool(self.run_name.strip())
 
 
+@dataclass(frozen=True)
+class LowNoise:
+    """A second MODEL, for the steps from ``step`` on, as Wan 2.2 14B has one for high and one for low noise."""
+
+    model: Any
+    step: int
+
+    def check(self, model: Any, steps: int) -> None:
+        """Check that it goes on from what ``model`` makes.
+
+        Raises:
+            ValueError: it is another kind of model, or there are no steps for one of the two.
+        """
+        kinds = [type(each.model.latent_format).__name__ for each in (model, self.model)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                f"low_noise_model has latents of another kind ({kinds[1]}) than model ({kinds[0]}). Connect two models "
+                "of one family."
+            )
+        if not 0 < self.step < steps:
+            raise ValueError(
+                f"switch_at_step is {self.step} and steps {steps}, so one of the two models would make no step. Use 1 "
+                f"to {steps - 1}."
+            )
+
+
 def to_video(samples: torch.Tensor, time_dim: int) -> torch.Tensor:
     """A LATENT's samples as ``b c t h w``; frames as batch become one video."""
     return samples if time_dim == 2 else samples.movedim(0, 1)[None]
@@ -93,6 +119,7 @@ class ComfyChunks:
         vae: for models whose condition has an empty part, which is what the VAE makes of gray frames; or None.
         progress: of the whole run.
         num_chunks: how many there are.
+        low_noise: the model for the last steps; None where ``model`` makes all.
     """
 
     def __init__(
@@ -108,7 +135,9 @@ class ComfyChunks:
         vae: Any,
         progress: WindowProgress,
         num_chunks: int,
+        low_noise: LowNoise | None = None,
     ) -> None:
+        self.low_noise = low_noise
         self.model, self.positive, self.negative = model, positive, negative
         self.family, self.continuation = family, continuation
         self.sampler, self.options = sampler, options
@@ -122,20 +151,23 @@ class ComfyChunks:
         # Hashes are for finding chunks again.
         keep = options.keeps
         self._model_hash = model_hash(model) if keep else ""
+        self._low_noise_hash = model_hash(low_noise.model) if keep and low_noise else ""
         self._vae_hash = weights_hash(self.vae.patcher) if keep and self.vae else ""
         self._entry_hashes = {id(entry): self._entry_hash(entry) if keep else "" for entry in (*positive, *negative)}
 
     def begin(self, chunk: Chunk, found: bool = False) -> None:
         """Show that a chunk begins, or that it is there already."""
         steps = max(1, self.sampler.steps)
-        self.progress.begin_part((chunk.index + found) * steps, f"Chunk {chunk.index + 1}/{self.num_chunks}. ")
+        self.progress.begin_part((chunk.index + found) * steps, self._label(chunk))
 
     def cache_inputs(self, chunk: Chunk) -> dict[str, Any]:
         """See ``ChunkSampler``."""
         options = replace(self.options, length_frames=0, run_name="", anchor="", drift_correction=0.0)
         if not options.in_windows:
             options = replace(options, window_frames=0, window_overlap_frames=0, schedule="", merge="")
+        second = {"low_noise": [self._low_noise_hash, self.low_noise.step]} if self.low_noise else {}
         return {
+            **second,
             "model": self._model_hash,
             "continuation": self.continuation.name,
             "sampler": [self.sampler.steps, self.sampler.cfg, self.sampler.sampler_name, self.sampler.scheduler],
@@ -159,26 +191,45 @@ class ComfyChunks:
         given = ContinuationInputs(chunk, empty, known, anchor, self._gray, self.options.blend)
         place = Place(chunk.start, self.shape[2])
         positive, negative = (
-            conditions_of(entries, self.family.chunk_axes, place, chunk.length)
+            conditions_of(entries, self.family.chunk_along, place, chunk.length, self._time_dim)
             for entries in (self.positive, self.negative)
         )
         inputs = self.continuation.prepare(self.model, positive, negative, given)
-        windows = self.options.windows(self.family.compression.num_frames(inputs.samples.shape[2]))
         place = Place(chunk.start - inputs.lead, self.shape[2])
-        patched = patch_model(inputs.model, windows, self.progress.on_windows, place)
-        seed = chunk_seed(self.sampler.seed, chunk.index)
-        samples = from_video(inputs.samples, self._time_dim)
-        denoised = comfy.sample.sample(
-            patched, comfy.sample.prepare_noise(samples, seed), self.sampler.steps, self.sampler.cfg,
-            self.sampler.sampler_name, self.sampler.scheduler, inputs.positive, inputs.negative, samples,
-            noise_mask=inputs.noise_mask, callback=self.progress.on_step,
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
-        )  # fmt: skip
+        if self.low_noise is None:
+            denoised = self._sample(inputs, chunk, place, StepOptions())
+        else:
+            denoised = self._sample(inputs, chunk, place, StepOptions(end=self.low_noise.step, leftover_noise=True))
+            low = self.continuation.prepare(self.low_noise.model, positive, negative, given)
+            low.samples = to_video(denoised, self._time_dim)
+            if inputs.noise_mask is not None:  # what is known goes in clean again
+                low.samples = torch.lerp(inputs.samples.to(low.samples), low.samples, inputs.noise_mask)
+            denoised = self._sample(low, chunk, place, StepOptions(start=self.low_noise.step, add_noise=False))
         video = to_video(denoised, self._time_dim).cpu()
         video = video[:, :, inputs.lead : video.shape[2] - inputs.trail].clone()
         if inputs.kept:
             video[:, :, : inputs.kept] = known[:, :, : inputs.kept]
         return video
+
+    def _sample(self, inputs: SamplingInputs, chunk: Chunk, place: Place, steps: StepOptions) -> torch.Tensor:
+        """Some steps of a chunk: a LATENT's samples."""
+        windows = self.options.windows(self.family.compression.num_frames(inputs.samples.shape[2]))
+        stage = steps.stage(self.sampler.steps, 1.0)
+        patched = patch_model(inputs.model, windows, self.progress.on_windows, place, stage)
+        seed = chunk_seed(self.sampler.seed, chunk.index)
+        samples = from_video(inputs.samples, self._time_dim)
+        noise = comfy.sample.prepare_noise(samples, seed) if steps.add_noise else torch.zeros(samples.shape)
+        if stage.first:
+            self.progress.begin_part(chunk.index * stage.total + stage.first, self._label(chunk))
+        return comfy.sample.sample(
+            patched, noise, self.sampler.steps, self.sampler.cfg, self.sampler.sampler_name, self.sampler.scheduler,
+            inputs.positive, inputs.negative, samples, noise_mask=inputs.noise_mask, callback=self.progress.on_step,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed, disable_noise=not steps.add_noise,
+            start_step=steps.start, last_step=steps.end, force_full_denoise=not steps.leftover_noise,
+        )  # fmt: skip
+
+    def _label(self, chunk: Chunk) -> str:
+        return f"Chunk {chunk.index + 1}/{self.num_chunks}. "
 
     def _conditioning(self, conditioning: list, chunk: Chunk) -> list:
         """What a chunk sees of a conditioning: hashes of its entries, with their weight in every latent frame."""

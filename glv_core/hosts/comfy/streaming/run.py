@@ -10,13 +10,15 @@ from typing import Any
 import folder_paths
 import torch
 
+from ....co_denoise import Stage
 from ....streaming import AnchorChoice, Chunk, RunFolder, check_strength, plan_chunks, ramp, stream
 from ....timeline import Compression, Timebase
+from ..co_denoise.model_patches import check_model_options
 from ..co_denoise.progress import WindowProgress
 from ..co_denoise.prompt_tags import schedules_of, track_of
 from ..co_denoise.sampling import SamplerOptions
 from ..families import family_of, time_dim_of
-from .chunks import ComfyChunks, StreamOptions, from_video, to_video
+from .chunks import ComfyChunks, LowNoise, StreamOptions, from_video, to_video
 from .conditions import check_conditions
 
 RUNS = "long_video_runs"  #: the folder of run folders, in ComfyUI's output folder
@@ -55,6 +57,7 @@ def stream_long(
     anchor_latents: torch.Tensor | None = None,
     vae: Any = None,
     folder: RunFolder | None = None,
+    low_noise: LowNoise | None = None,
 ) -> Streamed:
     """Make or extend a long video chunk by chunk.
 
@@ -66,6 +69,7 @@ def stream_long(
         anchor_latents: of the anchor image, as a LATENT's samples.
         vae: for models whose condition is an image.
         folder: where finished chunks are kept and found.
+        low_noise: the model for the last steps, where another one makes them.
 
     Raises:
         ValueError: something does not fit, before the first forward pass.
@@ -94,14 +98,19 @@ def stream_long(
             "anchor needs the chunk in one window: set window to 0 or anchor to none."
         )
     for entries in (positive, negative):
-        check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray)
+        check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray, time_dim)
+    if len(chunks) > 1:
+        for each in (model, *(() if low_noise is None else (low_noise.model,))):
+            check_model_options(each.model_options)
+    if low_noise is not None:
+        low_noise.check(model, sampler.steps)
     windows = options.windows(compression.num_frames(chunk)).settings(compression)
-    counts = windows.window_counts(chunk, sampler.steps)
+    counts = windows.window_counts(chunk, Stage.whole(sampler.steps))
     found_chunks: list[int] = []
     with WindowProgress(counts * max(1, len(chunks)), model) as progress:
         chunk_sampler = ComfyChunks(
             model, positive, negative, family, continuation, sampler, options, (*size[:2], length, *size[2:]), vae,
-            progress, len(chunks),
+            progress, len(chunks), low_noise,
         )  # fmt: skip
 
         def on_chunk(chunk: Chunk, found: bool) -> None:
@@ -119,6 +128,8 @@ def stream_long(
         f"{len(chunks)} chunks of {chunk} latent frames, {overlap} of them known. "
         f"{len(found_chunks)} chunks were found from before.",
     ]
+    if low_noise is not None:
+        report.append(f"From step {low_noise.step} of {sampler.steps} on the low-noise model goes on.")
     if options.anchor != "none" and not continuation.uses_anchor:
         report.append("This model takes no anchor as a condition; it steers drift correction only.")
     if folder is not None:

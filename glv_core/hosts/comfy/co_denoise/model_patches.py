@@ -1,0 +1,99 @@
+"""What patches a MODEL and runs along the video: windows cannot slice it, so it is refused by name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import comfy.model_patcher
+import torch
+
+_REMEDY = "Remove it, or make the video in one window (raise 'window' to the whole length)."
+#: Keys of ``transformer_options`` that are known to run along the video -> what they are.
+_OPTIONS = {"audio_embeds": "sound for every frame in the model's options (InfiniteTalk)"}
+_DEPTH = 4
+
+
+def check_model_options(model_options: Mapping[str, Any]) -> None:
+    """Check that nothing in a MODEL's options runs along the video, which every window would see the first part of.
+
+    Raises:
+        ValueError: something does, or keeps what one forward pass over the whole video left for the next.
+    """
+    options = model_options.get("transformer_options", {})
+    cache = options.get("easycache")
+    if type(cache).__name__ == "EasyCacheHolder":
+        raise ValueError(
+            "EasyCache does not work with windows: it decides for one of them whether all are computed. Use LazyCache, "
+            "which works on the whole video."
+        )
+    for key, value in options.items():
+        if key in _OPTIONS or (isinstance(value, torch.Tensor) and value.ndim > 2):
+            what = _OPTIONS.get(key, f"'{key}' in the model's options")
+            raise ValueError(
+                f"Co-denoising does not support {what} yet: every window would see the wrong part of it. {_REMEDY}"
+            )
+    patches = [options.get(key) for key in ("patches", "patches_replace", "wrappers", "callbacks")]
+    patches.append(model_options.get("model_function_wrapper"))
+    for owner, name, value in _tensors(patches, None, "", set(), 0):
+        count = _length(value)
+        if count > 1:
+            raise ValueError(
+                f"Co-denoising does not know how the model patch {_name(owner)} follows the video: it holds {count} "
+                f"images or latent frames ('{name}'), and every window would see the first of them. {_REMEDY}"
+            )
+
+
+def _length(value: torch.Tensor) -> int:
+    """How many images ``t h w c``, ``t c h w`` or latent frames ``b c t h w`` a tensor seems to hold, or 0."""
+    if value.ndim == 5:
+        return value.shape[2]
+    if value.ndim == 4 and (value.shape[-1] in (3, 4) or value.shape[1] in (3, 4)):
+        return value.shape[0]
+    return 0
+
+
+def _name(owner: Any) -> str:
+    if isinstance(owner, functools.partial):
+        owner = owner.func
+    named = owner if hasattr(owner, "__qualname__") else type(owner)
+    return named.__qualname__.split(".<locals>")[0]
+
+
+def _tensors(value: Any, owner: Any, name: str, seen: set[int], depth: int) -> Iterator[tuple[Any, str, torch.Tensor]]:
+    """The tensors that patches hold on to, with the patch and the name there; networks are not looked into."""
+    if isinstance(value, torch.Tensor):
+        if owner is not None:
+            yield owner, name, value
+        return
+    if depth > _DEPTH or id(value) in seen or isinstance(
+        value, (torch.nn.Module, comfy.model_patcher.ModelPatcher, type, str, bytes, int, float)
+    ):  # fmt: skip
+        return
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _tensors(each, owner, name or str(key), seen, depth)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _tensors(each, owner, name, seen, depth)
+    else:
+        for key, each in _parts(value):
+            yield from _tensors(each, value if owner is None else owner, key, seen, depth + 1)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, functools.partial):
+        yield "func", value.func
+        yield from ((str(index), each) for index, each in enumerate(value.args))
+        yield from value.keywords.items()
+    if getattr(value, "__self__", None) is not None and callable(value):  # a method: what it is bound to
+        yield from _parts(value.__self__)
+    cells = getattr(value, "__closure__", None) or ()
+    for key, cell in zip(getattr(getattr(value, "__code__", None), "co_freevars", ()), cells, strict=False):
+        try:
+            yield key, cell.cell_contents
+        except ValueError:  # a name that has no value yet
+            continue
+    yield from vars(value).items() if hasattr(value, "__dict__") and not isinstance(value, type(torch)) else ()
