@@ -52,8 +52,7 @@ class Stage:
         count = len(shares) - 1
         span = shares[-1] - shares[0] if count > 0 else 0.0
         ends = shares[-1] > 1 - 1e-6
-        # The first level of some schedulers is a little below the highest.
-        if span <= 0 or (ends and shares[0] * count < 1.5):
+        if span <= 0:
             return cls.whole(count)
         total = max(count, round(count / span))
         first = total - count if ends else min(round(shares[0] * total), total - count)

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from glv_core.co_denoise import CoDenoiseSettings, Phase, co_denoise, nearest_step
+from glv_core.co_denoise import CoDenoiseSettings, Phase, Stage, co_denoise, nearest_step
 from glv_core.fusion import select_window
 
 
@@ -178,3 +180,39 @@ def test_bad_options(arguments, words):
 def test_a_phase_starts_within_the_run():
     with pytest.raises(ValueError, match=r"starts at 1\.5"):
         Phase(1.5)
+
+
+@pytest.mark.parametrize(
+    ("shares", "stage"),
+    [
+        ([0, 0.25, 0.5, 0.75, 1], Stage(0, 4, 4)),
+        ([0, 0.25, 0.5], Stage(0, 2, 4)),
+        ([0.5, 0.75, 1], Stage(2, 2, 4)),
+        ([0.25, 0.5, 0.75], Stage(1, 2, 4)),
+        ([0.75, 1], Stage(3, 1, 4)),
+        ([0, 0.01, 0.05, 1], Stage(0, 3, 3)),  # unequal steps over all of it
+        ([0.1, 0.3, 0.5], Stage(0, 2, 5)),  # half a step in: the even number
+        ([0.4, 0.5, 0.6, 0.9], Stage(2, 3, 6)),
+        ([0.3, 0.3], Stage(0, 1, 1)),  # no step at all
+        ([1.0], Stage(0, 1, 1)),
+    ],
+)
+def test_the_stage_of_a_run_by_its_shares_of_the_noise(shares, stage):
+    assert Stage.of_shares(shares) == stage
+
+
+@given(total=st.integers(1, 60), data=st.data())
+def test_runs_that_share_a_schedule_are_found_again(total, data):
+    first = data.draw(st.integers(0, total - 1))
+    count = data.draw(st.integers(1, total - first))
+    shares = [step / total for step in range(first, first + count + 1)]
+    assert Stage.of_shares(shares) == Stage(first, count, total)
+    assert Stage.whole(total) == Stage(0, total, total) and Stage.whole(0) == Stage(0, 1, 1)
+
+
+def test_the_windows_of_two_stages_are_those_of_one():
+    settings = CoDenoiseSettings(16, 4, "shifted", phases=(Phase(0.5, overlap=12),))
+    whole = settings.window_counts(64, Stage.whole(8))
+    assert whole[0] != whole[-1]
+    assert settings.window_counts(64, Stage(0, 3, 8)) + settings.window_counts(64, Stage(3, 5, 8)) == whole
+    assert settings.window_counts(64, Stage(0, 0, 1)) == []

@@ -5,7 +5,6 @@ import logging
 from pathlib import Path
 
 import comfy.controlnet
-import comfy.ldm.modules.diffusionmodules.openaimodel as openaimodel
 import comfy.ldm.wan.model
 import comfy.model_base
 import comfy.model_management
@@ -237,24 +236,8 @@ def test_interrupting_works_between_forward_passes(recorder):
 
 def test_image_models_with_frames_as_batch():
     """SD 1.5's architecture: windows over the batch, folded equals apart."""
-    config = {
-        "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "num_res_blocks": [1],
-        "channel_mult": [1], "num_head_channels": 64, "transformer_depth": [1], "transformer_depth_middle": 0,
-        "transformer_depth_output": [1, 1], "use_spatial_transformer": True, "context_dim": 768,
-        "use_linear_in_transformer": False, "adm_in_channels": None, "use_temporal_attention": False, "num_heads": -1,
-        "legacy": False,
-    }  # fmt: skip
-    net = openaimodel.UNetModel(**config, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init)
+    recorder = tiny.Recorder(tiny.sd15())
     generator = torch.Generator().manual_seed(1)
-    for parameter in net.parameters():
-        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.03)
-    supported = comfy.supported_models.SD15(dict(config, disable_unet_model_creation=False))
-    supported.unet_config = config
-    base = comfy.model_base.BaseModel(
-        supported, comfy.model_base.ModelType.EPS, device="cpu", unet_model=lambda **kwargs: net
-    )
-    cpu = torch.device("cpu")
-    recorder = tiny.Recorder(comfy.model_patcher.ModelPatcher(base, cpu, cpu))
     positive = tiny.scheduled("a | b", 6)
     for entry in positive:
         entry[0] = torch.randn(1, 77, 768, generator=generator)

@@ -3,11 +3,15 @@
 import functools
 
 import comfy.ldm.wan.model
+import comfy.model_base
 import comfy.model_management
+import comfy.model_patcher
 import comfy.ops
 import comfy.sd
+import comfy.supported_models
 import nodes
 import torch
+from comfy.ldm.modules.diffusionmodules import openaimodel
 
 
 @functools.cache
@@ -26,6 +30,41 @@ def wan_weights(layers: int = 2, model_type: str = "t2v", in_dim: int = 16) -> d
 
 def wan(layers: int = 2):
     return comfy.sd.load_diffusion_model_state_dict(dict(wan_weights(layers)))
+
+
+SD15 = {
+    "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 64, "num_res_blocks": [1],
+    "channel_mult": [1], "num_head_channels": 64, "transformer_depth": [1], "transformer_depth_middle": 0,
+    "transformer_depth_output": [1, 1], "use_spatial_transformer": True, "context_dim": 768,
+    "use_linear_in_transformer": False, "adm_in_channels": None, "use_temporal_attention": False, "num_heads": -1,
+    "legacy": False,
+}  # fmt: skip
+
+
+def sd15(middle: int = 0):
+    """SD 1.5's architecture: the frames are the batch. ``middle``: transformer blocks in its middle."""
+    config = {**SD15, "transformer_depth_middle": middle}
+    net = openaimodel.UNetModel(**config, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init)
+    fill(net, 1, 0.08)
+    supported = comfy.supported_models.SD15(dict(config, disable_unet_model_creation=False))
+    supported.unet_config = config
+    base = comfy.model_base.BaseModel(
+        supported, comfy.model_base.ModelType.EPS, device="cpu", unet_model=lambda **kwargs: net
+    )
+    return comfy.model_patcher.ModelPatcher(base, torch.device("cpu"), torch.device("cpu"))
+
+
+def fill(module, seed: int, scale: float = 0.03) -> None:
+    """Give a network random weights."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+
+
+def text(seed: int, width: int = 768, tokens: int = 77, **extras) -> list:
+    """A CONDITIONING of another width than Wan's."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    return [[torch.randn(1, tokens, width, generator=generator), extras]]
 
 
 def conditioning(seed: int, tokens: int = 16) -> list:

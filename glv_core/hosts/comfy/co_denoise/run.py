@@ -109,6 +109,8 @@ class Run:
             return 0, 1
         if self._stage is None:
             self._stage = Stage.of_shares([self._share(level) for level in sigmas])
+        if sigmas[-1] > 0:  # where the noise is not at its end, its last level is the next run's first
+            sigmas = [*sigmas, 0.0]
         return self._stage.first + nearest_step(sigma, sigmas), self._stage.total
 
     @property
