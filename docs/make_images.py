@@ -99,7 +99,8 @@ def chunk_plan(name: str) -> Image.Image:
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     node, latent = values["StreamingExtend"], values.get("LongLatent")
     num_frames = node["length"] if latent is None else round(latent["length"] * latent["fps"])
-    timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), WAN_5B.fps, WAN)
+    fps = values["MultiPromptSchedule"]["fps"]
+    timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), WAN_5B.fps if isinstance(fps, list) else fps, WAN)
     schedule = parse_schedule(
         values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
     )

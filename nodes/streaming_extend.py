@@ -132,20 +132,6 @@ class StreamingExtend(io.ComfyNode):
                     tooltip="Where the overlap is held as known latents: the part of it, at its end, over which new "
                     "predictions take over. 0 holds all of it.",
                 ),
-                io.Model.Input(
-                    "low_noise_model",
-                    optional=True,
-                    tooltip="A second model that makes the steps from switch_at_step on, as Wan 2.2 14B has one for "
-                    "high noise (model) and one for low noise.",
-                ),
-                io.Int.Input(
-                    "switch_at_step",
-                    default=0,
-                    min=0,
-                    max=10_000,
-                    optional=True,
-                    tooltip="With low_noise_model: its first step. 0 is half of the steps.",
-                ),
                 io.Int.Input(
                     "window",
                     default=0,
@@ -167,6 +153,20 @@ class StreamingExtend(io.ComfyNode):
                 io.Combo.Input(
                     "merge", options=list(MERGES), default="pyramid", optional=True, advanced=True,
                     tooltip=MERGE_TOOLTIP,
+                ),
+                io.Model.Input(
+                    "low_noise_model",
+                    optional=True,
+                    tooltip="A second model that makes the steps from switch_at_step on, as Wan 2.2 14B has one for "
+                    "high noise (model) and one for low noise.",
+                ),
+                io.Int.Input(
+                    "switch_at_step",
+                    default=0,
+                    min=0,
+                    max=10_000,
+                    optional=True,
+                    tooltip="With low_noise_model: its first step. 0 is half of the steps.",
                 ),
             ],
             outputs=[

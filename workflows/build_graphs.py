@@ -34,6 +34,17 @@ NOTES = {
     "wan2.2_5B_image_to_video": "## An image and 30 seconds of Wan 2.2 5B\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan2.2_vae.safetensors`. Choose your image in **Load Image** and describe what happens in it.",
+    "wan2.2_14B_three_prompts": "## 15 seconds of Wan 2.2 14B, three prompts\nFiles: "
+    "`diffusion_models/wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors` and `..._low_noise_...`, "
+    "`text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, `vae/wan_2.1_vae.safetensors`.\n\nTwo samplers share 20 "
+    "steps: the model for high noise makes 10, the one for low noise the rest. The second goes on with the windows of "
+    "step 10, so both have the same settings, and only **add_noise**, **start_at_step**, **end_at_step** and "
+    "**return_with_leftover_noise** differ.",
+    "wan2.2_14B_image_to_video": "## An image and 30 seconds of Wan 2.2 14B\nFiles: "
+    "`diffusion_models/wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors` and `..._low_noise_...`, "
+    "`text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, `vae/wan_2.1_vae.safetensors`. Choose your image in "
+    "**Load Image** and describe what happens in it.\n\nEach chunk of 81 frames is made by both models: the one for "
+    "low noise goes on at **switch_at_step**. Anchor *first* shows every chunk the image again.",
     "wan2.1_vace_1.3B_depth": "## A video of yours in another look, 15 seconds\nFiles: "
     "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`, and the folder `transformers/depth-anything/Depth-Anything-V2-Small-hf` as on "
