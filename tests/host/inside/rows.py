@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import traceback
 
+import rows_image
+import rows_more
 import rows_wan
 from rows_judge import SAMPLERS, Row, judge
 
-ROWS: list[Row] = [*rows_wan.ROWS]
+ROWS: list[Row] = [*rows_wan.ROWS, *rows_more.ROWS, *rows_image.ROWS]
 BY_NAME = {row.name: row for row in ROWS}
 
 

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
 import tiny
 
+PACK = Path(__file__).resolve().parents[3]
 #: Windows are so many latent frames long and share so many.
 WINDOW, OVERLAP = 5, 2
 SEED, STEPS = 7, 2
@@ -29,9 +31,18 @@ ABSENT = object()
 #: ``("sliced", axis, scale, offset)``: item ``k`` of ``scale`` goes with latent frame ``k + offset`` of what it is
 #: given; with a negative offset so many items lead and go to every window. ``"shared"``: the same for all; this is for
 #: whatever is not named. ``"first"``: only windows with latent frame 0 have it. ``"count"``: a number of latent frames.
-#: A function of the whole, of the window's latent frames and of the video's length returns what must be seen.
+#: A function of the whole, of the window's latent frames and of the video's length returns what must be seen, or an
+#: ``AnyOf``.
 #: ``("list", first, how)``: a list whose items from ``first`` on are to be seen as ``how`` says, the others by all.
 Expected = str | tuple | Callable[[Any, list[int], int], Any]
+
+
+@dataclass
+class AnyOf:
+    """Several things of which a window may see any, each to within ``slack``."""
+
+    these: list
+    slack: float = 1e-4
 
 
 @dataclass
@@ -44,7 +55,12 @@ class Made:
             are ``c_concat``; items of lists and dictionaries are ``name.0`` and ``name.key``.
         frames: a latent frame's, for a window in frames.
         time_dim: the latents' axis of time.
-        guides: latent frames behind the video that are no part of it.
+        guides: for each latent frame behind the video, which is no part of it, the one that it guides: a window sees
+            those that guide its own.
+        known: what the network sees in place of the first latent frames of ``x``, as the model scales latents.
+        cfg: above 1 the negative conditioning takes part.
+        inner: something else that takes part in a forward pass: an object, the name of its method, and a function from
+            that one's arguments to inputs by name.
     """
 
     model: Any
@@ -54,7 +70,10 @@ class Made:
     expected: dict[str, Expected] = field(default_factory=dict)
     frames: int = 4
     time_dim: int = 2
-    guides: int = 0
+    guides: tuple[int, ...] = ()
+    known: torch.Tensor | None = None
+    cfg: float = 3.0
+    inner: tuple[Any, str, Callable[..., dict[str, Any]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +104,7 @@ class Call:
 
 def flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Tensors and constants inside a value, by name."""
-    if isinstance(value, (list, tuple)) and not all(isinstance(each, (int, float)) for each in value):
+    if isinstance(value, (list, tuple)) and not all(isinstance(each, (int, float, dict)) for each in value):
         for number, each in enumerate(value):
             yield from flat(f"{name}.{number}", each)
     elif isinstance(value, dict):
@@ -95,6 +114,13 @@ def flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
+def _small(value: Any) -> Any:
+    """A copy of a tensor, of pictures with many pixels only some of them."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return (value[..., ::64, ::64] if value.ndim > 3 and value.shape[-1] >= 128 < value.shape[-2] else value).clone()
+
+
 class Spy:
     """Calls of the network of a MODEL, while ``listening``."""
 
@@ -102,12 +128,14 @@ class Spy:
         self.made = made
         self.calls: list[Call] = []
         self.whole: torch.Tensor | None = None  # x of the whole latent, as the network would see it
-        self.step = -1
+        self.step, self.together = -1, 0
         self.model = made.model.clone()
         self.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "spy", self._evaluate)
 
     def _evaluate(self, executor: Any, x: torch.Tensor, timestep: torch.Tensor, *more: Any, **named: Any) -> Any:
         self.whole = self.model.model.model_sampling.calculate_input(timestep, x).clone()
+        if self.made.known is not None:
+            self.whole[:, :, : self.made.known.shape[2]] = self.made.known
         self.step += 1
         return executor(x, timestep, *more, **named)
 
@@ -125,10 +153,23 @@ class Spy:
             )
 
         network.forward = listen
+        inner, method, inputs_of = self.made.inner or (self, "_evaluate", None)
+        called = getattr(inner, method)
+
+        def listen_inside(*arguments, **named):
+            inputs = {name: _small(value) for name, value in inputs_of(*arguments, **named).items()}
+            for call in self.calls[-self.together :]:
+                call.inputs |= inputs
+            return called(*arguments, **named)
+
+        if inputs_of is not None:
+            setattr(inner, method, listen_inside)
         try:
             yield self
         finally:
             del network.forward
+            if inputs_of is not None:
+                delattr(inner, method)
 
     def _keep(self, x: Any, given: dict, outputs: list[int]) -> None:
         video = x[0] if isinstance(x, list) else x
@@ -136,11 +177,12 @@ class Spy:
         channels = self.whole.shape[1]
         if video.shape[1] > channels:
             inputs["c_concat"] = video[:, channels:]
+        self.together = len(outputs)
         for row, output in enumerate(outputs):
             part = {
-                name: value.chunk(len(outputs))[row].clone()
+                name: _small(value.chunk(len(outputs))[row])
                 if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == video.shape[0]
-                else value
+                else _small(value)
                 for name, value in inputs.items()
             }
             mine = video.chunk(len(outputs))[row][:, :channels]
@@ -157,7 +199,8 @@ class Spy:
         return found
 
 
-def _sliced(value: torch.Tensor, frames: list[int], axis: int, scale: int, offset: int) -> torch.Tensor:
+def sliced(value: torch.Tensor, frames: list[int], axis: int, scale: int = 1, offset: int = 0) -> torch.Tensor:
+    """The items of an input that go with latent frames."""
     lead = max(0, -offset)
     items = [number for frame in frames[max(0, offset) :] for number in _items(frame - max(0, offset), scale, lead)]
     return value.index_select(axis, torch.tensor([*range(lead), *items], dtype=torch.long))
@@ -180,12 +223,14 @@ def seen(how: Expected, whole: Any, frames: list[int], length: int) -> Any:
     _, axis, scale, offset = how
     if whole.shape[axis] != scale * (length - max(0, offset)) + max(0, -offset):
         raise AssertionError(f"The row is wrong: {list(whole.shape)} is not {how} of {length} latent frames.")
-    return _sliced(whole, frames, axis, scale, offset)
+    return sliced(whole, frames, axis, scale, offset)
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(one: Any, other: Any, slack: float = 1e-4) -> bool:
+    if isinstance(one, AnyOf):
+        return any(_alike(each, other, one.slack) for each in one.these)
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return one.shape == other.shape and torch.allclose(one.float(), other.float(), atol=1e-4, rtol=1e-4)
+        return one.shape == other.shape and torch.allclose(one.float(), other.float(), atol=slack, rtol=1e-4)
     if isinstance(one, torch.Tensor) or isinstance(other, torch.Tensor):
         return False
     return one is other or one == other
@@ -194,6 +239,8 @@ def _alike(one: Any, other: Any) -> bool:
 def _described(value: Any) -> str:
     if value is ABSENT:
         return "nothing"
+    if isinstance(value, AnyOf):
+        return f"any of {len(value.these)}"
     return f"{list(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)[:60]
 
 
@@ -201,22 +248,27 @@ def _expected_of(made: Made, name: str) -> Expected:
     if name in made.expected:
         return made.expected[name]
     key, _, rest = name.partition(".")
-    how = made.expected.get(key, "shared")
+    how = made.expected.get(key, ("sliced", made.time_dim, 1, 0) if key == "c_concat" else "shared")
     if isinstance(how, tuple) and how[0] == "list":
         return how[2] if rest.split(".")[0].isdigit() and int(rest.split(".")[0]) >= how[1] else "shared"
     return how
 
 
+def _length(made: Made) -> int:
+    return made.latent["samples"].shape[made.time_dim] - len(made.guides)
+
+
 def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]:
     """What windows saw otherwise than they should, by the name of the input."""
-    length = made.latent["samples"].shape[made.time_dim] - made.guides
+    length = _length(made)
     reference = {(call.step, call.output): call for call in whole}
     telling = set()
     for call in windows:
         full = reference[call.step, call.output]
         frames = [frame for frame in call.frames if frame < length]
-        if -1 in call.frames:
-            yield f"x: latent frames {call.frames} of the window are not those of the video"
+        guides = [length + place for place, guided in enumerate(made.guides) if guided in frames]
+        if call.frames != [*range(call.frames[0], call.frames[0] + len(frames)), *guides] or frames[0] < 0:
+            yield f"x: latent frames {call.frames} of the video (-1: none)"
             continue
         for name in sorted({*full.inputs, *call.inputs}):
             value, got = full.inputs.get(name, ABSENT), call.inputs.get(name, ABSENT)
@@ -254,7 +306,7 @@ def ours(model: Any, positive: list, negative: list, latent: dict, made: Made) -
     frames = made.frames
     return tiny.co_denoise(
         model, latent, window=1 + (WINDOW - 1) * frames if made.time_dim == 2 else WINDOW, overlap=OVERLAP * frames,
-        per_forward=1, seed=SEED, steps=STEPS, positive=positive, negative=negative,
+        per_forward=1, seed=SEED, steps=STEPS, cfg=made.cfg, positive=positive, negative=negative,
     )  # fmt: skip
 
 
@@ -268,7 +320,7 @@ def cores(model: Any, positive: list, negative: list, latent: dict, made: Made) 
 
 def stock(model: Any, positive: list, negative: list, latent: dict, made: Made) -> torch.Tensor:
     """The host's KSampler over the whole latent."""
-    return tiny.ksampler(model, latent, seed=SEED, steps=STEPS, positive=positive, negative=negative)
+    return tiny.ksampler(model, latent, seed=SEED, steps=STEPS, cfg=made.cfg, positive=positive, negative=negative)
 
 
 SAMPLERS = {"ours": ours, "cores": cores}
@@ -282,8 +334,11 @@ def _run(made: Made, sampler: Callable) -> tuple[Spy, torch.Tensor]:
 
 
 def _from_pack(error: BaseException) -> bool:
-    """Whether it was raised by the pack itself."""
-    return "/glv_core/" in traceback.extract_tb(error.__traceback__)[-1].filename.replace("\\", "/")
+    """Whether it was raised by the pack itself, and not by the host."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    place = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+    return place.is_relative_to(PACK) and not place.is_relative_to(PACK / "tests")
 
 
 def judge(row: Row, sampler: Callable, num_latent_frames: int = 11) -> Verdict:
@@ -316,7 +371,7 @@ def _plain(samples: Any) -> torch.Tensor:
 
 
 def _judge_calls(made: Made, whole: list[Call], windows: list[Call]) -> Verdict:
-    length = made.latent["samples"].shape[made.time_dim] - made.guides
+    length = _length(made)
     if faults := list(dict.fromkeys(_faults(made, whole, windows))):
         by_input: dict[str, str] = {}
         for fault in faults:

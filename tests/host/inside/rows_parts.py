@@ -19,12 +19,14 @@ class Vae:
     The first channel is the latent frame's number, the second the number of the call, the others its pixels' mean.
 
     Args:
-        channels, space, time: of its latents.
+        channels, space, time: of its latents. With a time of 0 it is an autoencoder of pictures: ``b h w c`` -> ``b c h
+            w``.
     """
 
     def __init__(self, channels: int = 16, space: int = 8, time: int = 4) -> None:
-        self.latent_channels, self._space, self._time, self._calls = channels, space, time, 0
-        self.downscale_ratio = (lambda frames: (frames + time - 1) // time, space, space)
+        self.latent_channels, self._space, self._calls = channels, space, 0
+        self._time, self._pictures = max(1, time), time == 0
+        self.downscale_index_formula = (time, space, space)
 
     def spacial_compression_encode(self) -> int:
         return self._space
@@ -44,7 +46,7 @@ class Vae:
         latent += torch.stack([means[first : first + self._time].mean() for first in firsts]).view(-1, 1, 1)
         latent[:, 0] = (torch.arange(frames) + 1.0).view(-1, 1, 1) * 0.1
         latent[:, 1] = self._calls * 0.05
-        return latent
+        return latent[0].movedim(1, 0) if self._pictures else latent
 
 
 def text(seed: int, width: int = TEXT, tokens: int = 8, **extras: Any) -> list:
@@ -66,7 +68,9 @@ def video(frames: int, size: int = 32, channels: int = 3) -> torch.Tensor:
 def vision(width: int = 1280, tokens: int = 257) -> Any:
     """A CLIP_VISION_OUTPUT."""
     output = comfy.clip_vision.Output()
-    output.penultimate_hidden_states = torch.randn(1, tokens, width, generator=torch.Generator().manual_seed(3))
+    states = torch.randn(1, tokens, width, generator=torch.Generator().manual_seed(3))
+    output.penultimate_hidden_states = output.last_hidden_state = states
+    output.image_embeds = states[:, 0]
     return output
 
 
@@ -91,7 +95,7 @@ class StandIn(torch.nn.Module):
             setattr(self, name, value)
 
     def forward(self, x, timestep, context=None, **given):
-        return x[:, : self.channels] * 0.1
+        return (x[0] if isinstance(x, list) else x)[:, : self.channels] * 0.1
 
 
 def build(config: str, network: torch.nn.Module | None = None, **unet: Any) -> Any:
