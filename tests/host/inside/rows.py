@@ -1,4 +1,9 @@
-"""The truth table: families and conditionings, and what windows make of each. Runs inside ComfyUI."""
+"""The truth table: families and conditionings, and what windows make of each. Runs inside ComfyUI.
+
+Rows are in ``rows_wan``, ``rows_more`` and ``rows_image``, by the helpers of ``rows_parts``; ``rows_judge`` judges them.
+Networks are ComfyUI's own, made small, but for a stand-in that takes any input where that cannot be: Mochi (its sizes
+are fixed), LTX-2, SeedVR2, and where a ControlNet is judged by what it says to the network.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ def names() -> list[str]:
 
 
 def verdict(name: str, sampler: str) -> dict[str, str]:
-    """The verdict of a row for ``ours`` or ``cores``, with a row that cannot be made as ``broken``."""
+    """The verdict of a row for ``ours`` or ``cores``; a row that cannot be made is ``broken``."""
     try:
         found = judge(BY_NAME[name], SAMPLERS[sampler])
     except Exception:

@@ -22,11 +22,11 @@ def _latent(length: int) -> dict:
     return {"samples": torch.zeros(length, 4, SIZE // 8, SIZE // 8)}
 
 
-def _unet(config: str = "SD15", channels: int = 4) -> Any:
+def _unet(config: str = "SD15", channels: int = 4, **more: Any) -> Any:
     return build(
         config, image_size=32, in_channels=channels, out_channels=4, model_channels=64, num_res_blocks=[1],
         channel_mult=[1], transformer_depth=[1], transformer_depth_middle=0, transformer_depth_output=[1, 1],
-        use_spatial_transformer=True, context_dim=TEXT, legacy=False,
+        use_spatial_transformer=True, context_dim=TEXT, legacy=False, **more,
     )  # fmt: skip
 
 
@@ -35,12 +35,14 @@ def sd15(length: int) -> Made:
 
 
 def svd(length: int) -> Made:
-    """With a stand-in for the network."""
-    clip_vision = SimpleNamespace(encode_image=lambda image: vision(1024))
+    clip_vision = SimpleNamespace(encode_image=lambda image: vision(TEXT))
     positive, negative, latent = nodes_video_model.SVD_img2vid_Conditioning().encode(
         clip_vision, video(1), Vae(4, 8, 0), SIZE, SIZE, length, 127, 6, 0.0
     )
-    model = build("SVD_img2vid", StandIn(4))
+    model = _unet(
+        "SVD_img2vid", 8, num_classes="sequential", adm_in_channels=768, extra_ff_mix_layer=True,
+        use_spatial_context=True, merge_strategy="learned_with_images", merge_factor=0.0, video_kernel_size=[3, 1, 1],
+    )  # fmt: skip
     return Made(model, positive, negative, latent, {"num_video_frames": "count"}, **_BATCH)
 
 
@@ -63,7 +65,11 @@ class _Control(torch.nn.Module):
 
     def forward(self, hint, x=None, timesteps=None, context=None, **more):
         told = hint.mean((1, 2, 3), keepdim=True)
-        return {"input": [], "middle": [told if x is None else told.expand(x.shape[0], -1, -1, -1)], "output": []}
+        return {
+            "input": [],
+            "middle": [told if x is None else told.expand(x.shape[0], -1, -1, -1).clone()],
+            "output": [],
+        }
 
 
 def _controlled(length: int, control: Any, pictures: int, expected: dict) -> Made:
@@ -71,7 +77,7 @@ def _controlled(length: int, control: Any, pictures: int, expected: dict) -> Mad
     positive, negative = nodes.ControlNetApplyAdvanced().apply_controlnet(
         *texts(), control, video(pictures), 1.0, 0.0, 1.0
     )
-    return Made(build("SD15", StandIn(4)), positive, negative, _latent(length), expected, **_BATCH)
+    return Made(build("SD15", StandIn(4), in_channels=4), positive, negative, _latent(length), expected, **_BATCH)
 
 
 def controlnet_picture(length: int) -> Made:

@@ -104,7 +104,7 @@ class Call:
 
 def flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Tensors and constants inside a value, by name."""
-    if isinstance(value, (list, tuple)) and not all(isinstance(each, (int, float, dict)) for each in value):
+    if isinstance(value, (list, tuple)) and not any(isinstance(each, (int, float, dict)) for each in value):
         for number, each in enumerate(value):
             yield from flat(f"{name}.{number}", each)
     elif isinstance(value, dict):
@@ -221,6 +221,8 @@ def seen(how: Expected, whole: Any, frames: list[int], length: int) -> Any:
     if how == "count":
         return len(frames)
     _, axis, scale, offset = how
+    if not isinstance(whole, torch.Tensor):
+        raise AssertionError(f"The row is wrong: {whole!r} is not {how}.")
     if whole.shape[axis] != scale * (length - max(0, offset)) + max(0, -offset):
         raise AssertionError(f"The row is wrong: {list(whole.shape)} is not {how} of {length} latent frames.")
     return sliced(whole, frames, axis, scale, offset)
@@ -266,7 +268,8 @@ def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]
     for call in windows:
         full = reference[call.step, call.output]
         frames = [frame for frame in call.frames if frame < length]
-        guides = [length + place for place, guided in enumerate(made.guides) if guided in frames]
+        own = frames[-WINDOW:]  # core shows a window the frame before it, but not what guides that one
+        guides = [length + place for place, guided in enumerate(made.guides) if guided in own]
         if call.frames != [*range(call.frames[0], call.frames[0] + len(frames)), *guides] or frames[0] < 0:
             yield f"x: latent frames {call.frames} of the video (-1: none)"
             continue

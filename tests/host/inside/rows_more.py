@@ -16,7 +16,7 @@ from comfy_extras import (
 )
 
 import tiny
-from rows_judge import ABSENT, AnyOf, Made, Row, sliced
+from rows_judge import ABSENT, WINDOW, AnyOf, Made, Row, sliced
 from rows_parts import TEXT, StandIn, Vae, build, text, texts, video, vision
 
 ALONG = ("sliced", 2, 1, 0)
@@ -71,7 +71,7 @@ def _guided(model: Any, length: int, timestep: str) -> Made:
     guides = (0, 4, 5, 6)
 
     def guiding(frames: list[int]) -> list[int]:
-        return [number for number, guided in enumerate(guides) if guided in frames]
+        return [number for number, guided in enumerate(guides) if guided in frames[-WINDOW:]]
 
     def with_guides(axis: int, scale: int) -> Any:
         def take(whole: torch.Tensor, frames: list[int], length: int) -> torch.Tensor:
@@ -165,7 +165,7 @@ def skyreels(length: int) -> Made:
 
 def hunyuan_15(length: int) -> Made:
     positive, negative, latent = nodes_hunyuan.HunyuanVideo15ImageToVideo.execute(
-        *texts(), Vae(32, 16), **_sizes(length, 64), start_image=video(1), clip_vision_output=vision(1152, 9)
+        *_hunyuan_texts(), Vae(32, 16), **_sizes(length, 64), start_image=video(1), clip_vision_output=vision(1152, 9)
     ).args
     model = _hunyuan(
         "HunyuanVideo15", 65, out_channels=32, vec_in_dim=None, patch_size=[1, 1, 1], guidance_embed=False,
@@ -256,14 +256,9 @@ def cosmos_2_image(length: int) -> Made:
 
 
 def mochi(length: int) -> Made:
-    model = build(
-        "GenmoMochi", depth=2, patch_size=2, num_heads=2, hidden_size_x=64, hidden_size_y=32, mlp_ratio_x=4.0,
-        mlp_ratio_y=4.0, learn_sigma=False, in_channels=12, qk_norm=True, qkv_bias=False, out_bias=True, attn_drop=0.0,
-        patch_embed_bias=True, posenc_preserve_area=True, timestep_mlp_bias=True, attend_to_padding=False,
-        timestep_scale=1000.0, use_t5=True, t5_feat_dim=TEXT, t5_token_length=8, rope_theta=10000.0,
-    )  # fmt: skip
-    latent = tiny.latent(length, channels=12)
-    return Made(model, *texts(attention_mask=_SEEN), latent, frames=6)
+    """With a stand-in for the network, whose sizes are fixed."""
+    model = build("GenmoMochi", StandIn(12))
+    return Made(model, *texts(attention_mask=_SEEN), tiny.latent(length, channels=12), frames=6)
 
 
 def _cog(config: str, channels: int) -> Any:
