@@ -1,6 +1,6 @@
 """The truth table: families and conditionings, and what windows make of each. Runs inside ComfyUI.
 
-Rows are in ``rows_wan``, ``rows_more`` and ``rows_image``, by the helpers of ``rows_parts``; ``rows_judge`` judges them.
+Rows are in ``rows_wan``, ``rows_more`` and ``rows_image``, made of ``rows_parts``; ``rows_judge`` judges them.
 Networks are ComfyUI's own, made small, but for a stand-in that takes any input where that cannot be: Mochi (its sizes
 are fixed), LTX-2, SeedVR2, and where a ControlNet is judged by what it says to the network.
 """
