@@ -332,8 +332,13 @@ SAMPLERS = {"ours": ours, "cores": cores}
 def _run(made: Made, sampler: Callable) -> tuple[Spy, torch.Tensor]:
     spy = Spy(made)
     latent = {**made.latent, "samples": made.latent["samples"].clone()}
-    with spy.listening():
-        return spy, sampler(spy.model, made.positive, made.negative, latent, made)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the networks are tiny: more would wait for each other
+    try:
+        with spy.listening():
+            return spy, sampler(spy.model, made.positive, made.negative, latent, made)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _from_pack(error: BaseException) -> bool:
