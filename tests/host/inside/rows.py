@@ -1,0 +1,32 @@
+"""The truth table: families and conditionings, and what windows make of each. Runs inside ComfyUI.
+
+Rows are in ``rows_wan``, ``rows_more`` and ``rows_image``, made of ``rows_parts``; ``rows_judge`` judges them.
+Networks are ComfyUI's own, made small, but for a stand-in that takes any input where that cannot be: Mochi (its sizes
+are fixed), LTX-2, SeedVR2, and where a ControlNet is judged by what it says to the network.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+import rows_image
+import rows_more
+import rows_wan
+from rows_judge import SAMPLERS, Row, judge
+
+ROWS: list[Row] = [*rows_wan.ROWS, *rows_more.ROWS, *rows_image.ROWS]
+BY_NAME = {row.name: row for row in ROWS}
+
+
+def names() -> list[str]:
+    """The rows' names."""
+    return [row.name for row in ROWS]
+
+
+def verdict(name: str, sampler: str) -> dict[str, str]:
+    """The verdict of a row for ``ours`` or ``cores``; a row that cannot be made is ``broken``."""
+    try:
+        found = judge(BY_NAME[name], SAMPLERS[sampler])
+    except Exception:
+        return {"kind": "broken", "why": traceback.format_exc()}
+    return {"kind": found.kind, "why": found.why}
