@@ -115,7 +115,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "wrappers of a sampling run", "comfy.patcher_extension.WrappersMP",
-        _need(""), _need("OUTER_SAMPLE"), _need("PREPARE_SAMPLING"), _need("SAMPLER_SAMPLE"),
+        _need(""), _need("OUTER_SAMPLE"), _need("PREPARE_SAMPLING"), _need("SAMPLER_SAMPLE"), _need("APPLY_MODEL"),
+        _need("DIFFUSION_MODEL"),
     ),
     *_all(
         "what those wrappers are given", "comfy",

@@ -270,7 +270,10 @@ def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]
         frames = [frame for frame in call.frames if frame < length]
         own = frames[-WINDOW:]  # core shows a window the frame before it, but not what guides that one
         guides = [length + place for place, guided in enumerate(made.guides) if guided in own]
-        if call.frames != [*range(call.frames[0], call.frames[0] + len(frames)), *guides] or frames[0] < 0:
+        # The frame in front may be the one before the window (core) or the video's first (the pack).
+        front = [0] if frames[:1] == [0] and frames[1:2] != [1] else []
+        rest = frames[len(front) :]
+        if call.frames != [*front, *range(rest[0], rest[0] + len(rest)), *guides] or rest[0] < 0:
             yield f"x: latent frames {call.frames} of the video (-1: none)"
             continue
         for name in sorted({*full.inputs, *call.inputs}):

@@ -155,12 +155,17 @@ class Conditions:
         asked = self.ask_host(key, cond, view) if self.ask_host is not None else None
         if asked is not None:
             return asked
-        if key in family.refused and not _is_nothing(key, cond):
+        if key in family.refused and not _is_nothing(key, cond) and not self._is_video(cond):
             raise ValueError(
                 f"Co-denoising does not support {family.refused[key]} yet: every window would see the wrong part of "
                 f"it. {_REMEDY}"
             )
         return self._by_shape(key, cond, view)
+
+    def _is_video(self, cond: Any) -> bool:
+        """Whether a cond has a part for every latent frame, ``b c t h w``."""
+        value = getattr(cond, "cond", None)
+        return isinstance(value, torch.Tensor) and value.ndim == 5 and value.shape[2] == self.length
 
     def _by_shape(self, key: str, cond: Any, view: View) -> Any:
         value = getattr(cond, "cond", None)

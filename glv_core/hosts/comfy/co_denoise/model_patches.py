@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import comfy.model_patcher
+import comfy.patcher_extension
 import torch
 
 _REMEDY = "Remove it, or make the video in one window (raise 'window' to the whole length)."
@@ -34,8 +35,10 @@ def check_model_options(model_options: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"Co-denoising does not support {what} yet: every window would see the wrong part of it. {_REMEDY}"
             )
-    patches = [options.get(key) for key in ("patches", "patches_replace", "wrappers", "callbacks")]
-    patches.append(model_options.get("model_function_wrapper"))
+    wrappers, kinds = options.get("wrappers", {}), comfy.patcher_extension.WrappersMP
+    patches = [options.get("patches"), options.get("patches_replace"), model_options.get("model_function_wrapper")]
+    # Other wrappers stand around all of the windows, and see the whole video.
+    patches += [wrappers.get(kind) for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL)]
     for owner, name, value in _tensors(patches, None, "", set(), 0):
         count = _length(value)
         if count > 1:

@@ -61,7 +61,7 @@ class Family:
             those that it holds.
         counts: model conds that are the number of latent frames.
         refused: model conds that run along the video in a way that this pack does not slice -> what they are, in words.
-            Where the host slices them itself, it does.
+            They are sliced where the host does it itself, or where they have a part for every latent frame.
         unbatched: model conds with which the host's network takes one window at a time.
         references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
         chunk_along: keys of a CONDITIONING that run along the video -> how.
