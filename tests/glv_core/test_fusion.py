@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from glv_core import fusion
 from glv_core.fusion import MERGES, Accumulator, merge_weights, select_window
-from glv_core.windows import SCHEDULES, Window, windows_for
+from glv_core.windows import SCHEDULES, View, Window, windows_for
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -203,6 +203,7 @@ def test_taking_a_window():
     assert select_window(x, Window(3, 4), 1).data_ptr() == x[:, 3:].data_ptr()
     assert select_window(x, Window(1, 3, 3), 1).tolist() == [[1, 4, 7], [11, 14, 17]]
     assert select_window(x, Window(8, 3, 1, 10), 1).tolist() == [[8, 9, 0], [18, 19, 10]]
+    assert select_window(x, View(Window(3, 2), 1), 1).tolist() == [[0, 3, 4], [10, 13, 14]]
 
 
 def test_a_frame_that_no_window_covers_is_an_error():

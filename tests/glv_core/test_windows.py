@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glv_core.windows import SCHEDULES, Window, bit_reversed_fraction, windows_for
+from glv_core.windows import SCHEDULES, View, Window, bit_reversed_fraction, windows_for
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -235,6 +235,14 @@ def test_window_frames():
     assert list(Window(3, 3, 2).indices) == [3, 5, 7] and Window(3, 3, 2).stop == 8
     assert list(Window(8, 4, 1, 10).indices) == [8, 9, 0, 1]
     assert Window(3, 4, 1, 10).is_slice and not Window(8, 4, 1, 10).is_slice and not Window(0, 4, 2).is_slice
+
+
+def test_a_view_is_the_window_or_the_first_latent_frame_and_the_window():
+    alone, behind = View(Window(3, 4)), View(Window(3, 4), 1)
+    assert (list(alone.indices), alone.length, alone.start, alone.is_slice) == ([3, 4, 5, 6], 4, 3, True)
+    assert (list(behind.indices), behind.length, behind.start, behind.is_slice) == ([0, 3, 4, 5, 6], 5, 0, False)
+    assert list(View(Window(8, 4, 1, 10), 1).indices) == [0, 8, 9, 0, 1] and not View(Window(0, 4, 2)).is_slice
+    assert View(Window(3, 4)) == View(Window(3, 4), 0) != behind
 
 
 def test_window_centres():
