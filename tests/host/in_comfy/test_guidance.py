@@ -3,6 +3,7 @@
 import functools
 from types import SimpleNamespace
 
+import comfy.conds
 import comfy.patcher_extension
 import nodes
 import pytest
@@ -180,6 +181,23 @@ def test_a_patch_that_holds_the_frames_of_a_video_is_refused_by_its_name(make):
     network = torch.nn.Module()
     network.register_buffer("a_table", FRAMES_HELD[0])
     check_model_options({"transformer_options": make(network)})
+
+
+def test_windows_take_turns_where_a_cache_knows_a_forward_pass_by_its_first_row(wan, monkeypatch):
+    """Core's WanAnimate2Cache keeps what the pose of the first row gave, for all rows of a forward pass."""
+    given = wan.model.extra_conds
+
+    def with_pose(**more):
+        return {**given(**more), "pose_latents": comfy.conds.CONDRegular(torch.zeros(1, 16, 13, 4, 4))}
+
+    monkeypatch.setattr(wan.model, "extra_conds", with_pose)
+    recorder = tiny.Recorder(wan)
+    tiny.co_denoise(recorder.model, tiny.latent(13), steps=1, cfg=1.0)
+    assert {shape[0] for shape in recorder.shapes} == {4}
+    recorder.shapes.clear()
+    recorder.model.model_options["transformer_options"]["animate2_cache"] = SimpleNamespace()
+    tiny.co_denoise(recorder.model, tiny.latent(13), steps=1, cfg=1.0)
+    assert {shape[0] for shape in recorder.shapes} == {1}
 
 
 def test_sound_in_the_model_s_options_is_refused_by_its_name(wan):

@@ -16,6 +16,7 @@ from .attention_maps import AttentionMaps, map_keeper
 from .batching import batch_key, collate, mix_entries
 from .conditioning import Entry
 from .controls import control_for
+from .model_patches import one_at_a_time
 from .prompt_tags import TAG
 from .run import OnWindows, Run
 
@@ -69,7 +70,7 @@ class Evaluation:
         """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``."""
         groups: dict[tuple, list[tuple[int, list[Slot]]]] = {}
         views = [self.run.view(window) for window in windows]
-        alone = self.run.family.unbatched
+        alone = self.run.family.unbatched | one_at_a_time(self.model_options)
         for index, view in enumerate(views):
             slots = self._slots(view)
             key = (view.length, tuple((slot.output, batch_key(slot.entry, index, alone)) for slot in slots))

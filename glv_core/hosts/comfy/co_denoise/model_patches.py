@@ -13,6 +13,8 @@ import torch
 _REMEDY = "Remove it, or make the video in one window (raise 'window' to the whole length)."
 #: Keys of ``transformer_options`` that are known to run along the video -> what they are.
 _OPTIONS = {"audio_embeds": "sound for every frame in the model's options (InfiniteTalk)"}
+#: Keys of ``transformer_options`` with a cache that knows a forward pass by its first row -> the model cond it looks at.
+_CACHES = {"animate2_cache": "pose_latents"}
 _DEPTH = 4
 
 
@@ -46,6 +48,12 @@ def check_model_options(model_options: Mapping[str, Any]) -> None:
                 f"Co-denoising does not know how the model patch {_name(owner)} follows the video: it holds {count} "
                 f"images or latent frames ('{name}'), and every window would see the first of them. {_REMEDY}"
             )
+
+
+def one_at_a_time(model_options: Mapping[str, Any]) -> frozenset[str]:
+    """Model conds with which windows cannot share a forward pass, for what else is on the MODEL."""
+    options = model_options.get("transformer_options", {})
+    return frozenset(cond for cache, cond in _CACHES.items() if cache in options)
 
 
 def _length(value: torch.Tensor) -> int:
