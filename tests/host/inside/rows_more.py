@@ -16,8 +16,9 @@ from comfy_extras import (
 )
 
 import tiny
-from rows_judge import ABSENT, WINDOW, AnyOf, Made, Row, sliced
+from rows_judge import sliced
 from rows_parts import TEXT, StandIn, Vae, build, text, texts, video, vision
+from rows_spy import ABSENT, WINDOW, AnyOf, Made, Row
 
 ALONG = ("sliced", 2, 1, 0)
 _TOKENS = 16  # of a latent frame of 4 x 4
@@ -192,7 +193,7 @@ def _kandinsky_image(length: int, pictures: int, how: Any) -> Made:
 def _started(whole: torch.Tensor, frames: list[int], length: int) -> Any:
     """The known latent frames that a window begins with."""
     known = whole[:, :, frames[0] : frames[0] + len(frames)]
-    return known if known.shape[2] else ABSENT
+    return known if known.shape[2] else AnyOf([ABSENT, known])
 
 
 def kandinsky(length: int) -> Made:
@@ -255,6 +256,10 @@ def cosmos_2_image(length: int) -> Made:
     return Made(_cosmos_2("CosmosI2VPredict2", 17), *texts(), latent, expected)
 
 
+def cosmos_2(length: int) -> Made:
+    return Made(_cosmos_2("CosmosT2IPredict2", 16), *texts(), tiny.latent(length))
+
+
 def mochi(length: int) -> Made:
     """With a stand-in for the network, whose sizes are fixed."""
     model = build("GenmoMochi", StandIn(12))
@@ -305,6 +310,7 @@ ROWS = [
     Row("Kandinsky 5 I2V, more than a window", kandinsky_many),
     Row("Cosmos 1 T2V", cosmos),
     Row("Cosmos 1 I2V", cosmos_image),
+    Row("Cosmos Predict2 T2V", cosmos_2),
     Row("Cosmos Predict2 I2V", cosmos_2_image),
     Row("Mochi", mochi),
     Row("CogVideoX T2V", cog),
