@@ -35,6 +35,7 @@ REFUSED = {
     "SCAIL-2, pose and reference mask": "pose video",
     "LTXV, guides": "LTX guide frames",
     "LTX-2, guides": "LTX guide frames",
+    "LTX-2, video and audio": "combines video and audio",
     "CogVideoX T2V": "CogVideoX",
     "CogVideoX I2V": "CogVideoX",
     "SeedVR2": "SeedVR2",

@@ -90,13 +90,9 @@ def _expected_of(made: Made, name: str) -> Expected:
     return how
 
 
-def _length(made: Made) -> int:
-    return made.latent["samples"].shape[made.time_dim] - len(made.guides)
-
-
 def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]:
     """What windows saw otherwise than they should, by the name of the input."""
-    length = _length(made)
+    length = made.length
     reference = {(call.step, call.output): call for call in whole}
     telling, checked = set(), False
     for call in windows:
@@ -171,7 +167,7 @@ SAMPLERS = {"ours": ours, "folded": folded, "cores": cores}
 
 def _run(made: Made, sampler: Callable) -> tuple[Spy, torch.Tensor]:
     spy = Spy(made)
-    latent = {**made.latent, "samples": made.latent["samples"].clone()}
+    latent = {**made.latent, "samples": made.latent["samples"] * 1}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are tiny: more would wait for each other
     try:
@@ -219,7 +215,7 @@ def _plain(samples: Any) -> torch.Tensor:
 
 
 def _judge_calls(made: Made, whole: list[Call], windows: list[Call]) -> Verdict:
-    length = _length(made)
+    length = made.length
     if faults := list(dict.fromkeys(_faults(made, whole, windows))):
         by_input: dict[str, str] = {}
         for fault in faults:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.ldm.lightricks.symmetric_patchifier as patchifiers
+import comfy.nested_tensor
 import torch
 from comfy_extras import (
     nodes_cosmos,
@@ -111,6 +112,21 @@ def ltx_guides(length: int) -> Made:
 
 def ltx_2(length: int) -> Made:
     return Made(_ltx_2(), *texts(attention_mask=_SEEN), tiny.latent(length, channels=128), frames=8)
+
+
+def _sound(whole: torch.Tensor, frames: list[int], length: int) -> AnyOf:
+    """The audio of the window's time, to within one latent frame of the audio."""
+    own, worth = frames[-WINDOW:], len(whole) / length  # core shows a window the frame before it, but not its audio
+    start, stop, near = round(own[0] * worth), round((own[-1] + 1) * worth), (-1, 0, 1)
+    return AnyOf([whole[max(0, start + a) : stop + b] for a in near for b in near if stop + b <= len(whole)])
+
+
+def ltx_2_audio(length: int) -> Made:
+    """Latents of video and audio, of about three latent frames of audio for each of the video."""
+    samples = tiny.latent(length, channels=128)["samples"]
+    sound = torch.zeros(1, 8, 3 * length + 1, 16)
+    latent = {"samples": comfy.nested_tensor.NestedTensor((samples, sound))}
+    return Made(_ltx_2(), *texts(attention_mask=_SEEN), latent, {"audio": _sound}, frames=8)
 
 
 def ltx_2_guides(length: int) -> Made:
@@ -297,6 +313,7 @@ ROWS = [
     Row("LTXV I2V", ltx_image),
     Row("LTXV, guides", ltx_guides),
     Row("LTX-2, video only", ltx_2),
+    Row("LTX-2, video and audio", ltx_2_audio),
     Row("LTX-2, guides", ltx_2_guides),
     Row("Hunyuan T2V", hunyuan),
     Row("Hunyuan I2V v1", hunyuan_v1),

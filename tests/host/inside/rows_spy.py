@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
@@ -43,7 +44,8 @@ class Made:
     Args:
         model, positive, negative, latent: as KSampler takes them.
         expected: name of a keyword input of the network -> how a window must see it. The channels that come with ``x``
-            are ``c_concat``; items of lists and dictionaries are ``name.0`` and ``name.key``.
+            are ``c_concat``; items of lists and dictionaries are ``name.0`` and ``name.key``; ``audio`` is where the
+            latent frames of the audio are that come with those of the video.
         frames: a latent frame's, for a window in frames.
         time_dim: the latents' axis of time.
         guides: for each latent frame behind the video, which is no part of it, the one that it guides: a window sees
@@ -65,6 +67,11 @@ class Made:
     known: torch.Tensor | None = None
     cfg: float = 3.0
     inner: tuple[Any, str, Callable[..., dict[str, Any]]] | None = None
+
+    @property
+    def length(self) -> int:
+        """Latent frames of the video."""
+        return _streams(self.latent["samples"])[0].shape[self.time_dim] - len(self.guides)
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,21 @@ def _has_rows(value: Any, rows: int) -> bool:
     return isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == rows
 
 
+def _streams(samples: Any) -> list[torch.Tensor]:
+    """The video of a latent, and its audio if it has both."""
+    return samples.unbind() if samples.is_nested else [samples]
+
+
+def _places(x: torch.Tensor, whole: torch.Tensor, axis: int) -> list[int]:
+    """Where the frames of a part are in the whole, -1 for nowhere; where some are alike, that which is next in line."""
+    whole, found = whole.movedim(axis, 0), []
+    for frame in x.movedim(axis, 0):
+        alike = [n for n, each in enumerate(whole) if torch.allclose(each, frame, atol=1e-4, rtol=1e-4)]
+        next_in_line = found[-1] + 1 if found else -1
+        found.append(next_in_line if next_in_line in alike else alike[0] if alike else -1)
+    return found
+
+
 class Spy:
     """Calls of the network of a MODEL, while ``listening``."""
 
@@ -115,12 +137,15 @@ class Spy:
         self.made = made
         self.calls: list[Call] = []
         self.whole: torch.Tensor | None = None  # x of the whole latent, as the network would see it
+        self.sound: torch.Tensor | None = None  # the same of the audio that comes with the video
         self.step, self.together = -1, 0
         self.model = made.model.clone()
         self.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "spy", self._evaluate)
 
     def _evaluate(self, executor: Any, x: torch.Tensor, timestep: torch.Tensor, *more: Any, **named: Any) -> Any:
-        self.whole = self.model.model.model_sampling.calculate_input(timestep, x).clone()
+        shapes = [each.shape for each in _streams(self.made.latent["samples"])]
+        whole = self.model.model.model_sampling.calculate_input(timestep, x).clone()
+        self.whole, self.sound = [*comfy.utils.unpack_latents(whole, shapes), None][:2]
         if self.made.known is not None:
             self.whole[:, :, : self.made.known.shape[2]] = self.made.known
         self.step += 1
@@ -161,7 +186,7 @@ class Spy:
                 delattr(inner, method)
 
     def _keep(self, x: Any, given: dict, outputs: list[int]) -> None:
-        video = x[0] if isinstance(x, list) else x
+        video, sound = [*x, None][:2] if isinstance(x, list) else (x, None)
         inputs = {name: value for key, each in given.items() for name, value in flat(key, each)}
         channels = self.whole.shape[1]
         if video.shape[1] > channels:
@@ -171,21 +196,14 @@ class Spy:
         for number in range(self.together):
             mine = slice(number * row, (number + 1) * row)
             part = {name: _small(value[mine] if _has_rows(value, rows) else value) for name, value in inputs.items()}
+            if sound is not None:
+                part["audio"] = torch.tensor(_places(sound[mine], self.sound, 2))
             output = outputs[number * len(outputs) // self.together]
-            self.calls.append(Call(self.step, output, self._frames(video[mine, :channels]), part))
+            frames = _places(video[mine, :channels], self.whole, self.made.time_dim)
+            self.calls.append(Call(self.step, output, frames, part))
 
     def _rows(self, rows: int) -> int:
         """The rows of one window in what is handed for one output: one, or a row for each frame."""
         if self.made.time_dim == 2:
             return 1
         return WINDOW if rows % WINDOW == 0 and rows != self.whole.shape[0] else rows
-
-    def _frames(self, x: torch.Tensor) -> list[int]:
-        """The latent frames of a part of the whole ``x``; where several are alike, the one that is next in line."""
-        axis = self.made.time_dim
-        whole, found = self.whole.movedim(axis, 0), []
-        for frame in x.movedim(axis, 0):
-            alike = [n for n, each in enumerate(whole) if torch.allclose(each, frame, atol=1e-4, rtol=1e-4)]
-            next_in_line = found[-1] + 1 if found else -1
-            found.append(next_in_line if next_in_line in alike else alike[0] if alike else -1)
-        return found
