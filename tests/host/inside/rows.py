@@ -4,6 +4,9 @@ Rows are in ``rows_wan``, ``rows_wan_driven``, ``rows_more`` and ``rows_image``,
 keeps what a network is handed, ``rows_judge`` judges it.
 Networks are ComfyUI's own, made small, but for a stand-in that takes any input where that cannot be: Mochi (its sizes
 are fixed), LTX-2, SeedVR2, and where a ControlNet is judged by what it says to the network.
+
+Not here: MiniMax H3, whose one condition holds the layout of the whole latent as an object; CogVideoX 1.5 (VOID), which
+takes latent frames in pairs.
 """
 
 from __future__ import annotations

@@ -81,13 +81,9 @@ def _described(value: Any) -> str:
 
 
 def _expected_of(made: Made, name: str) -> Expected:
-    if name in made.expected:
-        return made.expected[name]
-    key, _, rest = name.partition(".")
-    how = made.expected.get(key, ("sliced", made.time_dim, 1, 0) if key == "c_concat" else "shared")
-    if isinstance(how, tuple) and how[0] == "list":
-        return how[2] if rest.split(".")[0].isdigit() and int(rest.split(".")[0]) >= how[1] else "shared"
-    return how
+    """How an input, or an item of one, must be seen."""
+    usual = ("sliced", made.time_dim, 1, 0) if name == "c_concat" else "shared"
+    return made.expected.get(name, made.expected.get(name.partition(".")[0], usual))
 
 
 def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]:

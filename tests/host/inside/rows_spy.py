@@ -25,7 +25,6 @@ ABSENT = object()
 #: whatever is not named. ``"first"``: only windows with latent frame 0 have it. ``"count"``: a number of latent frames.
 #: A function of the whole, of the window's latent frames and of the video's length returns what must be seen, or an
 #: ``AnyOf``.
-#: ``("list", first, how)``: a list whose items from ``first`` on are to be seen as ``how`` says, the others by all.
 Expected = str | tuple | Callable[[Any, list[int], int], Any]
 
 
