@@ -10,8 +10,8 @@ import torch
 from comfy_extras import nodes_ip2p, nodes_video_model
 
 import nodes
-from rows_judge import Made, Row
 from rows_parts import CPU, TEXT, StandIn, Vae, build, texts, video, vision
+from rows_spy import Made, Row
 
 SIZE = 32
 ALONG = ("sliced", 0, 1, 0)

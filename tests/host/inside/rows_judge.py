@@ -1,8 +1,7 @@
-"""What a network sees of a long video in windows, compared with one stock run over the whole. Runs inside ComfyUI.
+"""What the windows of a sampler see, compared with one stock run over the whole. Runs inside ComfyUI.
 
-A spy stands before the network. Of every call it keeps all inputs, and it finds the call's latent frames by the noise
-in ``x`` itself. Every input of a window must then be what the same network saw of those latent frames in a stock run
-over the whole latent, as a ``Made.expected`` says: nothing of what made the window is trusted.
+Every input of a window must be what the same network saw of the window's latent frames in a stock run over the whole
+latent, as ``Made.expected`` says.
 """
 
 from __future__ import annotations
@@ -10,78 +9,20 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 
 import tiny
+from rows_spy import ABSENT, WINDOW, AnyOf, Call, Expected, Made, Row, Spy
 
 PACK = Path(__file__).resolve().parents[3]
-#: Windows are so many latent frames long and share so many.
-WINDOW, OVERLAP = 5, 2
+#: Windows share so many latent frames.
+OVERLAP = 2
 SEED, STEPS = 7, 2
-ABSENT = object()
-
-#: How a window must see an input that the network sees whole in a stock run:
-#: ``("sliced", axis, scale, offset)``: item ``k`` of ``scale`` goes with latent frame ``k + offset`` of what it is
-#: given; with a negative offset so many items lead and go to every window. ``"shared"``: the same for all; this is for
-#: whatever is not named. ``"first"``: only windows with latent frame 0 have it. ``"count"``: a number of latent frames.
-#: A function of the whole, of the window's latent frames and of the video's length returns what must be seen, or an
-#: ``AnyOf``.
-#: ``("list", first, how)``: a list whose items from ``first`` on are to be seen as ``how`` says, the others by all.
-Expected = str | tuple | Callable[[Any, list[int], int], Any]
-
-
-@dataclass
-class AnyOf:
-    """Several things of which a window may see any, each to within ``slack``."""
-
-    these: list
-    slack: float = 1e-4
-
-
-@dataclass
-class Made:
-    """A native MODEL with conditionings.
-
-    Args:
-        model, positive, negative, latent: as KSampler takes them.
-        expected: name of a keyword input of the network -> how a window must see it. The channels that come with ``x``
-            are ``c_concat``; items of lists and dictionaries are ``name.0`` and ``name.key``.
-        frames: a latent frame's, for a window in frames.
-        time_dim: the latents' axis of time.
-        guides: for each latent frame behind the video, which is no part of it, the one that it guides: a window sees
-            those that guide its own.
-        known: what the network sees in place of the first latent frames of ``x``, as the model scales latents.
-        cfg: above 1 the negative conditioning takes part.
-        inner: something else that takes part in a forward pass: an object, the name of its method, and a function from
-            that one's arguments to inputs by name.
-    """
-
-    model: Any
-    positive: list
-    negative: list
-    latent: dict
-    expected: dict[str, Expected] = field(default_factory=dict)
-    frames: int = 4
-    time_dim: int = 2
-    guides: tuple[int, ...] = ()
-    known: torch.Tensor | None = None
-    cfg: float = 3.0
-    inner: tuple[Any, str, Callable[..., dict[str, Any]]] | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A family with a conditioning; ``make(num_latent_frames)``."""
-
-    name: str
-    make: Callable[[int], Made]
 
 
 @dataclass(frozen=True)
@@ -90,113 +31,6 @@ class Verdict:
 
     kind: str
     why: str = ""
-
-
-@dataclass
-class Call:
-    """What the network was handed for one output; ``frames`` are the latent frames of ``x``, -1 for unknown ones."""
-
-    step: int
-    output: int
-    frames: list[int]
-    inputs: dict[str, Any]
-
-
-def flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Tensors and constants inside a value, by name."""
-    if isinstance(value, (list, tuple)) and not any(isinstance(each, (int, float, dict)) for each in value):
-        for number, each in enumerate(value):
-            yield from flat(f"{name}.{number}", each)
-    elif isinstance(value, dict):
-        for key, each in value.items():
-            yield from flat(f"{name}.{key}", each)
-    elif value is not None:
-        yield name, value
-
-
-def _small(value: Any) -> Any:
-    """A copy of a tensor, of pictures with many pixels only some of them."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return (value[..., ::64, ::64] if value.ndim > 3 and value.shape[-1] >= 128 < value.shape[-2] else value).clone()
-
-
-class Spy:
-    """Calls of the network of a MODEL, while ``listening``."""
-
-    def __init__(self, made: Made) -> None:
-        self.made = made
-        self.calls: list[Call] = []
-        self.whole: torch.Tensor | None = None  # x of the whole latent, as the network would see it
-        self.step, self.together = -1, 0
-        self.model = made.model.clone()
-        self.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "spy", self._evaluate)
-
-    def _evaluate(self, executor: Any, x: torch.Tensor, timestep: torch.Tensor, *more: Any, **named: Any) -> Any:
-        self.whole = self.model.model.model_sampling.calculate_input(timestep, x).clone()
-        if self.made.known is not None:
-            self.whole[:, :, : self.made.known.shape[2]] = self.made.known
-        self.step += 1
-        return executor(x, timestep, *more, **named)
-
-    @contextmanager
-    def listening(self) -> Iterator[Spy]:
-        network = self.model.model.diffusion_model
-        forward = network.forward
-
-        def listen(x, timestep, context=None, control=None, transformer_options={}, **named):  # noqa: B006
-            patches = {key: transformer_options[key] for key in ("audio_embeds",) if key in transformer_options}
-            given = {"timestep": timestep, "context": context, "control": control, **named, **patches}
-            self._keep(x, given, transformer_options["cond_or_uncond"])
-            return forward(
-                x, timestep, context=context, control=control, transformer_options=transformer_options, **named
-            )
-
-        network.forward = listen
-        inner, method, inputs_of = self.made.inner or (self, "_evaluate", None)
-        called = getattr(inner, method)
-
-        def listen_inside(*arguments, **named):
-            inputs = {name: _small(value) for name, value in inputs_of(*arguments, **named).items()}
-            for call in self.calls[-self.together :]:
-                call.inputs |= inputs
-            return called(*arguments, **named)
-
-        if inputs_of is not None:
-            setattr(inner, method, listen_inside)
-        try:
-            yield self
-        finally:
-            del network.forward
-            if inputs_of is not None:
-                delattr(inner, method)
-
-    def _keep(self, x: Any, given: dict, outputs: list[int]) -> None:
-        video = x[0] if isinstance(x, list) else x
-        inputs = {name: value for key, each in given.items() for name, value in flat(key, each)}
-        channels = self.whole.shape[1]
-        if video.shape[1] > channels:
-            inputs["c_concat"] = video[:, channels:]
-        self.together = len(outputs)
-        for row, output in enumerate(outputs):
-            part = {
-                name: _small(value.chunk(len(outputs))[row])
-                if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == video.shape[0]
-                else _small(value)
-                for name, value in inputs.items()
-            }
-            mine = video.chunk(len(outputs))[row][:, :channels]
-            self.calls.append(Call(self.step, output, self._frames(mine), part))
-
-    def _frames(self, x: torch.Tensor) -> list[int]:
-        """The latent frames of a part of the whole ``x``; where several are alike, the one that is next in line."""
-        axis = self.made.time_dim
-        whole, found = self.whole.movedim(axis, 0), []
-        for frame in x.movedim(axis, 0):
-            alike = [n for n, each in enumerate(whole) if torch.allclose(each, frame, atol=1e-4, rtol=1e-4)]
-            next_in_line = found[-1] + 1 if found else -1
-            found.append(next_in_line if next_in_line in alike else alike[0] if alike else -1)
-        return found
 
 
 def sliced(value: torch.Tensor, frames: list[int], axis: int, scale: int = 1, offset: int = 0) -> torch.Tensor:
@@ -247,24 +81,16 @@ def _described(value: Any) -> str:
 
 
 def _expected_of(made: Made, name: str) -> Expected:
-    if name in made.expected:
-        return made.expected[name]
-    key, _, rest = name.partition(".")
-    how = made.expected.get(key, ("sliced", made.time_dim, 1, 0) if key == "c_concat" else "shared")
-    if isinstance(how, tuple) and how[0] == "list":
-        return how[2] if rest.split(".")[0].isdigit() and int(rest.split(".")[0]) >= how[1] else "shared"
-    return how
-
-
-def _length(made: Made) -> int:
-    return made.latent["samples"].shape[made.time_dim] - len(made.guides)
+    """How an input, or an item of one, must be seen."""
+    usual = ("sliced", made.time_dim, 1, 0) if name == "c_concat" else "shared"
+    return made.expected.get(name, made.expected.get(name.partition(".")[0], usual))
 
 
 def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]:
     """What windows saw otherwise than they should, by the name of the input."""
-    length = _length(made)
+    length = made.length
     reference = {(call.step, call.output): call for call in whole}
-    telling = set()
+    telling, checked = set(), False
     for call in windows:
         full = reference[call.step, call.output]
         frames = [frame for frame in call.frames if frame < length]
@@ -276,6 +102,7 @@ def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]
         if call.frames != [*front, *range(rest[0], rest[0] + len(rest)), *guides] or rest[0] < 0:
             yield f"x: latent frames {call.frames} of the video (-1: none)"
             continue
+        checked = True
         for name in sorted({*full.inputs, *call.inputs}):
             value, got = full.inputs.get(name, ABSENT), call.inputs.get(name, ABSENT)
             how = _expected_of(made, name)
@@ -287,8 +114,8 @@ def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]
             if not _alike(want, got):
                 yield f"{name}: frames {frames} see {_what(how, value, got, frames, length)}"
             if isinstance(got, torch.Tensor) and got.is_floating_point() and not torch.isfinite(got).all():
-                yield f"{name} has NaN"
-    for key in made.expected:
+                yield f"{name}: NaN"
+    for key in made.expected if checked else ():
         if not any(name == key or name.startswith(f"{key}.") for name in telling):
             raise AssertionError(f"The row is wrong: no window would see less of '{key}' than the whole.")
 
@@ -307,13 +134,18 @@ def _what(how: Expected, value: Any, got: Any, frames: list[int], length: int) -
     return f"{_described(got)} instead of {_described(want)} of {_described(value)}"
 
 
-def ours(model: Any, positive: list, negative: list, latent: dict, made: Made) -> torch.Tensor:
+def ours(model: Any, positive: list, negative: list, latent: dict, made: Made, per_forward: int = 1) -> torch.Tensor:
     """The pack's CoDenoiseKSampler, one window a forward pass."""
     frames = made.frames
     return tiny.co_denoise(
         model, latent, window=1 + (WINDOW - 1) * frames if made.time_dim == 2 else WINDOW, overlap=OVERLAP * frames,
-        per_forward=1, seed=SEED, steps=STEPS, cfg=made.cfg, positive=positive, negative=negative,
+        per_forward=per_forward, seed=SEED, steps=STEPS, cfg=made.cfg, positive=positive, negative=negative,
     )  # fmt: skip
+
+
+def folded(model: Any, positive: list, negative: list, latent: dict, made: Made) -> torch.Tensor:
+    """The pack's CoDenoiseKSampler, all windows in one forward pass where they can."""
+    return ours(model, positive, negative, latent, made, 8)
 
 
 def cores(model: Any, positive: list, negative: list, latent: dict, made: Made) -> torch.Tensor:
@@ -329,12 +161,12 @@ def stock(model: Any, positive: list, negative: list, latent: dict, made: Made) 
     return tiny.ksampler(model, latent, seed=SEED, steps=STEPS, cfg=made.cfg, positive=positive, negative=negative)
 
 
-SAMPLERS = {"ours": ours, "cores": cores}
+SAMPLERS = {"ours": ours, "folded": folded, "cores": cores}
 
 
 def _run(made: Made, sampler: Callable) -> tuple[Spy, torch.Tensor]:
     spy = Spy(made)
-    latent = {**made.latent, "samples": made.latent["samples"].clone()}
+    latent = {**made.latent, "samples": made.latent["samples"] * 1}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the networks are tiny: more would wait for each other
     try:
@@ -382,7 +214,7 @@ def _plain(samples: Any) -> torch.Tensor:
 
 
 def _judge_calls(made: Made, whole: list[Call], windows: list[Call]) -> Verdict:
-    length = _length(made)
+    length = made.length
     if faults := list(dict.fromkeys(_faults(made, whole, windows))):
         by_input: dict[str, str] = {}
         for fault in faults:

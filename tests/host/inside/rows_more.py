@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.ldm.lightricks.symmetric_patchifier as patchifiers
+import comfy.nested_tensor
 import torch
 from comfy_extras import (
     nodes_cosmos,
@@ -16,8 +17,9 @@ from comfy_extras import (
 )
 
 import tiny
-from rows_judge import ABSENT, WINDOW, AnyOf, Made, Row, sliced
+from rows_judge import sliced
 from rows_parts import TEXT, StandIn, Vae, build, text, texts, video, vision
+from rows_spy import ABSENT, WINDOW, AnyOf, Made, Row
 
 ALONG = ("sliced", 2, 1, 0)
 _TOKENS = 16  # of a latent frame of 4 x 4
@@ -112,6 +114,21 @@ def ltx_2(length: int) -> Made:
     return Made(_ltx_2(), *texts(attention_mask=_SEEN), tiny.latent(length, channels=128), frames=8)
 
 
+def _sound(whole: torch.Tensor, frames: list[int], length: int) -> AnyOf:
+    """The audio of the window's time, to within one latent frame of the audio."""
+    own, worth = frames[-WINDOW:], len(whole) / length  # core shows a window the frame before it, but not its audio
+    start, stop, near = round(own[0] * worth), round((own[-1] + 1) * worth), (-1, 0, 1)
+    return AnyOf([whole[max(0, start + a) : stop + b] for a in near for b in near if stop + b <= len(whole)])
+
+
+def ltx_2_audio(length: int) -> Made:
+    """Latents of video and audio, of about three latent frames of audio for each of the video."""
+    samples = tiny.latent(length, channels=128)["samples"]
+    sound = torch.zeros(1, 8, 3 * length + 1, 16)
+    latent = {"samples": comfy.nested_tensor.NestedTensor((samples, sound))}
+    return Made(_ltx_2(), *texts(attention_mask=_SEEN), latent, {"audio": _sound}, frames=8)
+
+
 def ltx_2_guides(length: int) -> Made:
     return _guided(_ltx_2(), length, "timestep.0")
 
@@ -192,7 +209,7 @@ def _kandinsky_image(length: int, pictures: int, how: Any) -> Made:
 def _started(whole: torch.Tensor, frames: list[int], length: int) -> Any:
     """The known latent frames that a window begins with."""
     known = whole[:, :, frames[0] : frames[0] + len(frames)]
-    return known if known.shape[2] else ABSENT
+    return known if known.shape[2] else AnyOf([ABSENT, known])
 
 
 def kandinsky(length: int) -> Made:
@@ -255,6 +272,10 @@ def cosmos_2_image(length: int) -> Made:
     return Made(_cosmos_2("CosmosI2VPredict2", 17), *texts(), latent, expected)
 
 
+def cosmos_2(length: int) -> Made:
+    return Made(_cosmos_2("CosmosT2IPredict2", 16), *texts(), tiny.latent(length))
+
+
 def mochi(length: int) -> Made:
     """With a stand-in for the network, whose sizes are fixed."""
     model = build("GenmoMochi", StandIn(12))
@@ -292,6 +313,7 @@ ROWS = [
     Row("LTXV I2V", ltx_image),
     Row("LTXV, guides", ltx_guides),
     Row("LTX-2, video only", ltx_2),
+    Row("LTX-2, video and audio", ltx_2_audio),
     Row("LTX-2, guides", ltx_2_guides),
     Row("Hunyuan T2V", hunyuan),
     Row("Hunyuan I2V v1", hunyuan_v1),
@@ -305,6 +327,7 @@ ROWS = [
     Row("Kandinsky 5 I2V, more than a window", kandinsky_many),
     Row("Cosmos 1 T2V", cosmos),
     Row("Cosmos 1 I2V", cosmos_image),
+    Row("Cosmos Predict2 T2V", cosmos_2),
     Row("Cosmos Predict2 I2V", cosmos_2_image),
     Row("Mochi", mochi),
     Row("CogVideoX T2V", cog),

@@ -95,7 +95,9 @@ class StandIn(torch.nn.Module):
             setattr(self, name, value)
 
     def forward(self, x, timestep, context=None, **given):
-        return (x[0] if isinstance(x, list) else x)[:, : self.channels] * 0.1
+        if isinstance(x, list):
+            return [each * 0.1 for each in x] if len(x) > 1 else x[0] * 0.1
+        return x[:, : self.channels] * 0.1
 
 
 def build(config: str, network: torch.nn.Module | None = None, **unet: Any) -> Any:
