@@ -6,6 +6,7 @@ latent, as ``Made.expected`` says.
 
 from __future__ import annotations
 
+import functools
 import math
 import traceback
 from collections.abc import Callable, Iterator
@@ -109,7 +110,8 @@ def _faults(made: Made, whole: list[Call], windows: list[Call]) -> Iterator[str]
             if how == "shared" and made.time_dim == 0 and isinstance(value, torch.Tensor) and value.ndim:
                 how = ("sliced", 0, 1, 0) if value.shape[0] == length else "shared"
             want = ABSENT if value is ABSENT else seen(how, value, frames, length)
-            if how != "shared" and (want is ABSENT or not _alike(want, value)):
+            alone = ABSENT if value is ABSENT else seen(how, value, rest, length)  # without what stands in front
+            if how != "shared" and any(each is ABSENT or not _alike(each, value) for each in (want, alone)):
                 telling.add(name)
             if not _alike(want, got):
                 yield f"{name}: frames {frames} see {_what(how, value, got, frames, length)}"
@@ -207,6 +209,17 @@ def judge(row: Row, sampler: Callable, num_latent_frames: int = 11) -> Verdict:
     if not torch.isfinite(_plain(result)).all():
         return Verdict("wrong", "the result has NaN")
     return _judge_calls(made, whole.calls, windows.calls)
+
+
+def largest_inputs(row: Row, num_latent_frames: int) -> dict[str, int]:
+    """The values in the largest of each input, and the most rows, where the pack chooses how many windows share."""
+    spy, _ = _run(row.make(num_latent_frames), functools.partial(ours, per_forward=0))
+    sizes: dict[str, int] = {}
+    for call in spy.calls:
+        for name, value in {"frames": torch.zeros(len(call.frames)), **call.inputs}.items():
+            if isinstance(value, torch.Tensor):
+                sizes[name] = max(sizes.get(name, 0), value.numel())
+    return {**sizes, "rows of a forward pass": spy.most}
 
 
 def _plain(samples: Any) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import comfy.ldm.lightricks.symmetric_patchifier as patchifiers
@@ -208,8 +209,8 @@ def _kandinsky_image(length: int, pictures: int, how: Any) -> Made:
 
 def _started(whole: torch.Tensor, frames: list[int], length: int) -> Any:
     """The known latent frames that a window begins with."""
-    known = whole[:, :, frames[0] : frames[0] + len(frames)]
-    return known if known.shape[2] else AnyOf([ABSENT, known])
+    held = list(itertools.takewhile(lambda frame: frame < whole.shape[2], frames))
+    return whole[:, :, held] if held else AnyOf([ABSENT, whole[:, :, :0]])
 
 
 def kandinsky(length: int) -> Made:

@@ -137,7 +137,7 @@ class Spy:
         self.calls: list[Call] = []
         self.whole: torch.Tensor | None = None  # x of the whole latent, as the network would see it
         self.sound: torch.Tensor | None = None  # the same of the audio that comes with the video
-        self.step, self.together = -1, 0
+        self.step, self.together, self.most = -1, 0, 0
         self.model = made.model.clone()
         self.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "spy", self._evaluate)
 
@@ -192,6 +192,7 @@ class Spy:
             inputs["c_concat"] = video[:, channels:]
         rows, row = video.shape[0], self._rows(video.shape[0] // len(outputs))
         self.together = rows // row
+        self.most = max(self.most, rows)
         for number in range(self.together):
             mine = slice(number * row, (number + 1) * row)
             part = {name: _small(value[mine] if _has_rows(value, rows) else value) for name, value in inputs.items()}

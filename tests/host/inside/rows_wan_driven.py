@@ -34,7 +34,7 @@ def humo(length: int) -> Made:
 def _faces(whole: torch.Tensor, frames: list[int], length: int) -> AnyOf:
     """Face ``k`` of every four goes with the latent frame behind ``k``, and the first of all is a latent frame's alone;
     so a window needs one and then fours, and more of the last four change nothing."""
-    first, count = 4 * frames[0], len(frames) - 1
+    first, count = 4 * (frames[1] - 1), len(frames) - 1
     most = min(first + 4 * count, whole.shape[2])
     return AnyOf([whole[:, :, first:stop] for stop in range(first + 4 * count - 3, most + 1)])
 
@@ -86,11 +86,15 @@ def s2v_motion(length: int) -> Made:
 
 def _music(whole: torch.Tensor, frames: list[int], length: int) -> AnyOf:
     """The network spreads whatever music it gets over the window: so much of it as the window is of the video, from
-    where the window begins, to a latent frame's worth."""
+    where the window begins, to a latent frame's worth; and that of a latent frame that stands in front."""
     worth = whole.shape[1] / length
-    start, stop = round(frames[0] * worth), round((frames[-1] + 1) * worth)
+    first = frames[1] if frames[:1] == [0] and frames[1:2] != [1] else frames[0]
+    start, stop = round(first * worth), round((frames[-1] + 1) * worth)
     near = range(-4, 5)
-    return AnyOf([whole[:, max(0, start + a) : stop + b] for a in near for b in near if stop + b <= whole.shape[1]])
+    parts = [whole[:, max(0, start + a) : stop + b] for a in near for b in near if stop + b <= whole.shape[1]]
+    if first == frames[0]:
+        return AnyOf(parts)
+    return AnyOf([torch.cat([whole[:, : round(worth) + a], part], dim=1) for part in parts for a in (-1, 0, 1)])
 
 
 def dancer(length: int) -> Made:

@@ -13,7 +13,7 @@ import torch
 _REMEDY = "Remove it, or make the video in one window (raise 'window' to the whole length)."
 #: Keys of ``transformer_options`` that are known to run along the video -> what they are.
 _OPTIONS = {"audio_embeds": "sound for every frame in the model's options (InfiniteTalk)"}
-#: Keys of ``transformer_options`` with a cache that knows a forward pass by its first row -> the model cond it looks at.
+#: Keys of ``transformer_options`` with a cache that knows a forward pass by its first row -> the cond it looks at.
 _CACHES = {"animate2_cache": "pose_latents"}
 _DEPTH = 4
 
