@@ -49,14 +49,11 @@ class Stage:
         Args:
             shares: rising, one more than the run has steps; 0 is all noise, 1 none. Steps are taken as equally long.
         """
-        count = len(shares) - 1
-        span = shares[-1] - shares[0] if count > 0 else 0.0
-        ends = shares[-1] > 1 - 1e-6
+        count, span = len(shares) - 1, shares[-1] - shares[0]
         if span <= 0:
             return cls.whole(count)
         total = max(count, round(count / span))
-        first = total - count if ends else min(round(shares[0] * total), total - count)
-        return cls(first, count, total)
+        return cls(min(round(shares[0] * total), total - count), count, total)
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,22 @@ def test_the_stage_of_a_run_by_its_shares_of_the_noise(shares, stage):
     assert Stage.of_shares(shares) == stage
 
 
+@pytest.mark.parametrize("start", [-0.01, 1.01])
+def test_a_phase_starts_within_the_schedule(start):
+    assert Phase(0).start == 0 and Phase(1).start == 1
+    with pytest.raises(ValueError, match=f"A phase starts at {start}; it must be a share of the steps, 0 to 1"):
+        Phase(start)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "step"),
+    [(2.0, 0), (1.99, 0), (1.00009, 1), (1.0002, 0), (1.0, 1), (0.99995, 1), (0.5, 2), (0.1, 2), (9.0, 0)],
+)
+def test_the_step_of_a_noise_level_allows_for_rounding(sigma, step):
+    """A ten-thousandth above a level is that level; the last one, 0, is no step."""
+    assert nearest_step(sigma, [2.0, 1.0, 0.5, 0.0]) == step
+
+
 @given(total=st.integers(1, 60), data=st.data())
 def test_runs_that_share_a_schedule_are_found_again(total, data):
     first = data.draw(st.integers(0, total - 1))
@@ -208,6 +224,12 @@ def test_runs_that_share_a_schedule_are_found_again(total, data):
     shares = [step / total for step in range(first, first + count + 1)]
     assert Stage.of_shares(shares) == Stage(first, count, total)
     assert Stage.whole(total) == Stage(0, total, total) and Stage.whole(0) == Stage(0, 1, 1)
+
+
+def test_a_phase_begins_with_its_step():
+    settings = CoDenoiseSettings(16, 4, phases=(Phase(0.75, overlap=1), Phase(0.25, overlap=2)))
+    assert [settings.at(step, 4).overlap for step in range(4)] == [4, 2, 2, 1]
+    assert [settings.at(step, 3).overlap for step in range(3)] == [4, 2, 2]  # 0.25 of 3 steps is behind the first
 
 
 def test_the_windows_of_two_stages_are_those_of_one():

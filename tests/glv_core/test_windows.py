@@ -245,6 +245,40 @@ def test_a_view_is_the_window_or_the_first_latent_frame_and_the_window():
     assert View(Window(3, 4)) == View(Window(3, 4), 0) != behind
 
 
+def test_where_a_window_is_in_its_lane():
+    assert Window(3, 4).place == 3 and Window(0, 4).place == 0 and Window(3, 4, 2, place=1).place == 1
+    assert Window(0, 4, 2, place=0).place == 0 and Window(1, 2, 4, 6, 1, 0).place == 0
+    assert Window(3, 4).lane == 0 and Window(3, 4).cells == 0
+    assert Window(8, 4, 1, 10).cells == 10 and Window(0, 2, 4, 10).cells == 5
+    assert Window(3, 4, 1, 10) == Window(3, 4, 1, 10, 2, 1)  # they follow from the rest, and do not count
+
+
+def test_a_window_that_ends_with_the_loop_does_not_cross_its_point():
+    assert not Window(6, 4, 1, 10).wraps and Window(6, 4, 1, 10).is_slice and Window(7, 4, 1, 10).wraps
+    assert not Window(6, 4).wraps
+
+
+def test_an_open_window_knows_no_loop():
+    assert {window.loop for window in windows_for("static", 20, 8, 2, 0)} == {0}
+    assert {window.loop for window in windows_for("static", 8, 8, 2, 0)} == {0}
+    assert {window.loop for window in windows_for("static", 20, 8, 2, 0, closed_loop=True)} == {20}
+
+
+def test_a_loop_that_one_window_holds_is_seen_twice_half_a_loop_apart():
+    assert [list(w.indices) for w in windows_for("static", 6, 8, 2, 0, closed_loop=True)] == [
+        [0, 1, 2, 3, 4, 5], [3, 4, 5, 0, 1, 2],
+    ]  # fmt: skip
+    assert len(windows_for("static", 8, 8, 2, 0, closed_loop=True)) == 2
+    assert [list(w.indices) for w in windows_for("static", 1, 8, 2, 0, closed_loop=True)] == [[0]]
+    assert len(windows_for("static", 2, 8, 2, 0, closed_loop=True)) == 2
+
+
+def test_the_golden_ratio_moves_windows_by_hand():
+    """Hop 12; the fractions of step * 0.618...: 0, 0.618, 0.236, 0.854 are 0, 7, 2 and 10 latent frames."""
+    starts = [[w.start for w in windows_for("shifted_golden", 64, 16, 4, step)][1] for step in range(4)]
+    assert starts == [12, 7, 2, 10]
+
+
 def test_window_centres():
     assert Window(3, 4).centre == 4.5
     assert Window(8, 4, 1, 10).centre == 9.5

@@ -29,6 +29,7 @@ def hard(count: int, length: int) -> torch.Tensor:
         (2, 15, 5, "0001"),
         (2, 16, 8, "001"),
         (2, 16, 2, "000001111"),
+        (2, 5, 1, "000011"),
     ],
 )
 def test_gen_l_videos_golden_prompts(prompts, window, stride, golden):
@@ -117,6 +118,32 @@ def test_directions_without_one_way_around():
     mixed = mix_embeddings([a, b], [0.5, 0.5], spherical=True)
     assert torch.isfinite(mixed).all()
     assert mixed[0].tolist() == pytest.approx([1.5, 0]) and mixed[2].tolist() == pytest.approx([0, 2])
+    quarter = mix_embeddings([a, b], [0.75, 0.25], spherical=True)
+    # In a straight line where there are two ways around, and towards or from nothing.
+    assert quarter[1].tolist() == pytest.approx([0.5, 0]) and quarter[2].tolist() == pytest.approx([0, 1])
+    assert mix_embeddings([b, a], [0.75, 0.25], spherical=True)[2].tolist() == pytest.approx([0, 3])
+
+
+def test_every_token_turns_by_itself():
+    a, b = torch.randn(2, 1, 5, 8, generator=torch.Generator().manual_seed(0))
+    together = mix_embeddings([a, b], [0.4, 0.6], spherical=True)
+    apart = [mix_embeddings([a[0, [k]], b[0, [k]]], [0.4, 0.6], spherical=True) for k in range(5)]
+    torch.testing.assert_close(together[0], torch.cat(apart))
+
+
+def test_what_has_no_tokens_is_mixed_as_it_is():
+    assert mix_embeddings([torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])], [0.5, 0.5]).tolist() == [2, 3]
+
+
+def test_a_centre_between_the_last_and_the_first_latent_frame_of_a_loop_sees_both():
+    weights = torch.zeros(2, 32)
+    weights[0, 0] = weights[1, 1:] = 1
+    assert window_prompts(weights, Window(30, 4, 1, 32), 0, "embeddings").tolist() == [0.5, 0.5]
+
+
+def test_a_clip_without_overlap_has_the_prompt_of_its_first_latent_frame():
+    weights = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 1]])
+    assert window_prompts(weights, Window(0, 4), 0, "one_per_window").tolist() == [1, 0]
 
 
 def test_one_mix_a_row():

@@ -8,7 +8,7 @@ import comfy.conds
 import pytest
 import torch
 from long_video_pack.glv_core.hosts.comfy.co_denoise.batching import batch_key, collate, mix_entries
-from long_video_pack.glv_core.hosts.comfy.co_denoise.conditioning import Conditions, begins_with_an_image
+from long_video_pack.glv_core.hosts.comfy.co_denoise.conditioning import Conditions, begins_with_an_image, host_slices
 from long_video_pack.glv_core.hosts.comfy.co_denoise.handler import CoDenoiseHandler
 from long_video_pack.glv_core.hosts.comfy.co_denoise.options import WindowOptions
 from long_video_pack.glv_core.hosts.comfy.co_denoise.prompt_tags import TAG
@@ -236,6 +236,56 @@ def test_frames_as_batch_are_sliced_in_the_batch():
     assert conds["text"].cond.shape[0] == 1 and conds["ref_latents"].cond.shape[0] == LENGTH
 
 
+def test_lists_of_what_all_frames_share_are_shared_and_of_others_refused():
+    shared = comfy.conds.CONDList([torch.zeros(1, 4, 8, 8), torch.tensor(3.0)])
+    assert sliced(IMAGE, LATER, entry(pictures=shared), time_dim=0)["model_conds"]["pictures"] is shared
+    with pytest.raises(ValueError, match="whether the conditioning 'pictures' runs along the video"):
+        several = comfy.conds.CONDList([torch.zeros(1, 4, 8, 8), torch.zeros(2, 4, 8, 8)])
+        sliced(IMAGE, LATER, entry(pictures=several), time_dim=0)
+    number = entry(scale=torch.tensor(3.0))
+    assert sliced(IMAGE, LATER, number, time_dim=0)["model_conds"]["scale"] is number["model_conds"]["scale"]
+
+
+def test_a_part_that_is_the_same_for_all_latent_frames_is_shared():
+    one = torch.ones(1, 1, 96, 1, 2, 2)
+    assert sliced(WAN, LATER, entry(vace_context=one))["model_conds"]["vace_context"].cond is one
+
+
+def test_models_are_asked_what_they_slice_where_they_can_be():
+    asked = []
+
+    class Model:
+        def resize_cond_for_context_window(self, key, cond, window, x_in, device, retain_index_list=()):
+            asked.append((key, window.index_list, window.dim, window.total_frames, list(x_in.shape), device))
+
+    shape = [1, 16, LENGTH, 4, 4]
+    cond = comfy.conds.CONDRegular(torch.zeros(1, 3))
+    for model, time_dim in ((SimpleNamespace(), 2), (Model(), 0)):
+        assert host_slices(model, shape, time_dim)("key", cond, View(LATER)) is None
+    assert not asked
+    assert host_slices(Model(), shape, 2)("key", cond, View(LATER, 1)) is None
+    for nothing in (comfy.conds.CONDList([torch.zeros(1)]), comfy.conds.CONDConstant(3)):
+        assert host_slices(Model(), shape, 2)("key", nothing, View(LATER)) is None
+    assert asked == [("key", [0, 3, 4, 5, 6], 2, LENGTH, shape, torch.device("cpu"))]
+
+
+def test_what_runs_along_the_video_is_offloaded_and_the_rest_is_not(monkeypatch):
+    moved = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self) or self)
+    mask, listed = torch.ones(1, LENGTH, 1, 1), [along(2), torch.zeros(1, 2, 1, 3, 3)]
+    given = entry(
+        vace_context=along(3), c_crossattn=torch.zeros(1, 7, 3), c_concat=along(2), number=comfy.conds.CONDConstant(3),
+        context_latents=comfy.conds.CONDList(listed), names=comfy.conds.CONDConstant(["a"]),
+    )  # fmt: skip
+    kept = Conditions(WAN, LENGTH, 2).offloaded({**given, "mask": mask}, View(LATER))
+    conds = given["model_conds"]
+    wanted = [conds["vace_context"].cond, conds["c_concat"].cond, *listed, mask]
+    assert len(moved) == 5 and all(any(each is other for other in moved) for each in wanted)
+    assert kept["model_conds"]["c_crossattn"] is conds["c_crossattn"] and kept["model_conds"].keys() == conds.keys()
+    moved.clear()
+    assert "mask" not in Conditions(WAN, LENGTH, 2).offloaded(entry(), View(LATER)) and not moved
+
+
 def test_the_number_of_frames_is_that_of_the_window():
     given = entry(num_video_frames=comfy.conds.CONDConstant(LENGTH))
     assert sliced(BY_NAME["SVD"], LATER, given, time_dim=0)["model_conds"]["num_video_frames"].cond == 4
@@ -278,6 +328,8 @@ def test_an_area_that_a_loop_sees_twice_is_masked_between():
     given = {**entry(), "area": (7, 4, 4, 1, 0, 0)}  # all but the latent frames 0 and 8
     part = sliced(BY_NAME["Wan"], ACROSS, given)  # 7, 8, 0, 1
     assert part["area"][:1] == (4,) and part["mask"].flatten().tolist() == [1, 0, 0, 1]
+    weighted = sliced(BY_NAME["Wan"], ACROSS, given, weights=torch.tensor([0.5, 1, 1, 0.25]))
+    assert weighted["mask"].flatten().tolist() == [0.5, 0, 0, 0.25]
 
 
 def test_each_window_has_a_name_of_its_own_and_no_tag():

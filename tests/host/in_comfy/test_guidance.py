@@ -1,6 +1,7 @@
 """What other nodes put on a model or a prompt: each window sees what core would show it alone, or it is refused."""
 
 import functools
+import uuid
 from types import SimpleNamespace
 
 import comfy.conds
@@ -15,6 +16,7 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from comfy_extras.nodes_slg import SkipLayerGuidanceDiT
 from long_video_pack.glv_core.hosts.comfy.co_denoise.model_patches import check_model_options
+from long_video_pack.glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag, without_copied_tags
 
 pytestmark = pytest.mark.every_host
 FRAMES = 7
@@ -115,6 +117,35 @@ def test_scheduled_prompts_in_an_area_are_guided_away_from_the_negative_everywhe
         positive = [*in_area(positive, area), *background]
         runs.append(tiny.co_denoise(wan, tiny.latent(13), positive=positive, negative=negative, steps=2))
     torch.testing.assert_close(runs[1], runs[0], rtol=0, atol=2e-4 * max(1.0, float(runs[0].std())))
+
+
+def test_the_host_s_copies_for_an_area_are_one_for_each_prompt_that_they_say():
+    """Positive prompts 0 and 1 in an area; the host's copies of the negative for it have their tags."""
+    name, other = SimpleNamespace(prompts=("a", "b")), SimpleNamespace(prompts=("x", "y"))
+    said = {"c_crossattn": object(), "y": object()}
+    plain = {"model_conds": said, "uuid": uuid.UUID(int=1)}
+    area = {"area": (2, 2, 1, 1), "strength": 1.0}
+    copies = [
+        {**area, "model_conds": dict(said), "uuid": uuid.UUID(int=2 + n), TAG: PromptTag(name, n)} for n in (0, 1)
+    ]
+    wide = {**copies[0], "area": (4, 4, 0, 0)}
+    (mended, nothing) = without_copied_tags([[plain, *copies, wide], None])
+    assert nothing is None and [entry.get("area") for entry in mended] == [None, (2, 2, 1, 1), (4, 4, 0, 0)]
+    assert not any(TAG in entry for entry in mended) and len({entry["uuid"] for entry in mended}) == 3
+    # A negative with a schedule of its own: each of its prompts has the area.
+    scheduled = [{"model_conds": {"c_crossattn": object(), "y": said["y"]}, "uuid": uuid.UUID(int=9 + n),
+                  TAG: PromptTag(other, n)} for n in (0, 1)]  # fmt: skip
+    copy = {**copies[0], "model_conds": dict(scheduled[0]["model_conds"])}
+    (mended,) = without_copied_tags([[*scheduled, copy]])
+    assert mended[:2] == scheduled and [entry[TAG] for entry in mended[2:]] == [each[TAG] for each in scheduled]
+    assert [entry["model_conds"]["c_crossattn"] for entry in mended[2:]] == [
+        each["model_conds"]["c_crossattn"] for each in scheduled
+    ]
+    # What a user put there is nobody's copy, though it shares a part, or has nothing to say.
+    own = {**area, "model_conds": {"c_crossattn": object(), "y": said["y"]}, TAG: PromptTag(name, 0)}
+    empty = {**area, "model_conds": {}, TAG: PromptTag(name, 0)}
+    bare = {"model_conds": {}}
+    assert without_copied_tags([[plain, own], [bare, empty]]) == [[plain, own], [bare, empty]]
 
 
 def test_the_negative_of_an_area_follows_its_own_schedule(wan):
