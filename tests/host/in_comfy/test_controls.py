@@ -8,7 +8,12 @@ import pytest
 import streaming
 import tiny
 import torch
-from long_video_pack.glv_core.hosts.comfy.co_denoise.controls import check_control, control_for
+from long_video_pack.glv_core.hosts.comfy.co_denoise.controls import (
+    can_share_a_forward,
+    check_control,
+    control_for,
+    hint_images,
+)
 
 pytestmark = pytest.mark.every_host
 CPU = torch.device("cpu")
@@ -152,6 +157,43 @@ def test_the_given_controls_are_not_changed():
     assert all(clone.cond_hint_original.shape[0] == 2 for clone in part.multigpu_clones.values())
     single = controlnet(pictures(1))
     assert control_for(single, [5, 1], FRAMES) is single  # and what it has prepared stays
+
+
+def test_what_a_control_has_prepared_is_not_taken_for_other_frames():
+    control = adapter()
+    control.cond_hint, control.control_input = pictures(), {"input": [torch.zeros(FRAMES, 8, 8, 8)]}
+    part = control_for(control, [5, 1], FRAMES)
+    assert part.cond_hint is part.control_input is None and control.cond_hint.shape[0] == FRAMES
+    assert control.control_input is not None and not hasattr(control_for(controlnet(), [1], FRAMES), "control_input")
+
+
+def test_two_images_are_a_hint_of_several():
+    two = controlnet(pictures(2))
+    with pytest.raises(ValueError, match="has 2 images, the video 7 frames"):
+        check_control(two, FRAMES, 0)
+    assert torch.equal(control_for(two, [1], 2).cond_hint_original, pictures(2)[1:])
+    masks = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(4))
+    two.extra_concat_orig = [masks, torch.ones(1, 1, 1, 1)]
+    part = control_for(two, [1, 1, 0], 2)
+    assert torch.equal(part.extra_concat_orig[0], masks[[1, 1, 0]]) and part.extra_concat_orig[1].shape[0] == 1
+    assert hint_images(controlnet(pictures(1))) == 1 and hint_images(None) == 0
+    single = controlnet(pictures(1))
+    single.set_previous_controlnet(two)
+    assert hint_images(single) == 2  # the most of the chain
+    bare = controlnet()
+    bare.cond_hint_original = None
+    check_control(bare, FRAMES, 0)
+    assert hint_images(bare) == 0 and control_for(bare, [0], FRAMES) is bare
+
+
+def test_a_chain_shares_a_forward_pass_only_where_all_of_it_is_the_host_s():
+    class Foreign(comfy.controlnet.ControlBase):
+        pass
+
+    one, foreign = controlnet(), Foreign()
+    assert can_share_a_forward(one) and not can_share_a_forward(foreign) and can_share_a_forward(None)
+    one.set_previous_controlnet(foreign)
+    assert not can_share_a_forward(one)
 
 
 def test_controls_of_other_packs_are_told_their_frames():

@@ -128,7 +128,7 @@ def test_the_host_s_copies_for_an_area_are_one_for_each_prompt_that_they_say():
     copies = [
         {**area, "model_conds": dict(said), "uuid": uuid.UUID(int=2 + n), TAG: PromptTag(name, n)} for n in (0, 1)
     ]
-    wide = {**copies[0], "area": (4, 4, 0, 0)}
+    wide = {**copies[0], "area": (4, 4, 0, 0), "uuid": uuid.UUID(int=7)}
     (mended, nothing) = without_copied_tags([[plain, *copies, wide], None])
     assert nothing is None and [entry.get("area") for entry in mended] == [None, (2, 2, 1, 1), (4, 4, 0, 0)]
     assert not any(TAG in entry for entry in mended) and len({entry["uuid"] for entry in mended}) == 3
