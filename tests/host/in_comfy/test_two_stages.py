@@ -1,11 +1,13 @@
 """Two samplers that share the steps, as with a model for high and one for low noise, make what one would."""
 
+import comfy.model_management
 import comfy.samplers
 import nodes
 import pytest
 import streaming
 import tiny
 import torch
+from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from long_video_pack.glv_core.co_denoise import Stage
 from long_video_pack.glv_core.hosts.comfy.co_denoise import handler as handler_module
 from long_video_pack.glv_core.hosts.comfy.co_denoise.options import PhaseOptions, WindowOptions
@@ -54,10 +56,12 @@ def test_two_samplers_make_what_one_makes(wan, steps_seen, options):
     assert steps_seen == one and {total for _, total in one} == {6}
 
 
-@pytest.mark.parametrize("split", [1, 3, 5])
-def test_core_s_advanced_sampler_behind_the_model_node_does_too(wan, steps_seen, split):
-    """It says nothing of the whole schedule, which is found from the noise levels."""
-    model = patch_model(wan, WindowOptions(17, 8, **MOVING))
+@pytest.mark.parametrize(("split", "shift"), [(1, None), (3, None), (5, None), (2, 1.0), (3, 12.0)])
+def test_core_s_advanced_sampler_behind_the_model_node_does_too(wan, steps_seen, split, shift):
+    """It says nothing of the whole schedule, which is found from the noise levels, whatever shift a node sets."""
+    shifted = wan if shift is None else ModelSamplingSD3().patch(wan, shift)[0]
+    model = patch_model(shifted, WindowOptions(17, 8, **MOVING))
+    comfy.model_management.unload_all_models()  # a node's shift is put on the model when it is loaded
     run = nodes.KSamplerAdvanced().sample
     common = (7, 6, 3.0, "euler", "simple", tiny.conditioning(1), tiny.conditioning(0))
     whole = run(model, "enable", *common, tiny.latent(13), 0, 6, "disable")[0]["samples"]
@@ -157,6 +161,20 @@ def test_streaming_goes_on_with_a_second_model(make):
     assert (streaming.extend(model, low_noise_model=other, switch_at_step=3, **options)[0] - alone).abs().max() > 0.01
     halves = streaming.extend(model, low_noise_model=other, **options)[1]
     assert "From step 2 of 4 on" in halves
+
+
+def test_chunks_of_two_models_are_found_again_and_those_of_others_are_not(wan):
+    other = wan.clone()
+    other.set_model_unet_function_wrapper(lambda apply, given: apply(given["input"], given["timestep"], **given["c"]))
+
+    def found(**options):
+        report = streaming.extend(wan, run_name="two_stages", **options)[1]
+        return int(report.split(" chunks were found")[0].split()[-1])
+
+    two = {"low_noise_model": wan, "switch_at_step": 2}
+    assert found(**two) == 0 and found(**two) == 3 and found() == 0
+    assert found(**{**two, "switch_at_step": 1}) == 0 and found(**{**two, "low_noise_model": other}) == 0
+    assert found(**two) == 3
 
 
 def test_two_models_that_do_not_go_together_are_refused(wan):

@@ -27,7 +27,7 @@ def map_keeper(model_options: dict[str, Any]) -> CellType | None:
 
 
 class AttentionMaps:
-    """The map of a whole video from those of its windows.
+    """The map of a whole video, ``t query key``, from those of its windows.
 
     Args:
         keeper: see ``map_keeper``.
@@ -47,13 +47,14 @@ class AttentionMaps:
         self._keeper.cell_contents = None
         for view, weight, part in zip(views, weights, found.chunk(len(views)), strict=True):
             heads = part.shape[0] // view.length
-            part = part.reshape(view.length, heads, *part.shape[1:])[view.lead :]
+            # The guidance takes the mean of the heads itself; that of each window is all that has to be kept.
+            part = part.reshape(view.length, heads, *part.shape[1:]).mean(dim=1)[view.lead :]
             if self._total is None:
                 self._total = torch.zeros((self._length, *part.shape[1:]), dtype=part.dtype, device=part.device)
             indices = torch.tensor(list(view.window.indices), device=part.device)
-            self._total.index_add_(0, indices, part * weight.to(part).reshape(-1, 1, 1, 1))
+            self._total.index_add_(0, indices, part * weight.to(part).reshape(-1, 1, 1))
 
     def give(self) -> None:
         """Put the map of the whole video where the guidance looks for it."""
         if self._total is not None:
-            self._keeper.cell_contents = self._total.flatten(0, 1)
+            self._keeper.cell_contents = self._total

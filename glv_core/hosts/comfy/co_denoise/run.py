@@ -62,7 +62,7 @@ class Run:
         self.lead = 1 if options.start_image == "every_window" else 0
         self._place = place
         self._stage = stage
-        self._sampling = model.model_sampling
+        self._model = model
         self._checked = False
         self._tracks: dict[PromptSchedule, PromptTrack] = {}
         self._limit = self.settings.largest_batch
@@ -120,7 +120,8 @@ class Run:
 
     def _share(self, sigma: float) -> float:
         """Where a noise level lies in the model's range: 0 at its highest, 1 without noise."""
-        levels = getattr(self._sampling, "sigmas", None)
+        # Asked for at an evaluation: before, the shift that a node sets is not on the model yet.
+        levels = getattr(self._model.model_sampling, "sigmas", None)
         if levels is None or sigma <= 0:
             return float(sigma <= 0)
         levels = levels.tolist()  # rising

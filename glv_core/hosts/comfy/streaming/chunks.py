@@ -203,7 +203,8 @@ class ComfyChunks:
             low = self.continuation.prepare(self.low_noise.model, positive, negative, given)
             low.samples = to_video(denoised, self._time_dim)
             if inputs.noise_mask is not None:  # what is known goes in clean again
-                low.samples = torch.lerp(inputs.samples.to(low.samples), low.samples, inputs.noise_mask)
+                mask = inputs.noise_mask.to(low.samples)
+                low.samples = torch.lerp(inputs.samples.to(low.samples), low.samples, mask)
             denoised = self._sample(low, chunk, place, StepOptions(start=self.low_noise.step, add_noise=False))
         video = to_video(denoised, self._time_dim).cpu()
         video = video[:, :, inputs.lead : video.shape[2] - inputs.trail].clone()
