@@ -175,6 +175,13 @@ def test_easy_cache_is_refused_with_lazy_cache_named(wan):
     assert tiny.co_denoise(lazy, tiny.latent(13)).isfinite().all()
 
 
+@pytest.mark.parametrize("key", ["rel_l1_thresh", "teacache", "teacache_device"])
+def test_caches_of_other_packs_are_refused_the_same(key):
+    check_model_options({"transformer_options": {"sample_sigmas": torch.zeros(4), "my_teacache": 1}})
+    with pytest.raises(ValueError, match=r"TeaCache does not work with windows.*Use LazyCache"):
+        check_model_options({"transformer_options": {key: 0.2}})
+
+
 class Render:
     """A patch that follows the video, as core's for Uni3C."""
 

@@ -25,10 +25,9 @@ def check_model_options(model_options: Mapping[str, Any]) -> None:
         ValueError: something does, or keeps what one forward pass over the whole video left for the next.
     """
     options = model_options.get("transformer_options", {})
-    cache = options.get("easycache")
-    if type(cache).__name__ == "EasyCacheHolder":
+    if cache := _step_cache(options):
         raise ValueError(
-            "EasyCache does not work with windows: it decides for one of them whether all are computed. Use LazyCache, "
+            f"{cache} does not work with windows: it decides for one of them whether all are computed. Use LazyCache, "
             "which works on the whole video."
         )
     for key, value in options.items():
@@ -48,6 +47,14 @@ def check_model_options(model_options: Mapping[str, Any]) -> None:
                 f"Co-denoising does not know how the model patch {_name(owner)} follows the video: it holds {count} "
                 f"images or latent frames ('{name}'), and every window would see the first of them. {_REMEDY}"
             )
+
+
+def _step_cache(options: Mapping[str, Any]) -> str:
+    """The name of a cache on the MODEL that leaves out forward passes by what the one before was; empty if none."""
+    if type(options.get("easycache")).__name__ == "EasyCacheHolder":
+        return "EasyCache"
+    # Other packs' nodes set these, and keep what they need on the network itself.
+    return "TeaCache" if any(key == "rel_l1_thresh" or str(key).startswith("teacache") for key in options) else ""
 
 
 def one_at_a_time(model_options: Mapping[str, Any]) -> frozenset[str]:
