@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from glv_core.noise import NOISES, NoiseSettings, long_noise
+from glv_core.noise import NOISES, NoiseSettings, _mix, long_noise
 
 
 def noise(kind, frames=40, seed=3, time_dim=2, channels=4, size=32, **options):
@@ -90,3 +90,26 @@ def test_mixed_noise_shares_what_it_says(shared):
 def test_bad_values(options, words):
     with pytest.raises(ValueError, match=words):
         NoiseSettings(**options)
+
+
+def test_seed_and_index_are_mixed_as_splitmix64_does():
+    """The published outputs of splitmix64 from seed 0, of which one bit is left out; the next one is of index 1."""
+    outputs = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [_mix(0, index) for index in range(3)] == [output >> 1 for output in outputs]
+    assert _mix(2**64, 0) == _mix(0, 0) and 0 <= _mix(2**64 - 1, 9) < 2**63
+
+
+@pytest.mark.parametrize(("window", "overlap", "allowed"), [(1, 0, True), (4, 3, True), (4, 4, False), (4, -1, False),
+                                                            (0, 0, False)])  # fmt: skip
+def test_sizes_of_noise(window, overlap, allowed):
+    if allowed:
+        assert NoiseSettings("shuffled", window, overlap).window == window
+    else:
+        with pytest.raises(ValueError, match=f"Noise for windows of {window} with overlap {overlap}"):
+            NoiseSettings("shuffled", window, overlap)
+
+
+def test_repeated_noise_of_a_video_shorter_than_its_window_is_plain_noise():
+    settings = NoiseSettings("repeated", 8, 2)
+    like = torch.zeros(1, 2, 5, 3, 3)
+    assert torch.equal(long_noise(like, 3, settings), long_noise(like, 3, NoiseSettings("independent")))

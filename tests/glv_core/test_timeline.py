@@ -94,3 +94,10 @@ def test_a_place_in_a_longer_video_sees_its_ends_beyond_them():
 def test_bad_values(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_the_centre_of_a_latent_frame_that_is_partly_filled_lies_in_the_video():
+    """Three frames of a causal VAE of 4: the second latent frame would hold 1 to 4, and its centre would be 2.5."""
+    short = Timebase(3, 16, Compression.causal(4))
+    assert [short.centre_of(index) for index in range(2)] == [0, 2]
+    assert Timebase(5, 16, Compression.causal(4)).centre_of(1) == 2.5

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glv_core.prompts import PromptSchedule, PromptScheduleError, Segment, Transition
+from glv_core.prompts.schedule import HARD, name_prompt
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=200)
 
@@ -154,3 +155,13 @@ def test_overlapping_transitions_name_the_segment() -> None:
     )
     with pytest.raises(PromptScheduleError, match=r"'the short one' lasts 6 frames.* 7 of them"):
         PromptSchedule(segments, 30, 24)
+
+
+def test_a_hard_cut_is_all_or_nothing_at_its_boundary():
+    assert [HARD.progress(offset) for offset in (-0.5, 0, 0.5)] == [0, 1, 1]
+
+
+def test_messages_name_a_prompt_by_its_first_words():
+    assert name_prompt("  a  red\nfox ") == "the prompt 'a red fox'"
+    assert name_prompt("x" * 40) == f"the prompt '{'x' * 40}'"
+    assert name_prompt("x" * 41) == f"the prompt '{'x' * 39}…'"
