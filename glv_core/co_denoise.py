@@ -53,7 +53,7 @@ class Stage:
         if span <= 0:
             return cls.whole(count)
         total = max(count, round(count / span))
-        return cls(min(round(shares[0] * total), total - count), count, total)
+        return cls(round(shares[0] * total), count, total)
 
 
 @dataclass(frozen=True)

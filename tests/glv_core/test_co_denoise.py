@@ -1,10 +1,13 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glv_core.co_denoise import CoDenoiseSettings, Phase, Stage, co_denoise, nearest_step
 from glv_core.fusion import select_window
+
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 
 def affine_model(x):
@@ -215,6 +218,12 @@ def test_a_phase_starts_within_the_schedule(start):
 def test_the_step_of_a_noise_level_allows_for_rounding(sigma, step):
     """A ten-thousandth above a level is that level; the last one, 0, is no step."""
     assert nearest_step(sigma, [2.0, 1.0, 0.5, 0.0]) == step
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=9, unique=True).map(sorted))
+def test_a_stage_lies_in_its_schedule(shares):
+    stage = Stage.of_shares(shares)
+    assert stage.count == len(shares) - 1 and 0 <= stage.first <= stage.total - stage.count
 
 
 @given(total=st.integers(1, 60), data=st.data())
