@@ -409,3 +409,29 @@ def test_mixed_entries():
     assert mixed["model_conds"]["seen"].cond.tolist() == [[1, 1, 1]]
     assert mixed["model_conds"]["num_tokens"].cond == 3 and mixed["strength"] == 0.5
     assert mixed["uuid"] not in (one["uuid"], other["uuid"])
+
+
+def test_what_is_mixed_of_three_entries_is_what_differs_in_any():
+    """The strongest gives what cannot be mixed; the tokens of all are counted."""
+    parts = [
+        entry(c=torch.full((1, 2, 4), value), num_tokens=comfy.conds.CONDConstant(tokens))
+        for value, tokens in ((1.0, 5), (1.0, 2), (5.0, 3))
+    ]
+    for name, part in enumerate(parts):
+        part["uuid"], part["strength"] = uuid.UUID(int=name), float(name)
+    weights = torch.tensor([0.25, 0.5, 0.25])
+    mixed = mix_entries(parts, weights, False)
+    assert mixed["model_conds"]["c"].cond[0, 0].tolist() == [2.0] * 4
+    assert mixed["model_conds"]["num_tokens"].cond == 5 and mixed["strength"] == 1.0
+    # A mix for every row: the strongest is that with the most over all rows.
+    rows = mix_entries(parts, torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.4, 0.0], [0.0, 0.6, 1.0]]), False)
+    torch.testing.assert_close(rows["model_conds"]["c"].cond[:, 0, 0], torch.tensor([1.0, 3.4, 5.0]))
+    assert rows["strength"] == 2.0
+    del parts[2]["model_conds"]["c"]  # what one of them lacks is the strongest's
+    assert mix_entries(parts, weights, False)["model_conds"]["c"] is parts[1]["model_conds"]["c"]
+
+
+def test_constants_of_windows_that_share_a_forward_pass():
+    parts = [entry(number=comfy.conds.CONDConstant(3), nothing=comfy.conds.CONDConstant([])) for _ in range(2)]
+    both = collate(parts, 1, [4, 2, 2], torch.device("cpu"))["model_conds"]
+    assert both["number"].cond == 3 and both["nothing"].cond == []

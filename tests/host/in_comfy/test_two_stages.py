@@ -1,5 +1,7 @@
 """Two samplers that share the steps, as with a model for high and one for low noise, make what one would."""
 
+import uuid
+
 import comfy.model_management
 import comfy.samplers
 import nodes
@@ -167,8 +169,10 @@ def test_chunks_of_two_models_are_found_again_and_those_of_others_are_not(wan):
     other = wan.clone()
     other.set_model_unet_function_wrapper(lambda apply, given: apply(given["input"], given["timestep"], **given["c"]))
 
+    name = f"two_stages_{uuid.uuid4()}"
+
     def found(**options):
-        report = streaming.extend(wan, run_name="two_stages", **options)[1]
+        report = streaming.extend(wan, run_name=name, **options)[1]
         return int(report.split(" chunks were found")[0].split()[-1])
 
     two = {"low_noise_model": wan, "switch_at_step": 2}
