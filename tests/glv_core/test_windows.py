@@ -84,6 +84,8 @@ def test_a_grain_asks_nothing_of_a_loop_that_one_window_holds():
     for length in (11, 12):
         windows = windows_for("shifted", length, 12, 2, 1, closed_loop=True, grain=5)
         assert [(w.start, w.length) for w in windows] == [(5, length)]
+        static = windows_for("static", length, 12, 2, 0, closed_loop=True, grain=5)
+        assert [(w.start, w.length) for w in static] == [(0, length), (5, length)]
 
 
 def test_sizes_without_a_stride_or_grain_are_those_of_neighbours():
@@ -161,6 +163,12 @@ def test_shifted_windows_by_hand():
     assert starts == [[0, 12, 24, 36, 48], [0, 6, 18, 30, 42, 48], [0, 3, 15, 27, 39, 48], [0, 9, 21, 33, 45, 48]]
 
 
+def test_windows_moved_by_the_golden_ratio_by_hand():
+    # 0.618 of the hop of 12 is 7.4, twice that is 1.236 hops, of which 2.8 are left, and thrice leaves 10.2.
+    starts = [[w.start for w in windows_for("shifted_golden", 64, 16, 4, step)] for step in range(4)]
+    assert starts == [[0, 12, 24, 36, 48], [0, 7, 19, 31, 43, 48], [0, 2, 14, 26, 38, 48], [0, 10, 22, 34, 46, 48]]
+
+
 def test_balanced_windows_by_hand():
     # The last start is 34 and the hop 12 at most, so three hops of 34 / 3: 11.33 and 22.67, each moved left.
     assert [w.start for w in windows_for("static_balanced", 50, 16, 4, 0)] == [0, 11, 22, 34]
@@ -201,6 +209,12 @@ def test_a_loop_that_one_window_holds(schedule):
         assert steps[0] == steps[1]
     else:
         assert [[list(w.indices) for w in step] for step in steps] == [[[*range(9)]], [[4, 5, 6, 7, 8, 0, 1, 2, 3]]]
+
+
+@pytest.mark.parametrize(("length", "starts"), [(1, [0]), (2, [0, 1]), (15, [0, 7]), (16, [0, 8])])
+def test_a_loop_of_any_length_up_to_the_window_is_covered_twice(length, starts):
+    windows = windows_for("static", length, 16, 4, 0, closed_loop=True)
+    assert [(w.start, w.length) for w in windows] == [(start, length) for start in starts]
 
 
 @pytest.mark.parametrize("schedule", MOVING)
