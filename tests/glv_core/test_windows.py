@@ -235,6 +235,8 @@ def test_random_windows_depend_on_seed_and_step_alone():
 
     assert starts(1) == starts(1) != starts(2)
     assert len(set(starts(1))) > 3
+    assert windows_for("shifted_random", 64, 16, 4, 3) == windows_for("shifted_random", 64, 16, 4, 3, seed=0)
+    assert windows_for("shifted_random", 64, 16, 4, 3) != windows_for("shifted_random", 64, 16, 4, 3, seed=1)
 
 
 @given(st.integers(0, 10), st.integers(1, 10))
