@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 
@@ -110,12 +112,26 @@ def test_mixed_noise_shares_what_it_says(shared):
     assert (off - shared).abs().max() < 0.1
 
 
+def test_the_least_and_the_most_that_may_be_asked():
+    assert NoiseSettings("shuffled", 1, 0).window == 1 and NoiseSettings("shuffled", 16, 15).overlap == 15
+    assert NoiseSettings("mixed", shared=0).shared == 0 and NoiseSettings("mixed", shared=1).shared == 1
+
+
+def test_noise_is_independent_and_of_windows_of_16_unless_said_otherwise():
+    assert NoiseSettings() == NoiseSettings("independent", window=16, overlap=4, shared=0.5)
+    with pytest.raises(FrozenInstanceError):
+        NoiseSettings().window = 8
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"kind": "pink"}, "Unknown noise 'pink'. Known: independent, stable"),
         ({"shared": 1.5}, r"is 1\.5; it must be 0 to 1"),
+        ({"shared": -0.5}, r"is -0\.5; it must be 0 to 1"),
         ({"window": 4, "overlap": 4}, "windows of 4 with overlap 4"),
+        ({"window": 4, "overlap": -1}, "windows of 4 with overlap -1"),
+        ({"window": 0, "overlap": 0}, "windows of 0 with overlap 0"),
     ],
 )
 def test_bad_values(options, words):
