@@ -106,6 +106,7 @@ def test_a_frame_in_one_window_has_weight_exactly_one(plan):
 
 
 def test_shapes_of_the_weights():
+    assert fusion.flat_weights(3) == [1, 1, 1]
     assert fusion.pyramid_weights(5) == [1, 2, 3, 2, 1] and fusion.pyramid_weights(6) == [1, 2, 3, 3, 2, 1]
     assert fusion.squared_weights(5) == [1, 4, 9, 4, 1]
     assert fusion.hann_weights(4) == pytest.approx([0.14645, 0.85355, 0.85355, 0.14645], abs=1e-5)
