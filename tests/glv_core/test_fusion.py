@@ -162,6 +162,21 @@ def test_random_cuts_with_much_overlap_are_those_of_writing_chunk_after_chunk():
         assert ours == buffer
 
 
+@pytest.mark.parametrize("merge", CUTS)
+def test_random_cuts_are_those_of_step_0_and_seed_0_unless_they_are_given(merge):
+    windows = [Window(start, 16) for start in range(0, 41, 8)]
+
+    def weights(*step_and_seed):
+        return [each.tolist() for each in merge_weights(merge, windows, 56, *step_and_seed)]
+
+    def raw(*step_and_seed):
+        return MERGES[merge](windows, *step_and_seed)
+
+    for cuts in (weights, raw):
+        assert cuts() == cuts(0) == cuts(0, 0)
+        assert cuts(0, 0) != cuts(1, 0) and cuts(0, 0) != cuts(0, 1) and cuts(1, 0) != cuts(0, 1)
+
+
 def test_random_cuts_around_a_loop_point():
     windows = windows_for("static", 12, 6, 2, 0, closed_loop=True)
     seen = {
