@@ -34,6 +34,7 @@ def test_every_schedule_covers_every_frame_within_range_once_a_window(size, sche
         assert len(set(frames)) == len(frames)
         assert min(frames) >= 0 and max(frames) < length
         assert loop or frames == sorted(frames)
+        assert frames[0] == w.start and w.loop == (length if loop else 0)
         assert {(b - a) % length for a, b in itertools.pairwise(frames)} <= {w.stride % length}
     assert set().union(*(w.indices for w in windows)) == set(range(length))
     assert len(set(windows)) == len(windows)
