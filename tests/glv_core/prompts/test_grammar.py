@@ -501,6 +501,13 @@ def test_options_that_cannot_be(options: dict) -> None:
     assert (caught.value.line, caught.value.column) == (None, None)
 
 
+@pytest.mark.parametrize(("num_frames", "length"), [(1, "1 frame"), (2, "2 frames")])
+def test_a_time_outside_a_short_video(num_frames: int, length: str) -> None:
+    error = failure("2: a", num_frames, 2)
+    assert f"'2' is outside the video, which is {length} long ({num_frames / 2:g} s at 2 fps).\n" in str(error)
+    assert str(error).endswith(f"Frames count from 0, so the last one is {num_frames - 1}.")
+
+
 def test_long_lines_are_shown_in_part_with_the_caret_in_place() -> None:
     error = failure('"0": "' + "x" * 300 + '", "4"; "b", ' + "y" * 200)
     shown, caret = str(error).split("\n")[1:3]
