@@ -83,7 +83,7 @@ class Transition:
             return 1.0 if offset >= 0 else 0.0
         share = min(max((offset + self.half) / self.frames, 0.0), 1.0)
         if self.kind == "ease":
-            return min(share * share * (3.0 - 2.0 * share), 1.0)
+            return share * share * (3.0 - 2.0 * share)
         return share
 
 

@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -98,11 +100,24 @@ def test_a_host_that_leaves_windows_out_or_repeats_them(long_latent, returned):
         co_denoise(long_latent, 0, CoDenoiseSettings(5, 2, "static"), denoise_windows, num_outputs=2)
 
 
+@pytest.mark.parametrize("num_outputs", [1, 3])
+def test_a_host_that_yields_too_few_or_too_many_outputs(long_latent, num_outputs):
+    with pytest.raises(ValueError, match="argument 2"):
+        co_denoise(long_latent, 0, CoDenoiseSettings(5, 2), host(long_latent), num_outputs=num_outputs)
+
+
 @pytest.mark.parametrize(
     ("sigma", "step"), [(1.0, 0), (0.99995, 0), (0.8, 0), (0.75, 1), (0.6, 1), (0.5, 2), (0.2, 2), (0.0, 2), (1.2, 0)]
 )
 def test_the_step_of_an_evaluation(sigma, step):
     assert nearest_step(sigma, [1.0, 0.75, 0.5, 0.0]) == step
+
+
+def test_a_sigma_belongs_to_a_step_that_it_misses_by_a_ten_thousandth():
+    # What a sampler computes may lie a little above the level of its step: by a share, however small the level.
+    for level in (80.0, 0.75, 0.002):
+        sigmas = [100.0, level, 0.0]
+        assert nearest_step(level * 1.00009, sigmas) == 1 and nearest_step(level * 1.00011, sigmas) == 0
 
 
 @pytest.mark.parametrize(
@@ -136,6 +151,59 @@ def test_phases_begin_at_their_share_of_the_steps():
     windows = settings.windows(64, 15, 20)
     assert {float(w) for each in settings.weights(windows, 64, 15, 20) for w in each} == {0.0, 1.0}
     assert {float(w) for each in settings.weights(windows, 64, 15, 40) for w in each} != {0.0, 1.0}
+
+
+def test_a_phase_changes_nothing_that_it_does_not_name():
+    settings = CoDenoiseSettings(16, 8, "static", "flat", 3, 2, True, 7, (), "embeddings", 1)
+    for phase in (Phase(0), Phase(1)):
+        assert phase.apply(settings) == settings
+    changed = CoDenoiseSettings(16, 4, "shifted", "hann", 3, 1, True, 7, (), "embeddings", 1)
+    assert Phase(0.5, "shifted", 4, 1, "hann").apply(settings) == changed
+
+
+def test_the_settings_of_a_step_have_no_phases():
+    settings = CoDenoiseSettings(16, 8, phases=(Phase(0.5, overlap=0),))
+    assert [settings.at(step, 4) for step in (0, 1)] == [CoDenoiseSettings(16, 8)] * 2
+    assert [settings.at(step, 4) for step in (2, 3)] == [CoDenoiseSettings(16, 0)] * 2
+
+
+def test_a_phase_begins_on_time_though_its_share_of_the_steps_is_a_little_too_large():
+    assert 0.07 * 100 > 7
+    settings = CoDenoiseSettings(16, 8, phases=(Phase(0.07, overlap=0),))
+    assert [settings.at(step, 100).overlap for step in (6, 7)] == [8, 0]
+
+
+def test_a_run_has_one_step_unless_it_says_more(long_latent):
+    # Step 1 of one is past three quarters of the steps, step 1 of two is not.
+    settings = CoDenoiseSettings(5, 0, "static", "random_cut", phases=(Phase(0.75, overlap=2, merge="flat"),))
+    assert [w.start for w in settings.windows(13, 1)] == [0, 3, 6, 8]
+    assert [w.start for w in settings.windows(13, 1, 2)] == [0, 5, 8]
+    windows = settings.windows(13, 1)
+    assert settings.weights(windows, 13, 1)[0].tolist() == [1, 1, 1, 0.5, 0.5]
+    assert set(settings.weights(windows, 13, 1, 2)[0].tolist()) == {0, 1}
+    default, one, two = (
+        co_denoise(long_latent, 1, settings, host(long_latent), num_outputs=2, **steps)[0]
+        for steps in ({}, {"num_steps": 1}, {"num_steps": 2})
+    )
+    assert torch.equal(default, one) and not torch.equal(default, two)
+
+
+def test_windows_are_counted_step_by_step():
+    settings = CoDenoiseSettings(16, 8, "static", phases=(Phase(0.5, overlap=0),))
+    assert settings.window_counts(64, Stage.whole(4)) == [7, 7, 4, 4]
+    assert settings.window_counts(64, Stage.whole(1)) == settings.window_counts(64, Stage.whole(0)) == [7]
+
+
+def test_the_defaults_of_the_settings():
+    plain = CoDenoiseSettings(
+        16, 4, "shifted", "pyramid", windows_per_forward=0, stride=1, closed_loop=False, seed=0, phases=(),
+        prompt_blending="predictions", grain=1,
+    )  # fmt: skip
+    assert CoDenoiseSettings(16, 4) == plain and plain.largest_batch == 4
+    assert CoDenoiseSettings(1, 0, grain=2).grain == 2
+    for value, name in ((plain, "window"), (Phase(0.5), "start")):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, 1)
 
 
 def test_the_seed_moves_what_is_drawn():

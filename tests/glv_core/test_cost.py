@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 
 from glv_core.co_denoise import CoDenoiseSettings, Phase
@@ -16,6 +18,8 @@ def test_cost_of_static_windows(overlap, ratio):
 def test_a_single_window_costs_the_minimum():
     cost = run_cost(CoDenoiseSettings(16, 4), 10, 20)
     assert (cost.ratio, cost.windows, cost.peak_batch) == (1, 20, 1)
+    with pytest.raises(FrozenInstanceError):
+        cost.windows = 1
 
 
 def test_cost_with_phases_is_that_of_each_for_its_steps():

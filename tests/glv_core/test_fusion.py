@@ -106,6 +106,7 @@ def test_a_frame_in_one_window_has_weight_exactly_one(plan):
 
 
 def test_shapes_of_the_weights():
+    assert fusion.flat_weights(3) == [1, 1, 1]
     assert fusion.pyramid_weights(5) == [1, 2, 3, 2, 1] and fusion.pyramid_weights(6) == [1, 2, 3, 3, 2, 1]
     assert fusion.squared_weights(5) == [1, 4, 9, 4, 1]
     assert fusion.hann_weights(4) == pytest.approx([0.14645, 0.85355, 0.85355, 0.14645], abs=1e-5)
@@ -159,6 +160,21 @@ def test_random_cuts_with_much_overlap_are_those_of_writing_chunk_after_chunk():
         weights = merge_weights("random_cut", windows, 20, step, 3)
         ours = [next(n for n, w in enumerate(windows) if f in w.indices and weights[n][f - w.start]) for f in range(20)]
         assert ours == buffer
+
+
+@pytest.mark.parametrize("merge", CUTS)
+def test_random_cuts_are_those_of_step_0_and_seed_0_unless_they_are_given(merge):
+    windows = [Window(start, 16) for start in range(0, 41, 8)]
+
+    def weights(*step_and_seed):
+        return [each.tolist() for each in merge_weights(merge, windows, 56, *step_and_seed)]
+
+    def raw(*step_and_seed):
+        return MERGES[merge](windows, *step_and_seed)
+
+    for cuts in (weights, raw):
+        assert cuts() == cuts(0) == cuts(0, 0)
+        assert cuts(0, 0) != cuts(1, 0) and cuts(0, 0) != cuts(0, 1) and cuts(1, 0) != cuts(0, 1)
 
 
 def test_random_cuts_around_a_loop_point():

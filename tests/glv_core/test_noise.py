@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 
@@ -54,6 +56,37 @@ def test_stable_noise_of_neighbouring_seeds_shares_no_frame():
     assert (correlations(frames) - torch.eye(80)).abs().max() < 0.1
 
 
+# The first numbers of splitmix64 from seed 0, as its authors print them, without their last bit.
+MIXED = [number >> 1 for number in (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC)]
+
+
+def drawn(seed, *shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_stable_noise_is_drawn_from_splitmix64():
+    made = long_noise(torch.empty(1, 2, 4, 3, 3), 0, NoiseSettings("stable"))
+    for frame, seed in enumerate(MIXED):
+        assert torch.equal(made[:, :, frame], drawn(seed, 1, 2, 1, 3, 3)[:, :, 0])
+
+
+def test_mixed_noise_is_its_own_and_what_is_shared():
+    made = long_noise(torch.empty(1, 2, 5, 3, 3), 0, NoiseSettings("mixed", shared=0.36))
+    own, common = drawn(0, 1, 2, 5, 3, 3), drawn(MIXED[0], 1, 2, 1, 3, 3)
+    torch.testing.assert_close(made, 0.6 * common + 0.8 * own)
+
+
+def test_shuffled_noise_by_hand():
+    # Windows of 5 that share 2: frames 5, 6, 7 are 0, 1, 2 in a first order, and 8, 9 two of 3, 4, 5 in a second.
+    made = long_noise(torch.empty(10, 2, 3), 0, NoiseSettings("shuffled", 5, 2), time_dim=0)
+    order = torch.Generator().manual_seed(MIXED[0])
+    first, second = (torch.randperm(3, generator=order).tolist() for _ in range(2))
+    expected = list(drawn(0, 10, 2, 3)[:5])
+    expected += [expected[place] for place in first]
+    expected += [expected[3 + place] for place in second[:2]]
+    assert torch.equal(made, torch.stack(expected))
+
+
 def test_shuffled_noise_repeats_the_frames_of_the_window_before():
     frames = noise("shuffled", 64)
     same = correlations(frames) > 0.99
@@ -79,12 +112,26 @@ def test_mixed_noise_shares_what_it_says(shared):
     assert (off - shared).abs().max() < 0.1
 
 
+def test_the_least_and_the_most_that_may_be_asked():
+    assert NoiseSettings("shuffled", 1, 0).window == 1 and NoiseSettings("shuffled", 16, 15).overlap == 15
+    assert NoiseSettings("mixed", shared=0).shared == 0 and NoiseSettings("mixed", shared=1).shared == 1
+
+
+def test_noise_is_independent_and_of_windows_of_16_unless_said_otherwise():
+    assert NoiseSettings() == NoiseSettings("independent", window=16, overlap=4, shared=0.5)
+    with pytest.raises(FrozenInstanceError):
+        NoiseSettings().window = 8
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"kind": "pink"}, "Unknown noise 'pink'. Known: independent, stable"),
         ({"shared": 1.5}, r"is 1\.5; it must be 0 to 1"),
+        ({"shared": -0.5}, r"is -0\.5; it must be 0 to 1"),
         ({"window": 4, "overlap": 4}, "windows of 4 with overlap 4"),
+        ({"window": 4, "overlap": -1}, "windows of 4 with overlap -1"),
+        ({"window": 0, "overlap": 0}, "windows of 0 with overlap 0"),
     ],
 )
 def test_bad_values(options, words):

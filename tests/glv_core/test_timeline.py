@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +30,11 @@ def test_frames_of_a_causal_latent():
     timebase = Timebase(13, 16, WAN)
     assert [list(timebase.frames_of(i)) for i in range(4)] == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
     assert [timebase.centre_of(i) for i in range(4)] == [0, 2.5, 6.5, 10.5]
+
+
+def test_the_centre_of_a_latent_frame_lies_within_the_video():
+    # 10 frames fill one of the last latent frame's four, 9 ... 12, whose mean would be 10.5.
+    assert [Timebase(10, 16, WAN).centre_of(i) for i in range(4)] == [0, 2.5, 6.5, 9]
 
 
 def test_frames_of_a_latent_that_is_not_causal():
@@ -63,6 +70,12 @@ def test_the_clock_of_a_latent(latent_frames, compression):
 def test_an_overlap_in_latent_frames(frames, span):
     assert WAN.latent_span(frames) == span
     assert WAN.frame_span(span) == 4 * span
+    assert type(WAN.latent_span(frames)) is type(WAN.frame_span(span)) is int
+
+
+def test_the_ratio_is_whole_where_all_are_alike():
+    assert type(WAN.ratio) is type(Compression((4, 4)).ratio) is int
+    assert Compression((1, 2)).ratio == 1.5
 
 
 def test_without_compression_a_latent_frame_is_a_frame():
@@ -72,11 +85,18 @@ def test_without_compression_a_latent_frame_is_a_frame():
 
 def test_seconds():
     assert Timebase(48, 16).seconds == 3
+    assert Timebase(8, 0.5).seconds == 16
 
 
 def test_a_place_in_a_longer_video_sees_its_ends_beyond_them():
     assert Place(2, 5).indices(2) == [2, 3]
     assert Place(-2, 5).indices(4) == [0, 0, 0, 1] and Place(3, 5).indices(4) == [3, 4, 4, 4]
+
+
+@pytest.mark.parametrize(("value", "name"), [(WAN, "first"), (Timebase(9, 8), "fps"), (Place(2, 5), "start")])
+def test_what_describes_a_video_cannot_be_changed(value, name):
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, name, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 import itertools
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glv_core.windows import SCHEDULES, View, Window, bit_reversed_fraction, windows_for
+from glv_core.windows import SCHEDULES, Layout, View, Window, bit_reversed_fraction, check_sizes, windows_for
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -33,6 +34,7 @@ def test_every_schedule_covers_every_frame_within_range_once_a_window(size, sche
         assert len(set(frames)) == len(frames)
         assert min(frames) >= 0 and max(frames) < length
         assert loop or frames == sorted(frames)
+        assert frames[0] == w.start and w.loop == (length if loop else 0)
         assert {(b - a) % length for a, b in itertools.pairwise(frames)} <= {w.stride % length}
     assert set().union(*(w.indices for w in windows)) == set(range(length))
     assert len(set(windows)) == len(windows)
@@ -68,13 +70,28 @@ def test_windows_start_at_multiples_of_the_grain(grain, rest, more, data, schedu
     assert {w.length for w in windows} == {min(window, length)}
 
 
-@pytest.mark.parametrize(("length", "loop", "stride", "words"), [
-    (48, False, 1, "must divide their difference"), (48, True, 1, "must divide the length of a closed loop"),
-    (47, False, 2, "need a stride of 1"),
+@pytest.mark.parametrize(("length", "loop", "stride", "grain", "words"), [
+    (48, False, 1, 5, "must divide their difference"), (48, True, 1, 5, "must divide the length of a closed loop"),
+    (47, False, 2, 5, "need a stride of 1"), (47, False, 1, 2, "must divide their difference"),
+    (48, False, 2, 2, "need a stride of 1"),
 ])  # fmt: skip
-def test_what_the_grain_forbids(length, loop, stride, words):
+def test_what_the_grain_forbids(length, loop, stride, grain, words):
     with pytest.raises(ValueError, match=words):
-        windows_for("shifted", length, 12, 2, 0, stride=stride, closed_loop=loop, grain=5)
+        windows_for("shifted", length, 12, 2, 0, stride=stride, closed_loop=loop, grain=grain)
+
+
+def test_a_grain_asks_nothing_of_a_loop_that_one_window_holds():
+    # Half a hop of 10 is 5 latent frames; on the grain, half a loop of 12 is 5 too.
+    for length in (11, 12):
+        windows = windows_for("shifted", length, 12, 2, 1, closed_loop=True, grain=5)
+        assert [(w.start, w.length) for w in windows] == [(5, length)]
+        static = windows_for("static", length, 12, 2, 0, closed_loop=True, grain=5)
+        assert [(w.start, w.length) for w in static] == [(0, length), (5, length)]
+
+
+def test_sizes_without_a_stride_or_grain_are_those_of_neighbours():
+    check_sizes(13, 4, 1)
+    check_sizes(13, 4, 1, grain=3)
 
 
 @given(sizes(), st.integers(0, 60), st.booleans())
@@ -147,9 +164,21 @@ def test_shifted_windows_by_hand():
     assert starts == [[0, 12, 24, 36, 48], [0, 6, 18, 30, 42, 48], [0, 3, 15, 27, 39, 48], [0, 9, 21, 33, 45, 48]]
 
 
+def test_windows_moved_by_the_golden_ratio_by_hand():
+    # 0.618 of the hop of 12 is 7.4, twice that is 1.236 hops, of which 2.8 are left, and thrice leaves 10.2.
+    starts = [[w.start for w in windows_for("shifted_golden", 64, 16, 4, step)] for step in range(4)]
+    assert starts == [[0, 12, 24, 36, 48], [0, 7, 19, 31, 43, 48], [0, 2, 14, 26, 38, 48], [0, 10, 22, 34, 46, 48]]
+
+
+def test_balanced_windows_by_hand():
+    # The last start is 34 and the hop 12 at most, so three hops of 34 / 3: 11.33 and 22.67, each moved left.
+    assert [w.start for w in windows_for("static_balanced", 50, 16, 4, 0)] == [0, 11, 22, 34]
+
+
 def test_strided_windows_by_hand():
     windows = windows_for("static", 12, 3, 1, 0, stride=2)
     assert [list(w.indices) for w in windows] == [[0, 2, 4], [4, 6, 8], [6, 8, 10], [1, 3, 5], [5, 7, 9], [7, 9, 11]]
+    assert [(w.lane, w.place) for w in windows] == [(0, 0), (0, 2), (0, 3), (1, 0), (1, 2), (1, 3)]
 
 
 def test_looped_windows_by_hand():
@@ -161,6 +190,7 @@ def test_strided_loop_by_hand():
     # Stride 4 and 6 latent frames have the common factor 2: two lanes, 0 4 2 and 1 5 3, each of which meets itself.
     windows = windows_for("static", 6, 2, 0, 0, stride=4, closed_loop=True)
     assert [list(w.indices) for w in windows] == [[0, 4], [4, 2], [1, 5], [5, 3]]
+    assert [(w.lane, w.place, w.cells) for w in windows] == [(0, 0, 3), (0, 1, 3), (1, 0, 3), (1, 1, 3)]
 
 
 def test_a_stride_that_is_too_large_is_lowered():
@@ -182,6 +212,12 @@ def test_a_loop_that_one_window_holds(schedule):
         assert [[list(w.indices) for w in step] for step in steps] == [[[*range(9)]], [[4, 5, 6, 7, 8, 0, 1, 2, 3]]]
 
 
+@pytest.mark.parametrize(("length", "starts"), [(1, [0]), (2, [0, 1]), (15, [0, 7]), (16, [0, 8])])
+def test_a_loop_of_any_length_up_to_the_window_is_covered_twice(length, starts):
+    windows = windows_for("static", length, 16, 4, 0, closed_loop=True)
+    assert [(w.start, w.length) for w in windows] == [(start, length) for start in starts]
+
+
 @pytest.mark.parametrize("schedule", MOVING)
 @pytest.mark.parametrize("loop", [False, True])
 def test_moving_windows_move_their_boundaries_everywhere(schedule, loop):
@@ -200,6 +236,8 @@ def test_random_windows_depend_on_seed_and_step_alone():
 
     assert starts(1) == starts(1) != starts(2)
     assert len(set(starts(1))) > 3
+    assert windows_for("shifted_random", 64, 16, 4, 3) == windows_for("shifted_random", 64, 16, 4, 3, seed=0)
+    assert windows_for("shifted_random", 64, 16, 4, 3) != windows_for("shifted_random", 64, 16, 4, 3, seed=1)
 
 
 @given(st.integers(0, 10), st.integers(1, 10))
@@ -235,6 +273,23 @@ def test_window_frames():
     assert list(Window(3, 3, 2).indices) == [3, 5, 7] and Window(3, 3, 2).stop == 8
     assert list(Window(8, 4, 1, 10).indices) == [8, 9, 0, 1]
     assert Window(3, 4, 1, 10).is_slice and not Window(8, 4, 1, 10).is_slice and not Window(0, 4, 2).is_slice
+    assert Window(5, 1, 3).is_slice and not Window(0, 2, 2).is_slice
+    # A window that ends with the loop does not cross its point.
+    assert Window(6, 4, 1, 10).is_slice and not Window(6, 4, 1, 10).wraps and Window(7, 4, 1, 10).wraps
+
+
+def test_where_a_window_lies_in_its_lane():
+    assert (Window(3, 4).lane, Window(3, 4).place, Window(3, 4).cells) == (0, 3, 0)
+    assert (Window(3, 2, 3, lane=0, place=1).place, Window(1, 2, 3, lane=1, place=0).place) == (1, 0)
+    assert (Window(3, 4, 1, 10).cells, Window(0, 2, 4, 6).cells, Window(0, 2, 3, 10).cells) == (10, 3, 10)
+    # It follows from the rest, so it makes no other window.
+    assert Window(3, 2, 3, lane=0, place=1) == Window(3, 2, 3) and Window(1, 2, 3, lane=1, place=0) == Window(1, 2, 3)
+
+
+def test_a_layout_is_open_and_of_neighbours_unless_it_says_more():
+    assert Layout(12, 4, 1) == Layout(12, 4, 1, step=0, stride=1, closed_loop=False, seed=0, grain=1)
+    with pytest.raises(FrozenInstanceError):
+        Layout(12, 4, 1).step = 1
 
 
 def test_a_view_is_the_window_or_the_first_latent_frame_and_the_window():

@@ -65,6 +65,22 @@ def test_isolated_clips_see_the_prompt_they_start_with():
     assert chosen == [0, 1, 2]
 
 
+def test_a_window_goes_by_its_first_frame_where_the_hop_is_as_long_or_the_video_shorter():
+    # A hop of 4 reaches past the middle of a window of 4, so only its first frame is in time for the prompt before.
+    first = torch.tensor([[1.0, 0, 0, 0, 0], [0, 1, 1, 1, 1]])
+    assert window_prompts(first, Window(0, 4), 0, "one_per_window").tolist() == [1, 0]
+    assert window_prompts(first, Window(1, 4), 0, "one_per_window").tolist() == [0, 1]
+    # A video that is shorter than the overlap moves by one frame: 4 - ceil(4 / 2) = 2, the frame before is 1.
+    assert window_prompts(first, Window(0, 4), 9, "one_per_window").tolist() == [0, 1]
+
+
+def test_embeddings_between_the_last_and_the_first_frame_of_a_loop():
+    # Frames 6, 7, 0, 1 of 8: the centre lies between 7, all of prompt 0, and 0, all of prompt 1.
+    weights = torch.zeros(2, 8)
+    weights[0, 1:] = weights[1, 0] = 1
+    assert window_prompts(weights, Window(6, 4, 1, 8), 0, "embeddings").tolist() == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("blending", ["embeddings", "one_per_window"])
 def test_a_window_across_the_loop_point_knows_where_its_centre_is(blending):
     # Prompt 0 holds around the loop point, prompt 1 in the middle, where the mean of a wrapping window's numbers lies.
@@ -88,6 +104,25 @@ def test_a_straight_mix():
     a, b = torch.randn(2, 1, 5, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(mix_embeddings([a, b], [0.25, 0.75]), 0.25 * a + 0.75 * b)
     assert torch.equal(mix_embeddings([a, b], [1.0, 0.0]), a)
+
+
+def test_a_mix_of_one_embedding_is_itself():
+    a = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mix_embeddings([a], [1.0]), a)
+    assert torch.equal(mix_embeddings([a], torch.ones(1, 3)), torch.cat([a, a, a]))
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.25, 0.25, 0.5]])
+def test_every_embedding_needs_a_weight(weights):
+    with pytest.raises(ValueError, match="argument 2"):
+        mix_embeddings([torch.ones(1, 5, 8)] * 2, weights)
+
+
+@pytest.mark.parametrize("spherical", [False, True])
+def test_a_mix_of_pooled_embeddings(spherical):
+    # Without an axis of tokens; on the sphere (3, 0) and (0, 5) meet half-way at 45 degrees, with a length of 4.
+    mixed = mix_embeddings([torch.tensor([3.0, 0]), torch.tensor([0, 5.0])], [0.5, 0.5], spherical)
+    assert mixed.tolist() == pytest.approx([8**0.5, 8**0.5] if spherical else [1.5, 2.5])
 
 
 def test_three_prompts():

@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glv_core.prompts import PromptSchedule, PromptScheduleError, PromptSyntaxError, parse_schedule
+from glv_core.prompts.source import excerpt
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=300)
 
@@ -43,6 +44,7 @@ def failure(text: str, num_frames: int = 96, fps: float = 24, **options) -> Prom
         ("48", 48),
         ("95", 95),
         ("048", 48),
+        ("0" * 38 + "48", 48),  # as many digits as a number may have
         ("2.5s", 60),
         (".5s", 12),
         ("2.5 s", 60),
@@ -162,19 +164,29 @@ def test_default_transitions_shrink_to_the_middle_of_a_short_neighbour() -> None
     # c's written transition takes 3 of b's 4 frames: 1 is left for the default one into b.
     assert fades("0: a\n10: b\n14 [ease 6]: c") == [("hard", 0), ("linear", 2), ("ease", 6)]
     assert fades("0: a\n10: b\n14 [ease 8]: c") == [("hard", 0), ("hard", 0), ("ease", 8)]
+    # b's written transition takes 4 of its 6 frames, or all of its 4: 2 are left for the default one into c, or none.
+    assert fades("0: a\n40 [ease 8]: b\n46: c", transition_frames=40)[1:] == [("ease", 8), ("linear", 4)]
+    assert fades("0: a\n40 [ease 8]: b\n44: c", transition_frames=40)[1:] == [("ease", 8), ("hard", 0)]
+    # A segment of a single frame still gives half of it.
+    assert fades("0: a\n1: b", transition_frames=40)[1] == ("linear", 1)
+    assert fades("0: a\n40 [hard]: b\n41: c", transition_frames=40)[1:] == [("hard", 0), ("linear", 1)]
 
 
 def test_written_transitions_that_do_not_fit_are_errors() -> None:
     error = failure("0: a cat\n10 [linear 30]: b")
     assert (error.line, error.column) == (2, 4)
-    assert "'a cat' lasts 10 frames" in str(error)
+    assert "'a cat' lasts 10 frames, but transitions would take 15 of them.\n" in str(error)
     error = failure("0: a\n90 [ease 14]: the end")
-    assert "'the end' lasts 6 frames" in str(error) and error.line == 2
+    assert "'the end' lasts 6 frames, but transitions would take 7 of them.\n" in str(error) and error.line == 2
     error = failure("0: a\n40 [ease 8]: middle\n46 [ease 10]: c")
     assert "'middle' lasts 6 frames" in str(error) and "(4 at its start, 5 at its end)" in str(error)
     assert (error.line, error.column) == (3, 4)
     assert fades("0: a\n40 [ease 8]: middle\n49 [ease 10]: c")[1:] == [("ease", 8), ("ease", 10)]
     assert fades("0: a\n48 [linear 96]: b")[1] == ("linear", 96)
+    assert fades("0: a\n40 [hard]: b\n46 [ease 12]: c")[1:] == [("hard", 0), ("ease", 12)]
+    # Of two that take as much, the one at the start is blamed.
+    error = failure("0: a\n40 [ease 8]: middle\n46 [ease 8]: c")
+    assert (error.line, error.column) == (2, 4)
 
 
 # --- Bars and single prompts -----------------------------------------------------------------------------------------
@@ -439,6 +451,7 @@ def test_syntax_errors(text: str, line: int, column: int, says: str) -> None:
         ("9999999999999999999s: b", 1, 1, "outside"),
         ("24-12: a", 1, 1, "frame 24 to frame 12"),
         ("24-24: a", 1, 1, "empty"),
+        ("0-0: a", 1, 1, "frame 0 to frame 0"),
         ("1s..1.01s: a", 1, 1, "frame 24 to frame 24"),
         ("24: a\n24: b", 2, 1, "line 1"),
         ("24: a\n  1s: b", 2, 3, "two prompts start on frame 24"),
@@ -488,12 +501,29 @@ def test_options_that_cannot_be(options: dict) -> None:
     assert (caught.value.line, caught.value.column) == (None, None)
 
 
+@pytest.mark.parametrize(("num_frames", "length"), [(1, "1 frame"), (2, "2 frames")])
+def test_a_time_outside_a_short_video(num_frames: int, length: str) -> None:
+    error = failure("2: a", num_frames, 2)
+    assert f"'2' is outside the video, which is {length} long ({num_frames / 2:g} s at 2 fps).\n" in str(error)
+    assert str(error).endswith(f"Frames count from 0, so the last one is {num_frames - 1}.")
+
+
 def test_long_lines_are_shown_in_part_with_the_caret_in_place() -> None:
     error = failure('"0": "' + "x" * 300 + '", "4"; "b", ' + "y" * 200)
     shown, caret = str(error).split("\n")[1:3]
     assert error.column == 313
     assert len(shown) < 110 and shown.startswith("  …") and shown.endswith("…")
     assert shown[caret.index("^")] == ";"
+
+
+def test_what_is_shown_of_a_line() -> None:
+    line = "".join(chr(0x4E00 + place) for place in range(300))
+    assert excerpt(line[:100], 99) == (line[:100], 99)
+    # Of a longer one, 100 characters: 50 before the place, but as many at the ends.
+    assert excerpt(line[:101], 50) == (line[:100] + "…", 50)
+    assert [excerpt(line[:101], place) for place in (51, 100)] == [("…" + line[1:101], place) for place in (51, 100)]
+    assert excerpt(line, 150) == ("…" + line[100:200] + "…", 51)
+    assert excerpt("a\tb\0c", 4) == ("a b c", 4)
 
 
 # --- Properties ------------------------------------------------------------------------------------------------------

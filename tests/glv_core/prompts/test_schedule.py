@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError
 from fractions import Fraction
 from itertools import pairwise
 
@@ -89,6 +90,34 @@ def test_weights_of_each_kind_by_hand(kind: str, frames: float, expected: dict[f
     schedule = two(kind, frames)
     for frame, share in expected.items():
         assert schedule.weights(frame) == pytest.approx((1 - share, share), abs=1e-12), frame
+
+
+@pytest.mark.parametrize(
+    ("transition", "expected"),
+    [
+        (Transition(), {-1: 0, -1e-9: 0, 0: 1, 1: 1}),
+        (Transition("linear", 4), {-3: 0, -2: 0, -1: 0.25, 0: 0.5, 1: 0.75, 2: 1, 3: 1}),
+        (Transition("ease", 4), {-3: 0, -2: 0, -1: 0.15625, 0: 0.5, 1: 0.84375, 2: 1, 3: 1}),
+    ],
+)
+def test_progress_of_a_transition_by_hand(transition: Transition, expected: dict[float, float]) -> None:
+    assert {offset: transition.progress(offset) for offset in expected} == expected
+
+
+def test_prompts_are_named_once_in_order_of_appearance() -> None:
+    segments = tuple(Segment(start, start + 1, prompt) for start, prompt in enumerate("bacab"))
+    assert PromptSchedule(segments, 5, 24).prompts == ("b", "a", "c")
+
+
+def test_what_a_schedule_is_made_of_cannot_be_changed() -> None:
+    schedule = two("linear", 4)
+    for value, name in (
+        (schedule, "fps"),
+        (schedule.segments[0], "start"),
+        (schedule.segments[1].transition, "frames"),
+    ):
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, 1.0)
 
 
 def test_weights_clamp_to_the_video() -> None:
