@@ -162,6 +162,14 @@ def test_a_mix_on_the_sphere_is_made_token_by_token():
     torch.testing.assert_close(mixed, torch.tensor([[[8**0.5, 8**0.5], [4.5**0.5, 4.5**0.5]]]))
 
 
+def test_equal_and_opposite_directions_are_mixed_in_a_straight_line():
+    # So many that rounding takes the cosine of some beyond 1 and -1.
+    a = torch.randn(1, 500, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mix_embeddings([a, a], [0.25, 0.75], spherical=True), a)
+    torch.testing.assert_close(mix_embeddings([a, 3 * a], [0.25, 0.75], spherical=True), 2.5 * a)
+    torch.testing.assert_close(mix_embeddings([a, -a], [0.75, 0.25], spherical=True), 0.5 * a)
+
+
 def test_one_mix_a_row():
     a, b = torch.randn(2, 1, 5, 8, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
