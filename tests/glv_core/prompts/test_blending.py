@@ -153,6 +153,7 @@ def test_directions_without_one_way_around():
     mixed = mix_embeddings([a, b], [0.5, 0.5], spherical=True)
     assert torch.isfinite(mixed).all()
     assert mixed[0].tolist() == pytest.approx([1.5, 0]) and mixed[2].tolist() == pytest.approx([0, 2])
+    assert mix_embeddings([b, a], [0.75, 0.25], spherical=True)[2].tolist() == pytest.approx([0, 3])
 
 
 def test_a_mix_on_the_sphere_is_made_token_by_token():
