@@ -83,7 +83,9 @@ def _pad(embedding: torch.Tensor, tokens: int) -> torch.Tensor:
 def _slerp(a: torch.Tensor, b: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
     length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
     unit_a, unit_b = a / length_a.clamp(min=1e-12), b / length_b.clamp(min=1e-12)
-    angle = (unit_a * unit_b).sum(dim=-1, keepdim=True).clamp(-1, 1).arccos()
+    # Not the arc cosine, which in float32 cannot tell opposite directions from those that have a way around.
+    apart, together = (unit_a - unit_b).norm(dim=-1, keepdim=True), (unit_a + unit_b).norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(apart, together)
     straight = unit_a + (unit_b - unit_a) * share
     curved = (((1 - share) * angle).sin() * unit_a + (share * angle).sin() * unit_b) / angle.sin().clamp(min=1e-6)
     # Where the directions are the same, opposite, or one has no length, there is no one way around.

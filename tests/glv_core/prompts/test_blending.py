@@ -181,6 +181,21 @@ def test_a_clip_without_overlap_has_the_prompt_of_its_first_latent_frame():
     assert window_prompts(weights, Window(0, 4), 0, "one_per_window").tolist() == [1, 0]
 
 
+def test_a_mix_on_the_sphere_is_made_token_by_token():
+    # Both pairs meet half-way at 45 degrees, with a length of 4 and of 3.
+    a, b = torch.tensor([[[3.0, 0], [0, 2]]]), torch.tensor([[[0, 5.0], [4, 0]]])
+    mixed = mix_embeddings([a, b], [0.5, 0.5], spherical=True)
+    torch.testing.assert_close(mixed, torch.tensor([[[8**0.5, 8**0.5], [4.5**0.5, 4.5**0.5]]]))
+
+
+def test_equal_and_opposite_directions_are_mixed_in_a_straight_line():
+    # So many that rounding takes the cosine of some beyond 1 and -1.
+    a = torch.randn(1, 500, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(mix_embeddings([a, a], [0.25, 0.75], spherical=True), a)
+    torch.testing.assert_close(mix_embeddings([a, 3 * a], [0.25, 0.75], spherical=True), 2.5 * a)
+    torch.testing.assert_close(mix_embeddings([a, -a], [0.75, 0.25], spherical=True), 0.5 * a)
+
+
 def test_one_mix_a_row():
     a, b = torch.randn(2, 1, 5, 8, generator=torch.Generator().manual_seed(0))
     weights = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]])
@@ -191,6 +206,7 @@ def test_one_mix_a_row():
 def test_a_shorter_embedding_is_padded():
     a, b = torch.ones(1, 2, 3), torch.ones(1, 4, 3)
     assert mix_embeddings([a, b], [0.5, 0.5])[0, :, 0].tolist() == [1, 1, 0.5, 0.5]
+    assert mix_embeddings([b[0], a[0]], [0.75, 0.25])[:, 0].tolist() == [1, 1, 0.75, 0.75]
 
 
 def test_the_type_is_kept():
