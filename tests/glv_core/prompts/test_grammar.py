@@ -501,6 +501,17 @@ def test_options_that_cannot_be(options: dict) -> None:
     assert (caught.value.line, caught.value.column) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("number", "meant"),
+    [("0.5", "0.5s, 50%"), (".25", ".25s, 25%"), ("0.250", "0.250s, 25%"), ("0.2500", "0.2500s"), ("0.125", "0.125s"),
+     ("1.0", "1.0s"), ("2.5", "2.5s")],
+)  # fmt: skip
+def test_what_a_number_with_a_point_may_count(number: str, meant: str) -> None:
+    error = failure(f"{number}: a")
+    assert f"{number} is not a whole frame.\n" in str(error)
+    assert str(error).endswith(f"\nWrite a whole frame, or say what it counts: {meant}.")
+
+
 @pytest.mark.parametrize(("num_frames", "length"), [(1, "1 frame"), (2, "2 frames")])
 def test_a_time_outside_a_short_video(num_frames: int, length: str) -> None:
     error = failure("2: a", num_frames, 2)
