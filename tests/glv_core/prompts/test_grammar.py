@@ -394,6 +394,7 @@ def test_the_shape_of_a_message() -> None:
         ("0: a\n5;: b", 2, 2, "';' is not a time"),
         ("12-: a", 1, 4, "a time is missing"),
         ("12-x5: a", 1, 4, "'x5' is not a time"),
+        ("12-24-36: a", 1, 6, "'-36' is not understood here"),
         ("0.5: a", 1, 1, "0.5s, 50%"),
         ("2.5: a", 1, 1, "not a whole frame"),
         ("16:9 wide", 1, 3, "can be a time"),
@@ -510,6 +511,11 @@ def test_what_a_number_with_a_point_may_count(number: str, meant: str) -> None:
     error = failure(f"{number}: a")
     assert f"{number} is not a whole frame.\n" in str(error)
     assert str(error).endswith(f"\nWrite a whole frame, or say what it counts: {meant}.")
+
+
+def test_a_schedule_is_text() -> None:
+    with pytest.raises(PromptScheduleError, match=r"^a prompt schedule is text, not NoneType\.$"):
+        parse(None)
 
 
 @pytest.mark.parametrize(("num_frames", "length"), [(1, "1 frame"), (2, "2 frames")])
