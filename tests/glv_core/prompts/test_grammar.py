@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glv_core.prompts import PromptSchedule, PromptScheduleError, PromptSyntaxError, parse_schedule
-from glv_core.prompts.source import excerpt
+from glv_core.prompts.grammar import parse_bars
+from glv_core.prompts.source import Source, Video, excerpt
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=300)
 
@@ -199,6 +200,12 @@ def test_bars_split_evenly() -> None:
     assert starts("a|b", 5) == [(0, "a"), (3, "b")]  # 2.5, halves up
     assert fades("a|b|c", transition="ease", transition_frames=6) == [("hard", 0), ("ease", 6), ("ease", 6)]
     assert starts("a {red|blue} car | b") == [(0, "a {red|blue} car"), (48, "b")]
+
+
+def test_a_part_stands_at_its_bar() -> None:
+    source = Source.of("\n  a | b|c")
+    entries = parse_bars(Video(source, 96, 24), source.lines())
+    assert [(entry.start, entry.prompt, entry.offset) for entry in entries] == [(0, "a", 3), (32, "b", 5), (64, "c", 8)]
 
 
 @pytest.mark.parametrize(
