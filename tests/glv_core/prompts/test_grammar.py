@@ -291,6 +291,7 @@ def bc(c: float) -> dict[str, float]:
         # A key at the very end is approached, not reached.
         ('"0": "a", "8": "b"', [ab(frame / 8) if frame else A for frame in range(8)]),
         ('"0:": "a", "8": "b"', [A] * 8),
+        ('"0": "a", "4:": "b", "8": "c"', [A, ab(0.25), ab(0.5), ab(0.75), B, B, B, B]),
         ('"8": "a"', [A] * 8),
     ],
 )
@@ -478,6 +479,7 @@ def test_syntax_errors(text: str, line: int, column: int, says: str) -> None:
         ('"7:5": "a"', 1, 2, "frame 7 to frame 5"),
         ('"5": "a", "5": "b"', 1, 11, "frame 5 has two prompts"),
         ('"2:9": "a", "5": "b"', 1, 13, "overlaps with the one in line 1, column 1, on frame 5"),
+        ('"0": "a", "2:9": "b", "5": "c"', 1, 23, "overlaps with the one in line 1, column 11, on frame 5"),
     ],
 )
 def test_schedule_errors(text: str, line: int, column: int, says: str) -> None:
