@@ -33,7 +33,7 @@ class NoiseSettings:
             raise ValueError(f"Unknown noise {self.kind!r}. Known: {', '.join(NOISES)}.")
         if not 0 <= self.shared <= 1:
             raise ValueError(f"The shared part of the noise is {self.shared}; it must be 0 to 1.")
-        if self.window < 1 or not 0 <= self.overlap < self.window:
+        if not 0 <= self.overlap < self.window:
             raise ValueError(
                 f"Noise for windows of {self.window} with overlap {self.overlap}: the overlap must be 0 or more and "
                 "below the window."

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from glv_core.prompts import PromptSchedule, PromptScheduleError, PromptSyntaxError, parse_schedule
-from glv_core.prompts.source import excerpt
+from glv_core.prompts.grammar import parse_bars
+from glv_core.prompts.source import Source, Video, excerpt
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=300)
 
@@ -201,6 +202,12 @@ def test_bars_split_evenly() -> None:
     assert starts("a {red|blue} car | b") == [(0, "a {red|blue} car"), (48, "b")]
 
 
+def test_a_part_stands_at_its_bar() -> None:
+    source = Source.of("\n  a | b|c")
+    entries = parse_bars(Video(source, 96, 24), source.lines())
+    assert [(entry.start, entry.prompt, entry.offset) for entry in entries] == [(0, "a", 3), (32, "b", 5), (64, "c", 8)]
+
+
 @pytest.mark.parametrize(
     ("text", "column", "which"),
     [("a || c", 4, "2 of 3"), ("| a", 1, "1 of 2"), ("a |", 3, "2 of 2"), ("a | b | ", 7, "3 of 3")],
@@ -284,6 +291,7 @@ def bc(c: float) -> dict[str, float]:
         # A key at the very end is approached, not reached.
         ('"0": "a", "8": "b"', [ab(frame / 8) if frame else A for frame in range(8)]),
         ('"0:": "a", "8": "b"', [A] * 8),
+        ('"0": "a", "4:": "b", "8": "c"', [A, ab(0.25), ab(0.5), ab(0.75), B, B, B, B]),
         ('"8": "a"', [A] * 8),
     ],
 )
@@ -394,6 +402,7 @@ def test_the_shape_of_a_message() -> None:
         ("0: a\n5;: b", 2, 2, "';' is not a time"),
         ("12-: a", 1, 4, "a time is missing"),
         ("12-x5: a", 1, 4, "'x5' is not a time"),
+        ("12-24-36: a", 1, 6, "'-36' is not understood here"),
         ("0.5: a", 1, 1, "0.5s, 50%"),
         ("2.5: a", 1, 1, "not a whole frame"),
         ("16:9 wide", 1, 3, "can be a time"),
@@ -470,6 +479,7 @@ def test_syntax_errors(text: str, line: int, column: int, says: str) -> None:
         ('"7:5": "a"', 1, 2, "frame 7 to frame 5"),
         ('"5": "a", "5": "b"', 1, 11, "frame 5 has two prompts"),
         ('"2:9": "a", "5": "b"', 1, 13, "overlaps with the one in line 1, column 1, on frame 5"),
+        ('"0": "a", "2:9": "b", "5": "c"', 1, 23, "overlaps with the one in line 1, column 11, on frame 5"),
     ],
 )
 def test_schedule_errors(text: str, line: int, column: int, says: str) -> None:
@@ -499,6 +509,22 @@ def test_options_that_cannot_be(options: dict) -> None:
     with pytest.raises(PromptScheduleError) as caught:
         parse("a", **options)
     assert (caught.value.line, caught.value.column) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("number", "meant"),
+    [("0.5", "0.5s, 50%"), (".25", ".25s, 25%"), ("0.250", "0.250s, 25%"), ("0.2500", "0.2500s"), ("0.125", "0.125s"),
+     ("1.0", "1.0s"), ("2.5", "2.5s")],
+)  # fmt: skip
+def test_what_a_number_with_a_point_may_count(number: str, meant: str) -> None:
+    error = failure(f"{number}: a")
+    assert f"{number} is not a whole frame.\n" in str(error)
+    assert str(error).endswith(f"\nWrite a whole frame, or say what it counts: {meant}.")
+
+
+def test_a_schedule_is_text() -> None:
+    with pytest.raises(PromptScheduleError, match=r"^a prompt schedule is text, not NoneType\.$"):
+        parse(None)
 
 
 @pytest.mark.parametrize(("num_frames", "length"), [(1, "1 frame"), (2, "2 frames")])

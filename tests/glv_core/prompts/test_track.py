@@ -1,3 +1,5 @@
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 
@@ -50,6 +52,17 @@ def test_a_window():
     assert torch.equal(seen.mixed(Window(1, 4), 0, "embeddings", True), seen.weights[:, 1:5])
     torch.testing.assert_close(seen.mixed(Window(1, 4), 0, "embeddings", False)[1], (seen.weights[1, 2:4]).mean())
     assert seen.mixed(Window(1, 4), 0, "one_per_window", True).tolist() == [1, 0]
+
+
+def test_weights_in_a_key_have_five_decimals():
+    # A cross-fade over frames 6.5 ... 13.5: at 10.5, 4 of its 7 frames are over.
+    rounded = track("0: a\n10 [linear 7]: b").rounded()
+    assert rounded == [[1, 1, 1, 0.42857, 0, 0], [0, 0, 0, 0.57143, 1, 1]]
+
+
+def test_a_track_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        track("0: a").prompts = ("b",)
 
 
 def test_the_length_has_to_fit():
