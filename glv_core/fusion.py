@@ -63,6 +63,19 @@ def linear_in_overlap(windows: Sequence[Window], step: int = 0, seed: int = 0) -
     return raw
 
 
+def earliest(windows: Sequence[Window], step: int = 0, seed: int = 0) -> list[list[float]]:
+    """No average: every latent frame is that of the window that begins first, so that no window changes another."""
+
+    def begins(member: int) -> tuple[int, int, int]:
+        return windows[member].place, windows[member].stride, windows[member].start
+
+    heard: dict[int, int] = {}
+    for member in sorted(range(len(windows)), key=begins):
+        for index in windows[member].indices:
+            heard.setdefault(index, member)
+    return [[float(heard[index] == member) for index in window.indices] for member, window in enumerate(windows)]
+
+
 def random_cut(windows: Sequence[Window], step: int = 0, seed: int = 0) -> list[list[float]]:
     """No average: in every overlap the left window up to a random latent frame, then the right one
     (StreamingT2V's code).
@@ -128,6 +141,7 @@ MERGES: dict[str, Merge] = {
     "linear_in_overlap": linear_in_overlap,
     "relative": _by_place(relative_weights),
     "squared": _by_place(squared_weights),
+    "earliest": earliest,
     "random_cut": random_cut,
     "random_cut_paper": random_cut_paper,
 }
@@ -146,7 +160,8 @@ def merge_weights(
 
     Returns:
         One float32 tensor ``[window length]`` a window; for each latent frame the weights of the windows that hold it
-        sum to 1. All are above 0, but for the random cuts, whose weights are 0 or the same for all that are not.
+        sum to 1. All are above 0, but for ``earliest`` and the random cuts, which have 0 and what is the same for
+        all others.
 
     Raises:
         ValueError: unknown merge, or a latent frame that no window covers.

@@ -9,7 +9,9 @@ from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
 from .control_preprocess import ControlPreprocess
 from .encode_long_video import EncodeLongVideo
+from .gen_l_video_preset import GenLVideoPreset
 from .grounded_mask import GroundedMask
+from .invert_long_latent import InvertLongLatent
 from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
@@ -28,6 +30,6 @@ class LongVideoExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
-            VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
-            GroundedMask, SamIdMap, ControlPreprocess,
+            InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo,
+            LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
         ]  # fmt: skip

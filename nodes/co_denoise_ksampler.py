@@ -13,6 +13,8 @@ from .inputs import (
     CATEGORY,
     check_steps,
     check_windows,
+    initial_noise_input,
+    isolated_input,
     noise_inputs,
     sampler_inputs,
     seed_input,
@@ -62,6 +64,8 @@ class CoDenoiseKSampler(io.ComfyNode):
                 *noise_inputs(),
                 start_image_input(),
                 *step_inputs(),
+                isolated_input(),
+                initial_noise_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )
@@ -97,6 +101,7 @@ class CoDenoiseKSampler(io.ComfyNode):
         start_at_step: int = 0,
         end_at_step: int = 10_000,
         return_with_leftover_noise: bool = False,
+        initial_noise: Any = None,
         **windows: Any,
     ) -> io.NodeOutput:
         with naming("CoDenoiseKSampler"):
@@ -104,6 +109,6 @@ class CoDenoiseKSampler(io.ComfyNode):
             step_options = StepOptions(start_at_step, end_at_step, add_noise, return_with_leftover_noise)
             samples = sample_long(
                 model, sampler, positive, negative, latent_image, denoise, window_options(**windows),
-                NoiseOptions(noise, shared_noise), step_options,
+                NoiseOptions(noise, shared_noise), step_options, initial_noise,
             )  # fmt: skip
             return io.NodeOutput(samples)

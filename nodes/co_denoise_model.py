@@ -9,7 +9,15 @@ from comfy_api.latest import io
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
 from .errors import naming
-from .inputs import CATEGORY, check_windows, noise_inputs, start_image_input, window_inputs, window_options
+from .inputs import (
+    CATEGORY,
+    check_windows,
+    isolated_input,
+    noise_inputs,
+    start_image_input,
+    window_inputs,
+    window_options,
+)
 
 
 class CoDenoiseModel(io.ComfyNode):
@@ -30,6 +38,7 @@ class CoDenoiseModel(io.ComfyNode):
                 *window_inputs(),
                 *noise_inputs(),
                 start_image_input(),
+                isolated_input(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )

@@ -30,7 +30,8 @@ MERGE_TOOLTIP = (
     "How overlapping windows are averaged. pyramid: the middle of a window counts most; hann: the same with a rounder "
     "top; gaussian: a narrow bell; relative: a pyramid that is nearly 0 at the ends; squared: the pyramid squared "
     "(Gen-L-Video's paper); linear_in_overlap: a ramp over what windows share; flat: all the same (Gen-L-Video's "
-    "code); random_cut, random_cut_paper: no average, one window up to a random frame, then the other (StreamingT2V)."
+    "code); earliest: no average, a frame is that of the window that begins first; random_cut, random_cut_paper: "
+    "no average, one window up to a random frame, then the other (StreamingT2V)."
 )
 
 
@@ -244,6 +245,28 @@ def noise_inputs() -> list[io.Input]:
             tooltip="With noise 'mixed': the part of the noise's variance that all frames share. More is calmer.",
         ),
     ]
+
+
+def initial_noise_input() -> io.Input:
+    """A noise to begin with, in place of one by seed."""
+    return io.Noise.Input(
+        "initial_noise",
+        optional=True,
+        tooltip="The noise to begin with, in place of one by seed and 'noise': from Invert Long Latent, to make that "
+        "video again or another like it; or from any node that gives NOISE.",
+    )
+
+
+def isolated_input() -> io.Input:
+    """Whether windows are clips of their own."""
+    return io.Boolean.Input(
+        "isolated_clips",
+        default=False,
+        optional=True,
+        advanced=True,
+        tooltip="For comparison: denoise the video as clips side by side that know nothing of each other, each "
+        "'window' long, in place of overlapping windows. schedule, overlap, merge, stride and phases then do nothing.",
+    )
 
 
 def download_input() -> io.Input:

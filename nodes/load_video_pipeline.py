@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.pipeline_folder import (
     DEMO,
+    DEMO_VACE,
     check_pipeline,
     find_folder,
     list_folders,
@@ -26,7 +27,7 @@ class LoadVideoPipeline(io.ComfyNode):
             category=f"{CATEGORY}/loaders",
             description="Loads a video model in diffusers format from models/diffusers as MODEL, CLIP and VAE that all "
             "core nodes accept; or the small demo model that comes with this pack, which draws coloured shapes and "
-            "needs no download. Formats: Wan 2.1, and either transformer of Wan 2.2 A14B.",
+            "needs no download. Formats: Wan 2.1 with VACE, and either transformer of Wan 2.2 A14B.",
             search_aliases=["diffusers loader", "wan diffusers", "demo model"],
             inputs=[
                 io.Combo.Input(
@@ -34,7 +35,7 @@ class LoadVideoPipeline(io.ComfyNode):
                     options=list_folders(),
                     default=DEMO,
                     tooltip="A folder under models/diffusers that contains model_index.json, or the built-in demo "
-                    "model.",
+                    "model: alone for text to video, or with a VACE branch, which follows control videos and masks.",
                 ),
                 io.Combo.Input(
                     "transformer",
@@ -57,4 +58,4 @@ class LoadVideoPipeline(io.ComfyNode):
         with naming("LoadVideoPipeline"):
             folder = find_folder(pipeline)
             check_pipeline(folder, transformer)
-            return io.NodeOutput(*load_pipeline(folder, transformer))
+            return io.NodeOutput(*load_pipeline(folder, transformer, "vace" if pipeline == DEMO_VACE else ""))

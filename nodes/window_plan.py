@@ -12,7 +12,7 @@ from ..glv_core.hosts.comfy.co_denoise.prompt_tags import schedules_of, track_of
 from ..glv_core.hosts.comfy.families import vae_timebase
 from ..glv_core.plan_image import Plan, draw_plan, facts
 from .errors import naming
-from .inputs import CATEGORY, check_windows, video_inputs, window_inputs, window_options
+from .inputs import CATEGORY, check_windows, isolated_input, video_inputs, window_inputs, window_options
 
 
 class WindowPlan(io.ComfyNode):
@@ -36,6 +36,7 @@ class WindowPlan(io.ComfyNode):
                 io.Conditioning.Input(
                     "conditioning", optional=True, tooltip="From MultiPromptSchedule, to see the prompts as well."
                 ),
+                isolated_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The plan."),

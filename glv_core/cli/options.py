@@ -15,7 +15,8 @@ DEFAULT_LENGTH = "161"
 # Spelled out so that --help need not import torch; a test compares them with the core.
 SCHEDULES = ("shifted", "shifted_golden", "shifted_random", "static", "static_balanced", "uniform", "batched")
 MERGES = (
-    "pyramid", "hann", "flat", "gaussian", "linear_in_overlap", "relative", "squared", "random_cut", "random_cut_paper",
+    "pyramid", "hann", "flat", "gaussian", "linear_in_overlap", "relative", "squared", "earliest", "random_cut",
+    "random_cut_paper",
 )  # fmt: skip
 PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")

@@ -16,6 +16,7 @@ settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 CUTS = ("random_cut", "random_cut_paper")
+ONE_SPEAKS = (*CUTS, "earliest")  # in every latent frame
 
 
 @st.composite
@@ -43,7 +44,7 @@ def test_weights_are_a_partition_of_unity(plan, merge, step, seed):
     total = np.zeros(length)
     for window, weights in zip(windows, merge_weights(merge, windows, length, step, seed), strict=True):
         assert weights.shape == (window.length,)
-        assert (weights > 0).all() or (merge in CUTS and (weights >= 0).all())
+        assert (weights > 0).all() or (merge in ONE_SPEAKS and (weights >= 0).all())
         np.add.at(total, list(window.indices), weights.double().numpy())
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
@@ -80,7 +81,7 @@ def moved(window, start):
 
 
 @settings(max_examples=150)
-@given(plans(200, True), st.sampled_from(sorted(set(MERGES) - set(CUTS))), st.integers(1, 300))
+@given(plans(200, True), st.sampled_from(sorted(set(MERGES) - set(ONE_SPEAKS))), st.integers(1, 300))
 def test_turning_a_loop_changes_nothing(plan, merge, turn):
     length, windows = plan
     turned = [moved(w, (w.start + turn) % length) for w in windows]
@@ -114,6 +115,11 @@ def test_shapes_of_the_weights():
     assert fusion.gaussian_weights(7)[0] == pytest.approx(np.exp(-0.5 * (3 / (7 / 6)) ** 2))
     assert fusion.relative_weights(5) == pytest.approx([0.01, 0.50125, 1, 0.50125, 0.01], abs=1e-4)
     assert fusion.relative_weights(1) == [1]
+
+
+def test_earliest_hears_the_window_that_begins_first():
+    weights = fusion.earliest([Window(4, 6), Window(0, 6), Window(8, 6)])
+    assert weights == [[0, 0, 1, 1, 1, 1], [1] * 6, [0, 0, 1, 1, 1, 1]]
 
 
 def test_linear_in_overlap_ramps_only_where_there_is_a_neighbour():

@@ -42,6 +42,24 @@ def test_names_and_shapes_of_the_real_transformers(inside, kind, size):
     assert result == {"missing": [], "unexpected": [], "shapes": []}
 
 
+@pytest.mark.parametrize(
+    ("heads", "ffn_dim", "layers", "every"), [(12, 8960, 30, 2), (40, 13824, 40, 5)], ids=["1.3B", "14B"]
+)
+def test_names_and_shapes_of_the_real_vace_transformers(inside, heads, ffn_dim, layers, every):
+    names = shapes_of(
+        lambda: diffusers.WanVACETransformer3DModel(
+            num_attention_heads=heads, attention_head_dim=128, ffn_dim=ffn_dim, num_layers=layers,
+            vace_layers=list(range(0, layers, every)), vace_in_channels=96,
+        )
+    )  # fmt: skip
+    config = dict(
+        model_type="vace", dim=heads * 128, num_heads=heads, ffn_dim=ffn_dim, num_layers=layers, in_dim=16,
+        vace_layers=layers // every, vace_in_dim=96,
+    )  # fmt: skip
+    result = inside("pipelines", "differences", names=names, kind="vace", config=config)
+    assert result == {"missing": [], "unexpected": [], "shapes": []}
+
+
 def test_names_and_shapes_of_the_real_vae(inside):
     names = shapes_of(diffusers.AutoencoderKLWan)
     config = dict(
@@ -85,6 +103,35 @@ def test_every_part_of_the_demo_model_gives_the_same_numbers(inside, pipeline, t
         pixels = given["pixels"].permute(3, 0, 1, 2)[None] * 2 - 1
         latent = pipeline.vae.encode(pixels).latent_dist.mode()
         assert torch.allclose(ours["latent"], latent, atol=1e-2 * latent.std().item())
+
+
+def test_the_demo_models_vace_branch_gives_the_same_numbers(inside, pipeline, tmp_path):
+    generator = torch.Generator().manual_seed(4)
+    given = {
+        "x": torch.randn(2, 16, 16, 8, 8, generator=generator),
+        "timestep": torch.tensor([700.0, 120.0]),
+        "context": torch.randn(2, 512, 4096, generator=generator) * 0.1,
+        "hint": torch.randn(2, 96, 16, 8, 8, generator=generator),
+    }
+    save_file(given, tmp_path / "given.safetensors")
+    out = tmp_path / "out.safetensors"
+    inside("pipelines", "vace", given=str(tmp_path / "given.safetensors"), out=str(out), strengths=[1.0, 0.5])
+    ours = load_file(out)
+    net = diffusers.WanVACETransformer3DModel.from_config(
+        diffusers.WanVACETransformer3DModel.load_config(MODEL_DIR / "vace")
+    ).eval()
+    branch = load_file(MODEL_DIR / "vace" / "diffusion_pytorch_model.safetensors")
+    net.load_state_dict({**pipeline.transformer.state_dict(), **{name: w.float() for name, w in branch.items()}})
+    plain = pipeline.transformer(given["x"], given["timestep"], given["context"], return_dict=False)[0]
+    with torch.no_grad():
+        for strength in (1.0, 0.5):
+            scale = torch.full((len(net.config.vace_layers),), strength)
+            wanted = net(
+                given["x"], given["timestep"], given["context"], control_hidden_states=given["hint"],
+                control_hidden_states_scale=scale, return_dict=False,
+            )[0]  # fmt: skip
+            assert torch.allclose(ours[str(strength)], wanted, atol=2e-3)
+            assert (wanted - plain).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("schedule", ["static", "shifted"])

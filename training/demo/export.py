@@ -8,7 +8,15 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from diffusers import (
+    AutoencoderKLWan,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+    WanVACETransformer3DModel,
+)
+from safetensors.torch import save_file
+from torch import Tensor
 from transformers import T5TokenizerFast, UMT5EncoderModel
 
 from .train_transformer import SHIFT
@@ -54,3 +62,20 @@ def export(
     size = sum(path.stat().st_size for path in files)
     logger.info("exported %.1f MB", size / 1e6)
     return size
+
+
+def export_vace(folder: Path, model: WanVACETransformer3DModel, branch: dict[str, Tensor]) -> int:
+    """Saves the weights of a VACE branch, as fp16, beside the model in `folder` that it belongs to.
+
+    `vace/` has the configuration of the whole and the weights of the branch alone: the rest is in `transformer/`.
+    Returns the size of the weights in bytes.
+    """
+    target = folder / "vace"
+    target.mkdir(exist_ok=True)
+    model.save_config(target)
+    weights = target / "diffusion_pytorch_model.safetensors"
+    save_file({name: value.to(torch.float16).contiguous() for name, value in sorted(branch.items())}, weights)
+    for path in target.iterdir():
+        path.chmod(0o644)
+    logger.info("exported a branch of %.1f MB", weights.stat().st_size / 1e6)
+    return weights.stat().st_size

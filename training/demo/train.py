@@ -1,7 +1,7 @@
 """Reproduces the demo model with one command: `python -m training.demo.train --out runs/demo`.
 
-Stages, in order: tokenizer, vae, latents, decoder, transformer, export, evaluate. Each leaves its result in `--out`,
-so a later stage can be run again alone with `--stage`.
+Stages, in order: tokenizer, vae, latents, decoder, transformer, export, hints, vace, evaluate. Each leaves its result
+in `--out`, so a later stage can be run again alone with `--stage`; those after `export` begin with the exported model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from glv_core.demo import MODEL_DIR
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("tokenizer", "vae", "latents", "decoder", "transformer", "export", "evaluate")
+STAGES = ("tokenizer", "vae", "latents", "decoder", "transformer", "export", "hints", "vace", "evaluate")
 
 
 def _tokenizer(args: argparse.Namespace) -> None:
@@ -73,6 +73,28 @@ def _export(args: argparse.Namespace) -> None:
     export(args.model, vae.eval(), transformer, text_encoder, args.out / "tokenizer")
 
 
+def _hints(args: argparse.Namespace) -> None:
+    from .evaluate import load_pipeline
+    from .train_vace import cache_hints
+
+    vae = load_pipeline(args.model).vae
+    statistics = torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
+    torch.save(cache_hints(vae, args.clips_per_combination, args.seed, statistics), args.out / "hints.pt")
+
+
+def _vace(args: argparse.Namespace) -> None:
+    from .evaluate import load_pipeline
+    from .export import export_vace
+    from .train_vace import FrozenText, new_vace, train_vace
+
+    pipeline = load_pipeline(args.model)
+    embed = FrozenText(pipeline.text_encoder, args.model / "tokenizer" / "spiece.model")
+    cache = torch.load(args.out / "hints.pt", weights_only=True)
+    train_vace(args.out, pipeline.transformer, embed, cache, args.vace_steps, args.seed, args.batch)
+    weights = torch.load(args.out / "vace.pt", weights_only=True)["ema"]
+    export_vace(args.model, new_vace(pipeline.transformer), weights)
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate_clips, evaluate_vae, load_pipeline
 
@@ -93,6 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--decoder-steps", type=int, default=400)
     parser.add_argument("--clips-per-combination", type=int, default=6)
     parser.add_argument("--steps", type=int, default=12000, help="steps of the transformer and text encoder")
+    parser.add_argument("--vace-steps", type=int, default=4000, help="steps of the VACE branch")
     parser.add_argument("--start", type=Path, help="a transformer.pt of an earlier run to begin with")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=64, help="prompts to evaluate with")
@@ -112,6 +135,8 @@ def main(argv: list[str] | None = None) -> None:
                 "decoder": _decoder,
                 "transformer": _transformer,
                 "export": _export,
+                "hints": _hints,
+                "vace": _vace,
                 "evaluate": _evaluate,
             }[stage](args)
 

@@ -70,7 +70,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "inputs and outputs of the nodes", "comfy_api.latest.io",
-        _need("Audio.Input", 1, *_INPUT), _need("Boolean.Input", 1, *_WIDGET), _need("Clip.Input", 1, *_INPUT),
+        _need("Audio.Input", 1, *_INPUT), _need("Boolean.Input", 1, *_WIDGET),
+        _need("Boolean.Output", 0, *_SOCKET), _need("Combo.Output", 0, *_SOCKET), _need("Clip.Input", 1, *_INPUT),
         _need("Clip.Output", 0, *_SOCKET), _need("Combo.Input", 1, *_WIDGET, "options", "upload"),
         _need("Conditioning.Input", 1, *_INPUT), _need("Conditioning.Output", 0, *_SOCKET),
         _need("DynamicCombo.Input", 1, "options", "tooltip"), _need("DynamicCombo.Option", 2),
@@ -79,7 +80,8 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("Int.Input", 1, *_NUMBER, "control_after_generate"), _need("Int.Output", 0, *_SOCKET),
         _need("Latent.Input", 1, *_INPUT), _need("Latent.Output", 0, *_SOCKET), _need("Mask.Output", 0, *_SOCKET),
         _need("Model.Input", 1, *_INPUT), _need("Model.Output", 0, *_SOCKET),
-        _need("MultiType.Input", 1, *_INPUT, "types"), _need("Noise.Output", 0, *_SOCKET),
+        _need("MultiType.Input", 1, *_INPUT, "types"), _need("Noise.Input", 1, *_INPUT),
+        _need("Noise.Output", 0, *_SOCKET),
         _need("String.Input", 1, *_WIDGET, "multiline", "dynamic_prompts"), _need("String.Output", 0, *_SOCKET),
         _need("Vae.Input", 1, *_INPUT), _need("Vae.Output", 0, *_SOCKET), _need("Video"),
         _need("Video.Input", 1, *_INPUT), _need("Video.Output", 0, *_SOCKET),
@@ -190,6 +192,11 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("sample.fix_empty_latent_channels", 4),
     ),
     *_all(
+        "inversion", "comfy",
+        _need("sample.sample_custom", 8, "callback", "disable_pbar", "seed"), _need("samplers.KSAMPLER", 1),
+        _need("samplers.KSampler", 1, "steps", "device", "sampler", "scheduler", "denoise", "model_options"),
+    ),
+    *_all(
         "loading of diffusers folders", "comfy",
         _need("sd.CLIP", 1, "embedding_directory", "tokenizer_data", "parameters", "state_dict", "model_options"),
         _need("sd.VAE", 0, "sd"), _need("sd.load_diffusion_model_state_dict", 1),
@@ -234,6 +241,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("temporal_downscale_ratio"),
     ),
     *_all("noise levels", "<model sampling>", _need("set_parameters", 0, "shift", "multiplier"), _need("multiplier"),
+          _need("noise_scaling", 4), _need("calculate_input", 2),
           _need("sigmas")),
     *_all(
         "what a VAE holds", "<VAE>",

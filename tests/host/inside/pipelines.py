@@ -15,9 +15,8 @@ def differences(names: dict, kind: str, config: dict) -> dict:
         module = comfy.ldm.wan.vae.WanVAE(**config)
         renamed = wan_keys.vae_to_original(names)
     else:
-        module = comfy.ldm.wan.model.WanModel(
-            **config, operations=comfy.ops.disable_weight_init, device="meta", dtype=torch.float16
-        )
+        network = comfy.ldm.wan.model.VaceWanModel if kind == "vace" else comfy.ldm.wan.model.WanModel
+        module = network(**config, operations=comfy.ops.disable_weight_init, device="meta", dtype=torch.float16)
         renamed = wan_keys.transformer_to_original(names)
     expected = {name: list(value.shape) for name, value in module.state_dict().items()}
     assert len(renamed) == len(names)
@@ -26,6 +25,22 @@ def differences(names: dict, kind: str, config: dict) -> dict:
         "unexpected": sorted(set(renamed) - set(expected))[:5],
         "shapes": [n for n in expected if n in renamed and expected[n] != list(renamed[n])][:5],
     }
+
+
+def vace(given: str, out: str, strengths: list) -> None:
+    """One call of the demo model with its VACE branch, for each strength of the hint in ``given``."""
+    from long_video_pack.glv_core.hosts.comfy.loading.pipeline_folder import DEMO_VACE
+
+    model, _, _ = load(DEMO_VACE)
+    tensors = load_file(given)
+    results = {
+        str(strength): model.model.diffusion_model(
+            tensors["x"], tensors["timestep"], context=tensors["context"], vace_context=tensors["hint"][:, None],
+            vace_strength=[strength],
+        ).float().contiguous()
+        for strength in strengths
+    }  # fmt: skip
+    save_file(results, out)
 
 
 def load(folder: str = ""):

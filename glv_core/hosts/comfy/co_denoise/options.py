@@ -42,6 +42,7 @@ class WindowOptions:
 
     ``offload_latent``: the long latent stays in the computer's memory, and only windows go to the device.
     ``start_image``: which windows see the first latent frame, one of ``START_IMAGES``.
+    ``isolated_clips``: windows side by side that share nothing, whatever the other options say.
     """
 
     window_frames: int
@@ -55,6 +56,7 @@ class WindowOptions:
     phases: tuple[PhaseOptions, ...] = ()
     offload_latent: bool = False
     start_image: str = "auto"
+    isolated_clips: bool = False
 
     def settings(self, compression: Compression, seed: int = 0) -> CoDenoiseSettings:
         """These options in latent frames.
@@ -65,6 +67,11 @@ class WindowOptions:
         if self.start_image not in START_IMAGES:
             raise ValueError(f"Unknown start_image {self.start_image!r}. Known: {', '.join(START_IMAGES)}.")
         window = compression.num_latent_frames(self.window_frames)
+        if self.isolated_clips:
+            return CoDenoiseSettings(
+                window, 0, "batched", "earliest", self.windows_per_forward, seed=seed,
+                prompt_blending=self.prompt_blending, grain=compression.grain,
+            )  # fmt: skip
 
         def latent(overlap_frames: int, where: str = "") -> int:
             if not 0 <= overlap_frames < self.window_frames:

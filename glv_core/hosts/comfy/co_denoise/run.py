@@ -103,10 +103,12 @@ class Run:
 
         Args:
             sigma: the noise level of the evaluation.
-            sigmas: of the run, falling; None counts as one step.
+            sigmas: of the run, falling, or rising in an inversion; None counts as one step.
         """
         if sigmas is None:
             return 0, 1
+        if sigmas[0] < sigmas[-1]:
+            sigmas = sigmas[::-1]
         if self._stage is None:
             self._stage = Stage.of_shares([self._share(level) for level in sigmas])
         if sigmas[-1] > 0:  # where the noise is not at its end, its last level is the next run's first

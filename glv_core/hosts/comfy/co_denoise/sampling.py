@@ -123,21 +123,29 @@ def sample_long(
     options: WindowOptions,
     noise_options: NoiseOptions = _HOSTS_NOISE,
     step_options: StepOptions = _ALL_STEPS,
+    initial_noise: Any = None,
 ) -> dict[str, Any]:
     """ComfyUI's KSampler with co-denoising; the arguments are KSampler's and KSamplerAdvanced's, and options for the
-    windows and the noise.
+    windows and the noise. ``initial_noise`` is a NOISE to begin with, in place of one of ``noise_options``.
 
     Returns:
         The LATENT, as KSampler returns it. With one prompt, no closed loop and independent
         noise, a latent that fits in one window is bit-identical to KSampler's.
 
     Raises:
-        ValueError: the latent belongs to another model family, or options or prompts do not fit it.
+        ValueError: the latent belongs to another model family, or options or prompts do not fit it; or there is a noise
+            to begin with and none is to be added.
     """
+    if initial_noise is not None and not step_options.add_noise:
+        raise ValueError(
+            "initial_noise is connected and add_noise is off. Switch add_noise on, or disconnect the noise."
+        )
     samples = samples_for(model, latent)
     time_dim = time_dim_of(model.model.latent_format)
     settings = options.settings(family_of(model.model).compression, sampler.seed)
-    if step_options.add_noise:
+    if initial_noise is not None:
+        noise = initial_noise.generate_noise({**latent, "samples": samples})
+    elif step_options.add_noise:
         noise_settings = noise_options.settings(settings.window, settings.overlap)
         noise = make_noise(samples, sampler.seed, noise_settings, time_dim, latent)
     else:

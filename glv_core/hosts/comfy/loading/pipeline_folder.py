@@ -23,21 +23,24 @@ from .wan_keys import transformer_to_original, vae_to_original
 log = logging.getLogger(__name__)
 
 DEMO = "demo model (built in)"
+DEMO_VACE = "demo model with VACE (built in)"
 SUPPORTED = (
-    "Wan 2.1 text-to-video and image-to-video, and either transformer of Wan 2.2 A14B (transformer "
-    "WanTransformer3DModel, text encoder UMT5EncoderModel, VAE AutoencoderKLWan with 16 channels)"
+    "Wan 2.1 text-to-video, image-to-video and VACE, and either transformer of Wan 2.2 A14B (transformer "
+    "WanTransformer3DModel or WanVACETransformer3DModel, text encoder UMT5EncoderModel, VAE AutoencoderKLWan with 16 "
+    "channels)"
 )
+_TRANSFORMERS = ("WanTransformer3DModel", "WanVACETransformer3DModel")
 _TEXT_WIDTH = 4096  # ComfyUI's Wan code fixes it
 _SMALL_TEXT_ENCODER = 100_000_000  # parameters
 _ACTIVATIONS = {"gelu_new": "gelu_pytorch_tanh", "gelu": "gelu_pytorch_tanh", "relu": "relu"}
 
 
 def list_folders() -> list[str]:
-    """Names to choose from: the demo model, and every folder under ``models/diffusers`` with a model_index.json."""
+    """Names to choose from: the demo models, and every folder under ``models/diffusers`` with a model_index.json."""
     found = set()
     for base in map(Path, folder_paths.get_folder_paths("diffusers")):
         found.update(str(index.parent.relative_to(base)) for index in base.glob("**/model_index.json"))
-    return [DEMO, *sorted(found)]
+    return [DEMO, DEMO_VACE, *sorted(found)]
 
 
 def find_folder(name: str) -> Path:
@@ -46,7 +49,7 @@ def find_folder(name: str) -> Path:
     Raises:
         ValueError: there is none, or the name points outside ``models/diffusers``.
     """
-    if name == DEMO:
+    if name in (DEMO, DEMO_VACE):
         return MODEL_DIR
     for base in map(Path, folder_paths.get_folder_paths("diffusers")):
         folder = (base / name).resolve()
@@ -98,10 +101,10 @@ def check_pipeline(folder: Path, part: str = "transformer") -> None:
         ValueError: another format; the message lists what is supported.
     """
     index = _read_json(folder / "model_index.json")
-    expected = {part: "WanTransformer3DModel", "text_encoder": "UMT5EncoderModel", "vae": "AutoencoderKLWan"}
+    expected = {part: _TRANSFORMERS, "text_encoder": ("UMT5EncoderModel",), "vae": ("AutoencoderKLWan",)}
     for name, wanted in expected.items():
         found = (index.get(name) or [None, None])[1]
-        if found != wanted:
+        if found not in wanted:
             raise ValueError(
                 f"{folder.name!r} is a {index.get('_class_name', 'pipeline without a name')} whose {name} is {found}, "
                 f"which cannot be loaded. Supported: {SUPPORTED}."
@@ -114,14 +117,14 @@ def check_pipeline(folder: Path, part: str = "transformer") -> None:
         raise ValueError(f"text_dim of {folder.name!r} is {text_width}; ComfyUI's Wan code needs {_TEXT_WIDTH}.")
 
 
-def load_pipeline(folder: Path, part: str = "transformer") -> tuple[Any, Any, Any]:
-    """MODEL, CLIP and VAE of a folder.
+def load_pipeline(folder: Path, part: str = "transformer", branch: str = "") -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE of a folder. ``branch``: the folder of weights that are added to the transformer's.
 
     The host's nodes for other devices, and its hooks where it pages weights in on demand, load a model once more. Each
     of the three tells them how.
     """
-    model, clip, vae = load_model(folder, part), load_clip(folder), load_vae(folder)
-    model.cached_patcher_init = (load_model, (folder, part))
+    model, clip, vae = load_model(folder, part, branch), load_clip(folder), load_vae(folder)
+    model.cached_patcher_init = (load_model, (folder, part, branch))
     clip.patcher.cached_patcher_init = (_clip_patcher, (folder,))
     vae.patcher.cached_patcher_init = (_vae_patcher, (folder,))
     return model, clip, vae
@@ -141,13 +144,14 @@ def _dynamic(loader: Callable, disable_dynamic: bool) -> dict[str, bool]:
     return {"disable_dynamic": True} if disable_dynamic and "disable_dynamic" in signature(loader).parameters else {}
 
 
-def load_model(folder: Path, part: str = "transformer", disable_dynamic: bool = False) -> Any:
+def load_model(folder: Path, part: str = "transformer", branch: str = "", disable_dynamic: bool = False) -> Any:
     """The MODEL, with the noise-level shift that the folder's scheduler asks for, and noise levels by latent frame.
 
-    The latter where the folder says ``expand_timesteps``: such a model knows clean frames among noisy ones.
+    The latter where the folder says ``expand_timesteps``: such a model knows clean frames among noisy ones, unless a
+    VACE branch shows it what is clean. ``branch``: see ``load_pipeline``.
     ``disable_dynamic``: whether all weights are to be loaded at once where the host could page them in on demand.
     """
-    weights = transformer_to_original(read_weights(folder / part))
+    weights = transformer_to_original(read_weights(folder / part) | (read_weights(folder / branch) if branch else {}))
     loader = comfy.sd.load_diffusion_model_state_dict
     model = loader(weights, **_dynamic(loader, disable_dynamic))
     if model is None:
@@ -159,7 +163,7 @@ def load_model(folder: Path, part: str = "transformer", disable_dynamic: bool = 
         sampling = type(current)(model.model.model_config)
         sampling.set_parameters(shift=float(shift), multiplier=current.multiplier)
         model.add_object_patch("model_sampling", sampling)
-    if _read_json(folder / "model_index.json").get("expand_timesteps"):
+    if _read_json(folder / "model_index.json").get("expand_timesteps") and not branch:
         give_per_frame_timesteps(model)
     return model
 

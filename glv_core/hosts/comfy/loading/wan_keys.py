@@ -13,7 +13,9 @@ T = TypeVar("T")
 
 # (pattern, replacement) in the order they are tried; the first that matches a whole name counts.
 _TRANSFORMER = [
-    (r"patch_embedding\.(.*)", r"patch_embedding.\1"),
+    (r"(vace_)?patch_embedding\.(.*)", r"\1patch_embedding.\2"),
+    (r"vace_blocks\.(\d+)\.proj_in\.(.*)", r"vace_blocks.\1.before_proj.\2"),
+    (r"vace_blocks\.(\d+)\.proj_out\.(.*)", r"vace_blocks.\1.after_proj.\2"),
     (r"condition_embedder\.text_embedder\.linear_1\.(.*)", r"text_embedding.0.\1"),
     (r"condition_embedder\.text_embedder\.linear_2\.(.*)", r"text_embedding.2.\1"),
     (r"condition_embedder\.time_embedder\.linear_1\.(.*)", r"time_embedding.0.\1"),
@@ -26,18 +28,18 @@ _TRANSFORMER = [
     (r"condition_embedder\.image_embedder\.pos_embed", r"img_emb.emb_pos"),
     (r"scale_shift_table", r"head.modulation"),
     (r"proj_out\.(.*)", r"head.head.\1"),
-    (r"blocks\.(\d+)\.scale_shift_table", r"blocks.\1.modulation"),
-    (r"blocks\.(\d+)\.norm2\.(.*)", r"blocks.\1.norm3.\2"),
-    (r"blocks\.(\d+)\.ffn\.net\.0\.proj\.(.*)", r"blocks.\1.ffn.0.\2"),
-    (r"blocks\.(\d+)\.ffn\.net\.2\.(.*)", r"blocks.\1.ffn.2.\2"),
-    (r"blocks\.(\d+)\.attn1\.to_([qkv])\.(.*)", r"blocks.\1.self_attn.\2.\3"),
-    (r"blocks\.(\d+)\.attn1\.to_out\.0\.(.*)", r"blocks.\1.self_attn.o.\2"),
-    (r"blocks\.(\d+)\.attn1\.norm_([qk])\.(.*)", r"blocks.\1.self_attn.norm_\2.\3"),
-    (r"blocks\.(\d+)\.attn2\.to_([qkv])\.(.*)", r"blocks.\1.cross_attn.\2.\3"),
-    (r"blocks\.(\d+)\.attn2\.to_out\.0\.(.*)", r"blocks.\1.cross_attn.o.\2"),
-    (r"blocks\.(\d+)\.attn2\.norm_([qk])\.(.*)", r"blocks.\1.cross_attn.norm_\2.\3"),
-    (r"blocks\.(\d+)\.attn2\.add_([kv])_proj\.(.*)", r"blocks.\1.cross_attn.\2_img.\3"),
-    (r"blocks\.(\d+)\.attn2\.norm_added_k\.(.*)", r"blocks.\1.cross_attn.norm_k_img.\2"),
+    (r"(vace_)?blocks\.(\d+)\.scale_shift_table", r"\1blocks.\2.modulation"),
+    (r"(vace_)?blocks\.(\d+)\.norm2\.(.*)", r"\1blocks.\2.norm3.\3"),
+    (r"(vace_)?blocks\.(\d+)\.ffn\.net\.0\.proj\.(.*)", r"\1blocks.\2.ffn.0.\3"),
+    (r"(vace_)?blocks\.(\d+)\.ffn\.net\.2\.(.*)", r"\1blocks.\2.ffn.2.\3"),
+    (r"(vace_)?blocks\.(\d+)\.attn1\.to_([qkv])\.(.*)", r"\1blocks.\2.self_attn.\3.\4"),
+    (r"(vace_)?blocks\.(\d+)\.attn1\.to_out\.0\.(.*)", r"\1blocks.\2.self_attn.o.\3"),
+    (r"(vace_)?blocks\.(\d+)\.attn1\.norm_([qk])\.(.*)", r"\1blocks.\2.self_attn.norm_\3.\4"),
+    (r"(vace_)?blocks\.(\d+)\.attn2\.to_([qkv])\.(.*)", r"\1blocks.\2.cross_attn.\3.\4"),
+    (r"(vace_)?blocks\.(\d+)\.attn2\.to_out\.0\.(.*)", r"\1blocks.\2.cross_attn.o.\3"),
+    (r"(vace_)?blocks\.(\d+)\.attn2\.norm_([qk])\.(.*)", r"\1blocks.\2.cross_attn.norm_\3.\4"),
+    (r"(vace_)?blocks\.(\d+)\.attn2\.add_([kv])_proj\.(.*)", r"\1blocks.\2.cross_attn.\3_img.\4"),
+    (r"(vace_)?blocks\.(\d+)\.attn2\.norm_added_k\.(.*)", r"\1blocks.\2.cross_attn.norm_k_img.\3"),
 ]
 
 _RESIDUAL = {"norm1": "residual.0", "conv1": "residual.2", "norm2": "residual.3", "conv2": "residual.6"}
@@ -94,7 +96,8 @@ def _rename(weights: Mapping[str, T], table: list, what: str) -> dict[str, T]:
 
 
 def transformer_to_original(weights: Mapping[str, T]) -> dict[str, T]:
-    """Rename the weights of diffusers' ``WanTransformer3DModel`` (text-to-video and image-to-video).
+    """Rename the weights of diffusers' ``WanTransformer3DModel`` (text-to-video and image-to-video) or
+    ``WanVACETransformer3DModel``.
 
     Raises:
         ValueError: a name that this architecture does not have.
