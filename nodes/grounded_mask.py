@@ -59,7 +59,7 @@ class GroundedMask(io.ComfyNode):
                 io.Combo.Input(
                     "detector", options=detector_names(),
                     tooltip="Grounding DINO: a folder in models/transformers, or a public model that must be there or "
-                    "be downloaded. Not used by SAM 3.",
+                    "be downloaded; or what knows the demo model's drawn shapes, without any model. Not used by SAM 3.",
                 ),
                 io.Combo.Input(
                     "segmenter", options=segmenter_names(),

@@ -167,12 +167,18 @@ def _shape(cover: Array) -> str | None:
 
 
 def _read_frame(frame: Array) -> FrameReading:
+    return _find(frame)[0]
+
+
+def _find(frame: Array) -> tuple[FrameReading, Array]:
+    """What a frame shows, and where its object is: how much of each pixel it covers, 0..1 [h w]."""
+    empty = np.zeros(frame.shape[:2])
     if not np.isfinite(frame).all():
-        return FrameReading(False)
+        return FrameReading(False), empty
     background, base = _background(frame)
     if background is None:
-        return FrameReading(False)
-    nothing = FrameReading(False, background=background)
+        return FrameReading(False), empty
+    nothing = FrameReading(False, background=background), empty
     offset = frame - base
     distance = np.sqrt((offset**2).sum(-1))
     if (distance > _MIN_CONTRAST).sum() < 60:
@@ -189,7 +195,7 @@ def _read_frame(frame: Array) -> FrameReading:
     near = _grow(parts[0], 2)
     if ((distance > _MIN_CONTRAST) & ~near).sum() > _MAX_STRAY_PIXELS:
         return nothing
-    cover = np.where(near, cover, 0.0)
+    cover = found = np.where(near, cover, 0.0)
     height, width = cover.shape
     y, x = _circular_mean(cover.sum(1)), _circular_mean(cover.sum(0))
     shift = (height // 2 - int(y), width // 2 - int(x))
@@ -198,12 +204,51 @@ def _read_frame(frame: Array) -> FrameReading:
     y = float((cover.sum(1) * (np.arange(height) + 0.5)).sum() / total - shift[0]) % height
     x = float((cover.sum(0) * (np.arange(width) + 0.5)).sum() / total - shift[1]) % width
     shape, colour = _shape(cover), _colour(rgb)
-    return FrameReading(shape is not None and colour is not None, colour, shape, background, x, y)
+    return FrameReading(shape is not None and colour is not None, colour, shape, background, x, y), found
 
 
 def read_frames(frames: torch.Tensor | Array) -> list[FrameReading]:
     """Reads every frame of [t 3 h w] or [t h w 3], values 0..1, on its own."""
     return [_read_frame(frame) for frame in _as_array(frames)]
+
+
+_ANYTHING = ("object", "objects", "shape", "shapes", "thing", "things")
+_SOME_COVER = 0.1  # of a pixel, for it to belong to the object
+
+
+def object_masks(frames: torch.Tensor | Array, text: str) -> list[tuple[str, Array]]:
+    """For every frame of [t 3 h w] or [t h w 3], values 0..1: the words of its object, and its mask as bool [h w].
+
+    Args:
+        frames: the frames.
+        text: which object: a colour, a shape, both, or "object"; several of these end with full stops. Where a frame
+            shows no such object the words are empty and the mask is too.
+
+    Raises:
+        ValueError: a text that names none of these.
+    """
+    wanted = [{k: word for k, word in expected(part).items() if k in ("colour", "shape")} for part in _phrases(text)]
+    result = []
+    for frame in _as_array(frames):
+        reading, cover = _find(frame)
+        words = " ".join(word for word in (reading.colour, reading.shape) if word)
+        fits = words and any(
+            all(getattr(reading, kind) in (None, word) for kind, word in phrase.items()) for phrase in wanted
+        )
+        result.append((words, cover > _SOME_COVER) if fits else ("", np.zeros(frame.shape[:2], dtype=bool)))
+    return result
+
+
+def _phrases(text: str) -> list[str]:
+    phrases = [phrase.strip() for phrase in text.lower().split(".") if phrase.strip()]
+    for phrase in phrases:
+        words = re.findall(r"[a-z]+", phrase)
+        if not any(word in HUES or word in SHAPES or word in _ANYTHING for word in words):
+            known = ", ".join((*HUES, *SHAPES, "object"))
+            raise ValueError(f"text is {text!r}; the drawn world has no {phrase!r}. Known: {known}.")
+    if not phrases:
+        raise ValueError("text is empty. Name a colour, a shape, or 'object'.")
+    return phrases
 
 
 def _majority(words: Sequence[str | None]) -> str | None:

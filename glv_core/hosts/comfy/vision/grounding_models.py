@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from ....demo.detector import object_masks
 from ....perception.boxes import ORDERS as CHOICES
 from ....perception.boxes import prompt_text
 from ....perception.per_frame import BoxPropagator, per_frame
@@ -24,6 +25,7 @@ SEGMENTERS = (
     "facebook/sam2.1-hiera-large", "facebook/sam3", "facebook/sam-vit-base", "facebook/sam-vit-large",
     "facebook/sam-vit-huge",
 )  # fmt: skip
+DEMO_DETECTOR = "shapes of the demo model (built in)"  #: needs no network, and no segmenter
 MODES = ("tracked", "faithful")
 ORDERS = ("auto", *CHOICES)
 FAITHFUL_OBJECTS = 2  #: in each frame, where max_objects does not say
@@ -42,8 +44,8 @@ Track = Callable[[Iterable[torch.Tensor]], Iterable[list[TrackedInstance]]]
 
 
 def detector_names() -> list[str]:
-    """The menu: what lies in ComfyUI's folders, then public ids."""
-    return _menu(grounding_dino.MODELS, DETECTORS)
+    """The menu: what lies in ComfyUI's folders, then public ids, then what is built in."""
+    return [*_menu(grounding_dino.MODELS, DETECTORS), DEMO_DETECTOR]
 
 
 def segmenter_names() -> list[str]:
@@ -92,6 +94,9 @@ def tracker_of(options: TrackOptions, detector: str, segmenter: str, allow_downl
             run it.
     """
     prompt_text(options.text)
+    if detector == DEMO_DETECTOR:
+        object_masks(torch.zeros(1, 8, 8, 3), options.text)  # says what it does not know
+        return lambda batches: (_drawn(frame, options.text) for frame in _single(batches))
     folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
     kind = model_type(folder)
     _check_version(kind)
@@ -139,6 +144,17 @@ def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmen
     model = _load(folder)
     use_together([model], _working_memory(pixels))
     return sam.SamSegmenter(model.model, model.processor)
+
+
+def _drawn(frame: torch.Tensor, text: str) -> list[TrackedInstance]:
+    """The object of a frame ``h w 3`` uint8 of the demo model's world."""
+    label, found = object_masks(frame[None].float() / 255, text)[0]
+    mask = torch.from_numpy(found)
+    if not found.any():
+        return []
+    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+    left, top, right, bottom = (int(edge) for edge in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    return [TrackedInstance(1, label, 1.0, (left, top, right, bottom), mask)]
 
 
 def _track(options: TrackOptions, detector: Any, frames: Any, video: Any) -> Track:
