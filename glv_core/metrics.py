@@ -132,3 +132,52 @@ def _floats(frame: torch.Tensor | np.ndarray) -> np.ndarray:
     if isinstance(frame, torch.Tensor):
         frame = frame.detach().to(device="cpu", dtype=torch.float32).numpy()
     return np.asarray(frame, dtype=np.float32)
+
+
+def ring_flicker(
+    edited: torch.Tensor | np.ndarray, source: torch.Tensor | np.ndarray, masks: torch.Tensor | np.ndarray, width: int
+) -> float:
+    """How much more an edit flickers than its source where its mask ends. 1 is as much.
+
+    Frame differences in the ring of pixels up to ``width`` from the mask's edge, on both sides of it, of the edited
+    video over those of the source. The ring of a step is that of its second frame.
+
+    Args:
+        edited, source: ``t h w c`` in the same units.
+        masks: ``t h w``, above 0.5 inside.
+        width: pixels, 1 or more.
+
+    Returns:
+        The ratio of the means over all steps; infinity where the source does not change there and the edit does.
+
+    Raises:
+        ValueError: lengths or sizes differ, or no mask has an edge.
+    """
+    if not len(edited) == len(source) == len(masks) or edited.shape[1:3] != masks.shape[1:3]:
+        raise ValueError(
+            f"The edit is {tuple(edited.shape)}, its source {tuple(source.shape)} and the masks {tuple(masks.shape)}; "
+            "they must have the same frames and size."
+        )
+    changed, before, pixels = 0.0, 0.0, 0
+    for index in range(1, len(edited)):
+        ring = _ring(_floats(masks[index]) > 0.5, width)
+        pixels += int(ring.sum())
+        for video in (edited, source):
+            step = np.abs(_floats(video[index]) - _floats(video[index - 1])).mean(-1)[ring].sum(dtype=np.float64)
+            changed, before = (changed + step, before) if video is edited else (changed, before + step)
+    if not pixels:
+        raise ValueError("No mask has an edge, so there is no ring to look at.")
+    return changed / before if before else (math.inf if changed else 1.0)
+
+
+def _ring(mask: np.ndarray, width: int) -> np.ndarray:
+    """Pixels of ``h w`` that are at most ``width`` from the edge of a mask, by steps to the four neighbours."""
+    outer, inner = mask, ~mask
+    for _ in range(width):
+        outer, inner = _spread(outer), _spread(inner)
+    return outer & inner
+
+
+def _spread(mask: np.ndarray) -> np.ndarray:
+    framed = np.pad(mask, 1)
+    return mask | framed[:-2, 1:-1] | framed[2:, 1:-1] | framed[1:-1, :-2] | framed[1:-1, 2:]
