@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from glv_core import metrics
 from glv_core.metrics import (
     RunningDifferences,
     frame_differences,
@@ -96,3 +97,41 @@ def test_boundaries_are_frames_inside_the_video():
     assert window_boundaries(windows, Timebase(33, 8, Compression.causal(4))) == [5, 13, 17, 21]
     assert window_boundaries(windows, Timebase(9, 8)) == [2, 4, 5, 6]
     assert window_boundaries([Window(0, 9)], Timebase(33, 8, Compression.causal(4))) == []
+
+
+def test_the_ring_of_a_mask_is_counted_out():
+    """A square of 4x4 in 12x12 pixels: by distances in steps to its pixels and to those outside."""
+    mask = np.zeros((12, 12), bool)
+    mask[4:8, 4:8] = True
+    inside = np.argwhere(mask)
+    outside = np.argwhere(~mask)
+    for width in (1, 2):
+        ring = metrics._ring(mask, width)
+        for y in range(12):
+            for x in range(12):
+                other = outside if mask[y, x] else inside
+                assert ring[y, x] == (np.abs(other - (y, x)).sum(1).min() <= width)
+
+
+def test_flicker_in_the_ring_by_hand():
+    masks = np.zeros((3, 12, 12))
+    masks[:, 4:8, 4:8] = 1
+    source, edited = np.zeros((3, 12, 12, 3)), np.zeros((3, 12, 12, 3))
+    source[1], edited[1] = 0.5, 0.5
+    assert metrics.ring_flicker(edited, source, masks, 2) == 1
+    edited[1] = 0.75
+    assert metrics.ring_flicker(edited, source, masks, 2) == pytest.approx(1.5)
+    edited[1] = 0.5
+    edited[:, 0], edited[2, 5, 5] = np.random.default_rng(0).random((3, 12, 3)), 1  # far from the edge
+    assert metrics.ring_flicker(edited, source, masks, 1) == 1
+    edited[2, 4, 4] = 0.5  # a corner of the square does not go back with the rest
+    assert metrics.ring_flicker(edited, source, masks, 1) < 1
+    assert metrics.ring_flicker(torch.tensor(edited), torch.tensor(source), torch.tensor(masks), 1) < 1
+    assert metrics.ring_flicker(edited, source * 0, masks, 1) == math.inf
+    assert metrics.ring_flicker(source * 0, source * 0, masks, 1) == 1
+
+
+@pytest.mark.parametrize("masks", [np.zeros((3, 12, 12)), np.ones((2, 12, 12)), np.ones((3, 8, 8))])
+def test_masks_without_a_ring_or_of_another_video(masks):
+    with pytest.raises(ValueError, match=r"edge|same frames"):
+        metrics.ring_flicker(np.zeros((3, 12, 12, 3)), np.zeros((3, 12, 12, 3)), masks, 2)
