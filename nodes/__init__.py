@@ -8,6 +8,7 @@ from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
 from .control_preprocess import ControlPreprocess
+from .cross_frame_attention import CrossFrameAttention
 from .encode_long_video import EncodeLongVideo
 from .grounded_mask import GroundedMask
 from .load_long_video import LoadLongVideo
@@ -29,5 +30,5 @@ class LongVideoExtension(ComfyExtension):
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
-            GroundedMask, SamIdMap, ControlPreprocess,
+            GroundedMask, SamIdMap, ControlPreprocess, CrossFrameAttention,
         ]  # fmt: skip
