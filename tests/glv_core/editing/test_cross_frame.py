@@ -49,7 +49,7 @@ def test_the_first_and_the_previous_of_a_known_length():
 def test_every_frame_looks_at_two_frames_of_its_window(rule, frames):
     seen = seen_frames(rule, frames)
     assert seen.tolist() == [loop(rule, k, frames) for k in range(frames)]
-    assert 0 <= seen.min() and seen.max() < frames
+    assert seen.min() >= 0 and seen.max() < frames
     itself = [k for k in range(frames) if k in seen[k].tolist()]  # only the anchor is among its own keys
     assert itself == [frames // 2 if rule == "middle_and_inward_neighbour" else 0]
 
@@ -123,7 +123,7 @@ def test_frames_of_a_group():
 
 
 def test_bad_values_are_named():
-    with pytest.raises(ValueError, match="Unknown rule 'last' .* Known: middle_and_inward_neighbour, first_and"):
+    with pytest.raises(ValueError, match=r"Unknown rule 'last' .* Known: middle_and_inward_neighbour, first_and"):
         seen_frames("last", 4)
     with pytest.raises(ValueError, match="A window has 0 frames"):
         seen_frames("first_and_previous", 0)

@@ -12,6 +12,7 @@ import rows_image
 import tiny
 import torch
 from comfy.ldm.modules.attention import CrossAttention
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from long_video_pack.glv_core.hosts.comfy.editing.cross_frame import (
@@ -222,11 +223,15 @@ def test_guidance_in_one_call_is_two_separate_calls(sd15):
 
 
 def test_a_prompt_with_hooks_of_its_own_is_tied_in_itself(sd15):
-    """A prompt with a LoRA of its own has a forward pass of its own."""
-    model = tie_model(sd15, CrossFrame(INWARD, True))
-    plain = sample(model)
-    hooked = tiny.text(1, hooks=comfy.hooks.HookGroup())
-    close(sample(model, positive=hooked), plain)
+    """A prompt with hooks, a LoRA for one, has a forward pass of its own."""
+    recorder = tiny.Recorder(tie_model(sd15, CrossFrame(INWARD, True)))
+    both = sample(recorder.model)
+    place = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q"
+    lora = {f"{place}.lora_up.weight": torch.zeros(64, 2), f"{place}.lora_down.weight": torch.ones(2, 64)}
+    hooks = comfy.hooks.create_hook_lora(lora, 1.0, 0.0)
+    apart = sample(recorder.model, positive=tiny.text(1, hooks=hooks))
+    assert [shape[0] for shape in recorder.shapes] == [2 * FRAMES, FRAMES, FRAMES]
+    close(apart, both)
 
 
 def test_a_changed_frame_reaches_those_that_look_at_it(sd15):
@@ -339,16 +344,15 @@ def test_guidance_by_perturbed_attention_keeps_its_own(sd15):
 
 def test_tiles_are_refused(sd15):
     tied = tie_model(sd15, CrossFrame(INWARD))
-    tiles = HyperTile().patch(tied, 64, 2, 0, False) if hasattr(HyperTile(), "patch") else None
-    tiled = HyperTile.execute(tied, 64, 2, 0, False).args[0] if tiles is None else tiles[0]
-    torch.manual_seed(0)
+    tiled = HyperTile.execute(tied, 64, 2, 0, False)
+    tiled = getattr(tiled, "args", tiled)[0]
     with pytest.raises(ValueError, match="another node cuts them into tiles"):
-        sample(tiled, latent=torch.randn(FRAMES, 4, 32, 32))
+        sample(tiled, latent=torch.zeros(FRAMES, 4, 32, 32))
 
 
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: (tiny.wan(1),), r"CrossFrameAttention: The model is a video model \(WAN21\).*SD 1.5, SD 2 or SDXL"),
-    (lambda: (rows_image.svd(3).model,), r"CrossFrameAttention: The model is a video model \(Stable Video Diffusion\)"),
+    (lambda: (rows_image.svd(3).model,), r"CrossFrameAttention: The model is a video model \(SVD\)"),
     (lambda: (tiny.sd15(), comfy.controlnet.ControlLora({})), "control_net is a ControlLora"),
     (lambda: (tiny.sd15(), comfy.controlnet.ControlNet(torch.nn.Linear(1, 1))), "control_net is a Linear"),
 ])  # fmt: skip
@@ -360,7 +364,7 @@ def test_what_it_is_not_for_is_refused_by_name(make, words):
 
 def test_a_network_of_another_kind_is_refused():
     model = rows_image.build("SD15", rows_image.StandIn(4), in_channels=4)
-    with pytest.raises(ValueError, match="CrossFrameAttention: The model is a SD15|has no UNet"):
+    with pytest.raises(ValueError, match="CrossFrameAttention: The model is a BaseModel, which has no UNet"):
         CrossFrameAttention.execute(model, INWARD, True)
 
 
@@ -380,3 +384,15 @@ def test_the_frames_of_a_window():
     assert frames_in({"cond_or_uncond": [0, 1], **with_frames({}, 3)["transformer_options"]}, 12) == 3
     with pytest.raises(ValueError, match=r"Unknown rule 'last'.*first_and_previous, off"):
         CrossFrame("last")
+
+
+def test_a_compiled_model_is_tied_as_well(sd15):
+    """And a compiled model that shares its network is not; the compiler keeps what it has made for both."""
+    tied = tie_model(sd15, CrossFrame(INWARD, True))
+    compiled, plain = tied.clone(), sd15.clone()
+    for each in (compiled, plain):
+        set_torch_compile_wrapper(each, backend="eager")
+    for _ in range(2):
+        close(sample(compiled), sample(tied))
+        close(sample(plain), sample(sd15))
+    close(sample(compiled, count=3), sample(tied, count=3))

@@ -6,6 +6,7 @@ it, so that other MODELs and ControlNets with the same network see nothing of th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,9 +161,15 @@ def tie_model(model: Any, ties: CrossFrame) -> Any:
     tied.remove_wrappers_with_key(kind, _KEY)
     if not ties.does_nothing:
         options[_KEY] = ties  # here, among what a MODEL is known by: a changed rule is another model to a stream
-        tied.add_wrapper_with_key(kind, _KEY, _around_unet)
+        tied.add_wrapper_with_key(kind, _KEY, _uncompiled())
     tied.model_options[_OPTIONS] = options
     return tied
+
+
+@functools.cache
+def _uncompiled() -> Callable:
+    """``_around_unet`` as torch.compile leaves it alone: what it has compiled once would not see the hooks."""
+    return torch.compiler.disable(_around_unet)  # here, for it loads the compiler
 
 
 def _around_unet(
