@@ -274,11 +274,12 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "cross-frame attention in a ControlNet", "<ControlNet>",
-        _need("copy"), _need("set_extra_arg", 2),
+        _need("copy"), _need("set_extra_arg", 2), _need("global_average_pooling"),
     ),
     *_all(
         "cross-frame attention", "comfy",
         _need("cldm.cldm.ControlNet"), _need("controlnet.ControlNet"), _need("controlnet.T2IAdapter"),
+        _need("controlnet.ControlLora", 1, "global_average_pooling"),
         _need("ldm.modules.attention.BasicTransformerBlock"),
         _need("ldm.modules.diffusionmodules.openaimodel.ResBlock"),
         _need("ldm.modules.diffusionmodules.openaimodel.UNetModel"),
@@ -290,6 +291,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("pooled norms", "<ResNet block>", _need("in_layers"), _need("out_layers")),
     *_all("pooled norms", "<image UNet>", _need("out")),
     *_all("what a ControlNet is made from", "<ControlLoRA>", _need("control_weights")),
+    *_all("cross-frame attention in a ControlNet", "<ControlLoRA>", _need("pre_run", 2), _need("copy_to", 1)),
     *_all("what a ControlNet is made from", "<T2I-Adapter>", _need("t2i_model"), _need("control_input")),
     *_all("what hooks are made from", "<hook group>", _need("hooks")),
     *_all(

@@ -54,13 +54,24 @@ def sd15():
     return model
 
 
-def controlnet(images=FRAMES, seed=5):
+def network(seed=5):
     config = {key: value for key, value in tiny.SD15.items() if key not in ("out_channels", "legacy")}
     net = comfy.cldm.cldm.ControlNet(
         **config, hint_channels=3, dtype=torch.float32, device="cpu", operations=comfy.ops.disable_weight_init
     )
     tiny.fill(net, seed, 0.08)
-    return comfy.controlnet.ControlNet(awake(net), load_device=CPU)
+    return awake(net)
+
+
+def controlnet():
+    return comfy.controlnet.ControlNet(network(), load_device=CPU)
+
+
+def control_lora():
+    """Control-LoRA without a LoRA: the model's own first half, with the weights of a ControlNet beside it."""
+    own = ("input_hint_block", "zero_convs", "middle_block_out")
+    weights = {name: value.data for name, value in network().state_dict().items() if name.startswith(own)}
+    return comfy.controlnet.ControlLora(weights)
 
 
 def pictures(count=FRAMES, seed=3):
@@ -101,6 +112,7 @@ def windows(model, cfg=3.0, count=FRAMES, positive=None, negative=None, **more):
 
 def by_hand(monkeypatch, rule, window, pooled):
     """Take every attention and norm apart: frame by frame, in batches whose groups are ``window`` frames."""
+    monkeypatch.undo()
     attention, group_norm = CrossAttention.forward, torch.nn.GroupNorm.forward
 
     def attend(self, x, context=None, value=None, **more):
@@ -150,8 +162,7 @@ def test_a_batch_of_frames_is_one_window(sd15, monkeypatch, rule, pooled):
     assert differ(ours, plain)
 
 
-@pytest.mark.parametrize(("rule", "pooled"), TIES)
-@pytest.mark.parametrize("fold", [1, 2])
+@pytest.mark.parametrize(("rule", "pooled", "fold"), [(INWARD, True, 1), *((*each, 2) for each in TIES)])
 def test_each_window_is_tied_in_itself(sd15, monkeypatch, rule, pooled, fold):
     tied = tie_model(sd15, CrossFrame(rule, pooled))
     recorder = tiny.Recorder(tied)
@@ -180,6 +191,20 @@ def test_a_controlnet_is_tied_too(sd15, monkeypatch, rule, pooled):
     monkeypatch.setattr(network, "forward", lambda **given: net(given))
     positive, negative = applied(control)
     close(ours, sample(sd15, positive=positive, negative=negative))
+
+
+def test_a_control_lora_is_tied_too(sd15, monkeypatch):
+    model, tied = CrossFrameAttention.execute(sd15, INWARD, True, control_lora()).args
+    _, free = CrossFrameAttention.execute(sd15, "off", False, tied).args
+    assert type(free) is comfy.controlnet.ControlLora and free.extra_args == {}
+    both, unet_alone = (sample(model, positive=p, negative=n) for p, n in (applied(tied.copy()), applied(free)))
+    in_windows = windows(model, positive=applied(tied)[0], negative=applied(tied)[1])
+    by_hand(monkeypatch, INWARD, FRAMES, True)
+    positive, negative = applied(control_lora())
+    close(both, sample(sd15, positive=positive, negative=negative))
+    assert differ(unet_alone, both)
+    by_hand(monkeypatch, INWARD, 3, True)
+    close(in_windows, windows(sd15, positive=positive, negative=negative))
 
 
 @pytest.mark.parametrize("fold", [1, 2])
@@ -251,7 +276,7 @@ def test_a_changed_frame_reaches_those_that_look_at_it(sd15):
 
 
 def test_windows_that_share_a_forward_pass_are_the_same_as_one_by_one(sd15):
-    model, control = CrossFrameAttention.execute(sd15, INWARD, True, controlnet(8)).args
+    model, control = CrossFrameAttention.execute(sd15, INWARD, True, controlnet()).args
     positive, negative = applied(control, 8)
     options = {"positive": positive, "negative": negative, "count": 8, "overlap": 1}  # 0-3, 2-5, 4-7, 5-8
     close(*(windows(model, per_forward=fold, **options) for fold in (1, 4)))
@@ -353,7 +378,7 @@ def test_tiles_are_refused(sd15):
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: (tiny.wan(1),), r"CrossFrameAttention: The model is a video model \(WAN21\).*SD 1.5, SD 2 or SDXL"),
     (lambda: (rows_image.svd(3).model,), r"CrossFrameAttention: The model is a video model \(SVD\)"),
-    (lambda: (tiny.sd15(), comfy.controlnet.ControlLora({})), "control_net is a ControlLora"),
+    (lambda: (tiny.sd15(), comfy.controlnet.ControlNetSD35(network())), "control_net is a ControlNetSD35"),
     (lambda: (tiny.sd15(), comfy.controlnet.ControlNet(torch.nn.Linear(1, 1))), "control_net is a Linear"),
 ])  # fmt: skip
 def test_what_it_is_not_for_is_refused_by_name(make, words):
@@ -363,7 +388,8 @@ def test_what_it_is_not_for_is_refused_by_name(make, words):
 
 
 def test_a_network_of_another_kind_is_refused():
-    model = rows_image.build("SD15", rows_image.StandIn(4), in_channels=4)
+    model = tiny.sd15()
+    model.model.diffusion_model = torch.nn.Linear(1, 1)
     with pytest.raises(ValueError, match="CrossFrameAttention: The model is a BaseModel, which has no UNet"):
         CrossFrameAttention.execute(model, INWARD, True)
 

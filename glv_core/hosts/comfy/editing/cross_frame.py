@@ -199,7 +199,7 @@ class TiedNetwork(torch.nn.Module):
         self.network = network
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> Any:
         """Of the network; the host asks for it."""
         return self.network.dtype
 
@@ -207,6 +207,25 @@ class TiedNetwork(torch.nn.Module):
         """As the network's, for ``x``, ``(g f) c h w``."""
         with cross_frame.on(self.network, x.shape[0], frames_in(transformer_options, x.shape[0])):
             return self.network(x=x, **more)
+
+
+class TiedControlLora(comfy.controlnet.ControlLora):
+    """A Control-LoRA that is tied: its network is made of the model's for each run."""
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Callable) -> None:
+        """Make the network."""
+        super().pre_run(model, percent_to_timestep_function)
+        self.control_model = TiedNetwork(self.control_model)
+
+    def copy(self) -> TiedControlLora:
+        """A copy that is tied as well."""
+        return _lora_of(self, TiedControlLora)
+
+
+def _lora_of(control: Any, kind: type) -> Any:
+    made = kind(control.control_weights, global_average_pooling=control.global_average_pooling)
+    control.copy_to(made)
+    return made
 
 
 def tie_control(control: Any, ties: CrossFrame) -> Any:
@@ -223,23 +242,31 @@ def tie_control(control: Any, ties: CrossFrame) -> Any:
     """
     if isinstance(control, comfy.controlnet.T2IAdapter):
         return control
-    network = getattr(control, "control_model", None)
-    network = network.network if isinstance(network, TiedNetwork) else network
-    is_the_hosts = type(control) is comfy.controlnet.ControlNet
-    if not is_the_hosts or not isinstance(network, comfy.cldm.cldm.ControlNet):
-        what = type(control).__name__ if network is None or not is_the_hosts else type(network).__name__
-        raise ValueError(
-            f"The control_net is a {what}, in which cross-frame attention cannot be put. Use a ControlNet or a "
-            "T2I-Adapter for SD 1.5, SD 2 or SDXL, loaded with ComfyUI's own loader, or leave control_net unconnected."
-        )
-    tied = control.copy()
+    if type(control) in (comfy.controlnet.ControlLora, TiedControlLora):
+        tied = _lora_of(control, comfy.controlnet.ControlLora if ties.does_nothing else TiedControlLora)
+    else:
+        network = _network_of(control)
+        tied = control.copy()
+        tied.control_model = network if ties.does_nothing else TiedNetwork(network)
     tied.previous_controlnet = control.previous_controlnet
-    tied.control_model = network
     tied.extra_args.pop(_KEY, None)
     # What the host tells the UNet of a forward pass comes to the ControlNet as one of its conditions.
     tied.extra_conds = [name for name in tied.extra_conds if name != _OPTIONS]
     if not ties.does_nothing:
-        tied.control_model = TiedNetwork(network)
         tied.set_extra_arg(_KEY, ties)
         tied.extra_conds.append(_OPTIONS)
     return tied
+
+
+def _network_of(control: Any) -> torch.nn.Module:
+    """The network of a ControlNet, without what ties it."""
+    network = getattr(control, "control_model", None)
+    network = network.network if isinstance(network, TiedNetwork) else network
+    is_the_hosts = type(control) is comfy.controlnet.ControlNet
+    if is_the_hosts and isinstance(network, comfy.cldm.cldm.ControlNet):
+        return network
+    what = type(network if is_the_hosts else control).__name__
+    raise ValueError(
+        f"The control_net is a {what}, in which cross-frame attention cannot be put. Use a ControlNet, Control-LoRA or "
+        "T2I-Adapter for SD 1.5, SD 2 or SDXL, loaded with ComfyUI's own loader, or leave control_net unconnected."
+    )
