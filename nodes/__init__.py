@@ -8,6 +8,7 @@ from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
 from .control_preprocess import ControlPreprocess
+from .cross_frame_attention import CrossFrameAttention
 from .encode_long_video import EncodeLongVideo
 from .gen_l_video_preset import GenLVideoPreset
 from .grounded_mask import GroundedMask
@@ -29,7 +30,8 @@ class LongVideoExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
-            LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
-            InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo,
-            LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
+            LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
+            LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
+            SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
+            CrossFrameAttention,
         ]  # fmt: skip

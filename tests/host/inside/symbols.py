@@ -58,6 +58,8 @@ def objects() -> dict:
         running = get_executing_context()
     comfy.model_management.load_models_gpu([vae.patcher])
     network = torch.nn.Linear(1, 1)
+    unet = tiny.sd15().model.diffusion_model
+    blocks = {type(module).__name__: module for module in unet.modules()}
     return {
         "MODEL": model,
         "model": model.model,
@@ -78,6 +80,9 @@ def objects() -> dict:
         "video components": Types.VideoComponents(images=torch.zeros(1, 8, 8, 3), audio=None, frame_rate=24),
         "combined latent": comfy.nested_tensor.NestedTensor([torch.zeros(1), torch.zeros(1)]),
         "quantised weight": streaming.quantised_wan().model.diffusion_model.blocks[0].ffn[0].weight,
+        "image UNet": unet,
+        "ResNet block": blocks["ResBlock"],
+        "transformer block": blocks["BasicTransformerBlock"],
         "ControlNet": comfy.controlnet.ControlNet(network),
         "ControlLoRA": comfy.controlnet.ControlLora({}),
         "T2I-Adapter": comfy.controlnet.T2IAdapter(None, 3, 8, "nearest-exact", device=torch.device("cpu")),

@@ -1,1 +1,1 @@
-"""Editing a video with ComfyUI's models: inversion, and how frames of image models see each other."""
+"""Editing videos with ComfyUI's models: inversion, and what ties the frames of a window together in image models."""

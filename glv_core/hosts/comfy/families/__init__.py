@@ -2,6 +2,7 @@
 
 from .continuation import Continuation, ContinuationInputs, SamplingInputs
 from .family import SHARED, Along, Family
+from .image import FRAMES_OF_A_WINDOW, IMAGE, clips_in, with_frames
 from .latents import (
     compression_of_vae,
     empty_latent,
@@ -16,12 +17,15 @@ from .registry import FAMILIES, family_of, family_of_vae
 
 __all__ = [
     "FAMILIES",
+    "FRAMES_OF_A_WINDOW",
+    "IMAGE",
     "SHARED",
     "Along",
     "Continuation",
     "ContinuationInputs",
     "Family",
     "SamplingInputs",
+    "clips_in",
     "compression_of_vae",
     "empty_latent",
     "family_of",
@@ -32,4 +36,5 @@ __all__ = [
     "num_frames_encoded",
     "time_dim_of",
     "vae_timebase",
+    "with_frames",
 ]

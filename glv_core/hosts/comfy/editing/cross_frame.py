@@ -1,0 +1,272 @@
+"""Cross-frame attention and pooled norms in ComfyUI's image UNets and in ControlNets for them.
+
+A network is tied for the length of one call: hooks on its self-attentions and norms are set before and removed behind
+it, so that other MODELs and ControlNets with the same network see nothing of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.cldm.cldm
+import comfy.controlnet
+import comfy.patcher_extension
+import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+
+from ....editing import RULES, fold_frames, frames_of_a_group, gather_tokens, seen_frames, unfold_frames
+from ..families import FRAMES_OF_A_WINDOW, IMAGE, clips_in, family_of
+
+OFF = "off"
+_KEY = "cross_frame"
+_OPTIONS = "transformer_options"
+
+
+@dataclass(frozen=True)
+class CrossFrame:
+    """How the frames of a window are tied together in a network.
+
+    ``rule``: one of ``RULES``, or ``off`` for the attention of the model. ``pooled_norm``: the norms of the ResNet
+    blocks and of the output take the statistics of all frames of the window together.
+
+    Raises:
+        ValueError: an unknown rule.
+    """
+
+    rule: str = OFF
+    pooled_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rule not in (*RULES, OFF):
+            raise ValueError(f"Unknown rule {self.rule!r} of cross-frame attention. Known: {', '.join(RULES)}, {OFF}.")
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether a network is left as it is."""
+        return self.rule == OFF and not self.pooled_norm
+
+    @contextmanager
+    def on(self, network: torch.nn.Module, rows: int, frames: int) -> Iterator[None]:
+        """Tie the frames of a network's batch for a while.
+
+        Args:
+            network: a UNet or ControlNet of ComfyUI's.
+            rows: of the batches to come.
+            frames: of each group among them; one frame alone is left as it is.
+        """
+        handles: list[Any] = []
+        try:
+            if frames > 1 and self.rule != OFF:
+                look = _look_at(seen_frames(self.rule, frames), rows)
+                for attention in _self_attentions(network):
+                    handles.append(attention.register_forward_pre_hook(look, with_kwargs=True))
+            if frames > 1 and self.pooled_norm:
+                for norm in _norms(network):
+                    handles.append(norm.register_forward_pre_hook(lambda _, given: fold_frames(given[0], frames)))
+                    handles.append(norm.register_forward_hook(lambda _, given, made: unfold_frames(made, frames)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def frames_in(transformer_options: Mapping[str, Any], rows: int) -> int:
+    """How many frames of a batch of ``rows`` belong to one window.
+
+    Raises:
+        ValueError: it cannot be told.
+    """
+    told = transformer_options.get(FRAMES_OF_A_WINDOW)
+    if told is None and "cond_or_uncond" not in transformer_options:
+        raise ValueError(
+            "Cross-frame attention is not told how many predictions share a forward pass, which ComfyUI's samplers "
+            "say. Use one of them, or take CrossFrameAttention off the model."
+        )
+    frames = frames_of_a_group(rows, clips_in(transformer_options, rows))
+    if told not in (None, frames):
+        raise ValueError(
+            f"A forward pass has {rows} images, which are not whole windows of {told}. Remove what changes the batch "
+            "of the model."
+        )
+    return frames
+
+
+def _look_at(seen: torch.Tensor, rows: int) -> Callable:
+    """A hook that gives a self-attention, ``(g f) n c``, the tokens of other frames for its keys and values."""
+
+    def look(module: torch.nn.Module, args: tuple, given: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        (tokens,) = args
+        if tokens.shape[0] != rows:
+            raise ValueError(
+                f"Cross-frame attention finds {tokens.shape[0]} images in an attention where the model was given "
+                f"{rows}: another node cuts them into tiles. Take it off the model (HyperTile, for one)."
+            )
+        keys = tokens if given.get("context") is None else given["context"]
+        values = keys if given.get("value") is None else given["value"]
+        gathered = gather_tokens(keys, seen)
+        both = {"context": gathered, "value": gathered if values is keys else gather_tokens(values, seen)}
+        return args, {**given, **both}
+
+    return look
+
+
+def _self_attentions(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    for block in network.modules():
+        if isinstance(block, BasicTransformerBlock) and not block.disable_self_attn:
+            yield block.attn1
+
+
+def _norms(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
+    """The norms of the ResNet blocks and of the output; not those in front of the transformers."""
+    for block in network.modules():
+        if isinstance(block, ResBlock):
+            yield block.in_layers[0]
+            yield block.out_layers[0]
+    if isinstance(network, UNetModel):
+        yield network.out[0]
+
+
+def tie_model(model: Any, ties: CrossFrame) -> Any:
+    """A clone of a ComfyUI MODEL whose frames are tied; one that was on it before is replaced.
+
+    Args:
+        model: an image model with a UNet; it is not changed.
+        ties: how.
+
+    Raises:
+        ValueError: the model is no image model, or has no UNet.
+    """
+    base = model.model
+    is_video = base.latent_format.latent_dimensions == 3
+    if is_video or family_of(base) is not IMAGE:
+        name = type(base).__name__ if is_video else family_of(base).name
+        raise ValueError(
+            f"The model is a video model ({name}), which sees along the video by itself. Cross-frame attention is for "
+            "image models that are given the frames as a batch: SD 1.5, SD 2 or SDXL. Connect one, or leave this node "
+            "out."
+        )
+    if not isinstance(base.diffusion_model, UNetModel):
+        raise ValueError(
+            f"The model is a {type(base).__name__}, which has no UNet. Cross-frame attention is for SD 1.5, SD 2 and "
+            "SDXL. Connect one of them, or leave this node out."
+        )
+    tied = model.clone()
+    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+    options = {key: value for key, value in tied.model_options.get(_OPTIONS, {}).items() if key != _KEY}
+    tied.remove_wrappers_with_key(kind, _KEY)
+    if not ties.does_nothing:
+        options[_KEY] = ties  # here, among what a MODEL is known by: a changed rule is another model to a stream
+        tied.add_wrapper_with_key(kind, _KEY, _uncompiled())
+    tied.model_options[_OPTIONS] = options
+    return tied
+
+
+@functools.cache
+def _uncompiled() -> Callable:
+    """``_around_unet`` as torch.compile leaves it alone: what it has compiled once would not see the hooks."""
+    return torch.compiler.disable(_around_unet)  # here, for it loads the compiler
+
+
+def _around_unet(
+    executor: Any,
+    x: torch.Tensor,
+    timesteps: Any = None,
+    context: Any = None,
+    y: Any = None,
+    control: Any = None,
+    transformer_options: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> torch.Tensor:
+    """A wrapper of ComfyUI's around the forward pass of a UNet, ``(g f) c h w``, with the frames of each group tied."""
+    options = transformer_options or {}
+    if _KEY not in options:
+        return executor(x, timesteps, context, y, control, options, **more)
+    rows = x.shape[0]
+    with options[_KEY].on(executor.class_obj, rows, frames_in(options, rows)):
+        return executor(x, timesteps, context, y, control, options, **more)
+
+
+class TiedNetwork(torch.nn.Module):
+    """A ControlNet's network that ties the frames of its batch as its argument ``cross_frame`` says."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    @property
+    def dtype(self) -> Any:
+        """Of the network; the host asks for it."""
+        return self.network.dtype
+
+    def forward(self, x: torch.Tensor, cross_frame: CrossFrame, transformer_options: dict, **more: Any) -> Any:
+        """As the network's, for ``x``, ``(g f) c h w``."""
+        with cross_frame.on(self.network, x.shape[0], frames_in(transformer_options, x.shape[0])):
+            return self.network(x=x, **more)
+
+
+class TiedControlLora(comfy.controlnet.ControlLora):
+    """A Control-LoRA that is tied: its network is made of the model's for each run."""
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Callable) -> None:
+        """Make the network."""
+        super().pre_run(model, percent_to_timestep_function)
+        self.control_model = TiedNetwork(self.control_model)
+
+    def copy(self) -> TiedControlLora:
+        """A copy that is tied as well."""
+        return _lora_of(self, TiedControlLora)
+
+
+def _lora_of(control: Any, kind: type) -> Any:
+    made = kind(control.control_weights, global_average_pooling=control.global_average_pooling)
+    control.copy_to(made)
+    return made
+
+
+def tie_control(control: Any, ties: CrossFrame) -> Any:
+    """A copy of a ControlNet whose frames are tied; its weights are shared, and copies of it are tied as well.
+
+    A T2I-Adapter comes back as it is: it has no attention, and no norm.
+
+    Args:
+        control: of ComfyUI's; it is not changed.
+        ties: how.
+
+    Raises:
+        ValueError: it is of another kind.
+    """
+    if isinstance(control, comfy.controlnet.T2IAdapter):
+        return control
+    if type(control) in (comfy.controlnet.ControlLora, TiedControlLora):
+        tied = _lora_of(control, comfy.controlnet.ControlLora if ties.does_nothing else TiedControlLora)
+    else:
+        network = _network_of(control)
+        tied = control.copy()
+        tied.control_model = network if ties.does_nothing else TiedNetwork(network)
+    tied.previous_controlnet = control.previous_controlnet
+    tied.extra_args.pop(_KEY, None)
+    # What the host tells the UNet of a forward pass comes to the ControlNet as one of its conditions.
+    tied.extra_conds = [name for name in tied.extra_conds if name != _OPTIONS]
+    if not ties.does_nothing:
+        tied.set_extra_arg(_KEY, ties)
+        tied.extra_conds.append(_OPTIONS)
+    return tied
+
+
+def _network_of(control: Any) -> torch.nn.Module:
+    """The network of a ControlNet, without what ties it."""
+    network = getattr(control, "control_model", None)
+    network = network.network if isinstance(network, TiedNetwork) else network
+    is_the_hosts = type(control) is comfy.controlnet.ControlNet
+    if is_the_hosts and isinstance(network, comfy.cldm.cldm.ControlNet):
+        return network
+    what = type(network if is_the_hosts else control).__name__
+    raise ValueError(
+        f"The control_net is a {what}, in which cross-frame attention cannot be put. Use a ControlNet, Control-LoRA or "
+        "T2I-Adapter for SD 1.5, SD 2 or SDXL, loaded with ComfyUI's own loader, or leave control_net unconnected."
+    )
