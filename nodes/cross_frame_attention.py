@@ -37,7 +37,7 @@ class CrossFrameAttention(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "pooled_norm",
-                    default=True,
+                    default=False,
                     tooltip="The norms of the ResNet blocks and of the output take mean and variance of all frames of "
                     "the window together, as Gen-L-Video does. Off: of each frame alone, as the model was trained.",
                 ),

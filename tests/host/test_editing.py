@@ -83,7 +83,7 @@ def test_what_is_masked_changes_and_the_rest_stays(edit, source):
     assert far.mean() > 0.5 and (frames[far] == original[far]).all()
     assert not (frames[~far] == original[~far]).all()
     grown = F.max_pool2d(object_mask[:, None], 7, 1, 3)[:, 0].numpy()
-    assert ring_flicker(frames, original, grown, 6) <= 1.1
+    assert ring_flicker(frames, original, grown, 8) <= 1.1  # a latent pixel to each side
 
 
 def test_a_mix_follows_its_schedule_without_seams(edit):

@@ -97,9 +97,12 @@ def _vace(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     from .evaluate import evaluate_clips, evaluate_vae, load_pipeline
+    from .evaluate_vace import evaluate_vace
 
     pipeline = load_pipeline(args.model)
     result = {"vae": evaluate_vae(pipeline.vae), "clips": evaluate_clips(pipeline, args.prompts)}
+    if (args.model / "vace").is_dir():
+        result["vace"] = evaluate_vace(args.model)
     (args.out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
     logger.info("%s", json.dumps(result, indent=2))
 

@@ -1,0 +1,133 @@
+"""Editing on the demo model: this pack's windows, and beside them core's context windows and a loop over clips.
+
+``python benchmarks/editing.py`` needs a ComfyUI (``COMFYUI_PATH``, or ``~/comfy/ComfyUI``) and prints two Markdown
+tables. All rows edit the same drawn video, a red circle that moves over a white background, with Wan VACE's
+architecture (the demo model's branch), 20 steps of uni_pc, CFG 2 and windows of 61 frames.
+
+*Restyle*: a depth-like control and another colour word. *Mix*: the same with three prompts along the video. *Edit*: the
+object is masked and painted anew as another one, and put back into the source. *Adherence*: frames outside transitions
+that show the colour, shape and background of their prompt. *Centre*: mean distance of the object from the source's, in
+pixels. *Seam*: frame difference where clips of 61 frames meet (into and inside the latent frame that begins there) over
+elsewhere. *Passes*: windows through the model for the prompt. *Outside*: pixels outside the mask that are the source's,
+bit for bit; *flicker*: frame difference within 8 pixels of the mask's edge over the source's.
+
+The other table is about inversion: PSNR between the video that sampling brings back and the VAE's own round trip.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests"))
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from comfyui_hosts import comfyui_worker, find_host
+
+from glv_core.demo.clips import centred_scene, render
+from glv_core.demo.detector import agrees, read_frames
+from glv_core.metrics import frame_differences, ring_flicker, seam_ratio_of
+
+SCENE = ["circle", "red", "white", "right", 5.0]
+CLIP, GROWN, RING = 61, 3, 8
+WAYS = {
+    "this pack": "ours",
+    "isolated clips": "isolated",
+    "core's context windows": "core",
+    "a loop over clips, core": "loop",
+}
+MODES = {
+    "restyle": ("depth", ((0, "a blue circle moving right on a white background"),)),
+    "mix": (
+        "depth",
+        (
+            (0, "a yellow circle moving right on a black background"),
+            (80, "a magenta circle moving right on a gray background"),
+            (160, "a cyan circle moving right on a white background"),
+        ),
+    ),
+    "edit": ("mask", ((0, "a blue square moving right on a white background"),)),
+}
+
+
+def centre_error(frames: np.ndarray, source: np.ndarray) -> float:
+    """Mean distance of the objects' centres on the torus, in pixels, where both are seen."""
+    found = []
+    for ours, theirs in zip(read_frames(frames), read_frames(source), strict=True):
+        if ours.found and theirs.found:
+            found.append(np.hypot(*((a - b + 32) % 64 - 32 for a, b in ((ours.x, theirs.x), (ours.y, theirs.y)))))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def measure(mode: str, frames: np.ndarray, source: np.ndarray) -> dict[str, str]:
+    """The figures of one video ``t h w 3``."""
+    _, prompts = MODES[mode]
+    starts = [start for start, _ in prompts[1:]]
+    readings = read_frames(frames)
+    texts = [next(text for start, text in reversed(prompts) if start <= frame) for frame in range(len(frames))]
+    kept = [frame for frame in range(len(frames)) if all(abs(frame - start) > 8 for start in starts)]
+    seam = seam_ratio_of(
+        frame_differences(frames), range(CLIP, len(frames), CLIP - 1), [(start - 12, start + 12) for start in starts], 4
+    )
+    figures = {
+        "adherence": f"{np.mean([agrees(readings[frame], texts[frame]) for frame in kept]):.1%}",
+        "centre": f"{centre_error(frames, source):.2f}",
+        "seam": f"{seam:.2f}",
+        "outside": "",
+        "flicker": "",
+    }
+    if mode == "edit":
+        drawn = torch.from_numpy(np.abs(source - source[0, 0, 0]).max(-1) > 0.1).float()[:, None]
+        grown, far = (F.max_pool2d(drawn, 2 * by + 1, 1, by)[:, 0].numpy() for by in (GROWN, GROWN + 2))
+        figures["outside"] = f"{(frames == source).all(-1)[far == 0].mean():.1%}"
+        figures["flicker"] = f"{ring_flicker(frames, source, grown, RING):.2f}"
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=241, help="of each video, 4 n + 1")
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--ways", nargs="+", choices=WAYS.values(), default=list(WAYS.values()))
+    arguments = parser.parse_args()
+    comfyui = find_host()
+    if comfyui is None:
+        print("No ComfyUI found. Set COMFYUI_PATH.", file=sys.stderr)
+        return 2
+    source = render(centred_scene(*SCENE), arguments.frames).permute(0, 2, 3, 1).numpy()
+    with tempfile.TemporaryDirectory() as folder, comfyui_worker(Path(folder)) as call:
+        print(f"In ComfyUI {comfyui.version}, {arguments.frames} frames.\n")
+        print("| | | adherence | centre | seam | outside | flicker | passes | seconds |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+        path = Path(folder) / "frames.npy"
+        for mode in arguments.modes:
+            kind, prompts = MODES[mode]
+            text = "\n".join(f"{start}: {prompt}" for start, prompt in prompts)
+            for name, how in WAYS.items():
+                if how not in arguments.ways:
+                    continue
+                made = call(
+                    "editing", "edited", scene=SCENE, prompts=text, num_frames=arguments.frames, mode=kind, how=how,
+                    path=str(path),
+                )  # fmt: skip
+                figures = " | ".join(measure(mode, np.load(path), source).values())
+                print(f"| {mode} | {name} | {figures} | {made['passes']} | {made['seconds']:.0f} |", flush=True)
+        print("\n| steps | refinements | PSNR, dB |\n| --- | --- | --- |")
+        windows = {"window": 61, "overlap": 8, "schedule": "shifted", "merge": "pyramid", "windows_per_forward": 0}
+        for steps, refinements in ((20, 0), (20, 1), (20, 2), (50, 0)):
+            found = call(
+                "editing", "inversion", scene=SCENE, num_frames=arguments.frames, steps=steps, refinements=refinements,
+                windows=windows,
+            )  # fmt: skip
+            print(f"| {steps} | {refinements} | {found['psnr']:.1f} |", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
