@@ -11,6 +11,7 @@ import torch
 
 from ....fusion import select_window
 from ....windows import View, Window
+from ..families import with_frames
 from ..memory import ran_out_of_memory
 from .attention_maps import AttentionMaps, map_keeper
 from .batching import batch_key, collate, mix_entries
@@ -173,7 +174,8 @@ class Evaluation:
                     controls[id(control)] = control_for(control, shown, self.run.length)
                 entry["control"] = controls[id(control)]
             conds[column[0].output].append(entry)
-        outputs = self.calc_cond_batch(self.model, conds, x, timestep, self.model_options)
+        options = with_frames(self.model_options, rows) if self.run.time_dim == 0 else self.model_options
+        outputs = self.calc_cond_batch(self.model, conds, x, timestep, options)
         chunks = [output.chunk(len(views)) for output in outputs]
         lead, length = views[0].lead, views[0].window.length
         return [[chunk[row].narrow(self.run.time_dim, lead, length) for chunk in chunks] for row in range(len(views))]

@@ -2,6 +2,7 @@
 
 from .continuation import Continuation, ContinuationInputs, SamplingInputs
 from .family import SHARED, Along, Family
+from .image import clips_in, with_frames
 from .latents import (
     compression_of_vae,
     empty_latent,
@@ -22,6 +23,7 @@ __all__ = [
     "ContinuationInputs",
     "Family",
     "SamplingInputs",
+    "clips_in",
     "compression_of_vae",
     "empty_latent",
     "family_of",
@@ -32,4 +34,5 @@ __all__ = [
     "num_frames_encoded",
     "time_dim_of",
     "vae_timebase",
+    "with_frames",
 ]
