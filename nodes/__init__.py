@@ -10,6 +10,7 @@ from .co_denoise_phase import CoDenoisePhase
 from .control_preprocess import ControlPreprocess
 from .encode_long_video import EncodeLongVideo
 from .grounded_mask import GroundedMask
+from .load_follow_your_pose import LoadFollowYourPose
 from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
@@ -29,5 +30,5 @@ class LongVideoExtension(ComfyExtension):
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
-            GroundedMask, SamIdMap, ControlPreprocess,
+            LoadFollowYourPose, GroundedMask, SamIdMap, ControlPreprocess,
         ]  # fmt: skip

@@ -58,6 +58,7 @@ def objects() -> dict:
         running = get_executing_context()
     comfy.model_management.load_models_gpu([vae.patcher])
     network = torch.nn.Linear(1, 1)
+    sd15 = tiny.sd15().model.diffusion_model
     return {
         "MODEL": model,
         "model": model.model,
@@ -67,6 +68,9 @@ def objects() -> dict:
         "Wan VAE": vae.first_stage_model,
         "CLIP": clip,
         "Wan network": model.model.diffusion_model,
+        "SD 1 network": sd15,
+        "residual block": sd15.input_blocks[1][0],
+        "transformer block": sd15.input_blocks[1][1].transformer_blocks[0],
         "executor": executor,
         "guider": guider,
         "condition": comfy.conds.CONDRegular(torch.zeros(1)),
