@@ -13,6 +13,7 @@ from .encode_long_video import EncodeLongVideo
 from .gen_l_video_preset import GenLVideoPreset
 from .grounded_mask import GroundedMask
 from .invert_long_latent import InvertLongLatent
+from .load_follow_your_pose import LoadFollowYourPose
 from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
@@ -33,5 +34,5 @@ class LongVideoExtension(ComfyExtension):
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
             LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
             SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
-            CrossFrameAttention,
+            CrossFrameAttention, LoadFollowYourPose,
         ]  # fmt: skip

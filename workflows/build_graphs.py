@@ -55,6 +55,11 @@ NOTES = {
     "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "
     "81-frame clip: set **windows_per_forward** to 1 on small cards.",
+    "follow_your_pose_long": "## A long video that follows a skeleton\nFiles: the folder `diffusers/FollowYourPose_v1` as "
+    "on Hugging Face (of it `followyourpose_checkpoint-1000/pytorch_model.bin` and `pose_encoder.pth`), and for CLIP "
+    "and VAE `checkpoints/v1-5-pruned-emaonly-fp16.safetensors`.\n\nChoose a video of skeletons on black, as mmpose "
+    "draws them, in **Load Long Video**; it is read at 10 fps, as in Gen-L-Video's example. Each window of 16 frames "
+    "gets its own skeletons. For several prompts put **Multi-Prompt Schedule** in the place of the positive prompt.",
 }
 _MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}

@@ -19,7 +19,7 @@ NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
     "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "InvertLongLatent", "GenLVideoPreset",
-    "CrossFrameAttention",
+    "CrossFrameAttention", "LoadFollowYourPose",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
@@ -135,8 +135,9 @@ def share_that_agrees(frames, text, num_frames, margin=30):
 
 PLACES = {
     "unet_name": "models/diffusion_models", "clip_name": "models/text_encoders", "vae_name": "models/vae",
-    "image": "input", "file": "input",
+    "image": "input", "file": "input", "ckpt_name": "models/checkpoints", "folder": "models/diffusers",
 }  # fmt: skip
+INSIDE = {"folder": "pytorch_model.bin"}  # what is named is a folder, with this file in it
 
 
 @pytest.mark.parametrize("path", API_PROMPTS, ids=lambda path: path.stem)
@@ -147,8 +148,9 @@ def test_every_api_prompt_is_valid(server, path):
         for name, folder in PLACES.items():
             file = node["inputs"].get(name)
             if isinstance(file, str):
-                (server.base / folder).mkdir(parents=True, exist_ok=True)
-                (server.base / folder / file).touch()
+                path = server.base / folder / file / INSIDE.get(name, "")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
     status, answer = server.post("/prompt", {"prompt": prompt})
     assert status == 200, answer
     assert answer["node_errors"] == {}

@@ -181,7 +181,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         "MODELs, and networks of transformers as the host loads them", "comfy.model_patcher.ModelPatcher",
         _need("", 1, "load_device", "offload_device"), _need("clone"), _need("get_model_object", 1),
         _need("add_object_patch", 2), _need("add_wrapper_with_key", 3), _need("remove_wrappers_with_key", 2),
-        _need("set_model_sampler_post_cfg_function", 1), _need("get_free_memory", 1),
+        _need("set_model_attn1_patch", 1), _need("set_model_sampler_post_cfg_function", 1), _need("get_free_memory", 1),
         _ask("is_dynamic"),
     ),
     *_all(
@@ -205,6 +205,14 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("sd.CLIP", 1, "disable_dynamic"), _ask("sd.load_diffusion_model_state_dict", 1, "disable_dynamic"),
     ),
     *_all(
+        "Follow-Your-Pose", "comfy",
+        _need("controlnet.load_t2i_adapter", 1), _need("ops.manual_cast"),
+        _need("ldm.modules.diffusionmodules.openaimodel.ResBlock"),
+    ),
+    *_all("Follow-Your-Pose", "<SD 1 network>", _need("out")),
+    *_all("Follow-Your-Pose", "<residual block>", _need("in_layers"), _need("out_layers")),
+    *_all("Follow-Your-Pose", "<transformer block>", _need("n_heads")),
+    *_all(
         "files, sizes, and the bar of a node", "comfy.utils",
         _need("PROGRESS_BAR_ENABLED"), _need("ProgressBar", 1), _need("ProgressBar.update_absolute", 3),
         _need("calculate_parameters", 1), _need("common_upscale", 5), _need("load_torch_file", 1, "safe_load"),
@@ -217,7 +225,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "ComfyUI's folders", "folder_paths",
         _need("add_model_folder_path", 2), _need("filter_files_content_types", 2), _need("get_annotated_filepath", 1),
-        _need("get_folder_paths", 1), _need("get_input_directory"), _need("get_output_directory"),
+        _need("get_filename_list", 1), _need("get_folder_paths", 1), _need("get_full_path", 2),
+        _need("get_input_directory"), _need("get_output_directory"),
         _need("get_save_image_path", 4), _need("get_temp_directory"), _need("models_dir"),
     ),
     *_all(
@@ -230,6 +239,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         "what a MODEL holds", "<MODEL>",
         _need("model"), _need("model_options"), _need("object_patches"), _need("patches"), _need("backup"),
         _need("injections"), _need("hook_patches"), _need("weight_wrapper_patches"), _need("load_device"),
+        _need("offload_device"), _need("size"),
         _ask("backup_buffers"), _ask("cached_patcher_init"),
     ),
     *_all(

@@ -60,6 +60,7 @@ def objects() -> dict:
     network = torch.nn.Linear(1, 1)
     unet = tiny.sd15().model.diffusion_model
     blocks = {type(module).__name__: module for module in unet.modules()}
+    sd15 = unet
     return {
         "MODEL": model,
         "model": model.model,
@@ -69,6 +70,8 @@ def objects() -> dict:
         "Wan VAE": vae.first_stage_model,
         "CLIP": clip,
         "Wan network": model.model.diffusion_model,
+        "SD 1 network": sd15,
+        "residual block": sd15.input_blocks[1][0],
         "executor": executor,
         "guider": guider,
         "condition": comfy.conds.CONDRegular(torch.zeros(1)),

@@ -20,7 +20,7 @@ from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 
 from ....editing import RULES, fold_frames, frames_of_a_group, gather_tokens, seen_frames, unfold_frames
-from ..families import FRAMES_OF_A_WINDOW, IMAGE, clips_in, family_of
+from ..families import FRAMES_OF_A_WINDOW, IMAGE, LAYERS_OVER_TIME, clips_in, family_of
 
 OFF = "off"
 _KEY = "cross_frame"
@@ -154,6 +154,11 @@ def tie_model(model: Any, ties: CrossFrame) -> Any:
         raise ValueError(
             f"The model is a {type(base).__name__}, which has no UNet. Cross-frame attention is for SD 1.5, SD 2 and "
             "SDXL. Connect one of them, or leave this node out."
+        )
+    if ties.rule != OFF and any(hasattr(block, LAYERS_OVER_TIME) for block in base.diffusion_model.modules()):
+        raise ValueError(
+            "The model is Follow-Your-Pose, whose frames look at the first and the previous one already, and rule is "
+            f"{ties.rule!r}. Set rule to {OFF}, or leave this node out."
         )
     tied = model.clone()
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL

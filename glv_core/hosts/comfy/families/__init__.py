@@ -2,7 +2,7 @@
 
 from .continuation import Continuation, ContinuationInputs, SamplingInputs
 from .family import SHARED, Along, Family
-from .image import FRAMES_OF_A_WINDOW, IMAGE, clips_in, with_frames
+from .image import FRAMES_OF_A_WINDOW, IMAGE, LAYERS_OVER_TIME, clips_in, with_frames
 from .latents import (
     compression_of_vae,
     empty_latent,
@@ -19,6 +19,7 @@ __all__ = [
     "FAMILIES",
     "FRAMES_OF_A_WINDOW",
     "IMAGE",
+    "LAYERS_OVER_TIME",
     "SHARED",
     "Along",
     "Continuation",

@@ -1,1 +1,1 @@
-"""Loading what ComfyUI has no loader for: diffusers folders as MODEL, CLIP and VAE."""
+"""Loading what ComfyUI has no loader for: diffusers folders as MODEL, CLIP and VAE, and Follow-Your-Pose."""
