@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
+from .composite_edit import CompositeEdit
 from .control_preprocess import ControlPreprocess
 from .encode_long_video import EncodeLongVideo
 from .grounded_mask import GroundedMask
@@ -29,5 +30,5 @@ class LongVideoExtension(ComfyExtension):
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
-            GroundedMask, SamIdMap, ControlPreprocess,
+            GroundedMask, SamIdMap, ControlPreprocess, CompositeEdit,
         ]  # fmt: skip

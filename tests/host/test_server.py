@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
-    "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess",
+    "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "CompositeEdit",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

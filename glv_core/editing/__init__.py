@@ -1,0 +1,1 @@
+"""What edits a video: cross-frame attention, inversion, composites, Follow-Your-Pose's layers."""
