@@ -15,6 +15,7 @@ from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
 from .long_noise import LongNoise
+from .long_vace_conditioning import LongVaceConditioning
 from .multi_prompt_schedule import MultiPromptSchedule
 from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
@@ -30,5 +31,5 @@ class LongVideoExtension(ComfyExtension):
         return [
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
-            GroundedMask, SamIdMap, ControlPreprocess, CompositeEdit,
+            GroundedMask, SamIdMap, ControlPreprocess, CompositeEdit, LongVaceConditioning,
         ]  # fmt: skip

@@ -37,6 +37,7 @@ ROOMS = {
         "video": {"families", "memory"},
         "vision": {"families", "video"},
         "loading": {"families"},
+        "conditioning": {"families", "video"},
     },
 }
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
-    "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "CompositeEdit",
+    "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "CompositeEdit", "LongVaceConditioning",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

@@ -220,7 +220,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("Latent2RGBPreviewer"), _need("Latent2RGBPreviewer.decode_latent_to_preview_image", 2),
         _need("get_previewer", 2),
     ),
-    *_all("conditions of a chunk", "node_helpers", _need("conditioning_set_values", 2)),
+    *_all("conditions of a chunk, and of a long video", "node_helpers", _need("conditioning_set_values", 2, "append")),
     *_all(
         "what a MODEL holds", "<MODEL>",
         _need("model"), _need("model_options"), _need("object_patches"), _need("patches"), _need("backup"),
