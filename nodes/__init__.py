@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
+from .composite_edit import CompositeEdit
 from .control_preprocess import ControlPreprocess
 from .cross_frame_attention import CrossFrameAttention
 from .encode_long_video import EncodeLongVideo
@@ -18,6 +19,7 @@ from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
 from .long_latent import LongLatent
 from .long_noise import LongNoise
+from .long_vace_conditioning import LongVaceConditioning
 from .multi_prompt_schedule import MultiPromptSchedule
 from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
@@ -34,5 +36,5 @@ class LongVideoExtension(ComfyExtension):
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
             LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
             SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
-            CrossFrameAttention, LoadFollowYourPose,
+            CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning,
         ]  # fmt: skip

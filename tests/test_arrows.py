@@ -38,6 +38,7 @@ ROOMS = {
         "vision": {"families", "video"},
         "loading": {"families"},
         "editing": {"families", "co_denoise"},
+        "conditioning": {"families", "video"},
     },
 }
 

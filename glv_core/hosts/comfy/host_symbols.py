@@ -79,7 +79,8 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("Float.Input", 1, *_NUMBER, "round"), _need("Float.Output", 0, *_SOCKET), _need("Image"),
         _need("Image.Input", 1, *_INPUT), _need("Image.Output", 0, *_SOCKET),
         _need("Int.Input", 1, *_NUMBER, "control_after_generate"), _need("Int.Output", 0, *_SOCKET),
-        _need("Latent.Input", 1, *_INPUT), _need("Latent.Output", 0, *_SOCKET), _need("Mask.Output", 0, *_SOCKET),
+        _need("Latent"), _need("Latent.Input", 1, *_INPUT), _need("Latent.Output", 0, *_SOCKET),
+        _need("Mask.Input", 1, *_INPUT), _need("Mask.Output", 0, *_SOCKET),
         _need("Model.Input", 1, *_INPUT), _need("Model.Output", 0, *_SOCKET),
         _need("MultiType.Input", 1, *_INPUT, "types"), _need("Noise.Input", 1, *_INPUT),
         _need("Noise.Output", 0, *_SOCKET),
@@ -94,6 +95,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("InputImpl.VideoFromFile.get_stream_source"), _need("InputImpl.VideoFromFile.get_components"),
         _need("InputImpl.VideoFromFile.get_duration"), _need("InputImpl.VideoFromFile.get_dimensions"),
         _need("InputImpl.VideoFromFile.get_frame_count"), _need("InputImpl.VideoFromFile.get_frame_rate"),
+        _need("InputImpl.VideoFromComponents", 1),
         _need("Types.VideoCodec", 1), _need("Types.VideoContainer", 1),
         _need("Types.VideoComponents", 0, "images", "audio", "frame_rate"),
     ),
@@ -103,6 +105,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("save_to", 1, "bit_depth", "crf", "color_space"),
     ),
     *_all("who is running", "comfy_execution.utils", _need("get_executing_context")),
+    *_all("an output that is not to be used", "comfy_execution.graph_utils", _need("ExecutionBlocker", 1)),
     *_all("one line of text in a running node", "server.PromptServer", _need("send_progress_text", 2)),
     *_all("whether the workflow is stored", "comfy.cli_args", _need("args.disable_metadata")),
     *_all(
@@ -207,7 +210,6 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "Follow-Your-Pose", "comfy",
         _need("controlnet.load_t2i_adapter", 1), _need("ops.manual_cast"),
-        _need("ldm.modules.diffusionmodules.openaimodel.ResBlock"),
     ),
     *_all("Follow-Your-Pose", "<SD 1 network>", _need("out")),
     *_all("Follow-Your-Pose", "<residual block>", _need("in_layers"), _need("out_layers")),
@@ -234,7 +236,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("Latent2RGBPreviewer"), _need("Latent2RGBPreviewer.decode_latent_to_preview_image", 2),
         _need("get_previewer", 2),
     ),
-    *_all("conditions of a chunk", "node_helpers", _need("conditioning_set_values", 2)),
+    *_all("conditions of a chunk, and of a long video", "node_helpers", _need("conditioning_set_values", 2, "append")),
     *_all(
         "what a MODEL holds", "<MODEL>",
         _need("model"), _need("model_options"), _need("object_patches"), _need("patches"), _need("backup"),
@@ -280,7 +282,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("one line of text in a running node", "<running node>", _need("node_id")),
     *_all("what is stored in a video", "<hidden inputs>", _need("prompt"), _need("extra_pnginfo")),
     *_all("choosing among inputs", "<input>", _need("id")),
-    *_all("videos in memory", "<video components>", _need("images"), _need("audio")),
+    *_all("videos in memory", "<video components>", _need("images"), _need("audio"), _need("frame_rate")),
     *_all("latents of images and sound", "<combined latent>", _need("is_nested"), _need("unbind")),
     *_all("the numbers of a quantised weight", "<quantised weight>", _need("_qdata"), _need("_params")),
     *_all(
