@@ -9,6 +9,7 @@ from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
 from .composite_edit import CompositeEdit
 from .control_preprocess import ControlPreprocess
+from .depth_concat import DepthConcat
 from .encode_long_video import EncodeLongVideo
 from .grounded_mask import GroundedMask
 from .load_long_video import LoadLongVideo
@@ -32,4 +33,5 @@ class LongVideoExtension(ComfyExtension):
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
             GroundedMask, SamIdMap, ControlPreprocess, CompositeEdit, LongVaceConditioning,
+            DepthConcat,
         ]  # fmt: skip

@@ -230,6 +230,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "what a model holds", "<model>",
         _need("latent_format"), _need("diffusion_model"), _need("current_patcher"), _need("model_config"),
+        _need("model_config.unet_config"), _need("concat_cond"),
     ),
     *_all(
         "what a model says of its latents", "<latent format>",
