@@ -14,6 +14,7 @@ from .encode_long_video import EncodeLongVideo
 from .grounded_mask import GroundedMask
 from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
+from .long_inpaint_conditioning import LongInpaintConditioning
 from .long_latent import LongLatent
 from .long_noise import LongNoise
 from .long_vace_conditioning import LongVaceConditioning
@@ -33,5 +34,5 @@ class LongVideoExtension(ComfyExtension):
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan, LongNoise,
             VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo, SaveLongVideo, LoadVideoPipeline,
             GroundedMask, SamIdMap, ControlPreprocess, CompositeEdit, LongVaceConditioning,
-            DepthConcat,
+            DepthConcat, LongInpaintConditioning,
         ]  # fmt: skip

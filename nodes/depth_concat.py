@@ -34,9 +34,9 @@ class DepthConcat(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "normalise", options=list(NORMALISE), default=NORMALISE[0],
-                    tooltip="What becomes -1 and 1. per_frame: the farthest and the nearest of each frame, as the model "
-                    "was trained and Gen-L-Video does it; whole_clip: those of all frames, so that the scale does not "
-                    "jump where something comes near.",
+                    tooltip="What becomes -1 and 1. per_frame: the farthest and the nearest of each frame, as the "
+                    "model was trained and Gen-L-Video does it; whole_clip: those of all frames, so that the scale "
+                    "does not jump where something comes near.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model with its depth, for any sampler.")],

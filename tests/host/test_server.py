@@ -19,7 +19,7 @@ NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
     "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "CompositeEdit", "LongVaceConditioning",
-    "DepthConcat",
+    "DepthConcat", "LongInpaintConditioning",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

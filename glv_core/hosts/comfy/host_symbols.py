@@ -71,7 +71,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "inputs and outputs of the nodes", "comfy_api.latest.io",
         _need("Audio.Input", 1, *_INPUT), _need("Boolean.Input", 1, *_WIDGET), _need("Clip.Input", 1, *_INPUT),
-        _need("Clip.Output", 0, *_SOCKET), _need("Combo.Input", 1, *_WIDGET, "options", "upload"),
+        _need("Clip.Output", 0, *_SOCKET), _need("ClipVisionOutput.Input", 1, *_INPUT),
+        _need("Combo.Input", 1, *_WIDGET, "options", "upload"),
         _need("Conditioning.Input", 1, *_INPUT), _need("Conditioning.Output", 0, *_SOCKET),
         _need("DynamicCombo.Input", 1, "options", "tooltip"), _need("DynamicCombo.Option", 2),
         _need("Float.Input", 1, *_NUMBER, "round"), _need("Float.Output", 0, *_SOCKET), _need("Image"),

@@ -36,8 +36,8 @@ def with_depth(model: Any, depth: Any, normalise: str) -> Any:
     wanted = latent_format.latent_channels + 1
     if latent_format.latent_dimensions != 2 or channels != wanted:
         raise ValueError(
-            f"model takes {channels} channels, its latents have {latent_format.latent_channels}; this node is for image "
-            "models that take one channel of depth beside the latent. Load Stable Diffusion 2 depth "
+            f"model takes {channels} channels, its latents have {latent_format.latent_channels}; this node is for "
+            "image models that take one channel of depth beside the latent. Load Stable Diffusion 2 depth "
             "(512-depth-ema.safetensors); for other models use a depth ControlNet."
         )
     patched = model.clone()
