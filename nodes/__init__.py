@@ -10,6 +10,7 @@ from .co_denoise_phase import CoDenoisePhase
 from .composite_edit import CompositeEdit
 from .control_preprocess import ControlPreprocess
 from .cross_frame_attention import CrossFrameAttention
+from .depth_concat import DepthConcat
 from .encode_long_video import EncodeLongVideo
 from .gen_l_video_preset import GenLVideoPreset
 from .grounded_mask import GroundedMask
@@ -17,6 +18,7 @@ from .invert_long_latent import InvertLongLatent
 from .load_follow_your_pose import LoadFollowYourPose
 from .load_long_video import LoadLongVideo
 from .load_video_pipeline import LoadVideoPipeline
+from .long_inpaint_conditioning import LongInpaintConditioning
 from .long_latent import LongLatent
 from .long_noise import LongNoise
 from .long_vace_conditioning import LongVaceConditioning
@@ -36,5 +38,6 @@ class LongVideoExtension(ComfyExtension):
             LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
             LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
             SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
-            CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning,
+            CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
+            LongInpaintConditioning,
         ]  # fmt: skip

@@ -19,7 +19,8 @@ NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
     "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "InvertLongLatent", "GenLVideoPreset",
-    "CrossFrameAttention", "LoadFollowYourPose", "CompositeEdit", "LongVaceConditioning",
+    "CrossFrameAttention", "LoadFollowYourPose", "CompositeEdit", "LongVaceConditioning", "DepthConcat",
+    "LongInpaintConditioning",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

@@ -72,7 +72,8 @@ SYMBOLS: tuple[Symbol, ...] = (
         "inputs and outputs of the nodes", "comfy_api.latest.io",
         _need("Audio.Input", 1, *_INPUT), _need("Boolean.Input", 1, *_WIDGET),
         _need("Boolean.Output", 0, *_SOCKET), _need("Combo.Output", 0, *_SOCKET), _need("Clip.Input", 1, *_INPUT),
-        _need("Clip.Output", 0, *_SOCKET), _need("Combo.Input", 1, *_WIDGET, "options", "upload"),
+        _need("Clip.Output", 0, *_SOCKET), _need("ClipVisionOutput.Input", 1, *_INPUT),
+        _need("Combo.Input", 1, *_WIDGET, "options", "upload"),
         _need("Conditioning.Input", 1, *_INPUT), _need("Conditioning.Output", 0, *_SOCKET),
         _need("ControlNet.Input", 1, *_INPUT), _need("ControlNet.Output", 0, *_SOCKET),
         _need("DynamicCombo.Input", 1, "options", "tooltip"), _need("DynamicCombo.Option", 2),
@@ -247,6 +248,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "what a model holds", "<model>",
         _need("latent_format"), _need("diffusion_model"), _need("current_patcher"), _need("model_config"),
+        _need("model_config.unet_config"), _need("concat_cond"),
     ),
     *_all(
         "what a model says of its latents", "<latent format>",
