@@ -10,18 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .edit import prepare_edit, run_edit
 from .errors import UserError, option
 from .job import Job, prepare
-from .options import build_parser
+from .options import COMMANDS, build_parser
 from .progress import chunk_bar, progress_bar
+from .report import RATIO, changes, cost_line, first, memory_advice, quiet, seam_line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 for a user error, 130 when interrupted."""
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = words.pop(0) if words and words[0] in COMMANDS else ""
+    arguments = COMMANDS[command]().parse_args(words) if command else build_parser().parse_args(words)
     try:
-        job = prepare(arguments)
-        run(job, arguments)
+        if command:
+            run_edit(prepare_edit(arguments), arguments)
+        else:
+            run(prepare(arguments), arguments)
     except UserError as error:
         print(f"genlong: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -41,7 +47,7 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
         from ..plan_image import draw_plan
 
         draw_plan(job.settings, job.timebase, job.schedule, job.steps).save(plan_path)
-    _quiet()
+    quiet()
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype)
     num_frames, lines = (_co_denoised if job.stream is None else _streamed)(job, arguments, pipeline)
@@ -57,9 +63,10 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
 def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[int, list[str]]:
     """Make and write the video at once; its length in frames, and lines about it."""
     from ..hosts.diffusers import generate
+    from ..metrics import frame_differences
     from ..video_io import save_video
 
-    with progress_bar(job.steps) as progress, _memory():
+    with progress_bar(job.steps) as progress, memory_advice():
         frames = generate(
             pipeline,
             job.schedule,
@@ -77,8 +84,7 @@ def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tupl
         )
     with option("--output", job.output):
         save_video(job.output, frames, job.timebase.fps, upscale=job.upscale)
-    cost = f"forwards    {_cost(job):.2f} times what the length alone needs"
-    return len(frames), [cost, f"seam ratio  {_seam_ratio(job, frames)}"]
+    return len(frames), [cost_line(job), seam_line(job, frame_differences(frames).tolist())]
 
 
 def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[int, list[str]]:
@@ -93,12 +99,12 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
     settings = StreamSettings(wanted.chunk, wanted.overlap, job.settings, wanted.blend, wanted.drift_correction)
     sampling = Sampling(job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler)
     folder = RunFolder(wanted.run)
-    with _memory(), _kept(wanted.run):
+    with memory_advice(), _kept(wanted.run):
         given = None if wanted.start is None else wanted.start.latents(pipeline, folder)
     begun = 0 if given is None else given.shape[2]
     chunks = plan_chunks(timebase.num_latent_frames, wanted.chunk, wanted.overlap, begun)
     found = 0
-    with chunk_bar(len(chunks), job.steps) as show, _memory(), _kept(wanted.run):
+    with chunk_bar(len(chunks), job.steps) as show, memory_advice(), _kept(wanted.run):
 
         def progress(chunk: int, step: Any) -> None:
             nonlocal found
@@ -110,13 +116,13 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
         )
     differences = RunningDifferences()
     with option("--output", job.output):
-        frames = differences.watch(_first(decode_frames(pipeline, latents), timebase.num_frames))
+        frames = differences.watch(first(decode_frames(pipeline, latents), timebase.num_frames))
         save_video(job.output, frames, timebase.fps, upscale=job.upscale)
     lines = [f"chunks      {len(chunks)}, {found} found from before; kept in {wanted.run}"]
     boundaries = [timebase.frames_of(chunk.first_new)[0] for chunk in chunks if chunk.overlap]
     try:
-        ratio = seam_ratio_of(differences.values, boundaries, _changes(job), timebase.compression.ratio)
-        lines.append(f"seam ratio  {ratio:.2f} {_RATIO.replace('windows', 'chunks')}")
+        ratio = seam_ratio_of(differences.values, boundaries, changes(job), timebase.compression.ratio)
+        lines.append(f"seam ratio  {ratio:.2f} {RATIO.replace('windows', 'chunks')}")
     except ValueError:
         lines.append("seam ratio  none: no chunk boundary outside the prompt transitions")
     return timebase.num_frames, lines
@@ -131,73 +137,3 @@ def _kept(run: Path) -> Iterator[None]:
         yield
     except RunFolderError as error:
         raise UserError(f"--run {run}: {error}") from error
-
-
-def _first(parts: Any, count: int) -> Iterator[Any]:
-    """The first ``count`` frames of pieces of a video."""
-    for part in parts:
-        if count > 0:
-            yield part[:count]
-        count -= len(part)
-
-
-def _quiet() -> None:
-    """Keep diffusers and transformers from writing between our lines."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-
-
-def _cost(job: Job) -> float:
-    from ..cost import run_cost
-    from ..prompts import PromptTrack
-
-    length, compression = job.timebase.num_latent_frames, job.timebase.compression
-    return run_cost(job.settings, length, job.steps, PromptTrack.of(job.schedule, length, compression)).ratio
-
-
-def _seam_ratio(job: Job, frames: Any) -> str:
-    """The seam ratio at the boundaries of the first step's windows, prompt transitions left out, in words."""
-    from ..metrics import seam_ratio, window_boundaries
-    from ..timeline import Compression, Timebase
-
-    timebase = job.timebase
-    plain = [step for step in range(job.steps) if job.settings.at(step, job.steps).stride == 1]
-    if not plain:
-        return "none: with a stride above 1 every frame is a window's edge"
-    windows = job.settings.windows(timebase.num_latent_frames, plain[0], job.steps)
-    if job.settings.closed_loop:
-        timebase = Timebase(len(frames), timebase.fps, Compression(timebase.compression.pattern))
-    try:
-        ratio = seam_ratio(frames, window_boundaries(windows, timebase), _changes(job), timebase.compression.ratio)
-    except ValueError:
-        return "none: no window boundary outside the prompt transitions"
-    return f"{ratio:.2f} {_RATIO}"
-
-
-_RATIO = "(difference of neighbouring frames where windows meet, over elsewhere; 1 is seamless)"
-
-
-def _changes(job: Job) -> list[tuple[float, float]]:
-    """Ranges of frames in which a prompt gives way to the next."""
-    margin, changes = job.timebase.compression.ratio, []
-    for segment in job.schedule.segments[1:]:
-        reach = segment.transition.frames / 2 + margin
-        changes.append((segment.start - reach, segment.start + reach))
-    return changes
-
-
-@contextmanager
-def _memory() -> Iterator[None]:
-    """Turns running out of device memory into advice."""
-    import torch
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            "the device ran out of memory: lower --windows-per-forward to 1, then --width and --height, then --window."
-        ) from error

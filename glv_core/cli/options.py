@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..demo import MODEL_DIR
@@ -21,53 +22,41 @@ MERGES = (
 PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
+CONTROLS = ("depth", "canny", "scribble", "mask", "ready")
+
+_PROMPTS = "prompt schedule: 'a cat | a dog', or lines such as '0: a cat' and '2.5s: a dog', or @FILE with such text"
+_MASK = (
+    "words such as 'red car', or a video, an image or a folder of images, where white is the mask. Words are found by "
+    "--detector and --segmenter; the demo model's colours and shapes without them"
+)
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"genlong: error: {message}. See genlong --help.\n")
+        self.exit(2, f"genlong: error: {message}. See {self.prog} --help.\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options."""
+    """The options of making a video."""
     parser = _Parser(
         prog="genlong",
         description="Make long, multi-prompt video with a short video diffusion model: overlapping windows of one long "
         "latent are denoised together, each with the prompt of its place on the timeline. Runs on what is on this "
         "machine and downloads nothing.",
+        epilog="genlong edit changes a part of a video, genlong restyle gives one another look: see genlong edit "
+        "--help and genlong restyle --help.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"genlong {__version__}")
     add = parser.add_argument_group("video").add_argument
-    add("--prompts", metavar="TEXT", help="prompt schedule: 'a cat | a dog', or lines such as '0: a cat' and '2.5s: a "
-        "dog', or @FILE with such text (default for the demo model: three prompts)")  # fmt: skip
+    add("--prompts", metavar="TEXT", help=f"{_PROMPTS} (default for the demo model: three prompts)")
     add("--negative", metavar="TEXT", default="", help="what to avoid, over the whole video")
     add("--length", default=DEFAULT_LENGTH, help="frames (161) or seconds (10s) (default: %(default)s)")
     add("--fps", type=float, help="frames per second (default from the model: demo and Wan 16, others 8)")
     add("--width", type=int, help="pixels (default from the model: demo 64, Wan 832)")
     add("--height", type=int, help="pixels (default from the model: demo 64, Wan 480)")
-    add("--transition", choices=TRANSITIONS, default="linear", help="how prompts change (default: %(default)s)")
-    add("--transition-length", default="8", metavar="LENGTH", help="frames or seconds (default: %(default)s)")
-    add = parser.add_argument_group("windows").add_argument
-    add("--window", type=int, help="frames denoised together (default from the model: demo 61, Wan 81, others 16)")
-    add("--overlap", type=int, help="frames that neighbours share (default from the model: demo 8, Wan 12, "
-        "TextToVideoSD 8, AnimateDiff 4)")  # fmt: skip
-    add("--schedule", choices=SCHEDULES, help="shifted: windows move at every step, by bit reversal, golden ratio or "
-        "chance; static: they stay; uniform: of stride 1, 2, 4 ... at once; batched: isolated "
-        "(default: shifted)")  # fmt: skip
-    add("--merge", choices=MERGES, default="pyramid", help="weights inside a window (default: %(default)s)")
-    add("--stride", type=int, default=1, metavar="N", help="spacing of the latent frames in a window "
-        "(default: %(default)s)")  # fmt: skip
-    add("--stride-until", type=float, default=1.0, metavar="SHARE", help="go back to stride 1 after this share of the "
-        "steps (default: %(default)s, never)")  # fmt: skip
-    add("--closed-loop", action="store_true", help="the end of the video flows into its beginning; the length is "
-        "rounded to whole latent frames")  # fmt: skip
-    add("--prompt-blending", choices=PROMPT_BLENDINGS, default="predictions", help="what a window sees that touches "
-        "two prompts (default: %(default)s)")  # fmt: skip
-    add("--windows-per-forward", type=int, default=0, metavar="N", help="windows that share a forward pass; less needs "
-        "less memory (default: 0, which is 4)")  # fmt: skip
-    add("--isolated", action="store_true", help="baseline: clip after clip without overlap, the last one moved left to "
-        "end with the video")  # fmt: skip
+    _add_transitions(add)
+    _add_windows(parser, loop=True)
     add = parser.add_argument_group("streaming").add_argument
     add("--streaming", action="store_true", help="make the video chunk by chunk, each from the end of the one before; "
         "run the same line again after an interrupt, and it goes on where it was")  # fmt: skip
@@ -83,6 +72,119 @@ def build_parser() -> argparse.ArgumentParser:
         "(other proportions: its middle); its frames count as part of --length")  # fmt: skip
     add("--run", type=Path, metavar="FOLDER", help="where finished chunks are kept and found (default: beside the "
         "video)")  # fmt: skip
+    _add_sampling(parser)
+    _add_files(parser, "Wan text-to-video or VACE, TextToVideoSD or AnimateDiff")
+    return parser
+
+
+def build_edit_parser() -> argparse.ArgumentParser:
+    """The options of changing a part of a video."""
+    parser = _Parser(
+        prog="genlong edit",
+        description="Paint a part of a video anew, as prompts say, with Wan VACE or the demo model. Outside of the "
+        "mask every pixel stays that of the video.",
+        allow_abbrev=False,
+    )
+    add = _add_source(parser)
+    add("--mask", required=True, metavar="WHAT", help=f"{_MASK}; what it covers is painted anew")
+    _add_finders(add)
+    add("--grow", type=int, default=4, metavar="N", help="grow the mask by so many pixels, of --width x --height; "
+        "below 0 shrink it (default: %(default)s)")  # fmt: skip
+    add("--feather", type=int, default=0, metavar="N", help="blend edit and video over so many pixels to either side "
+        "of the mask's edge, of --width x --height (default: %(default)s)")  # fmt: skip
+    add("--no-composite", action="store_true", help="write all that the model makes, in its own size, also outside of "
+        "the mask")  # fmt: skip
+    _add_the_rest(parser, "edit")
+    parser.set_defaults(closed_loop=False, control=None, depth_model=None)
+    return parser
+
+
+def build_restyle_parser() -> argparse.ArgumentParser:
+    """The options of giving a video another look."""
+    parser = _Parser(
+        prog="genlong restyle",
+        description="Make a video anew as prompts say, along its depth, its edges or an object in it, with Wan VACE "
+        "or the demo model.",
+        allow_abbrev=False,
+    )
+    add = _add_source(parser)
+    add("--control", required=True, choices=CONTROLS, help="what steers: depth; canny edges; scribble: dark parts as "
+        "white; mask: an object as white; ready: the video is a control itself")  # fmt: skip
+    add("--depth-model", metavar="NAME", help="folder or cached name of a depth model of transformers, for --control "
+        "depth; the demo model's drawn objects need none")  # fmt: skip
+    add("--mask", metavar="WHAT", help=f"for --control mask: {_MASK}")
+    _add_finders(add)
+    _add_the_rest(parser, "restyle")
+    parser.set_defaults(grow=0, feather=0, no_composite=True)
+    return parser
+
+
+#: Words that the command line may begin with, and their options.
+COMMANDS = {"edit": build_edit_parser, "restyle": build_restyle_parser}
+
+
+def _add_source(parser: argparse.ArgumentParser) -> Callable[..., Any]:
+    """What edits have in common about the video; returns what adds more."""
+    add = parser.add_argument_group("video").add_argument
+    add("--video", type=Path, required=True, metavar="FILE", help="the video to change; its sound is kept")
+    add("--prompts", "--prompt", metavar="TEXT", required=True, help=f"what the whole frame shows: {_PROMPTS}")
+    add("--negative", metavar="TEXT", default="", help="what to avoid, over the whole video")
+    add("--length", help="only the first frames (161) or seconds (10s) (default: all)")
+    add("--fps", type=float, help="frames per second to take of the video (default: its own)")
+    add("--width", type=int, help="pixels that the model works with; of other proportions, the video's middle "
+        "(default: as many as suit the model, in the video's proportions; demo 64)")  # fmt: skip
+    add("--height", type=int, help="the same")
+    add("--strength", type=float, default=1.0, help="how much control and mask count; 0 is not at all (default: "
+        "%(default)s)")  # fmt: skip
+    _add_transitions(add)
+    return parser.add_argument_group("what changes").add_argument
+
+
+def _add_finders(add: Callable[..., Any]) -> None:
+    add("--detector", metavar="NAME", help="folder or cached name of a Grounding DINO of transformers")
+    add("--segmenter", metavar="NAME", help="folder or cached name of a SAM 2 or SAM of transformers")
+
+
+def _add_the_rest(parser: argparse.ArgumentParser, command: str) -> None:
+    _add_windows(parser, loop=command == "restyle")
+    _add_sampling(parser)
+    _add_files(parser, "Wan VACE")
+    parser.set_defaults(
+        command=command, streaming=False, chunk=None, chunk_overlap=None, blend=None, drift_correction=None, run=None,
+        start=None,
+    )  # fmt: skip
+
+
+def _add_transitions(add: Callable[..., Any]) -> None:
+    add("--transition", choices=TRANSITIONS, default="linear", help="how prompts change (default: %(default)s)")
+    add("--transition-length", default="8", metavar="LENGTH", help="frames or seconds (default: %(default)s)")
+
+
+def _add_windows(parser: argparse.ArgumentParser, loop: bool) -> None:
+    add = parser.add_argument_group("windows").add_argument
+    add("--window", type=int, help="frames denoised together (default from the model: demo 61, Wan 81, others 16)")
+    add("--overlap", type=int, help="frames that neighbours share (default from the model: demo 8, Wan 12, "
+        "TextToVideoSD 8, AnimateDiff 4)")  # fmt: skip
+    add("--schedule", choices=SCHEDULES, help="shifted: windows move at every step, by bit reversal, golden ratio or "
+        "chance; static: they stay; uniform: of stride 1, 2, 4 ... at once; batched: isolated "
+        "(default: shifted)")  # fmt: skip
+    add("--merge", choices=MERGES, default="pyramid", help="weights inside a window (default: %(default)s)")
+    add("--stride", type=int, default=1, metavar="N", help="spacing of the latent frames in a window "
+        "(default: %(default)s)")  # fmt: skip
+    add("--stride-until", type=float, default=1.0, metavar="SHARE", help="go back to stride 1 after this share of the "
+        "steps (default: %(default)s, never)")  # fmt: skip
+    if loop:
+        add("--closed-loop", action="store_true", help="the end of the video flows into its beginning; the length is "
+            "rounded to whole latent frames")  # fmt: skip
+    add("--prompt-blending", choices=PROMPT_BLENDINGS, default="predictions", help="what a window sees that touches "
+        "two prompts (default: %(default)s)")  # fmt: skip
+    add("--windows-per-forward", type=int, default=0, metavar="N", help="windows that share a forward pass; less needs "
+        "less memory (default: 0, which is 4)")  # fmt: skip
+    add("--isolated", action="store_true", help="baseline: clip after clip without overlap, the last one moved left to "
+        "end with the video")  # fmt: skip
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("sampling").add_argument
     add("--steps", type=int, help="sampling steps (default from the model: demo 20)")
     add("--cfg", type=float, help="guidance; 1 switches it off (default from the model: demo 2, Wan 5)")
@@ -93,13 +195,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of the noise (default: %(default)s)")
     add("--scheduler", metavar="NAME", help="class name of a diffusers scheduler (default: the model's own)")
     add("--flow-shift", type=float, metavar="SHIFT", help="shift of a flow-matching schedule (default: the model's)")
+
+
+def _add_files(parser: argparse.ArgumentParser, kinds: str) -> None:
     add = parser.add_argument_group("model and files").add_argument
-    add("--model", type=Path, default=MODEL_DIR, metavar="FOLDER", help="diffusers pipeline folder: Wan text-to-video, "
-        "TextToVideoSD or AnimateDiff (default: the demo model)")  # fmt: skip
+    add("--model", type=Path, default=MODEL_DIR, metavar="FOLDER", help=f"diffusers pipeline folder: {kinds} "
+        "(default: the demo model)")  # fmt: skip
     add("--device", help="torch device (default: cuda if there is one, else cpu)")
     add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32 on the CPU, else bfloat16")
     add("--output", type=Path, metavar="FILE", help="video file, .mp4 (default: the next free output/genlong_N.mp4)")
     add("--upscale", type=int, metavar="N", help=f"enlarge so many times by repeating pixels (default: to "
         f"{SHORTEST_SIDE} pixels or more)")  # fmt: skip
     add("--no-plan", action="store_true", help="write no image of the windows beside the video")
-    return parser

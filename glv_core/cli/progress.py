@@ -43,3 +43,18 @@ def chunk_bar(chunks: int, steps: int) -> Iterator[Any]:
         yield show
         bar.n = bar.total
         bar.refresh()
+
+
+@contextmanager
+def frame_bar(frames: int, what: str) -> Iterator[Any]:
+    """A bar of frames that pass by; yields what to call with the number of those that are done."""
+    from tqdm import tqdm
+
+    with tqdm(total=frames, unit="frame", desc=what) as bar:
+
+        def show(done: int) -> None:
+            bar.n = min(done, frames)
+            bar.refresh()
+
+        yield show
+        show(frames)

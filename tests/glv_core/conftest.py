@@ -78,6 +78,25 @@ def build_wan(**options):
     )
 
 
+def build_wan_vace(**options):
+    """A random ``WanVACEPipeline``: ``build_wan`` with a branch that reads hints at its first layer."""
+    from diffusers import WanVACEPipeline, WanVACETransformer3DModel
+
+    base = build_wan()
+    config = {name: value for name, value in base.transformer.config.items() if name in VACE_CONFIG}
+    torch.manual_seed(1)
+    transformer = spread(WanVACETransformer3DModel(**config, vace_layers=[0], vace_in_channels=96))
+    parts = {name: getattr(base, name) for name in ("tokenizer", "text_encoder", "vae", "scheduler")}
+    return WanVACEPipeline(**parts, transformer=transformer, **options)
+
+
+#: What the configurations of a Wan transformer and of one with a branch have in common.
+VACE_CONFIG = (
+    "patch_size", "num_attention_heads", "attention_head_dim", "in_channels", "out_channels", "text_dim", "freq_dim",
+    "ffn_dim", "num_layers", "cross_attn_norm", "qk_norm", "eps", "rope_max_seq_len",
+)  # fmt: skip
+
+
 def _build_clip_and_vae():
     from diffusers import AutoencoderKL
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -146,12 +165,17 @@ def build_animatediff():
     return AnimateDiffPipeline(unet=spread(unet), motion_adapter=None, scheduler=scheduler, **parts)
 
 
-BUILDERS = {"wan": build_wan, "text_to_video_sd": build_text_to_video_sd, "animatediff": build_animatediff}
+BUILDERS = {
+    "wan": build_wan,
+    "wan_vace": build_wan_vace,
+    "text_to_video_sd": build_text_to_video_sd,
+    "animatediff": build_animatediff,
+}
 
 
 @pytest.fixture(scope="session")
 def tiny_pipelines():
-    """Make a tiny pipeline by name, once a session: "wan", "text_to_video_sd" or "animatediff"."""
+    """Make a tiny pipeline by name, once a session: "wan", "wan_vace", "text_to_video_sd" or "animatediff"."""
     pytest.importorskip("diffusers")
     pytest.importorskip("transformers")
     made: dict[str, object] = {}
@@ -171,6 +195,30 @@ def fresh_wan():
     pytest.importorskip("diffusers")
     pytest.importorskip("transformers")
     return build_wan
+
+
+@pytest.fixture(scope="session")
+def tiny_vace_folder(tiny_pipelines, tmp_path_factory):
+    """A tiny Wan VACE model as a diffusers folder on the disk."""
+    folder = tmp_path_factory.mktemp("tiny_vace")
+    tiny_pipelines("wan_vace").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_branch_folder(tiny_pipelines, tiny_wan_folder, tmp_path_factory):
+    """A tiny Wan folder with a VACE branch beside its transformer, laid out as the demo model is."""
+    import shutil
+
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("tiny_branch") / "model"
+    shutil.copytree(tiny_wan_folder, folder)
+    transformer = tiny_pipelines("wan_vace").transformer
+    transformer.save_config(folder / "vace")
+    branch = {name: value for name, value in transformer.state_dict().items() if name.startswith("vace_")}
+    save_file(branch, folder / "vace" / "diffusion_pytorch_model.safetensors")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Co-denoising and streaming on diffusers pipelines: Wan, TextToVideoSD (ModelScope, Zeroscope) and AnimateDiff.
+"""Co-denoising and streaming on diffusers pipelines: Wan, Wan VACE, TextToVideoSD (ModelScope, Zeroscope), AnimateDiff.
 
 Importing this package needs torch and diffusers.
 """
@@ -7,12 +7,15 @@ from .denoisers import SUPPORTED, UnsupportedDenoiserError
 from .forward import Progress, co_denoising
 from .generate import generate, timebase_for
 from .schedulers import make_scheduler
+from .vace import VaceHint, encode_hint
 
 __all__ = [
     "SUPPORTED",
     "Progress",
     "UnsupportedDenoiserError",
+    "VaceHint",
     "co_denoising",
+    "encode_hint",
     "generate",
     "make_scheduler",
     "timebase_for",

@@ -26,15 +26,21 @@ class DenoiserKind:
     """How one class of denoisers is called.
 
     ``sample`` names the argument that holds the latent, ``b c t h w``. ``text_per_frame``: the pipeline repeats the
-    text embeddings for every frame, ``(b t) l d``, instead of ``b l d``.
+    text embeddings for every frame, ``(b t) l d``, instead of ``b l d``. ``along``: arguments ``b c t h w`` that run
+    along the video as the latent does; ``shared``: tensors that are the same for every window.
     """
 
     sample: str
     text_per_frame: bool = False
+    along: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
 
 
 SUPPORTED: dict[str, DenoiserKind] = {
     "WanTransformer3DModel": DenoiserKind("hidden_states"),
+    "WanVACETransformer3DModel": DenoiserKind(
+        "hidden_states", along=("control_hidden_states",), shared=("control_hidden_states_scale",)
+    ),
     "UNet3DConditionModel": DenoiserKind("sample"),
     "UNetMotionModel": DenoiserKind("sample", text_per_frame=True),
 }
@@ -108,7 +114,7 @@ class Call:
 
     ``sample``: ``b c t h w``. ``timestep``: a number or tensor ``[]``, ``[1]``, ``[b]`` or ``[b, t * tokens]``.
     ``text``: ``b f k l d``, f being t where the text is per frame and else 1, and k the number of prompts.
-    ``others`` are passed on as they are.
+    ``along``: tensors ``b c t h w`` that are cut as the sample is. ``others`` are passed on as they are.
     """
 
     kind: DenoiserKind
@@ -117,6 +123,7 @@ class Call:
     text: torch.Tensor
     return_dict: bool
     others: Mapping[str, Any] = field(default_factory=dict)
+    along: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -132,13 +139,21 @@ class Call:
         others = {name: value for name, value in list(given.items())[1:] if value is not None}
         sample, text = others.pop(kind.sample), others.pop("encoder_hidden_states")
         timestep, return_dict = others.pop("timestep"), others.pop("return_dict", True)
+        batch, _, length = sample.shape[:3]
+        along = {name: others.pop(name) for name in kind.along if name in others}
+        for name, value in along.items():
+            if value.ndim != 5 or (value.shape[0], value.shape[2]) != (batch, length):
+                raise UnsupportedDenoiserError(
+                    f"{type(module).__name__} was called with {name} {tuple(value.shape)} for latents "
+                    f"{tuple(sample.shape)}; both must have as many latent frames, and a reference image has no place "
+                    "in them."
+                )
         for name, value in others.items():
-            if _holds_tensor(value):
+            if name not in kind.shared and _holds_tensor(value):
                 raise UnsupportedDenoiserError(
                     f"{type(module).__name__} was called with {name}, which cannot be cut into windows. "
                     "Use a plain text-to-video pipeline."
                 )
-        batch, _, length = sample.shape[:3]
         frames = length if kind.text_per_frame else 1
         if text.shape[:2] != (batch * frames, num_prompts * text_length):
             raise ValueError(
@@ -152,6 +167,7 @@ class Call:
             text.reshape(batch, frames, num_prompts, text_length, text.shape[-1]),
             return_dict,
             others,
+            along,
         )
 
     def text_is_equal(self, row: int) -> bool:
@@ -168,6 +184,10 @@ class Call:
             "encoder_hidden_states": torch.cat([self._text(row, window) for row, window in pairs]),
             "return_dict": False,
             **self.others,
+            **{
+                name: torch.stack([select_window(value[row.row], window, 1) for row, window in pairs])
+                for name, value in self.along.items()
+            },
         }
 
     def _text(self, row: Row, window: Window) -> torch.Tensor:

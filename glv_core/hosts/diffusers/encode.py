@@ -36,21 +36,43 @@ def encode_frames(pipeline: Any, frames: Iterable[torch.Tensor]) -> torch.Tensor
     return torch.cat(latents, dim=2)
 
 
+class WanEncoder:
+    """Encodes one video latent frame by latent frame with Wan's VAE, as the loop of the VAE does.
+
+    What it remembers of the frames before is its own, so that several videos may be encoded in turns.
+    """
+
+    def __init__(self, vae: Any) -> None:
+        vae.clear_cache()
+        self._vae, self._caches = vae, list(vae._enc_feat_map)
+
+    @property
+    def memory(self) -> list[Any]:
+        """What it remembers now; a call of ``next`` makes new tensors."""
+        return list(self._caches)
+
+    def next(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The mean ``1 c 1 h w`` of the next latent frame, not normalised, where and as the VAE is.
+
+        Args:
+            pixels: ``t 3 h w`` in -1..1: one image at first, and four each time after it.
+        """
+        vae = self._vae
+        pixels = pixels.movedim(0, 1)[None]
+        if vae.config.patch_size is not None:
+            pixels = _patchify(pixels, vae.config.patch_size)
+        encoded = vae.quant_conv(vae.encoder(pixels, feat_cache=self._caches, feat_idx=[0]))
+        return encoded.chunk(2, dim=1)[0]
+
+
 def _wan_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
     mean, std = (
         torch.tensor(numbers, dtype=torch.float32).view(1, -1, 1, 1, 1)
         for numbers in (vae.config.latents_mean, vae.config.latents_std)
     )
-    vae.clear_cache()
-    try:
-        for piece in rechunk(frames, 1, 4, keep_rest=False):
-            pixels = _pixels(piece, vae).movedim(0, 1)[None]
-            if vae.config.patch_size is not None:
-                pixels = _patchify(pixels, vae.config.patch_size)
-            encoded = vae.quant_conv(vae.encoder(pixels, feat_cache=vae._enc_feat_map, feat_idx=[0]))
-            yield (encoded.chunk(2, dim=1)[0].float().cpu() - mean) / std
-    finally:
-        vae.clear_cache()
+    encoder = WanEncoder(vae)
+    for piece in rechunk(frames, 1, 4, keep_rest=False):
+        yield (encoder.next(_pixels(piece, vae)).float().cpu() - mean) / std
 
 
 def _image_latents(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:

@@ -18,6 +18,9 @@ from ...timeline import Compression
 from ...video_models import ANIMATEDIFF, DEMO, TEXT_TO_VIDEO_SD, WAN, VideoModel
 from .denoisers import DENOISER_NAMES, SUPPORTED
 from .schedulers import scheduler_class
+from .vace import VACE, with_branch
+
+WAN_DENOISERS = ("WanTransformer3DModel", VACE)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Defaults:
 DEMO_DEFAULTS = Defaults(DEMO, overlap=8, width=64, height=64, steps=20, cfg=2.0)
 DEFAULTS: dict[str, Defaults] = {
     "WanTransformer3DModel": Defaults(WAN, overlap=12, width=832, height=480, steps=50, cfg=5.0),
+    "WanVACETransformer3DModel": Defaults(WAN, overlap=12, width=832, height=480, steps=50, cfg=5.0),
     "UNet3DConditionModel": Defaults(TEXT_TO_VIDEO_SD, overlap=8, width=256, height=256, steps=50, cfg=9.0),
     "UNetMotionModel": Defaults(ANIMATEDIFF, overlap=4, width=512, height=512, steps=25, cfg=7.5),
 }
@@ -46,6 +50,7 @@ class ModelFolder:
 
     ``multiple``: width and height must be multiples of it.
     ``longest_window``: latent frames that the denoiser has positions for. ``scheduler``: class name.
+    ``branch``: the folder of a VACE branch that lies beside a Wan transformer, whose weights it leaves out.
     """
 
     path: Path
@@ -56,6 +61,12 @@ class ModelFolder:
     longest_window: int
     scheduler: str
     defaults: Defaults
+    branch: Path | None = None
+
+    @property
+    def takes_hints(self) -> bool:
+        """Whether it has VACE's branch, which reads control images and masks."""
+        return self.denoiser == VACE or self.branch is not None
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -80,7 +91,8 @@ def read_model_folder(path: Path) -> ModelFolder:
         raise ValueError(f"{path} is a {pipeline}, which this version of diffusers does not have.")
     denoiser = denoisers[0]
     config = _read_json(path / next(name for name in DENOISER_NAMES if name in parts) / "config.json")
-    is_wan = denoiser == "WanTransformer3DModel"
+    is_wan = denoiser in WAN_DENOISERS
+    branch = path / "vace"
     vae = _read_json(path / "vae" / "config.json")
     return ModelFolder(
         path,
@@ -91,6 +103,7 @@ def read_model_folder(path: Path) -> ModelFolder:
         longest_window=int(config.get("rope_max_seq_len") or config.get("motion_max_seq_length") or 1024),
         scheduler=str(parts.get("scheduler")),
         defaults=DEMO_DEFAULTS if path.resolve() == MODEL_DIR else DEFAULTS[denoiser],
+        branch=branch if denoiser == "WanTransformer3DModel" and (branch / "config.json").is_file() else None,
     )
 
 
@@ -104,35 +117,39 @@ def load_scheduler(folder: ModelFolder) -> Any:
     return cls.from_pretrained(folder.path, subfolder="scheduler", local_files_only=True)
 
 
-def load_pipeline(folder: ModelFolder, device: str, dtype: str) -> Any:
+def load_pipeline(folder: ModelFolder, device: str, dtype: str, branch: bool = False) -> Any:
     """Load a pipeline from its folder, and nothing from anywhere else.
 
     Args:
         folder: from ``read_model_folder``.
         device: a torch device, as text.
         dtype: "float32", "bfloat16" or "float16". The VAE of Wan models is kept in float32.
+        branch: with the VACE branch that lies beside the transformer, if there is one.
 
     Raises:
         OSError, ValueError, RuntimeError: a file is missing or broken, or does not fit its config.
     """
     kind = getattr(torch, dtype)
-    is_wan = folder.denoiser == "WanTransformer3DModel"
+    is_wan = folder.denoiser in WAN_DENOISERS
     types: Any = {"default": kind, "vae": torch.float32} if is_wan else kind
     parts = {}
     if is_wan and find_spec("accelerate") is None:
-        parts = {name: _read_wan(folder.path / name, kind) for name in DENOISER_NAMES if (folder.path / name).is_dir()}
+        wan = getattr(diffusers, folder.denoiser)
+        places = {name: folder.path / name for name in DENOISER_NAMES}
+        parts = {name: _read_wan(place, kind, wan) for name, place in places.items() if place.is_dir()}
     with warnings.catch_warnings():
         # torch_dtype has another name in newer versions of diffusers; this one is understood by all of them.
         warnings.simplefilter("ignore", FutureWarning)
         # The class itself, not DiffusionPipeline: that one does not take the denoiser of a Wan pipeline as given.
         cls = getattr(diffusers, folder.pipeline)
         pipeline = cls.from_pretrained(folder.path, torch_dtype=types, local_files_only=True, **parts)
+    if branch and folder.branch is not None:
+        pipeline = with_branch(pipeline, folder.branch)
     return pipeline.to(device)
 
 
-def _read_wan(path: Path, dtype: torch.dtype) -> diffusers.WanTransformer3DModel:
+def _read_wan(path: Path, dtype: torch.dtype, cls: Any) -> Any:
     """A Wan transformer from its folder; diffusers itself reads one only with accelerate installed."""
-    cls = diffusers.WanTransformer3DModel
     files = list(path.glob("diffusion_pytorch_model.safetensors"))
     files = files or sorted(path.glob("diffusion_pytorch_model-*-of-*.safetensors"))
     if not files:

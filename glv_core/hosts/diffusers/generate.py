@@ -19,6 +19,7 @@ from .decode import decode_loop
 from .denoisers import denoisers_of, latent_shape, spatial_scale
 from .forward import ProgressCallback, co_denoising, track_of
 from .held import Held
+from .vace import VaceHint, encode_hint, hinted, takes_hints
 
 OUTPUT_TYPES = ("frames", "latent")
 
@@ -47,6 +48,7 @@ def generate(
     scheduler: Any = None,
     noise: NoiseSettings | None = None,
     held: Held | None = None,
+    hint: VaceHint | None = None,
 ) -> torch.Tensor:
     """Make a video of any length with a pipeline whose model is short.
 
@@ -70,6 +72,7 @@ def generate(
         scheduler: used in place of the pipeline's own for this run.
         noise: the kind of initial noise; None and ``independent`` are the pipeline's own.
         held: latent frames at the beginning that are known.
+        hint: what VACE's branch reads; None with such a pipeline is one that says nothing, as in its own default.
 
     Returns:
         Frames ``t h w c``, float32 in 0..1 on the CPU; or with "latent" the normalised latents ``1 c t h w``. A closed
@@ -80,6 +83,8 @@ def generate(
         ValueError: an argument is out of range or does not fit the others.
     """
     _check(pipeline, timebase, output_type, latents, sigmas)
+    if hint is not None:
+        _check_hint(pipeline, timebase, hint, height, width)
     guided = guidance_scale > 1
     track = track_of(prompts, timebase)
     embeds, negative = _encode(pipeline, track.prompts, negative_prompt if guided else None)
@@ -112,6 +117,11 @@ def generate(
             stack.enter_context(_fixed_sigmas(pipeline.scheduler, sigmas))
         if progress is not None:
             stack.enter_context(_swapped(pipeline, "_progress_bar_config", {"disable": True}))
+        if takes_hints(pipeline):
+            if hint is None:
+                hint = VaceHint(_neutral_hint(pipeline, timebase, height, width))
+            arguments["conditioning_scale"] = float(hint.strength)
+            stack.enter_context(hinted(pipeline, hint.latents))
         stack.enter_context(co_denoising(pipeline, settings, timebase, track, embeds[0].shape[1], progress, held))
         [video] = pipeline(**{name: value for name, value in arguments.items() if value is not None})
     if output_type == "latent":
@@ -165,6 +175,28 @@ def _check(
         )
     if sigmas is not None and (len(sigmas) < 2 or sigmas[-1] != 0 or any(a <= b for a, b in pairwise(sigmas))):
         raise ValueError("sigmas must be at least two falling noise levels, the last one 0.")
+
+
+def _check_hint(pipeline: Any, timebase: Timebase, hint: VaceHint, height: int | None, width: int | None) -> None:
+    if not takes_hints(pipeline):
+        raise ValueError(f"A hint was given, which {type(pipeline).__name__} cannot read. Use a WanVACEPipeline.")
+    if not 0 <= hint.strength < float("inf"):
+        raise ValueError(f"The strength of the hint is {hint.strength}; it must be 0 or more.")
+    scale = spatial_scale(pipeline)
+    shape, length = tuple(hint.latents.shape), timebase.num_latent_frames
+    sides = [side and side // scale for side in (height, width)]
+    if len(shape) != 5 or shape[2] != length or any(s and s != h for s, h in zip(sides, shape[3:], strict=True)):
+        raise ValueError(
+            f"The hint has the shape {shape}; expected (1, c, {length}, {sides[0] or 'h'}, {sides[1] or 'w'}) for "
+            f"{timebase.num_frames} frames."
+        )
+
+
+def _neutral_hint(pipeline: Any, timebase: Timebase, height: int | None, width: int | None) -> torch.Tensor:
+    """A hint that says nothing, in the size of a pipeline's run."""
+    defaults = inspect.signature(type(pipeline).__call__).parameters
+    sides = [side or defaults[name].default for side, name in ((height, "height"), (width, "width"))]
+    return encode_hint(pipeline, timebase.num_latent_frames, *sides)
 
 
 def _encode(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
@@ -17,9 +16,10 @@ import comfy.model_patcher
 import folder_paths
 import torch
 
+from ...transformers.loading import load_parts, model_type
+
 log = logging.getLogger(__name__)
 
-_UNUSED = "auxiliary_"  # heads for training only
 FOLDER = "transformers"  #: under models/, and the name in extra_model_paths.yaml
 KEPT = 4  #: models that stay loaded from run to run
 DOWNLOADED = ("*.safetensors", "*.json", "*.txt", "*.model")
@@ -154,61 +154,8 @@ def load_vision_model(
 
 
 def _load(folder: Path, model_class: str, processor_class: str, dtype: torch.dtype, since: str) -> VisionModel:
-    import transformers
-
-    for name in (model_class, processor_class):
-        if not hasattr(transformers, name):
-            raise ValueError(
-                f"{folder.name} needs {name} of transformers {since} or newer; this is {transformers.__version__}. "
-                "Update transformers, or choose another model."
-            )
-    _check_backbone(folder)
-    log.info("loading %s", folder)
-    try:
-        processor = getattr(transformers, processor_class).from_pretrained(folder, local_files_only=True)
-        model, info = getattr(transformers, model_class).from_pretrained(
-            folder, local_files_only=True, dtype=dtype, weights_only=True, output_loading_info=True
-        )
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{folder}/pytorch_model.bin holds more than weights, and loading it might run code. Use a model with "
-            "model.safetensors."
-        ) from error
-    except (OSError, ImportError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} cannot be loaded as {model_class}: {error}") from error
-    _check_weights(folder, model, info["missing_keys"])
-    model.eval().requires_grad_(False)
+    model, processor = load_parts(folder, model_class, processor_class, dtype, since)
     return VisionModel(folder, model, processor, dtype)
-
-
-def _check_backbone(folder: Path) -> None:
-    """Refuse a configuration that makes the library fetch a part of the model whatever it is told."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("use_pretrained_backbone") and config.get("backbone") and not config.get("backbone_config"):
-        raise ValueError(
-            f"{folder}/config.json names a backbone to be downloaded, {config['backbone']!r}. Choose a model that "
-            "comes whole, with backbone_config in its config.json."
-        )
-
-
-def _check_weights(folder: Path, model: torch.nn.Module, missing: Collection[str]) -> None:
-    """Refuse files that lack weights, which the library would fill with random numbers.
-
-    Public files leave out some that no forward uses, as the first residual layer of DPT's fusion, so that few missing
-    ones are only logged: refused is what lacks a whole part of the model, such as its head, or more than a tenth of it.
-    """
-    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
-    lost = {name for name in missing if name in sizes}
-    if not lost:
-        return
-    parts = [(name, [each for each in sizes if each.startswith(f"{name}.")]) for name, _ in model.named_children()]
-    gone = [name for name, keys in parts if keys and lost.issuperset(keys) and not name.startswith(_UNUSED)]
-    if gone or sum(sizes[name] for name in lost) > 0.1 * sum(sizes.values()):
-        raise ValueError(
-            f"{folder} does not hold the weights of {type(model).__name__}: {len(lost)} of {len(sizes)} are missing, "
-            f"such as {min(lost)}. Choose a model that was made for this, or download its files again."
-        )
-    log.warning("%s lacks weights: %s", folder, ", ".join(sorted(lost)))
 
 
 def _dtype(dtypes: Sequence[torch.dtype]) -> torch.dtype:
@@ -249,15 +196,6 @@ def _missing(folder: Path, files: Sequence[str]) -> list[str]:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
             missing += sorted(shard for shard in shards if not (folder / shard).is_file())
     return missing
-
-
-def model_type(folder: Path) -> str | None:
-    """What a model's config.json says it is; None without one."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return config.get("model_type") if isinstance(config, dict) else None
 
 
 def _download(name: str, folder: Path, input_name: str) -> None:

@@ -1,0 +1,89 @@
+"""What the command line says when a video is there, and when something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .job import Job
+
+RATIO = "(difference of neighbouring frames where windows meet, over elsewhere; 1 is seamless)"
+
+
+def cost_line(job: Job) -> str:
+    """What the windows cost, in words."""
+    from ..cost import run_cost
+    from ..prompts import PromptTrack
+
+    length, compression = job.timebase.num_latent_frames, job.timebase.compression
+    ratio = run_cost(job.settings, length, job.steps, PromptTrack.of(job.schedule, length, compression)).ratio
+    return f"forwards    {ratio:.2f} times what the length alone needs"
+
+
+def seam_line(job: Job, differences: Sequence[float]) -> str:
+    """The seam ratio at the boundaries of the first step's windows, prompt transitions left out, in words.
+
+    Args:
+        job: what was made.
+        differences: of the frames, see ``frame_differences``.
+    """
+    from ..metrics import seam_ratio_of, window_boundaries
+    from ..timeline import Compression, Timebase
+
+    timebase = job.timebase
+    plain = [step for step in range(job.steps) if job.settings.at(step, job.steps).stride == 1]
+    if not plain:
+        return "seam ratio  none: with a stride above 1 every frame is a window's edge"
+    windows = job.settings.windows(timebase.num_latent_frames, plain[0], job.steps)
+    if job.settings.closed_loop:
+        timebase = Timebase(len(differences) + 1, timebase.fps, Compression(timebase.compression.pattern))
+    try:
+        boundaries = window_boundaries(windows, timebase)
+        ratio = seam_ratio_of(differences, boundaries, changes(job), timebase.compression.ratio)
+    except ValueError:
+        return "seam ratio  none: no window boundary outside the prompt transitions"
+    return f"seam ratio  {ratio:.2f} {RATIO}"
+
+
+def changes(job: Job) -> list[tuple[float, float]]:
+    """Ranges of frames in which a prompt gives way to the next."""
+    margin, ranges = job.timebase.compression.ratio, []
+    for segment in job.schedule.segments[1:]:
+        reach = segment.transition.frames / 2 + margin
+        ranges.append((segment.start - reach, segment.start + reach))
+    return ranges
+
+
+def first(parts: Any, count: int) -> Iterator[Any]:
+    """The first ``count`` frames of pieces of a video."""
+    for part in parts:
+        if count > 0:
+            yield part[:count]
+        count -= len(part)
+
+
+def quiet() -> None:
+    """Keep diffusers and transformers from writing between our lines."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+@contextmanager
+def memory_advice() -> Iterator[None]:
+    """Turns running out of device memory into advice."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            "the device ran out of memory: lower --windows-per-forward to 1, then --width and --height, then --window."
+        ) from error
