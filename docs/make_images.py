@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
+from glv_core.editing.presets import PRESETS
 from glv_core.hosts.diffusers import generate, timebase_for
 from glv_core.hosts.diffusers.decode import decode_frames
 from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
@@ -121,9 +123,7 @@ def window_plan(name: str) -> Image.Image:
     fps = (latent or clip)["fps"]
     timebase = Timebase(clip["length"] if latent is None else round(latent["length"] * fps), fps, WAN)
     timebase = Timebase.of_latent(timebase.num_latent_frames, timebase.fps, WAN)
-    schedule = parse_schedule(
-        values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
-    )
+    schedule = parse_schedule(spoken(prompt), num_frames=timebase.num_frames, fps=timebase.fps)
     settings = CoDenoiseSettings(
         timebase.compression.num_latent_frames(sampler["window"]),
         timebase.compression.latent_span(sampler["overlap"]),
@@ -132,9 +132,67 @@ def window_plan(name: str) -> Image.Image:
     return draw_plan(settings, timebase, schedule, sampler["steps"])
 
 
+def preset_plan(prompt: dict) -> Image.Image:
+    """The windows of a workflow of Gen-L-Video's own, whose latent frames are frames."""
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    clip, sampler = values["LoadLongVideo"], values["CoDenoiseKSampler"]
+    timebase = Timebase(clip["length"], clip["fps"], Compression((1,)))
+    given = sampler["window"], sampler["overlap"], sampler["schedule"], sampler["merge"]
+    if "GenLVideoPreset" in values:
+        preset = PRESETS[values["GenLVideoPreset"]["preset"]]
+        given = preset.window, preset.overlap, preset.schedule, preset.merge
+    schedule = parse_schedule(spoken(prompt), num_frames=timebase.num_frames, fps=timebase.fps)
+    return draw_plan(CoDenoiseSettings(*given), timebase, schedule, 1)
+
+
+def spoken(prompt: dict) -> str:
+    """What a workflow asks for: its prompt schedule, or the first text that is not empty."""
+    inputs = [node["inputs"] for node in prompt.values()]
+    return next((each["prompts"] for each in inputs if "prompts" in each), "") or next(
+        each["text"] for node in prompt.values() if node["class_type"] == "CLIPTextEncode" and (each := node["inputs"])
+        and each["text"]
+    )  # fmt: skip
+
+
+def before_and_after(prompt: dict) -> Image.Image:
+    """Frames of the video that a demo workflow makes first, and below them those of its edit; needs a ComfyUI."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from comfyui_hosts import find_host, start_server
+
+    from glv_core.video_io import open_clip
+
+    [saved] = [node for node in prompt.values() if node["class_type"] == "SaveLongVideo"]
+    settings = {key: value for key, value in saved["inputs"].items() if key not in ("images", "samples", "vae")}
+    saved["inputs"] |= {"filename_prefix": "after", "crf": 8}
+    both = {**prompt, "99": {"class_type": "SaveLongVideo", "inputs": {
+        **settings, "images": ["6", 0], "filename_prefix": "before", "crf": 8}}}  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_server(find_host(), Path(folder))
+        try:
+            server.run(both, timeout=3000)
+        finally:
+            server.close()
+        rows = []
+        for name in ("before", "after"):
+            clip = open_clip(next((Path(folder) / "output").glob(f"{name}*.mp4")))
+            every = clip.num_frames // PER_ROW
+            rows.append(torch.cat(list(clip.frames()))[::every][:PER_ROW])
+    side = 64 * SCALE
+    image = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 2 * (side + GAP) + GAP), "#f4f4f4")
+    for row, frames in enumerate(rows):
+        for column, frame in enumerate(frames):
+            shown = Image.fromarray(frame.numpy()).resize((side, side), Image.Resampling.NEAREST)
+            image.paste(shown, (GAP + column * (side + GAP), GAP + row * (side + GAP)))
+    return image
+
+
 def thumbnail(name: str) -> Image.Image:
     """A workflow's thumbnail: frames of a run on the demo model, the plan of one for a public checkpoint."""
     prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
+    if name.startswith("demo_") and any(node["class_type"] == "LongVaceConditioning" for node in prompt.values()):
+        return before_and_after(prompt)
+    if not name.startswith(("demo_", "wan")):
+        return preset_plan(prompt)
     streams = any(node["class_type"] == "StreamingExtend" for node in prompt.values())
     if not name.startswith("demo_"):
         return chunk_plan(name) if streams else window_plan(name)

@@ -14,19 +14,18 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NOTES = {
-    "demo_three_prompts": "## Three prompts, one long video\nRuns as it is: the demo model comes with the pack and draws "
-    "coloured shapes. 241 frames are made by a model of 61-frame clips.\n\n- Edit the lines of **Multi-Prompt "
+    "demo_three_prompts": "## Three prompts, one long video\nRuns as it is: the demo model comes with the pack and "
+    "draws coloured shapes. 241 frames are made by a model of 61-frame clips.\n\n- Edit the lines of **Multi-Prompt "
     "Schedule**: `time: prompt`.\n- Change **length** in **Long Latent**; everything follows.\n- Watch the seams: "
     "overlap 0 and schedule *static* show what windows look like unmerged.",
-    "demo_closed_loop": "## A video without an end\nRuns as it is, on the demo model. **closed_loop** lets windows go on at the "
-    "first frame after the last, and **VAE Decode Loop** decodes the loop point with its past: 64 latent frames make 256 "
-    "frames, and the last one flows into the first: the object goes round three "
-    "times.",
-    "demo_streaming": "## Chunk by chunk\nRuns as it is, on the demo model: each chunk of 61 frames goes on from the end "
-    "of the one before. Finished chunks are kept in `output/long_video_runs/demo_streaming`: interrupt it and queue "
-    "again, or change the last prompt, and only what is missing is made. **Save Long Video** decodes in pieces.",
-    "demo_image_to_video": "## From one image\nRuns as it is: the left part makes an image with the demo model. With a "
-    "model of your own put **Load Image** in its place. The image becomes the first frame; every chunk goes on from "
+    "demo_closed_loop": "## A video without an end\nRuns as it is, on the demo model. **closed_loop** lets windows go "
+    "on at the first frame after the last, and **VAE Decode Loop** decodes the loop point with its past: 64 latent "
+    "frames make 256 frames, and the last one flows into the first: the object goes round three times.",
+    "demo_streaming": "## Chunk by chunk\nRuns as it is, on the demo model: each chunk of 61 frames goes on from the "
+    "end of the one before. Finished chunks are kept in `output/long_video_runs/demo_streaming`: interrupt it and "
+    "queue again, or change the last prompt, and only what is missing is made. **Save Long Video** decodes in pieces.",
+    "demo_image_to_video": "## From one image\nRuns as it is: the left part makes an image with the demo model. With "
+    "a model of your own put **Load Image** in its place. The image becomes the first frame; every chunk goes on from "
     "the end of the one before.",
     "wan2.2_5B_streaming": "## 30 seconds of Wan 2.2 5B, three prompts, chunk by chunk\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
@@ -51,15 +50,49 @@ NOTES = {
     "Hugging Face (or switch on **allow_download**).\n\nChoose your video in **Load Long Video**. Its depth, measured "
     "over the whole clip, steers Wan VACE; each window gets its own part. Another **kind** steers by poses or soft "
     "edges.",
+    "demo_depth_mix": "## One movement, three looks\nRuns as it is, on the demo model: the left part makes a video. "
+    "With one of yours put **Load Long Video** in its place.\n\n**Grounded Mask** finds what is drawn; as an image it "
+    "is a depth map, near bright. It steers the demo model's VACE branch, and the prompts change along the video. "
+    "With a real model **Control Preprocess** makes the depth: see *wan2.1_vace_1.3B_depth*.",
+    "demo_edit_anything": "## Edit anything\nRuns as it is, on the demo model: the left part makes a video of a red "
+    "circle. With one of yours put **Load Long Video** in its place.\n\n**Grounded Mask** finds the circle in every "
+    "frame, **VACE Conditioning** hides it, the model paints a blue square there, and **Composite Edit** puts it "
+    "back: outside the mask the pixels are the first video's, bit for bit.",
+    "demo_video_to_video": "## A video from its own noise\nRuns as it is, on the demo model: the left part makes a "
+    "video. **Invert Long Latent** finds the noise that it comes from, with the edges of its frames as control; "
+    "sampled with another colour word that noise makes a video that moves in the same way.\n\nThe inversion and the "
+    "sampler have the same windows, steps and scheduler, and the sampler is *euler*.",
+    "wan2.1_vace_1.3B_edit_anything": "## Edit anything in a video of yours\nFiles: "
+    "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
+    "`vae/wan_2.1_vae.safetensors`, and the folders `transformers/IDEA-Research/grounding-dino-tiny` and "
+    "`transformers/facebook/sam2.1-hiera-small` as on Hugging Face (or switch on **allow_download**).\n\nChoose your "
+    "video in **Load Long Video**, say what to change in **Grounded Mask** and what to make of it in **CLIP Text "
+    "Encode**. Outside the mask the pixels stay the video's own.",
+    "sd1.5_control_video_to_video": "## Gen-L-Video: control\nFiles: "
+    "`checkpoints/v1-5-pruned-emaonly-fp16.safetensors` (or another of SD 1.5), "
+    "`controlnet/control_v11p_sd15_canny_fp16.safetensors`. Choose your video in **Load Long Video**.\n\n"
+    "**Gen-L-Video Preset** has the paper's values: windows of 15 frames, 10 of 50 steps. They are inverted with an "
+    "empty prompt and made again with yours; Canny edges of every frame steer both. **Cross-Frame Attention** ties "
+    "the frames of a window together in the model and its ControlNet.",
+    "sd2_depth_mix": "## Gen-L-Video: mix\nFiles: `checkpoints/512-depth-ema.safetensors`, and the folder "
+    "`transformers/Intel/dpt-hybrid-midas` as on Hugging Face (or switch on **allow_download**). Choose your video in "
+    "**Load Long Video**: 40 frames, as many prompts as it has windows without overlap (20 frames each).\n\nThe whole "
+    "video is inverted with an empty prompt and its depth, and made again with the prompts.",
+    "sd2_inpaint_edit_anything": "## Gen-L-Video: edit anything\nFiles: `checkpoints/512-inpainting-ema.safetensors`, "
+    "`controlnet/edit-anything-v0-3.safetensors` (shgao/edit-anything-v0-3), and the folders "
+    "`transformers/IDEA-Research/grounding-dino-tiny` and `transformers/facebook/sam-vit-huge` as on Hugging Face (or "
+    "switch on **allow_download**).\n\nAs the paper's code: masks frame by frame, SAM's regions as control, nothing "
+    "put back outside the mask. Put **Composite Edit** behind it to keep the rest of the video.",
     "wan2.1_1.3B_three_prompts": "## 15 seconds of Wan 2.1 1.3B, three prompts\nFiles: "
     "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "
     "81-frame clip: set **windows_per_forward** to 1 on small cards.",
-    "follow_your_pose_long": "## A long video that follows a skeleton\nFiles: the folder `diffusers/FollowYourPose_v1` as "
-    "on Hugging Face (of it `followyourpose_checkpoint-1000/pytorch_model.bin` and `pose_encoder.pth`), and for CLIP "
-    "and VAE `checkpoints/v1-5-pruned-emaonly-fp16.safetensors`.\n\nChoose a video of skeletons on black, as mmpose "
-    "draws them, in **Load Long Video**; it is read at 10 fps, as in Gen-L-Video's example. Each window of 16 frames "
-    "gets its own skeletons. For several prompts put **Multi-Prompt Schedule** in the place of the positive prompt.",
+    "follow_your_pose_long": "## A long video that follows a skeleton\nFiles: the folder "
+    "`diffusers/FollowYourPose_v1` as on Hugging Face (of it `followyourpose_checkpoint-1000/pytorch_model.bin` and "
+    "`pose_encoder.pth`), and for CLIP and VAE `checkpoints/v1-5-pruned-emaonly-fp16.safetensors`.\n\nChoose a video "
+    "of skeletons on black, as mmpose draws them, in **Load Long Video**; it is read at 10 fps, as in Gen-L-Video's "
+    "example. Each window of 16 frames gets its own skeletons. For several prompts put **Multi-Prompt Schedule** in "
+    "the place of the positive prompt.",
 }
 _MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
