@@ -141,8 +141,13 @@ def preset_plan(prompt: dict) -> Image.Image:
     if "GenLVideoPreset" in values:
         preset = PRESETS[values["GenLVideoPreset"]["preset"]]
         given = preset.window, preset.overlap, preset.schedule, preset.merge
-    schedule = parse_schedule(spoken(prompt), num_frames=timebase.num_frames, fps=timebase.fps)
-    return draw_plan(CoDenoiseSettings(*given), timebase, schedule, 1)
+    changes = values.get("MultiPromptSchedule", {"transition": "hard", "transition_frames": 0})
+    schedule = parse_schedule(
+        spoken(prompt), num_frames=timebase.num_frames, fps=timebase.fps, transition=changes["transition"],
+        transition_frames=changes["transition_frames"],
+    )  # fmt: skip
+    settings = CoDenoiseSettings(*given, prompt_blending="one_per_window")
+    return draw_plan(settings, timebase, schedule, 1)
 
 
 def spoken(prompt: dict) -> str:

@@ -1,10 +1,11 @@
 """LongInpaintConditioning against the host's nodes for Wan Fun Inpaint and for inpainting models of images."""
 
-import comfy.model_base
+import comfy.model_patcher
 import comfy.supported_models
 import nodes
 import pytest
 import streaming
+import tiny
 import torch
 from comfy_extras.nodes_wan import WanFunInpaintToVideo
 from families import wan_i2v
@@ -98,11 +99,32 @@ def test_frames_of_images_are_those_of_the_host_s_node(sd):
 
 def shown_to_the_model(values):
     """The channels that the host's inpainting model adds: the mask, and the masked image."""
-    model = comfy.model_base.BaseModel(
-        comfy.supported_models.SD15({"disable_unet_model_creation": True}), comfy.model_base.ModelType.EPS
-    )
+    model = tiny.sd15().model
     model.set_inpaint()
     return model.concat_cond(noise=torch.zeros(13, 4, 4, 6), device="cpu", **values)
+
+
+def test_a_window_is_shown_its_own_frames(sd):
+    """A network with nine channels as the host makes it, in windows of 5 from 0, 4 and 8."""
+    config = {**tiny.SD15, "in_channels": 9, "context_dim": 1024, "use_linear_in_transformer": True}
+    base = comfy.supported_models.SD20({**config, "dtype": torch.float32}).get_model({}, device="cpu")
+    tiny.fill(base.diffusion_model, 1, 0.08)
+    model, shown = comfy.model_patcher.ModelPatcher(base, torch.device("cpu"), torch.device("cpu")), []
+
+    def call(apply_model, given):
+        shown.append(given["c"]["c_concat"].clone())
+        return apply_model(given["input"], given["timestep"], **given["c"])
+
+    model.set_model_unet_function_wrapper(call)
+    conds = {"positive": tiny.text(1, 1024), "negative": tiny.text(0, 1024)}
+    positive, negative, latent = execute(LongInpaintConditioning, **conds, vae=sd, video=VIDEO, mask=MASK).args
+    result = tiny.co_denoise(
+        model, latent, positive=positive, negative=negative, cfg=1.0, steps=1, window=5, overlap=1, per_forward=1
+    )
+    whole = shown_to_the_model({key: positive[0][1][key] for key in ("concat_latent_image", "concat_mask")})
+    assert result.isfinite().all() and [len(each) for each in shown] == [5, 5, 5]
+    for start, each in zip((0, 4, 8), shown, strict=True):
+        assert torch.allclose(each, whole[start : start + 5], atol=1e-6)
 
 
 def test_masks_are_cut_at_a_half_and_shrunk_to_the_nearest_pixel(sd):
