@@ -199,7 +199,7 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
     print(f"video       {job.output} ({num_frames} frames, {num_frames / timebase.fps:.4g} s, {size})")
     if plan_path is not None:
         print(f"plan        {plan_path}")
-    if masks is not None:
+    if masks is not None and control is None:
         print(f"mask        {100 * masks.share(timebase.num_frames):.3g} % of the video")
     print(cost_line(job))
     print(seam_line(job, differences))

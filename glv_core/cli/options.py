@@ -82,7 +82,7 @@ def build_edit_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="genlong edit",
         description="Paint a part of a video anew, as prompts say, with Wan VACE or the demo model. Outside of the "
-        "mask every pixel stays that of the video.",
+        "mask every pixel stays that of the video, until the file is encoded.",
         allow_abbrev=False,
     )
     add = _add_source(parser)
@@ -127,7 +127,7 @@ def _add_source(parser: argparse.ArgumentParser) -> Callable[..., Any]:
     """What edits have in common about the video; returns what adds more."""
     add = parser.add_argument_group("video").add_argument
     add("--video", type=Path, required=True, metavar="FILE", help="the video to change; its sound is kept")
-    add("--prompts", "--prompt", metavar="TEXT", required=True, help=f"what the whole frame shows: {_PROMPTS}")
+    add("--prompts", "--prompt", metavar="TEXT", required=True, help=f"what all of the video shows, a {_PROMPTS}")
     add("--negative", metavar="TEXT", default="", help="what to avoid, over the whole video")
     add("--length", help="only the first frames (161) or seconds (10s) (default: all)")
     add("--fps", type=float, help="frames per second to take of the video (default: its own)")
@@ -142,7 +142,8 @@ def _add_source(parser: argparse.ArgumentParser) -> Callable[..., Any]:
 
 def _add_finders(add: Callable[..., Any]) -> None:
     add("--detector", metavar="NAME", help="folder or cached name of a Grounding DINO of transformers")
-    add("--segmenter", metavar="NAME", help="folder or cached name of a SAM 2 or SAM of transformers")
+    add("--segmenter", metavar="NAME", help="folder or cached name of a SAM 2 or SAM of transformers; "
+        "SAM 2 needs torchvision")  # fmt: skip
 
 
 def _add_the_rest(parser: argparse.ArgumentParser, command: str) -> None:

@@ -53,8 +53,7 @@ def frame_bar(frames: int, what: str) -> Iterator[Any]:
     with tqdm(total=frames, unit="frame", desc=what) as bar:
 
         def show(done: int) -> None:
-            bar.n = min(done, frames)
-            bar.refresh()
+            bar.update(min(done, frames) - bar.n)
 
         yield show
         show(frames)

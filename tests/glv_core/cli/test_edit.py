@@ -117,7 +117,8 @@ def test_an_edit_keeps_every_pixel_outside_of_its_mask(ran, files):
     assert not moved[far].any()
     assert not moved[:, :, :4].any() and not moved[:, :, -4:].any(), "beside the middle nothing is made"
     near = files.masks[..., 0] > 0
-    assert moved[:, 12:20, 16:20].all() or moved[near].float().mean() > 0.9
+    near[:, :, :6] = near[:, :, -6:] = False
+    assert moved[near].float().mean() > 0.9
 
 
 def test_an_edit_is_whole_and_small_without_the_composite(ran):
@@ -191,11 +192,6 @@ def test_the_hint_is_the_control_of_the_video(tiny_vace_folder, files, monkeypat
         want = {"canny": canny(frames), "scribble": scribble(darkest(frames)), "ready": frames}[kind]
     assert torch.equal(seen["frames"], want if want.ndim == 4 else want[..., None].expand(-1, -1, -1, 3))
     assert seen["frames"].float().std() > 1
-
-
-def test_a_loop_lies_on_its_video(ran, tiny_vace_folder, files):
-    """36 frames of 9 latent frames; the control's first frame steers the first frame that is shown."""
-    assert len(ran("restyle", {"--closed-loop": True})) == 36
 
 
 def test_it_says_what_came_out(tiny_vace_folder, files, capsys):
@@ -375,6 +371,69 @@ def test_the_demo_model_follows_the_silhouette(drawn, tmp_path):
     original = read_frames(read_video(drawn)[0].float() / 255)
     apart = [(a.x - b.x + 32) % 64 - 32 for a, b in zip(readings, original) if a.found and b.found]
     assert np.abs(apart).mean() < 1.5
+
+
+def test_a_loop_lies_on_its_video(drawn, tmp_path, monkeypatch):
+    """With the latents of the video itself in place of the model's, every frame is the video's at the same time."""
+    import glv_core.hosts.diffusers as host
+    from glv_core.hosts.diffusers.encode import encode_frames
+
+    original = torch.cat(list(open_clip(drawn).frames()))
+    monkeypatch.setattr(host, "generate", lambda pipeline, *_, **__: encode_frames(pipeline, [original]))
+    words = ["restyle", "--video", str(drawn), "--output", str(tmp_path / "a.mp4"), "--upscale", "1", "--closed-loop"]
+    assert cli.main([*words, "--control", "canny", "--prompt", "x", "--device", "cpu", "--no-plan"]) == 0
+    frames, _ = read_video(tmp_path / "a.mp4")
+    assert len(frames) == 84
+    apart = [
+        (a.x - b.x + 32) % 64 - 32
+        for a, b in zip(read_frames(frames[8:73].float() / 255), read_frames(original[8:73].float() / 255))
+        if a.found and b.found
+    ]
+    assert len(apart) > 50
+    assert np.abs(apart).mean() < 0.4, "three quarters of a pixel are one frame"
+
+
+@pytest.fixture(scope="module")
+def depth_folder(tmp_path_factory):
+    """A tiny random Depth Anything."""
+    import transformers
+
+    folder = tmp_path_factory.mktemp("depth")
+    config = transformers.DepthAnythingConfig(
+        backbone_config=transformers.Dinov2Config(
+            hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32, image_size=28,
+            patch_size=14, out_indices=[1, 2, 3, 4], reshape_hidden_states=False, apply_layernorm=True,
+        ),
+        reassemble_hidden_size=16, neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, head_hidden_size=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    processor = transformers.DPTImageProcessor(size={"height": 42, "width": 42}, ensure_multiple_of=14)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_depth_has_one_range_for_the_whole_video(depth_folder, files):
+    from glv_core.cli.controls import depths
+    from glv_core.hosts.transformers.depth import MODEL_CLASS, DepthEstimator
+    from glv_core.hosts.transformers.loading import load_parts
+
+    frames, seen = sources(files), []
+    made = torch.cat(list(depths(frames.split(5), FRAMES, str(depth_folder), "cpu", seen.append)))
+    assert seen == [*range(4, 33, 4), 33]
+    with torch.inference_mode():
+        raw = DepthEstimator(*load_parts(depth_folder, MODEL_CLASS, "AutoImageProcessor")).inverse_depth(frames)
+    want = ((raw - raw.amin()) / (raw.amax() - raw.amin()) * 255).to(torch.uint8)[..., None].expand(-1, -1, -1, 3)
+    assert made.shape == (FRAMES, 40, 48, 3) and made.dtype == torch.uint8
+    assert (made.int() - want.int()).abs().max() <= 1
+    assert made.amin() == 0 and made.amax() >= 254 and made[0].amax() != made[-1].amax()
+
+
+def test_restyle_along_a_depth_network(depth_folder, ran, tiny_vace_folder, files, capsys):
+    made = ran("restyle", {"--control": "depth", "--depth-model": str(depth_folder)})
+    assert made.shape == (FRAMES, 32, 32, 3)
+    assert "depth:" in capsys.readouterr().err
+    assert (made - ran("restyle")).abs().max() > 1e-4
 
 
 def test_words_that_the_demo_world_lacks_are_refused(drawn, capsys):
