@@ -149,9 +149,9 @@ def test_every_api_prompt_is_valid(server, path):
         for name, folder in PLACES.items():
             file = node["inputs"].get(name)
             if isinstance(file, str):
-                path = server.base / folder / file / INSIDE.get(name, "")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.touch()
+                place = server.base / folder / file / INSIDE.get(name, "")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.touch()
     status, answer = server.post("/prompt", {"prompt": prompt})
     assert status == 200, answer
     assert answer["node_errors"] == {}

@@ -1,10 +1,11 @@
 """Follow-Your-Pose in ComfyUI: the network of the authors, in windows, with a skeleton for every frame."""
 
 import comfy.ldm.modules.diffusionmodules.openaimodel as unet
+import comfy.lora
 import comfy.model_detection
 import comfy.model_management
-import comfy.lora
 import comfy.ops
+import comfy.supported_models
 import nodes
 import pytest
 import tiny
@@ -38,14 +39,20 @@ def models(monkeypatch, tmp_path):
         yield folder
 
 
-@pytest.fixture
-def public(models):
-    """The folder as its authors publish it."""
+def publish(models):
+    """The files as their authors publish them."""
     weights = tiny_pose.weights()
     tiny_pose.save(models / "diffusers" / CHECKPOINT / "pytorch_model.bin", weights)
     encoder = {name.removeprefix(ADAPTER): each for name, each in weights.items() if name.startswith(ADAPTER)}
     tiny_pose.save(models / "diffusers" / "FollowYourPose_v1" / "pose_encoder.pth", encoder)
-    return tiny_pose.load(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory):
+    """MODEL and CONTROL_NET of the public files."""
+    with pytest.MonkeyPatch.context() as patch, tiny_pose.models(patch, tmp_path_factory.mktemp("models")) as folder:
+        publish(folder)
+        yield tiny_pose.load(CHECKPOINT)
 
 
 def forward(model, x, text, clips=1, control=None):
@@ -80,8 +87,10 @@ def test_clips_in_one_batch_do_not_see_each_other(public):
     assert (forward(model, torch.cat((x, other)), text) - apart).abs().mean() > 0.01
 
 
-def test_the_hosts_network_has_the_names_and_shapes_of_the_public_weights():
+def test_the_hosts_network_has_the_names_and_shapes_of_the_public_weights(monkeypatch):
     """At the real size, without numbers."""
+    monkeypatch.setitem(comfy.supported_models.SD15.unet_config, "model_channels", 320)
+    monkeypatch.setitem(comfy.supported_models.SD15.unet_config, "context_dim", 768)
     public = {name: torch.empty(shape, device="meta") for name, shape in public_shapes().items()}
     weights = split_weights(public)
     config = comfy.model_detection.model_config_from_unet(weights.unet, "")
@@ -188,9 +197,10 @@ def test_the_layers_over_time_are_parts_of_the_model(public):
     assert "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q" in lora_keys
 
 
-def test_it_computes_in_half_precision(public):
+def test_it_computes_in_half_precision(models):
     """With the network cast, layers over time and all, as on graphics cards."""
-    model, _ = public
+    publish(models)
+    model, _ = tiny_pose.load(CHECKPOINT)
     x, text, _ = frames_and_skeletons()
     full = forward(model, x, text)
     model.model.to(torch.bfloat16)
@@ -287,8 +297,6 @@ class _Runs:
 
 def test_a_network_of_another_size_is_refused_before_anything_is_made(models, monkeypatch):
     tiny_pose.save(models / "diffusers" / "pose" / "pytorch_model.bin", tiny_pose.weights())
-    import comfy.supported_models
-
     monkeypatch.setitem(comfy.supported_models.SD15.unet_config, "model_channels", 320)
     with pytest.raises(ValueError, match=r"ComfyUI does not recognise the UNet of pose/pytorch_model\.bin"):
         tiny_pose.load("pose")

@@ -1,6 +1,7 @@
 """Follow-Your-Pose with few channels, in files of the public layout. Runs inside ComfyUI."""
 
 import contextlib
+import functools
 import math
 
 import comfy.supported_models
@@ -17,6 +18,7 @@ def numbers(shape, seed: int) -> torch.Tensor:
     return torch.sin(k * (1.7 + 0.013 * seed) + 0.31 * k * k % 6.28 + seed).float().reshape(shape)
 
 
+@functools.cache
 def weights(scale: float = 1.0) -> dict:
     """All weights by their public names, in a fixed way. ``scale``: of the layers over time."""
     from long_video_pack.glv_core.editing.follow_your_pose_weights import ADAPTER, adapter_shapes, public_shapes
