@@ -63,7 +63,7 @@ class InvertLongLatent(io.ComfyNode):
                     "inversion, as Gen-L-Video; with more, the sampler comes back closer to the video.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, advanced=True,
+                    "schedule_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, advanced=True,
                     tooltip="Only for schedules and merges that draw: the seed of the sampler.",
                 ),
                 *window_inputs(),
@@ -110,14 +110,14 @@ class InvertLongLatent(io.ComfyNode):
         strength: float,
         cfg: float,
         refinements: int,
-        seed: int,
+        schedule_seed: int,
         negative: list | None = None,
         **windows: Any,
     ) -> io.NodeOutput:
         with naming("InvertLongLatent"):
             if negative is None and cfg != 1:
                 raise ValueError(f"cfg is {cfg:g}, which needs a negative conditioning. Connect one, or set cfg to 1.")
-            options = InversionOptions(steps, scheduler, cfg, strength, refinements, seed)
+            options = InversionOptions(steps, scheduler, cfg, strength, refinements, schedule_seed)
             noise, start = invert_long(
                 model, options, positive, positive if negative is None else negative, latent_image,
                 window_options(**windows),
