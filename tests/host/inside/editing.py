@@ -88,7 +88,9 @@ def control(frames: torch.Tensor, kind: str) -> torch.Tensor:
 
     if kind == "depth":
         return masks(frames, "object")[..., None].expand(-1, -1, -1, 3)
-    return ControlPreprocess.execute(frames, {"kind": kind, "low_threshold": 100, "high_threshold": 200}, SIZE, 8, 8).args[0]
+    return ControlPreprocess.execute(
+        frames, {"kind": kind, "low_threshold": 100, "high_threshold": 200}, SIZE, 8, 8
+    ).args[0]
 
 
 def conditioned(vae, positive: list, negative: list, control_video, control_masks, fill_masked: bool) -> tuple:
