@@ -184,7 +184,7 @@ def test_one_window_is_the_hosts_sampler(public):
 
 def test_the_layers_over_time_are_parts_of_the_model(public):
     model, _ = public
-    layers = {name: each for name, each in model.model.named_parameters() if "follow_your_pose" in name}
+    layers = {name: each for name, each in model.model.named_parameters() if "layers_over_time" in name}
     assert len(layers) == 16 * 9
     assert model.model_size() == comfy.model_management.module_size(model.model)
     assert {each.dtype for each in layers.values()} == {model.model.get_dtype()}
