@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from comfyui_hosts import comfyui_worker, find_host
 
 from glv_core.demo.clips import centred_scene, render
-from glv_core.demo.detector import agrees, read_frames
+from glv_core.demo.detector import agrees, centre_distances, read_frames
 from glv_core.metrics import frame_differences, ring_flicker, seam_ratio_of
 
 SCENE = ["circle", "red", "white", "right", 5.0]
@@ -56,15 +56,6 @@ MODES = {
 }
 
 
-def centre_error(frames: np.ndarray, source: np.ndarray) -> float:
-    """Mean distance of the objects' centres on the torus, in pixels, where both are seen."""
-    found = []
-    for ours, theirs in zip(read_frames(frames), read_frames(source), strict=True):
-        if ours.found and theirs.found:
-            found.append(np.hypot(*((a - b + 32) % 64 - 32 for a, b in ((ours.x, theirs.x), (ours.y, theirs.y)))))
-    return float(np.mean(found)) if found else float("nan")
-
-
 def measure(mode: str, frames: np.ndarray, source: np.ndarray) -> dict[str, str]:
     """The figures of one video ``t h w 3``."""
     _, prompts = MODES[mode]
@@ -77,7 +68,7 @@ def measure(mode: str, frames: np.ndarray, source: np.ndarray) -> dict[str, str]
     )
     figures = {
         "adherence": f"{np.mean([agrees(readings[frame], texts[frame]) for frame in kept]):.1%}",
-        "centre": f"{centre_error(frames, source):.2f}",
+        "centre": f"{np.mean(centre_distances(readings, read_frames(source))):.2f}",
         "seam": f"{seam:.2f}",
         "outside": "",
         "flicker": "",

@@ -265,7 +265,8 @@ def isolated_input() -> io.Input:
         optional=True,
         advanced=True,
         tooltip="For comparison: denoise the video as clips side by side that know nothing of each other, each "
-        "'window' long, in place of overlapping windows. schedule, overlap, merge, stride and phases then do nothing.",
+        "'window' long, in place of overlapping windows. Where the length is no multiple of it the last one begins "
+        "earlier, and sees the end of the one before. schedule, overlap, merge, stride and phases then do nothing.",
     )
 
 

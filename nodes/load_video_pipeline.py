@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.pipeline_folder import (
+    BRANCHES,
     DEMO,
-    DEMO_VACE,
     check_pipeline,
     find_folder,
     list_folders,
@@ -58,4 +58,4 @@ class LoadVideoPipeline(io.ComfyNode):
         with naming("LoadVideoPipeline"):
             folder = find_folder(pipeline)
             check_pipeline(folder, transformer)
-            return io.NodeOutput(*load_pipeline(folder, transformer, "vace" if pipeline == DEMO_VACE else ""))
+            return io.NodeOutput(*load_pipeline(folder, transformer, BRANCHES.get(pipeline, "")))

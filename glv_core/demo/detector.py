@@ -212,6 +212,19 @@ def read_frames(frames: torch.Tensor | Array) -> list[FrameReading]:
     return [_read_frame(frame) for frame in _as_array(frames)]
 
 
+def centre_distances(readings: Sequence[FrameReading], others: Sequence[FrameReading], size: float = 64) -> list[float]:
+    """How far apart the objects' centres are on a torus of ``size`` pixels, in the frames where both are found."""
+
+    def apart(one: float, other: float) -> float:
+        return (one - other + size / 2) % size - size / 2
+
+    return [
+        float(np.hypot(apart(a.x, b.x), apart(a.y, b.y)))
+        for a, b in zip(readings, others, strict=True)
+        if a.found and b.found
+    ]
+
+
 _ANYTHING = ("object", "objects", "shape", "shapes", "thing", "things")
 _SOME_COVER = 0.1  # of a pixel, for it to belong to the object
 
@@ -222,7 +235,8 @@ def object_masks(frames: torch.Tensor | Array, text: str) -> list[tuple[str, Arr
     Args:
         frames: the frames.
         text: which object: a colour, a shape, both, or "object"; several of these end with full stops. Where a frame
-            shows no such object the words are empty and the mask is too.
+            shows no such object the words are empty and the mask is too; a colour or shape that is unclear in a frame
+            fits.
 
     Raises:
         ValueError: a text that names none of these.

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from glv_core.demo.clips import centred_scene, render
-from glv_core.demo.detector import agrees, read_frames
+from glv_core.demo.detector import agrees, centre_distances, read_frames
 from glv_core.metrics import frame_differences, ring_flicker, seam_ratio_of
 
 SCENE = ["circle", "red", "white", "right", 5.0]
@@ -41,12 +41,7 @@ def edit(inside, tmp_path):
 
 def errors(frames: np.ndarray, source: np.ndarray) -> list[float]:
     """How far the object's centre is from the source's, in pixels, in the frames where both are seen."""
-    found = []
-    for ours, theirs in zip(read_frames(frames), read_frames(source), strict=True):
-        if ours.found and theirs.found:
-            across = [(a - b + 32) % 64 - 32 for a, b in ((ours.x, theirs.x), (ours.y, theirs.y))]
-            found.append(float(np.hypot(*across)))
-    return found
+    return centre_distances(read_frames(frames), read_frames(source))
 
 
 @pytest.mark.parametrize("refinements", [0, 1])

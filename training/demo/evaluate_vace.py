@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from glv_core.demo.clips import COLOURS, SHAPES, SIZE, Scene, all_combinations, centred_scene, render
-from glv_core.demo.detector import ClipReading, agreement, read_clip
+from glv_core.demo.detector import agreement, centre_distances, read_clip
 from glv_core.perception.controls.canny import canny
 
 from .evaluate import load_pipeline
@@ -76,16 +76,6 @@ def other_prompt(kind: str, source: Scene, generator: torch.Generator) -> Scene:
     return Scene(shape, colour, source.background, source.direction, source.x, source.y)
 
 
-def centre_error(reading: ClipReading, wanted: ClipReading) -> float:
-    """Mean distance of the object's centre on the torus, in pixels, over frames where both are seen."""
-    found = [
-        torch.tensor([(a.x - b.x + SIZE / 2) % SIZE - SIZE / 2, (a.y - b.y + SIZE / 2) % SIZE - SIZE / 2]).norm()
-        for a, b in zip(reading.frames, wanted.frames, strict=True)
-        if a.found and b.found
-    ]
-    return float(torch.stack(found).mean()) if found else float("nan")
-
-
 @torch.no_grad()
 def evaluate_vace(
     folder: Path, num_clips: int = 12, num_frames: int = 61, steps: int = 20, guidance: float = 2.0, seed: int = 5
@@ -116,6 +106,6 @@ def evaluate_vace(
                 x = scheduler.step(velocity, time, x, return_dict=False)[0]
             reading = read_clip(encoder.decode(x))
             shares.append(min(agreement(reading, target.prompt()).values()))
-            errors.append(centre_error(reading, read_clip(render(target, num_frames))))
-        result[kind] = {"as_prompted": sum(shares) / num_clips, "centre": sum(errors) / num_clips}
+            errors += centre_distances(reading.frames, read_clip(render(target, num_frames)).frames)
+        result[kind] = {"as_prompted": sum(shares) / num_clips, "centre": sum(errors) / max(1, len(errors))}
     return result

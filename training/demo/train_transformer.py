@@ -197,6 +197,17 @@ def frame_levels(sigma: Tensor, generator: torch.Generator) -> Tensor:
     return levels
 
 
+def lr_scale(step: int, steps: int) -> float:
+    """The learning rate of a step over its peak: up within a hundred steps, then down along a cosine to one percent."""
+    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def noise_levels(batch: int, generator: torch.Generator) -> Tensor:
+    """One noise level a clip [b], one in each part of the shifted schedule."""
+    uniform = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    return SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
+
+
 def train_transformer(
     out: Path,
     latents: Tensor,
@@ -247,11 +258,9 @@ def train_transformer(
         if step == text_steps and start is None:
             encoder.load_state_dict(average["text_encoder"].state_dict())
             encoder.requires_grad_(False)
-        scale = min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        optimizer.scale_lr(scale)
+        optimizer.scale_lr(lr_scale(step, steps))
         clean, texts = sampler(batch)
-        uniform = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-        sigma = SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
+        sigma = noise_levels(batch, generator)
         noise = torch.randn(clean.shape, generator=generator)
         levels = frame_levels(sigma, generator)
         mixed = clean.lerp(noise, levels[:, None, :, None, None])

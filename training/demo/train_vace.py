@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransforme
 from torch import Tensor, nn
 
 from glv_core.demo.clips import SHAPES, SIZE, TEMPLATES, Scene, all_combinations, centred_scene, render
+from glv_core.editing.mask_cells import mask_cells, nearest_frames
 from glv_core.perception.controls.canny import canny
 
 from . import vae_parallel
@@ -31,10 +31,11 @@ from .train_transformer import (
     DETAIL_SIGMA,
     EMPTY_PROMPTS,
     LONGEST_PROMPT,
-    SHIFT,
     STEADY,
     WINDOW,
     ShortTextAttention,
+    lr_scale,
+    noise_levels,
     short_text,
 )
 
@@ -81,9 +82,7 @@ def silhouette(scene: Scene, num_frames: int, start: int = 0) -> Tensor:
 
 def latent_masks(mask: Tensor, num_latent_frames: int) -> Tensor:
     """A mask of pixels [t h w] as VACE's channels: every 8x8 pixels of the nearest frame [64 t h/8 w/8]."""
-    t, h, w = mask.shape
-    channels = mask.view(t, h // 8, 8, w // 8, 8).permute(2, 4, 0, 1, 3).reshape(1, 64, t, h // 8, w // 8)
-    return F.interpolate(channels.float(), size=(num_latent_frames, h // 8, w // 8), mode="nearest-exact")[0]
+    return mask_cells(mask[nearest_frames(len(mask), num_latent_frames)], 8).float()
 
 
 def _wrapped_grow(mask: Tensor, pixels: int) -> Tensor:
@@ -233,10 +232,9 @@ def train_vace(
     forward = torch.compile(model, dynamic=False) if compiled else model
     begin, recent = time.monotonic(), []
     for step in range(steps):
-        optimizer.scale_lr(min(1.0, (step + 1) / 100) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps))))
+        optimizer.scale_lr(lr_scale(step, steps))
         clean, hints, texts = sampler(batch)
-        uniform = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-        sigma = SHIFT * uniform / (1 + (SHIFT - 1) * uniform)
+        sigma = noise_levels(batch, generator)
         noise = torch.randn(clean.shape, generator=generator)
         mixed = clean.lerp(noise, sigma.view(-1, 1, 1, 1, 1))
         with torch.autocast("cpu", torch.bfloat16):

@@ -11,9 +11,9 @@ from typing import Any
 
 import diffusers
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from ...editing.mask_cells import mask_cells, nearest_frames
 from ...video_io import rechunk
 from .encode import WanEncoder
 
@@ -108,7 +108,7 @@ def encode_hint(
         raise ValueError(f"The VACE branch reads {wanted} channels, and this VAE makes {channels}: {VACE} is another.")
     ratio = pipeline.vae_scale_factor_temporal
     count = ratio * (num_latent_frames - 1) + 1
-    seen = set(_nearest(count, num_latent_frames))
+    seen = set(nearest_frames(count, num_latent_frames))
     size = (height, width)
     kept, shown, masked = (
         None if pieces is None else _whole(pieces, count, ratio, size, name)
@@ -138,7 +138,7 @@ def encode_hint(
             hint[:, at : at + vae.config.z_dim, frame] = normalised[:, :, 0].float().cpu()
         for number, each in enumerate(mask, done):
             if number in seen:
-                hint[0, 2 * vae.config.z_dim :, cells] = _cells(each, scale)
+                hint[0, 2 * vae.config.z_dim :, cells] = mask_cells(each[None], scale)[:, 0]
                 cells += 1
         done += length
         if on_frames is not None:
@@ -217,20 +217,6 @@ def _whole(
             left -= 1
 
     return rechunk(frames(), 1, ratio, keep_rest=False)
-
-
-def _nearest(count: int, num_latent_frames: int) -> list[int]:
-    """The frames whose masks stand for the latent frames, by the same rule as the pipeline's own interpolation."""
-    numbers = torch.arange(count, dtype=torch.float32).view(1, 1, -1, 1, 1)
-    taken = F.interpolate(numbers, size=(num_latent_frames, 1, 1), mode="nearest-exact")
-    return [int(number) for number in taken.flatten()]
-
-
-def _cells(mask: torch.Tensor, scale: int) -> torch.Tensor:
-    """A mask ``h w`` as channels: the pixels of every cell, ``(y x) h w``."""
-    height, width = mask.shape
-    parts = mask.reshape(height // scale, scale, width // scale, scale)
-    return parts.permute(1, 3, 0, 2).reshape(scale**2, height // scale, width // scale)
 
 
 def _pixels(piece: torch.Tensor, vae: Any) -> torch.Tensor:

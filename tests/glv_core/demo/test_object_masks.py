@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glv_core.demo.clips import Scene, render
-from glv_core.demo.detector import object_masks
+from glv_core.demo.detector import FrameReading, centre_distances, object_masks
 
 
 def frames(shape="circle", colour="red", background="white", x=32.0, y=32.0, count=3):
@@ -38,3 +38,11 @@ def test_a_frame_without_an_object_has_an_empty_mask():
 def test_words_that_the_world_does_not_have(text, part):
     with pytest.raises(ValueError, match=part):
         object_masks(frames(), text)
+
+
+def test_distances_of_centres_go_around_the_torus():
+    def at(x, y, found=True):
+        return FrameReading(found, x=x, y=y)
+
+    ours, theirs = [at(63, 10), at(5, 1), at(3, 3, False)], [at(2, 14), at(5, 61), at(9, 9)]
+    assert centre_distances(ours, theirs) == [5.0, 4.0]

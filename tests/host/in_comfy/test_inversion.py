@@ -36,11 +36,11 @@ def invert(model, latent, *, positive, strength=1.0, refinements=0, scheduler="s
     ).args  # fmt: skip
 
 
-def sample(model, latent, noise, start, *, positive, scheduler="simple", steps=STEPS, sampler="euler", **more):
+def sample(model, latent, initial, start, *, positive, scheduler="simple", steps=STEPS, sampler="euler", **more):
     _, node = nodes()
     return node.execute(
         model, 5, steps, 1.0, sampler, scheduler, positive, positive, latent, 1.0, start_at_step=start,
-        initial_noise=noise, **{**WINDOWS, **more},
+        initial_noise=initial, **{**WINDOWS, **more},
     ).args[0]["samples"]  # fmt: skip
 
 
@@ -213,3 +213,26 @@ def test_a_sampler_that_adds_no_noise_or_has_another_latent_refuses_it():
 def test_the_editor_is_told_before_anything_is_loaded(values, text):
     assert text in nodes()[0].validate_inputs(**values)
     assert nodes()[0].validate_inputs(steps=20, strength=0.5, window=8, overlap=2) is True
+
+
+def test_any_noise_can_be_the_initial_one():
+    """Core's RandomNoise of the seed is what the sampler draws itself, bit for bit; that of another seed is not."""
+    from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
+
+    model, latent, positive = model_of("flow")
+    own = sample(model, latent, None, 0, positive=positive)
+    assert torch.equal(sample(model, latent, Noise_RandomNoise(5), 0, positive=positive, noise="shuffled"), own)
+    assert (sample(model, latent, Noise_RandomNoise(6), 0, positive=positive) - own).abs().max() > 0.1
+
+
+def test_a_custom_sampler_takes_the_noise_too():
+    from comfy_extras.nodes_custom_sampler import BasicGuider, SamplerCustomAdvanced
+    from long_video_pack.nodes.co_denoise_model import CoDenoiseModel
+
+    model, latent, positive = model_of("flow")
+    noise = invert(model, latent, positive=positive, refinements=12)[0]
+    patched = CoDenoiseModel.execute(model, **WINDOWS).args[0]
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
+    guider = BasicGuider.execute(patched, positive).args[0]
+    made = SamplerCustomAdvanced.execute(noise, guider, comfy.samplers.sampler_object("euler"), sigmas, latent).args[0]
+    assert float((made["samples"] - latent["samples"]).abs().mean()) < 0.02

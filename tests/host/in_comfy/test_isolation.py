@@ -133,3 +133,43 @@ def test_a_guider_of_two_prompts(wan):
     positive, own = segments("abc")
     found = run(CoDenoiseModel.execute(wan, **options).args[0], latents(), positive)
     check(found, lambda start: run(wan, part(latents(), start), own[start]))
+
+
+@pytest.mark.parametrize("per_forward", [1, 4])
+def test_isolated_clips_are_cores_own_clips_whatever_the_windows_say(per_forward):
+    """The last clip is moved left to keep its length: it sees the end of the one before, and changes nothing there."""
+    model, samples = tiny.wan(), latents()[:, :, :13]
+    arguments = {
+        "positive": tiny.conditioning(1), "negative": tiny.conditioning(0), "steps": STEPS, "cfg": CFG,
+        "start_at_step": START, "add_noise": False, "per_forward": per_forward, "isolated_clips": True,
+    }  # fmt: skip
+    found = tiny.co_denoise(model, {"samples": samples}, schedule="shifted", overlap=12, merge="hann", **arguments)
+    plain = tiny.co_denoise(model, {"samples": samples}, schedule="uniform", overlap=4, stride=2, **arguments)
+    assert torch.equal(found, plain)
+    for start in (0, 5):
+        wanted = alone(model, part(samples, start), arguments["positive"], arguments["negative"])
+        torch.testing.assert_close(part(found, start), wanted, rtol=0, atol=1e-3)
+    assert (found[:, :, 10:] - samples[:, :, 10:]).abs().max() > 0.1
+
+
+def test_another_prompt_of_an_isolated_clip_leaves_the_others():
+    model, samples = tiny.wan(), latents()
+    one, other = (
+        tiny.co_denoise(
+            model, {"samples": samples}, positive=segments(words)[0], steps=STEPS, start_at_step=START, add_noise=False,
+            per_forward=1, isolated_clips=True,
+        )
+        for words in ("abc", "adc")
+    )  # fmt: skip
+    assert torch.equal(part(one, 0), part(other, 0)) and torch.equal(part(one, 10), part(other, 10))
+    assert (part(one, 5) - part(other, 5)).abs().max() > 1e-2
+
+
+def test_isolated_clips_behind_the_patch_of_a_model():
+    model, samples = tiny.wan(), latents()
+    windows = {"window": 17, "overlap": 8, "schedule": "static", "merge": "pyramid", "windows_per_forward": 0}
+    patched = CoDenoiseModel.execute(model, isolated_clips=True, **windows).args[0]
+    check(
+        alone(patched, samples, tiny.conditioning(1), tiny.conditioning(0)),
+        lambda start: alone(model, part(samples, start), tiny.conditioning(1), tiny.conditioning(0)),
+    )

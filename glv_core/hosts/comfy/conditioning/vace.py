@@ -11,6 +11,7 @@ import comfy.model_management
 import comfy.utils
 import torch
 
+from ....editing.mask_cells import mask_cells, nearest_frames
 from ..families import num_frames_encoded
 from ..video.frame_source import FrameSource, frame_source
 from ..video.memory_mapped import memory_mapped_zeros
@@ -155,12 +156,9 @@ def _mask_channels(masks: Masks, length: int, num_latent_frames: int, lead: int)
     """The masks as ``1 64 t h w``, 0 in the ``lead`` latent frames in front; a large one lies in a file."""
     rows, columns = masks.size.height // PATCH, masks.size.width // PATCH
     made = memory_mapped_zeros((1, PATCH * PATCH, lead + num_latent_frames, rows, columns))
-    # Which frame a latent frame takes its mask from, rounded as the host's interpolation does it.
-    numbers = torch.arange(float(length)).view(1, 1, -1)
-    chosen = torch.nn.functional.interpolate(numbers, size=num_latent_frames, mode="nearest-exact").long().flatten()
+    chosen = nearest_frames(length, num_latent_frames)
     for start in range(0, num_latent_frames, BATCH):
-        part = masks.at(chosen[start : start + BATCH].tolist())
-        part = part.view(len(part), rows, PATCH, columns, PATCH).permute(2, 4, 0, 1, 3)
+        part = mask_cells(masks.at(chosen[start : start + BATCH])[:, 0], PATCH)
         first = lead + start
-        made[0, :, first : first + part.shape[2]] = part.reshape(PATCH * PATCH, -1, rows, columns)
+        made[0, :, first : first + part.shape[1]] = part
     return made

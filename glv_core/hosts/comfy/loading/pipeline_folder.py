@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DEMO = "demo model (built in)"
 DEMO_VACE = "demo model with VACE (built in)"
+BRANCHES = {DEMO_VACE: "vace"}  #: names whose folder holds weights to be added to the transformer's, and where
 SUPPORTED = (
     "Wan 2.1 text-to-video, image-to-video and VACE, and either transformer of Wan 2.2 A14B (transformer "
     "WanTransformer3DModel or WanVACETransformer3DModel, text encoder UMT5EncoderModel, VAE AutoencoderKLWan with 16 "
