@@ -17,6 +17,7 @@ from ..glv_core.hosts.comfy.vision.control_models import (
     SEG_MODELS,
     model_menu,
 )
+from ..glv_core.hosts.comfy.vision.grounding_models import DEMO_DETECTOR
 from ..glv_core.hosts.transformers import depth, pose, segmentation
 from ..glv_core.perception.controls.palettes import PALETTES
 from .errors import naming
@@ -211,9 +212,14 @@ def _detector_input() -> io.Input:
         download_input(),
     ]  # fmt: skip
     return io.DynamicCombo.Input(
-        "detector", options=[io.DynamicCombo.Option("openpose", []), io.DynamicCombo.Option("vitpose", vitpose)],
+        "detector",
+        options=[
+            io.DynamicCombo.Option("openpose", []), io.DynamicCombo.Option("vitpose", vitpose),
+            io.DynamicCombo.Option(DEMO_DETECTOR, []),
+        ],
         tooltip="openpose: the network of ControlNet's annotator, body_pose_model.pth. vitpose: newer models of "
-        "transformers, drawn in the same way.",
+        "transformers, drawn in the same way. The shapes of the demo model need no network: their stick figures go "
+        "from the centre to the corners.",
     )  # fmt: skip
 
 

@@ -62,6 +62,10 @@ NOTES = {
     "video. **Invert Long Latent** finds the noise that it comes from, with the edges of its frames as control; "
     "sampled with another colour word that noise makes a video that moves in the same way.\n\nThe inversion and the "
     "sampler have the same windows, steps and scheduler, and the sampler is *euler*.",
+    "demo_pose_to_video": "## A video that follows a skeleton\nRuns as it is, on the demo model: the left part makes a "
+    "video. With one of yours put **Load Long Video** in its place.\n\n**Control Preprocess** draws the pose of every "
+    "frame. The demo model's objects have stick figures, from the centre to the corners, and its VACE branch follows "
+    "them; for people choose the detector *openpose* or *vitpose*, and a model such as Wan VACE.",
     "wan2.1_vace_1.3B_edit_anything": "## Edit anything in a video of yours\nFiles: "
     "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`, and the folders `transformers/IDEA-Research/grounding-dino-tiny` and "

@@ -101,7 +101,7 @@ def _grow(mask: Array, pixels: int) -> Array:
     return mask
 
 
-def _circular_mean(weights: Array) -> float:
+def circular_mean(weights: Array) -> float:
     """Centre of mass, in pixels, of weights on a circle [n]; pixel i covers i to i + 1."""
     n = len(weights)
     angle = 2 * np.pi * (np.arange(n) + 0.5) / n
@@ -197,7 +197,7 @@ def _find(frame: Array) -> tuple[FrameReading, Array]:
         return nothing
     cover = found = np.where(near, cover, 0.0)
     height, width = cover.shape
-    y, x = _circular_mean(cover.sum(1)), _circular_mean(cover.sum(0))
+    y, x = circular_mean(cover.sum(1)), circular_mean(cover.sum(0))
     shift = (height // 2 - int(y), width // 2 - int(x))
     cover = np.roll(cover, shift, (0, 1))
     total = cover.sum()
@@ -210,6 +210,11 @@ def _find(frame: Array) -> tuple[FrameReading, Array]:
 def read_frames(frames: torch.Tensor | Array) -> list[FrameReading]:
     """Reads every frame of [t 3 h w] or [t h w 3], values 0..1, on its own."""
     return [_read_frame(frame) for frame in _as_array(frames)]
+
+
+def find_covers(frames: torch.Tensor | Array) -> list[Array]:
+    """How much of each pixel the object of every frame of [t 3 h w] or [t h w 3], values 0..1, covers: 0..1 [h w]."""
+    return [_find(frame)[1] for frame in _as_array(frames)]
 
 
 def centre_distances(readings: Sequence[FrameReading], others: Sequence[FrameReading], size: float = 64) -> list[float]:

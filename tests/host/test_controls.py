@@ -52,6 +52,14 @@ def test_poses_of_openpose(inside, tmp_path):
     assert result["smoothed"]
 
 
+def test_poses_of_the_demo_models_shapes(inside):
+    """Over the border of the frame too; a frame in which nothing is seen is bridged by ``hold``."""
+    result = inside("controls", "drawn_poses")
+    assert result["equal"]
+    assert result["seen"] == [number != 12 for number in range(30)]
+    assert all(result["held"])
+
+
 def test_networks_of_transformers(inside, tmp_path):
     result = inside("controls", "networks_of_transformers", path=str(tmp_path / "networks.png"))
     assert result["shapes"] == [[4, 128, 192, 3]] * 4

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from glv_core.demo.clips import COLOURS, SHAPES, SIZE, Scene, all_combinations, centred_scene, render
 from glv_core.demo.detector import agreement, centre_distances, read_clip
+from glv_core.demo.stick_figures import draw_figures
 from glv_core.perception.controls.canny import canny
 
 from .evaluate import load_pipeline
 from .train_vace import FrozenText, latent_masks, silhouette
 
-HINTS = ("depth", "edges", "paint")
+HINTS = ("depth", "edges", "pose", "paint")
 MARGIN = 4  # pixels that the mask of paint reaches beyond the object under it
 
 
@@ -58,6 +59,9 @@ def hint_of(kind: str, source: Scene, encoder: Encoder, num_frames: int) -> Tens
     if kind == "edges":
         found = canny(pixels.permute(0, 2, 3, 1).mul(255).round().to(torch.uint8), 100, 200).float() / 255
         return torch.cat([grey, encoder.encode(found[:, None].expand(-1, 3, -1, -1)), mask], 1)
+    if kind == "pose":
+        drawn = draw_figures(silhouette(source, num_frames).numpy()).permute(0, 3, 1, 2) / 255
+        return torch.cat([grey, encoder.encode(drawn), mask], 1)
     cover = (silhouette(source, num_frames) > 0.5).float()[:, None]
     hidden = F.max_pool2d(F.pad(cover, (MARGIN,) * 4, mode="circular"), 2 * MARGIN + 1, stride=1)
     kept = encoder.encode(torch.where(hidden > 0.5, 0.5, pixels))

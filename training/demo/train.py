@@ -90,7 +90,9 @@ def _vace(args: argparse.Namespace) -> None:
     pipeline = load_pipeline(args.model)
     embed = FrozenText(pipeline.text_encoder, args.model / "tokenizer" / "spiece.model")
     cache = torch.load(args.out / "hints.pt", weights_only=True)
-    train_vace(args.out, pipeline.transformer, embed, cache, args.vace_steps, args.seed, args.batch)
+    train_vace(
+        args.out, pipeline.transformer, embed, cache, args.vace_steps, args.seed, args.batch, start=args.vace_start
+    )
     weights = torch.load(args.out / "vace.pt", weights_only=True)["ema"]
     export_vace(args.model, new_vace(pipeline.transformer), weights)
 
@@ -120,6 +122,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=12000, help="steps of the transformer and text encoder")
     parser.add_argument("--vace-steps", type=int, default=4000, help="steps of the VACE branch")
     parser.add_argument("--start", type=Path, help="a transformer.pt of an earlier run to begin with")
+    parser.add_argument("--vace-start", type=Path, help="a branch's safetensors to begin with")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--prompts", type=int, default=64, help="prompts to evaluate with")
     parser.add_argument("--threads", type=int, default=2)

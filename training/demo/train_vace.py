@@ -2,8 +2,8 @@
 
 Wan VACE's own architecture: copies of every second block read the hint beside the latents, and add what they find to
 the blocks of the model (arXiv 2503.07598).  What a branch of so small a model learns: to draw the object where a
-depth-like or edge-like hint shows it, in the colours that the prompt names; to repaint what a mask leaves out; to go
-on from known frames; and to do without a hint.
+depth-like hint, edges or a stick figure show it, in the colours that the prompt names; to repaint what a mask leaves
+out; to go on from known frames; and to do without a hint.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan, WanTransformer3DModel, WanVACETransformer3DModel
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glv_core.demo.clips import SHAPES, SIZE, TEMPLATES, Scene, all_combinations, centred_scene, render
+from glv_core.demo.stick_figures import draw_figures
 from glv_core.editing.mask_cells import mask_cells, nearest_frames
 from glv_core.perception.controls.canny import canny
 
@@ -45,7 +47,7 @@ VACE_LAYERS = (0, 2, 4)
 HINT_CHANNELS = 96  # what stays, what is changed, and an 8x8 mask for every latent pixel
 
 # How often each kind of hint is drawn.
-KINDS = {"depth": 0.25, "edges": 0.2, "paint": 0.3, "known": 0.1, "nothing": 0.15}
+KINDS = {"depth": 0.25, "edges": 0.15, "pose": 0.2, "paint": 0.2, "known": 0.1, "nothing": 0.1}
 # Masks are this much larger than the objects under them, in pixels.
 LARGEST_MARGIN = 7
 
@@ -97,8 +99,8 @@ def cache_hints(
 ) -> dict[str, Tensor]:
     """Normalised latents of clips and of their hints, as fp16, for `per_combination` clips of every combination.
 
-    `clips`, `depth`, `edges`, `paint` [n 16 t 8 8], `masks` [n 64 t 8 8] of paint as bool, `grey` [16 t 8 8] of a
-    video that shows nothing, `index` [n] says which combination.
+    `clips`, `depth`, `edges`, `pose`, `paint` [n 16 t 8 8], `masks` [n 64 t 8 8] of paint as bool, `grey`
+    [16 t 8 8] of a video that shows nothing, `index` [n] says which combination.
     """
     generator = torch.Generator().manual_seed(seed + 1)
     combinations = all_combinations()
@@ -116,7 +118,7 @@ def cache_hints(
     def number(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
-    def hints(row: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def hints(row: int) -> tuple[Tensor, ...]:
         """Pixels of one clip and of its hints, and the mask of its paint."""
         scene = centred_scene(*combinations[int(index[row])], float(along[row]))
         pixels = render(scene, CACHED_FRAMES)
@@ -124,15 +126,16 @@ def cache_hints(
         near, far = (1.0, 0.0) if number(0, 1) < 0.5 else (number(0.6, 1), number(0, 0.3))
         depth = (far + cover * (near - far))[:, None].expand(-1, 3, -1, -1)
         edges = canny(_bytes(pixels), 100, 200).float().div(255)[:, None].expand(-1, 3, -1, -1)
+        pose = draw_figures(cover.numpy()).permute(0, 3, 1, 2) / 255
         # What lay under the mask may have had another shape: the mask shows that, and has room for the new one.
         old = SHAPES[int(torch.randint(len(SHAPES), (), generator=generator))]
         under = silhouette(Scene(old, "green", "black", scene.direction, scene.x, scene.y), CACHED_FRAMES)
         mask = (torch.maximum(cover, under) > 0).float()
         mask = _wrapped_grow(mask, int(number(1, LARGEST_MARGIN + 1)))
         paint = torch.where(mask[:, None] > 0.5, 0.5, pixels)
-        return pixels, depth, edges, paint, latent_masks(mask, (CACHED_FRAMES - 1) // 4 + 1) > 0.5
+        return pixels, depth, edges, pose, paint, latent_masks(mask, (CACHED_FRAMES - 1) // 4 + 1) > 0.5
 
-    cached: dict[str, list[Tensor]] = {name: [] for name in ("clips", "depth", "edges", "paint", "masks")}
+    cached: dict[str, list[Tensor]] = {name: [] for name in ("clips", "depth", "edges", "pose", "paint", "masks")}
     begin = time.monotonic()
     for start in range(0, len(index), batch):
         rows = [hints(row) for row in range(start, min(start + batch, len(index)))]
@@ -168,7 +171,7 @@ class HintSampler:
         """One hint [96 t 8 8]: what stays, what is changed, the mask."""
         grey = self.cache["grey"][:, part].float()
         mask = torch.ones(64, *grey.shape[1:])
-        if kind in ("depth", "edges"):
+        if kind in ("depth", "edges", "pose"):
             return torch.cat([grey, self.cache[kind][row][:, part].float(), mask])
         if kind == "paint":
             return torch.cat([self.cache[kind][row][:, part].float(), grey, self.cache["masks"][row][:, part].float()])
@@ -212,14 +215,18 @@ def train_vace(
     adam_lr: float = 6e-4,
     ema_decay: float = 0.998,
     compiled: bool = True,
+    start: Path | None = None,
 ) -> None:
     """Trains the branch; leaves its averaged weights in `out/vace.pt`, regularly and at the end.
 
     `embed` gives the text embeddings of prompts [b n 4096], without the padding token that stands for the rest.
+    `start`: the weights of a branch to begin with, as safetensors.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed + 3)
     model = new_vace(base)
+    if start is not None:
+        model.load_state_dict(load_file(start), strict=False)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.startswith("vace_"))
     for block in (*model.blocks, *model.vace_blocks):

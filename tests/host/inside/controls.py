@@ -210,6 +210,25 @@ def openpose(path: str) -> dict:
     }  # fmt: skip
 
 
+def drawn_poses() -> dict:
+    """Stick figures of the demo model's objects, as they are and held and smoothed."""
+    from long_video_pack.glv_core.demo.clips import centred_scene, render
+    from long_video_pack.glv_core.demo.stick_figures import figures_in
+    from long_video_pack.glv_core.hosts.comfy.vision.grounding_models import DEMO_DETECTOR
+    from long_video_pack.glv_core.perception.controls.pose_drawing import draw_poses
+
+    clip = render(centred_scene("triangle", "red", "white", "right", 40.0), 30).permute(0, 2, 3, 1).contiguous()
+    clip[12] = clip[0, 0, 0]  # a frame in which nothing is seen
+    sizes = {"detector": DEMO_DETECTOR, "short_side": 64, "multiple": 8, "frames_per_forward": 7}
+    plain, *_ = run(clip, "pose", hold=0, smoothing=0.0, **sizes)
+    held, *_ = run(clip, "pose", **sizes)
+    wanted = np.stack([draw_poses(figures, 64, 64) for figures in figures_in((clip * 255).round() / 255)])
+    return {
+        "equal": torch.equal((plain * 255).round().to(torch.uint8), torch.from_numpy(wanted)),
+        "seen": [bool(each.any()) for each in plain], "held": [bool(each.any()) for each in held],
+    }  # fmt: skip
+
+
 def networks_of_transformers(path: str) -> dict:
     """Depth, normals, segments and ViTPose of tiny models; and what their inputs change."""
     import tiny_controls as tiny

@@ -12,6 +12,7 @@ import comfy.model_management
 import numpy as np
 import torch
 
+from ....demo.stick_figures import figures_in
 from ....perception.controls.blur import smooth_over_time
 from ....perception.controls.canny import canny
 from ....perception.controls.depth import depth_map, normal_map, value_range
@@ -27,6 +28,7 @@ from ...transformers import pose as pose_models
 from ...transformers import segmentation as seg_models
 from ..video.memory_mapped import memory_mapped_zeros
 from .annotators import load_annotator
+from .grounding_models import DEMO_DETECTOR
 from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
 
 _DEPTH_ANYTHING = ("depth-anything/Depth-Anything-V2-Small-hf", "depth-anything/Depth-Anything-V2-Base-hf")
@@ -120,9 +122,10 @@ def hough_control(score_threshold: float, length_threshold: float) -> Control:
 
 
 def pose_control(detector: dict[str, Any], hold: int, smoothing: float) -> Control:
-    """Skeletons, of OpenPose's own network or of ViTPose."""
+    """Skeletons, of OpenPose's own network or of ViTPose, or stick figures of the demo model's objects."""
     options = dict(detector)
-    find = {"openpose": _openpose, "vitpose": _vitpose}[options.pop("detector")](**options)
+    finders = {"openpose": _openpose, "vitpose": _vitpose, DEMO_DETECTOR: _drawn_figures}
+    find = finders[options.pop("detector")](**options)
 
     def control(frames: Pieces, size: ClipSize) -> Pieces:
         people = [each for piece in find(frames, size) for each in piece]
@@ -246,6 +249,10 @@ def _vitpose(
         return map(people.people, frames)
 
     return find
+
+
+def _drawn_figures() -> Callable[[Pieces, ClipSize], Iterator[list[np.ndarray]]]:
+    return lambda frames, _size: (figures_in(piece.float() / 255) for piece in frames)
 
 
 def _load_depth(name: str, allow_download: bool) -> tuple[VisionModel, depth_models.DepthEstimator]:

@@ -1,0 +1,121 @@
+"""Whole editing modes on a file, and the most memory that they took. Runs inside ComfyUI."""
+
+import ctypes
+import threading
+
+import editing
+from video_files import execute, load
+from vision import anonymous_memory
+
+SAMPLER = {"seed": 0, "steps": 2, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple"}
+
+
+class Peak:
+    """Most memory of this process that belongs to no file, MB, beyond what it had before."""
+
+    def __enter__(self):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        self.before, self.most, self._end = anonymous_memory(), 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self):
+        while not self._end.wait(0.005):
+            self.most = max(self.most, anonymous_memory() - self.before)
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
+
+
+def run(path: str, mode: str) -> dict:
+    """One mode from a file to a file; see ``MODES``."""
+    model, clip, vae = editing.pipeline(vace=mode != "inversion")
+    positive, negative = (
+        [[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in ("a blue circle on a white background", "")
+    )
+    with Peak() as peak:
+        made = MODES[mode](path, model, vae, positive, negative, clip)
+    return {"memory": peak.most, "frames": made.get_frame_count()}
+
+
+def _save(**what):
+    from long_video_pack.nodes.save_long_video import SaveLongVideo
+
+    return execute(SaveLongVideo, filename_prefix="edited", crf=40, **what).args[0]
+
+
+def _sampled(model, vae, positive, negative, latent, **more):
+    from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
+
+    return execute(
+        CoDenoiseKSampler, model=model, positive=positive, negative=negative, latent_image=latent,
+        **SAMPLER, **editing.WINDOWS, **more,
+    ).args[0]  # fmt: skip
+
+
+def _inversion(path, model, vae, positive, negative, _clip):
+    from long_video_pack.nodes.encode_long_video import EncodeLongVideo
+    from long_video_pack.nodes.invert_long_latent import InvertLongLatent
+
+    latent = execute(EncodeLongVideo, video=load(path)[0], vae=vae).args[0]
+    noise, latent, start = execute(
+        InvertLongLatent, model=model, positive=positive, latent_image=latent, steps=SAMPLER["steps"], refinements=1,
+        **editing.WINDOWS,
+    ).args  # fmt: skip
+    made = _sampled(model, vae, positive, negative, latent, initial_noise=noise, start_at_step=start)
+    return _save(samples=made, vae=vae, fps=16)
+
+
+def _controlled(path, model, vae, positive, negative, kind):
+    from long_video_pack.nodes.control_preprocess import ControlPreprocess
+    from long_video_pack.nodes.long_vace_conditioning import LongVaceConditioning
+
+    hint = execute(ControlPreprocess, images=load(path)[0], kind=kind, short_side=editing.SIZE, multiple=8).args[0]
+    positive, negative, latent = execute(
+        LongVaceConditioning, positive=positive, negative=negative, vae=vae, width=editing.SIZE, height=editing.SIZE,
+        control_video=hint,
+    ).args[:3]  # fmt: skip
+    return _save(samples=_sampled(model, vae, positive, negative, latent), vae=vae, fps=16)
+
+
+def _restyle(path, model, vae, positive, negative, _clip):
+    kind = {"kind": "canny", "low_threshold": 100, "high_threshold": 200}
+    return _controlled(path, model, vae, positive, negative, kind)
+
+
+def _mix(path, model, vae, _positive, negative, clip):
+    from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
+
+    texts = (f"{start}: a {colour} circle on a white background" for start, colour in ((0, "red"), (300, "green")))
+    positive = execute(MultiPromptSchedule, clip=clip, schedule="\n".join(texts), length=load(path)[1], fps=16).args[0]
+    kind = {"kind": "canny", "low_threshold": 100, "high_threshold": 200}
+    return _controlled(path, model, vae, positive, negative, kind)
+
+
+def _pose(path, model, vae, positive, negative, _clip):
+    from long_video_pack.glv_core.hosts.comfy.vision.grounding_models import DEMO_DETECTOR
+
+    kind = {"kind": "pose", "detector": {"detector": DEMO_DETECTOR}, "hold": 3, "smoothing": 1.0}
+    return _controlled(path, model, vae, positive, negative, kind)
+
+
+def _edit(path, model, vae, positive, negative, _clip):
+    from long_video_pack.glv_core.hosts.comfy.vision.grounding_models import DEMO_DETECTOR
+    from long_video_pack.nodes.composite_edit import CompositeEdit
+    from long_video_pack.nodes.grounded_mask import GroundedMask
+    from long_video_pack.nodes.long_vace_conditioning import LongVaceConditioning
+
+    source = load(path)[0]
+    mask = execute(GroundedMask, images=source, text="object", detector=DEMO_DETECTOR, grow=3).args[0]
+    positive, negative, latent = execute(
+        LongVaceConditioning, positive=positive, negative=negative, vae=vae, width=editing.SIZE, height=editing.SIZE,
+        control_video=source, control_masks=mask, fill_masked=True,
+    ).args[:3]  # fmt: skip
+    made = _sampled(model, vae, positive, negative, latent)
+    edited = _save(samples=made, vae=vae, fps=16)
+    return _save(video=execute(CompositeEdit, original=source, edited=edited, mask=mask).args[0])
+
+
+MODES = {"inversion": _inversion, "restyle": _restyle, "mix": _mix, "pose": _pose, "edit": _edit}
