@@ -81,9 +81,9 @@ def step_ratios(strength: float = STRENGTH, num_steps: int = NUM_STEPS) -> torch
     Between two levels the logarithm of the ratio is a straight line. Raises what ``step_levels`` does.
     """
     levels = step_levels(strength, num_steps)
-    below = levels.floor().long()
+    below, above = levels.floor(), levels.ceil()
     share = levels - below
-    logarithms = _LOG_RATIOS[below] * (1 - share) + _LOG_RATIOS[below + 1] * share
+    logarithms = _LOG_RATIOS[below.long()] * (1 - share) + _LOG_RATIOS[above.long()] * share
     return torch.cat([logarithms.exp(), torch.zeros(1, dtype=torch.float64)]).float()
 
 
