@@ -1,0 +1,1 @@
+"""What StreamingT2V's own checkpoints need: its modules, its schedules and its files."""
