@@ -75,6 +75,17 @@ def test_paper_by_hand():
     assert warp_error(video, there_and_back(there, back), "paper", size=None).value == pytest.approx(error / squares)
 
 
+@pytest.mark.parametrize(
+    ("left_over", "is_seen"), [(0.0, True), (0.7, True), (0.75, False), (-0.7, True), (-0.75, False)]
+)
+def test_what_does_not_come_back_is_occluded(left_over, is_seen):
+    """The squared length of there and back together is at most half a pixel and a hundredth of both of them."""
+    video = panning(2, 3, 1)
+    there, back = constant((1.0, 0.0)), constant((left_over - 1, 0.0))
+    value = warp_error(video, there_and_back(there, back), "paper", size=None).value
+    assert math.isnan(value) != is_seen
+
+
 def push_by_loops(frame: np.ndarray, flow: np.ndarray):
     moved, known = np.zeros_like(frame), np.zeros(frame.shape[:2], bool)
     for y in range(frame.shape[0]):
