@@ -1,4 +1,4 @@
-"""How a video is cut into chunks for randomized blending, StreamingT2V's refinement (arXiv 2403.14773, 3.3).
+"""How a video is cut into chunks for randomized blending, StreamingT2V's refinement (arXiv 2403.14773).
 
 At every step all chunks are denoised, and where two overlap one is heard up to a random frame and the other from there:
 the merges ``random_cut`` and ``random_cut_paper`` of ``fusion``. Here is where the chunks lie, which does not change

@@ -121,7 +121,9 @@ def test_the_merge_is_the_released_loop(video, seed):
     for index, window in enumerate(windows):
         own = (merged >= index).nonzero().flatten()
         cut = int(own[0]) if len(own) else window.stop
-        loop[max(cut, window.start) : window.stop] = index
+        if index:
+            assert 0 <= cut - window.start < windows[index - 1].stop - window.start
+        loop[cut : window.stop] = index
     assert torch.equal(loop, merged)
 
 
