@@ -64,7 +64,9 @@ def _spans(length: int, tile: int, overlap: int, grain: int) -> list[tuple[int, 
     """Starts and weights of the tiles along one side."""
     windows = windows_for("static_balanced", length, min(tile, length), min(overlap, length - 1), 0, grain=grain)
     weights = merge_weights("linear_in_overlap", windows, length)
-    return sorted(((window.start, each) for window, each in zip(windows, weights, strict=True)), key=lambda each: each[0])
+    return sorted(
+        ((window.start, each) for window, each in zip(windows, weights, strict=True)), key=lambda each: each[0]
+    )
 
 
 def over_tiles(x: torch.Tensor, tiles: list[Tile], predict: Callable[[Tile], torch.Tensor]) -> torch.Tensor:

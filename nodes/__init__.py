@@ -23,6 +23,7 @@ from .long_latent import LongLatent
 from .long_noise import LongNoise
 from .long_vace_conditioning import LongVaceConditioning
 from .multi_prompt_schedule import MultiPromptSchedule
+from .refine_long_video import RefineLongVideo
 from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
 from .streaming_extend import StreamingExtend
@@ -39,5 +40,5 @@ class LongVideoExtension(ComfyExtension):
             LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
             SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
             CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
-            LongInpaintConditioning,
+            LongInpaintConditioning, RefineLongVideo,
         ]  # fmt: skip

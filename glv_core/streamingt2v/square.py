@@ -70,7 +70,11 @@ def fit(frames: torch.Tensor, canvas: tuple[int, int] = REFINED) -> torch.Tensor
     Raises:
         ValueError: see ``place``.
     """
-    where = place(frames.shape[2], frames.shape[1], canvas)
+    return fit_into(frames, place(frames.shape[2], frames.shape[1], canvas))
+
+
+def fit_into(frames: torch.Tensor, where: Placement) -> torch.Tensor:
+    """Frames ``t h w c`` resized to a place on its black canvas; see ``fit``."""
     return _on_black(_resize(frames, where.width, where.height), where)
 
 

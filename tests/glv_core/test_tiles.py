@@ -1,5 +1,7 @@
 """Tiles of a frame: they cover it, count to 1, and give back what every tile agrees on."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -38,7 +40,7 @@ def test_neighbours_share_at_least_the_overlap_and_change_in_a_straight_line():
     tiles = tiles_of(8, 40, (8, 16), 6)
     starts = [each.left for each in tiles]
     assert starts[0] == 0 and starts[-1] == 40 - 16
-    assert all(after - before <= 16 - 6 for before, after in zip(starts, starts[1:], strict=False))
+    assert all(after - before <= 16 - 6 for before, after in pairwise(starts))
     shown = over_tiles(torch.zeros(8, 40), tiles, lambda each: torch.full((8, 16), float(each.left > 0)))
     steps = shown[0].diff()
     shared = starts[0] + 16 - starts[1]

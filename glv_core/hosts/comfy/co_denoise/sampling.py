@@ -12,6 +12,7 @@ import torch
 
 from ....co_denoise import Stage
 from ....noise import NoiseSettings, long_noise
+from ....timeline import Place
 from ..families import family_of, time_dim_of
 from .options import NoiseOptions, WindowOptions
 from .patch import patch_model
@@ -124,9 +125,12 @@ def sample_long(
     noise_options: NoiseOptions = _HOSTS_NOISE,
     step_options: StepOptions = _ALL_STEPS,
     initial_noise: Any = None,
+    sigmas: torch.Tensor | None = None,
+    place: Place | None = None,
 ) -> dict[str, Any]:
     """ComfyUI's KSampler with co-denoising; the arguments are KSampler's and KSamplerAdvanced's, and options for the
-    windows and the noise. ``initial_noise`` is a NOISE to begin with, in place of one of ``noise_options``.
+    windows and the noise. ``initial_noise`` is a NOISE to begin with, in place of one of ``noise_options``. ``sigmas``
+    are the noise levels in place of the scheduler's, and steps and denoise say nothing. ``place``: see ``patch_model``.
 
     Returns:
         The LATENT, as KSampler returns it. With one prompt, no closed loop and independent
@@ -150,15 +154,15 @@ def sample_long(
         noise = make_noise(samples, sampler.seed, noise_settings, time_dim, latent)
     else:
         noise = torch.zeros(samples.shape, dtype=samples.dtype, layout=samples.layout, device="cpu")
-    stage = step_options.stage(sampler.steps, denoise)
+    stage = step_options.stage(sampler.steps, denoise) if sigmas is None else Stage(0, len(sigmas) - 1, len(sigmas) - 1)
     with WindowProgress(settings.window_counts(samples.shape[time_dim], stage), model) as progress:
-        patched = patch_model(model, options, progress.on_windows, stage=stage)
+        patched = patch_model(model, options, progress.on_windows, place, stage if sigmas is None else None)
         denoised = comfy.sample.sample(
             patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler, positive, negative,
             samples, denoise=denoise, noise_mask=latent.get("noise_mask"), callback=progress.on_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=sampler.seed,
             disable_noise=not step_options.add_noise, start_step=step_options.start, last_step=step_options.end,
-            force_full_denoise=not step_options.leftover_noise,
+            force_full_denoise=not step_options.leftover_noise, sigmas=sigmas,
         )  # fmt: skip
     # What an empty latent says of the VAE it is meant for; the host's KSampler drops it as well.
     kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import comfy.utils
@@ -29,5 +29,10 @@ def encode_video(vae: Any, video: Any, width: int = 0, height: int = 0) -> torch
             yield frames
 
     clip = clip_of(video)
-    bar = comfy.utils.ProgressBar(max(1, video.get_frame_count() if clip is None else clip.num_frames))
-    return encode_pieces(vae, resized(), lambda done, _: bar.update_absolute(done))
+    return encode_frames(vae, resized(), video.get_frame_count() if clip is None else clip.num_frames)
+
+
+def encode_frames(vae: Any, frames: Iterable[torch.Tensor], num_frames: int) -> torch.Tensor:
+    """The latent of frames ``t h w 3`` in 0..1, in pieces, with the host's progress bar; see ``encode_pieces``."""
+    bar = comfy.utils.ProgressBar(max(1, num_frames))
+    return encode_pieces(vae, frames, lambda done, _: bar.update_absolute(done))

@@ -1,0 +1,90 @@
+"""diffusers' UNet3DConditionModel as ComfyUI's MODEL: Stable Diffusion's latents, with the frames as the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.supported_models_base
+import torch
+
+from ..families import clips_in
+
+_MEMORY_FACTOR = 3.0  # beside an image UNet's, for the layers over time
+
+
+class FramesAsBatch(torch.nn.Module):
+    """A UNet that takes ``b c t h w``, as the host calls networks of images: ``(b t) c h w``.
+
+    Args:
+        unet: called as ``unet(video, levels, text, **more)``; its weights are of one type.
+        dtype: of its weights.
+    """
+
+    def __init__(self, unet: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.unet = unet
+        self.dtype = dtype
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        timesteps: torch.Tensor,
+        context: torch.Tensor | None = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **conds: Any,
+    ) -> torch.Tensor:
+        """What the network says of noised frames, in their shape.
+
+        Raises:
+            ValueError: it is given a ControlNet, or no text.
+        """
+        if control is not None:
+            raise ValueError("This model takes no ControlNet: none was made for it. Disconnect it.")
+        if context is None:
+            raise ValueError("This model needs a text. Connect a conditioning from its CLIP.")
+        clips = clips_in(transformer_options or {}, x.shape[0])
+
+        def first(rows: torch.Tensor) -> torch.Tensor:
+            """What is the same for all frames of a clip."""
+            return rows.unflatten(0, (clips, -1))[:, 0]
+
+        video = x.unflatten(0, (clips, -1)).movedim(2, 1)
+        more = {name: first(value) if name in self.by_frame else value for name, value in conds.items()}
+        said = self.unet(video, first(timesteps), first(context), **more)
+        return said.movedim(1, 2).flatten(0, 1)
+
+    by_frame: frozenset[str] = frozenset()  #: conds that the host repeats for every frame
+
+
+class Sampling3D(comfy.supported_models_base.BASE):
+    """What the host knows of such a model: noise levels and latents of Stable Diffusion."""
+
+    unet_config = {"disable_unet_model_creation": True, "in_channels": 4}  # noqa: RUF012 - the host's own form
+    latent_format = comfy.latent_formats.SD15
+    memory_usage_factor = _MEMORY_FACTOR
+
+
+def network_dtype(parameters: int) -> tuple[torch.dtype, torch.device]:
+    """The type and the device that a network of so many parameters works in; the host casts none of its layers."""
+    device = comfy.model_management.get_torch_device()
+    dtype = comfy.model_management.unet_dtype(device, parameters)
+    return comfy.model_management.unet_manual_cast(dtype, device) or dtype, device
+
+
+def make_patcher(
+    network: FramesAsBatch,
+    model_type: Any = comfy.model_base.ModelType.EPS,
+    kind: Callable[..., Any] = comfy.model_base.BaseModel,
+) -> Any:
+    """The MODEL of a network. ``kind``: its class, a BaseModel."""
+    device = comfy.model_management.get_torch_device()
+    model = kind(Sampling3D({}), model_type, device=device)
+    model.diffusion_model = network.eval().requires_grad_(False)
+    return comfy.model_patcher.ModelPatcher(model, device, comfy.model_management.unet_offload_device())

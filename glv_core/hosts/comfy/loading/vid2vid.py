@@ -1,0 +1,95 @@
+"""Loading MS-Vid2Vid-XL, which refines StreamingT2V's videos, as ComfyUI's MODEL; and its noise levels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.model_base
+import comfy.model_sampling
+import comfy.utils
+import folder_paths
+import torch
+
+from ....streamingt2v.vid2vid_schedule import ALPHAS, SIGMAS
+from .unet3d import FramesAsBatch, make_patcher, network_dtype
+
+FOLDERS = ("diffusion_models", "checkpoints")
+
+
+def list_files() -> list[str]:
+    """Files of weights in the host's folders."""
+    return sorted({name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)})
+
+
+def load_vid2vid(name: str, as_released: bool) -> Any:
+    """The MODEL of a file.
+
+    Args:
+        name: of ``list_files``.
+        as_released: whether sampling starts as the released code does, a little below the noise that it should have;
+            see ``solver_start``.
+
+    Raises:
+        ValueError: the file is not there or cannot be read, its weights are others, or diffusers is not installed.
+    """
+    path = next((each for folder in FOLDERS if (each := folder_paths.get_full_path(folder, name))), None)
+    if path is None:
+        raise ValueError(f"unet_name is {name!r}, which is not in models/diffusion_models. Choose another.")
+    model = load_model(Path(path), as_released)
+    model.cached_patcher_init = (load_model, (Path(path), as_released))
+    return model
+
+
+def load_model(path: Path, as_released: bool, disable_dynamic: bool = False) -> Any:
+    """The MODEL of a file; the host calls it where it needs the model once more."""
+    try:
+        from ...diffusers.vid2vid import make_vid2vid_unet
+    except ImportError as error:
+        raise ValueError(
+            f"MS-Vid2Vid-XL needs diffusers ({error}). Install it in ComfyUI's Python: pip install diffusers."
+        ) from error
+    try:
+        weights = comfy.utils.load_torch_file(str(path), safe_load=True)
+    except Exception as error:  # of the pickle, of safetensors, of the file system: the host has no common class
+        raise ValueError(f"{path.name} cannot be read ({error}). Download it again.") from error
+    unet = make_vid2vid_unet(weights)
+    dtype, _ = network_dtype(sum(each.numel() for each in unet.parameters()))
+    model = make_patcher(_Vid2Vid(unet.to(dtype), dtype), comfy.model_base.ModelType.V_PREDICTION)
+    sampling = _AsReleased() if as_released else _Sampling()
+    model.add_object_patch("model_sampling", sampling)
+    return model
+
+
+class _Vid2Vid(FramesAsBatch):
+    def __init__(self, unet: Any, dtype: torch.dtype) -> None:
+        super().__init__(_Sample(unet), dtype)
+
+
+class _Sample(torch.nn.Module):
+    """diffusers' UNet without its wrapping of the answer."""
+
+    def __init__(self, unet: Any) -> None:
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, video: torch.Tensor, levels: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        return self.unet(video, levels, text, return_dict=False)[0]
+
+
+class _Sampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION):
+    """MS-Vid2Vid-XL's noise levels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ratios = SIGMAS / ALPHAS
+        ratios[-1] = ratios[-2] ** 2 / ratios[-3]  # the last is noise alone, which no solver can begin with
+        self.set_sigmas(ratios)
+
+
+class _AsReleased(_Sampling):
+    def noise_scaling(
+        self, sigma: torch.Tensor, noise: torch.Tensor, latent_image: torch.Tensor, max_denoise: bool = False
+    ) -> torch.Tensor:
+        exact = super().noise_scaling(sigma, noise, latent_image, max_denoise)
+        return exact * (sigma / (1 + sigma**2) ** 0.5)

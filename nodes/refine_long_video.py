@@ -1,0 +1,161 @@
+"""RefineLongVideo: SDEdit over the whole length of a video, with randomized blending."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..glv_core.fusion import MERGES
+from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
+from ..glv_core.hosts.comfy.editing.refine import CHUNKS, RefineOptions, refine_long
+from ..glv_core.hosts.comfy.video.refine_source import FITS, encode_to_refine
+from ..glv_core.prompts import PROMPT_BLENDINGS
+from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES
+from .errors import naming
+from .inputs import CATEGORY, MERGE_TOOLTIP, sampler_inputs, seed_input
+
+
+class RefineLongVideo(io.ComfyNode):
+    """Adds detail to a finished video of any length, at any size, with a short model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RefineLongVideo",
+            display_name="Refine Long Video",
+            category=f"{CATEGORY}/sampling",
+            description="Makes a finished video sharper and larger with a short video model: it gets noise up to "
+            "'strength' and is denoised again, chunk by chunk at every step, all of them from one noise. Where chunks "
+            "overlap, one is heard up to a random frame and the next from there, anew at every step, so that no seam "
+            "stays and nothing is averaged away (StreamingT2V). Frames larger than the model are seen in tiles.",
+            search_aliases=["enhance", "upscale video", "vid2vid", "sdedit", "streamingt2v", "randomized blending"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that refines: any video model."),
+                io.MultiType.Input(
+                    "video", types=[io.Video, io.Image],
+                    tooltip="The video, from LoadLongVideo for constant memory, or its frames.",
+                ),
+                io.Vae.Input("vae", tooltip="The model's VAE."),
+                seed_input(),
+                *sampler_inputs(),
+                io.Conditioning.Input(
+                    "positive", tooltip="What is shown, and how sharp it is. From MultiPromptSchedule with the length "
+                    "of the video, for prompts on a timeline.",
+                ),
+                io.Conditioning.Input("negative", tooltip="What to avoid."),
+                io.Float.Input(
+                    "strength", default=0.4, min=0.0, max=1.0, step=0.01, round=0.001,
+                    tooltip="How much noise the video gets: more makes more detail and keeps less of it. StreamingT2V "
+                    "has 0.6, for a model that was made for it; 0.2 to 0.5 suit others. All of 'steps' are made.",
+                ),
+                io.Int.Input(
+                    "width", default=0, min=0, max=16384, step=8,
+                    tooltip="Width in pixels to refine at; 0 is the video's, or goes with height.",
+                ),
+                io.Int.Input(
+                    "height", default=0, min=0, max=16384, step=8,
+                    tooltip="Height in pixels to refine at; 0 is the video's, or goes with width.",
+                ),
+                io.Combo.Input(
+                    "fit", options=list(FITS), default="crop",
+                    tooltip="For a video of another shape than width and height. crop: its middle. bars: all of it "
+                    "between black bars, which are cut off again (StreamingT2V: a square in 1280 x 720).",
+                ),
+                io.Combo.Input(
+                    "chunks", options=list(CHUNKS), default="model",
+                    tooltip="What the model sees at once. model: its own clip length, a third shared. auto, readme: "
+                    "StreamingT2V's, one pass up to 80 frames, then 56 or 112 frames with 32 shared. paper: 24 with 8. "
+                    "custom: 'chunk' and 'overlap'.",
+                ),
+                io.Int.Input(
+                    "chunk", default=81, min=1, max=100_000, tooltip="With chunks 'custom': frames of a chunk.",
+                ),
+                io.Int.Input(
+                    "overlap", default=24, min=0, max=100_000,
+                    tooltip="With chunks 'custom': frames shared by neighbours. Below chunk.",
+                ),
+                io.Combo.Input("merge", options=list(MERGES), default="random_cut", tooltip=MERGE_TOOLTIP),
+                io.Combo.Input(
+                    "length_policy", options=list(LENGTH_POLICIES), default="cover",
+                    tooltip="cover: the last chunk begins earlier, so that all frames are refined. trim: what whole "
+                    "chunks leave over is cut off, as in StreamingT2V.",
+                ),
+                io.Int.Input(
+                    "tile_width", default=0, min=0, max=16384, step=64, optional=True, advanced=True,
+                    tooltip="Frames are seen in tiles of so many pixels, where they are larger; 0 sees them whole. "
+                    "Memory is that of a tile.",
+                ),
+                io.Int.Input(
+                    "tile_height", default=0, min=0, max=16384, step=64, optional=True, advanced=True,
+                    tooltip="The same for the height.",
+                ),
+                io.Int.Input(
+                    "tile_overlap", default=128, min=0, max=16384, step=8, optional=True, advanced=True,
+                    tooltip="Pixels that neighbouring tiles share at least, over which they are blended.",
+                ),
+                io.Int.Input(
+                    "windows_per_forward", default=0, min=0, max=64, optional=True, advanced=True,
+                    tooltip="At most so many chunks share one forward pass; 0: as many as fit in free memory. The "
+                    "result does not depend on it.",
+                ),
+                io.Combo.Input(
+                    "prompt_blending", options=list(PROMPT_BLENDINGS), default="predictions", optional=True,
+                    advanced=True, tooltip="What a chunk sees that touches two prompts; see Co-Denoise KSampler.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas", optional=True,
+                    tooltip="Noise levels in place of steps, scheduler and strength, as from MS-Vid2Vid Sigmas.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The refined video, without bars.")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, chunks: str | None = None, chunk: int | None = None, overlap: int | None = None
+    ) -> bool | str:
+        if chunks == "custom" and chunk is not None and overlap is not None and overlap >= chunk:
+            return f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        video: Any,
+        vae: Any,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: list,
+        negative: list,
+        strength: float,
+        width: int,
+        height: int,
+        fit: str,
+        chunks: str,
+        chunk: int,
+        overlap: int,
+        merge: str,
+        length_policy: str,
+        tile_width: int = 0,
+        tile_height: int = 0,
+        tile_overlap: int = 128,
+        windows_per_forward: int = 0,
+        prompt_blending: str = "predictions",
+        sigmas: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        with naming("RefineLongVideo"):
+            source = encode_to_refine(vae, video, width, height, fit)
+            tile, shared = source.tiles(tile_width, tile_height, tile_overlap)
+            options = RefineOptions(
+                strength, chunks, chunk, overlap, merge, length_policy, windows_per_forward, prompt_blending, tile,
+                shared,
+            )  # fmt: skip
+            sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler)
+            refined = refine_long(model, sampler, positive, negative, source.samples, options, sigmas)
+            return io.NodeOutput({"samples": source.without_bars(refined)})
