@@ -17,6 +17,7 @@ from .grounded_mask import GroundedMask
 from .invert_long_latent import InvertLongLatent
 from .load_follow_your_pose import LoadFollowYourPose
 from .load_long_video import LoadLongVideo
+from .load_ms_vid2vid import LoadMSVid2Vid, MSVid2VidSigmas
 from .load_video_pipeline import LoadVideoPipeline
 from .long_inpaint_conditioning import LongInpaintConditioning
 from .long_latent import LongLatent
@@ -40,5 +41,5 @@ class LongVideoExtension(ComfyExtension):
             LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
             SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
             CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
-            LongInpaintConditioning, RefineLongVideo,
+            LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
         ]  # fmt: skip

@@ -12,7 +12,8 @@ from boot import boot
 
 comfyui, pack, base, packages = sys.argv[1:]
 answers = boot(comfyui, pack, base, "--cpu")
-sys.path += [packages, os.path.join(pack, "tests", "host", "inside"), os.path.join(pack, "tests", "host", "in_comfy")]
+tests = os.path.join(pack, "tests")
+sys.path += [packages, os.path.join(tests, "host", "inside"), os.path.join(tests, "host", "in_comfy"), tests]
 
 import pytest
 import torch

@@ -142,7 +142,8 @@ def test_the_node_scales_and_cuts_bars_off():
 OPTIONS = [
     {"strength": 0.9}, {"chunks": "paper"}, {"chunk": 13}, {"overlap": 4}, {"merge": "pyramid"},
     {"length_policy": "trim"}, {"tile_width": 32}, {"tile_height": 32}, {"seed": 8}, {"steps": 3}, {"cfg": 2.0},
-    {"width": 96, "fit": "bars"}, {"sigmas": torch.tensor([0.5, 0.2, 0.0])}, {"width": 96, "tile_width": 32, "tile_overlap": 24},
+    {"width": 96, "fit": "bars"}, {"sigmas": torch.tensor([0.5, 0.2, 0.0])},
+    {"width": 96, "tile_width": 32, "tile_overlap": 24},
 ]  # fmt: skip
 
 

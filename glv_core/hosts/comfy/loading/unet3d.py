@@ -66,7 +66,6 @@ class FramesAsBatch(torch.nn.Module):
 class Sampling3D(comfy.supported_models_base.BASE):
     """What the host knows of such a model: noise levels and latents of Stable Diffusion."""
 
-    unet_config = {"disable_unet_model_creation": True, "in_channels": 4}  # noqa: RUF012 - the host's own form
     latent_format = comfy.latent_formats.SD15
     memory_usage_factor = _MEMORY_FACTOR
 
@@ -85,6 +84,6 @@ def make_patcher(
 ) -> Any:
     """The MODEL of a network. ``kind``: its class, a BaseModel."""
     device = comfy.model_management.get_torch_device()
-    model = kind(Sampling3D({}), model_type, device=device)
+    model = kind(Sampling3D({"disable_unet_model_creation": True, "in_channels": 4}), model_type, device=device)
     model.diffusion_model = network.eval().requires_grad_(False)
     return comfy.model_patcher.ModelPatcher(model, device, comfy.model_management.unet_offload_device())

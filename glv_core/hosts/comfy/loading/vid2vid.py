@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ....streamingt2v.vid2vid_schedule import ALPHAS, SIGMAS
+from ....streamingt2v.vid2vid_schedule import ALPHAS, GUIDANCE_RESCALE, SIGMAS, guided
 from .unet3d import FramesAsBatch, make_patcher, network_dtype
 
 FOLDERS = ("diffusion_models", "checkpoints")
@@ -22,11 +23,12 @@ def list_files() -> list[str]:
     return sorted({name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)})
 
 
-def load_vid2vid(name: str, as_released: bool) -> Any:
+def load_vid2vid(name: str, as_released: bool = True, rescale: float = GUIDANCE_RESCALE) -> Any:
     """The MODEL of a file.
 
     Args:
         name: of ``list_files``.
+        rescale: how much of the contrast that guidance adds is taken back, 0 ... 1; over all of the video.
         as_released: whether sampling starts as the released code does, a little below the noise that it should have;
             see ``solver_start``.
 
@@ -36,12 +38,12 @@ def load_vid2vid(name: str, as_released: bool) -> Any:
     path = next((each for folder in FOLDERS if (each := folder_paths.get_full_path(folder, name))), None)
     if path is None:
         raise ValueError(f"unet_name is {name!r}, which is not in models/diffusion_models. Choose another.")
-    model = load_model(Path(path), as_released)
-    model.cached_patcher_init = (load_model, (Path(path), as_released))
+    model = load_model(Path(path), as_released, rescale)
+    model.cached_patcher_init = (load_model, (Path(path), as_released, rescale))
     return model
 
 
-def load_model(path: Path, as_released: bool, disable_dynamic: bool = False) -> Any:
+def load_model(path: Path, as_released: bool, rescale: float, disable_dynamic: bool = False) -> Any:
     """The MODEL of a file; the host calls it where it needs the model once more."""
     try:
         from ...diffusers.vid2vid import make_vid2vid_unet
@@ -55,10 +57,30 @@ def load_model(path: Path, as_released: bool, disable_dynamic: bool = False) -> 
         raise ValueError(f"{path.name} cannot be read ({error}). Download it again.") from error
     unet = make_vid2vid_unet(weights)
     dtype, _ = network_dtype(sum(each.numel() for each in unet.parameters()))
-    model = make_patcher(_Vid2Vid(unet.to(dtype), dtype), comfy.model_base.ModelType.V_PREDICTION)
+    model = make_patcher(_Vid2Vid(torch.nn.Module.to(unet, dtype), dtype), comfy.model_base.ModelType.V_PREDICTION)
     sampling = _AsReleased() if as_released else _Sampling()
     model.add_object_patch("model_sampling", sampling)
+    if rescale:
+        model.set_model_sampler_cfg_function(_rescaled(rescale))
     return model
+
+
+def _rescaled(rescale: float) -> Callable[[dict[str, Any]], torch.Tensor]:
+    """Guidance of velocities, whose contrast is partly that of the conditional one, as the host asks for it."""
+
+    def guide(given: dict[str, Any]) -> torch.Tensor:
+        ratio = given["sigma"].reshape(-1, *[1] * (given["input"].ndim - 1))
+        alpha = 1 / (1 + ratio**2).sqrt()
+        shown = given["input"] * alpha
+
+        def velocity(denoised: torch.Tensor) -> torch.Tensor:
+            return (alpha * shown - denoised) / (ratio * alpha)
+
+        both = (velocity(given[name])[None] for name in ("cond_denoised", "uncond_denoised"))
+        made = guided(*both, given["cond_scale"], rescale)[0]
+        return given["input"] - (alpha * shown - ratio * alpha * made)
+
+    return guide
 
 
 class _Vid2Vid(FramesAsBatch):

@@ -1,0 +1,73 @@
+"""LoadMSVid2Vid and MSVid2VidSigmas: the model that refines StreamingT2V's videos, and the steps that it takes."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.loading.vid2vid import list_files, load_vid2vid
+from ..glv_core.streamingt2v.vid2vid_schedule import GUIDANCE_RESCALE, NUM_STEPS, STRENGTH, step_ratios
+from .errors import naming
+from .inputs import CATEGORY
+
+
+class LoadMSVid2Vid(io.ComfyNode):
+    """Loads MS-Vid2Vid-XL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadMSVid2Vid",
+            display_name="Load MS-Vid2Vid-XL",
+            category=f"{CATEGORY}/loaders",
+            description="ModelScope's video-to-video model, which makes 1280 x 720 of small videos, for Refine Long "
+            "Video. Its text encoder is OpenCLIP ViT-H and its VAE Stable Diffusion's. Needs diffusers.",
+            search_aliases=["modelscope", "video to video", "streamingt2v", "enhancer"],
+            inputs=[
+                io.Combo.Input(
+                    "unet_name", options=list_files(),
+                    tooltip="non_ema_0035000.pth of damo/Video-to-Video (also ali-vilab/MS-Vid2Vid-XL), in "
+                    "models/diffusion_models.",
+                ),
+                io.Float.Input(
+                    "guidance_rescale", default=GUIDANCE_RESCALE, min=0.0, max=1.0, step=0.05, round=0.001,
+                    tooltip="How much of the contrast that guidance adds is taken back; 0 is none.",
+                ),
+                io.Boolean.Input(
+                    "start_as_released", default=True, advanced=True,
+                    tooltip="On: sampling starts at 0.97 times the noise that the model expects, as StreamingT2V's "
+                    "code does. Off: at all of it.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model; frames are the batch.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, unet_name: str, guidance_rescale: float, start_as_released: bool) -> io.NodeOutput:
+        with naming("LoadMSVid2Vid"):
+            return io.NodeOutput(load_vid2vid(unet_name, start_as_released, guidance_rescale))
+
+
+class MSVid2VidSigmas(io.ComfyNode):
+    """The noise levels of MS-Vid2Vid-XL's steps."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MSVid2VidSigmas",
+            display_name="MS-Vid2Vid Sigmas",
+            category=f"{CATEGORY}/sampling",
+            description="The noise levels through which StreamingT2V takes MS-Vid2Vid-XL, for Refine Long Video.",
+            inputs=[
+                io.Float.Input(
+                    "strength", default=STRENGTH, min=0.001, max=0.999, step=0.01, round=0.001,
+                    tooltip="The part of the noise schedule that is gone through; 0.6 is StreamingT2V's.",
+                ),
+                io.Int.Input("steps", default=NUM_STEPS, min=1, max=998, tooltip="Steps; 30 is StreamingT2V's."),
+            ],
+            outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="One level more than steps; the last is 0.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, strength: float, steps: int) -> io.NodeOutput:
+        with naming("MSVid2VidSigmas"):
+            return io.NodeOutput(step_ratios(strength, steps))
