@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from .shapes import expected_shapes
+from .shapes import expected_shapes, unet_shapes
 from .sizes import Shape, Sizes, read_sizes
 from .weight_files import half_file, preferred_file, read_tensors, write_half
 
@@ -138,6 +138,16 @@ def split_weights(weights: Mapping[str, torch.Tensor]) -> Checkpoint:
             "again if it is that."
         )
     return Checkpoint(**{part: parts[part] for part in PARTS}, sizes=sizes)
+
+
+def check_unet(weights: Mapping[str, torch.Tensor], sizes: Sizes) -> None:
+    """Check that weights are those of a stock UNet of these sizes, by diffusers' names.
+
+    Raises:
+        ValueError: weights are missing, unknown, or of another shape; the message names them.
+    """
+    if problems := _problems("base", {name: tuple(each.shape) for name, each in weights.items()}, unet_shapes(sizes)):
+        raise ValueError(f"This is not the UNet of text-to-video-ms-1.7b. {'; '.join(problems)}. Choose another file.")
 
 
 def place_of(name: str, extended: bool = False) -> tuple[str, str]:
