@@ -98,8 +98,9 @@ class StreamingExtend(io.ComfyNode):
                     default="none",
                     optional=True,
                     tooltip="What chunks stay close to, so that looks do not wander: the first frame of the video, the "
-                    "first of the current prompt's segment, or anchor_image. Models that take images get it as a "
-                    "condition; with others it steers drift_correction only.",
+                    "first of the current prompt's segment, or anchor_image; the last frame of the chunk before; or "
+                    "past, the beginnings of all chunks, of which StreamingT2V sees the mean and others the first. "
+                    "Models that take images get it as a condition; with others it steers drift_correction only.",
                 ),
                 io.Image.Input("anchor_image", optional=True, tooltip="The image for anchor 'image'. Needs vae."),
                 io.Float.Input(
@@ -168,6 +169,10 @@ class StreamingExtend(io.ComfyNode):
                     optional=True,
                     tooltip="With low_noise_model: its first step. 0 is half of the steps.",
                 ),
+                io.ClipVision.Input(
+                    "clip_vision", optional=True,
+                    tooltip="For StreamingT2V with an anchor: OpenCLIP ViT-H, from Load StreamingT2V or clip_vision.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The finished video's latent; decode and save it at "
@@ -214,6 +219,7 @@ class StreamingExtend(io.ComfyNode):
         window_overlap: int = 16,
         low_noise_model: Any = None,
         switch_at_step: int = 0,
+        clip_vision: Any = None,
         **options: Any,
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
@@ -230,6 +236,6 @@ class StreamingExtend(io.ComfyNode):
             result = stream_long(
                 model, positive, negative, sampler, wanted,
                 given=given, size=size, anchor_latents=anchor, vae=vae, folder=folder,
-                low_noise=low_noise,
+                low_noise=low_noise, clip_vision=clip_vision,
             )  # fmt: skip
         return io.NodeOutput({"samples": result.samples}, result.report, ui={"text": (result.report,)})

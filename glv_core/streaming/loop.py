@@ -15,7 +15,7 @@ from .run_folder import RunFolder, chunk_key, digest_of
 
 log = logging.getLogger(__name__)
 
-ANCHORS = ("none", "first", "segment", "image")
+ANCHORS = ("none", "first", "segment", "image", "last_chunk", "past")
 
 
 class ChunkSampler(Protocol):
@@ -35,7 +35,7 @@ class ChunkSampler(Protocol):
         Args:
             chunk: which.
             known: its first ``chunk.overlap`` latent frames ``b c overlap h w``, None where there are none.
-            anchor: one latent frame ``b c 1 h w`` to stay close to, or None.
+            anchor: one latent frame ``b c 1 h w`` to stay close to, with ``past`` several; or None.
 
         Returns:
             ``b c chunk.length h w`` on the CPU, the known latent frames first, as they shall be from now on.
@@ -47,7 +47,9 @@ class AnchorChoice:
     """What later chunks stay close to.
 
     ``kind``: ``first``, the beginning of the video; ``segment``, the beginning of the prompt's segment, which
-    ``segment_starts`` gives in latent frames; ``image``, the latents ``image`` (``b c t h w``).
+    ``segment_starts`` gives in latent frames; ``image``, the latents ``image`` (``b c t h w``); ``last_chunk``, the end
+    of the chunk before; ``past``, the beginnings of all chunks before (StreamingT2V's three are first, last_chunk and
+    past).
     """
 
     kind: str = "none"
@@ -66,11 +68,27 @@ class AnchorChoice:
             return self.image
         if self.kind == "none" or video is None:
             return None
+        if self.kind == "last_chunk":
+            return video[:, :, max(0, chunk.first_new - 1) : chunk.first_new]
         start = (
             max((s for s in self.segment_starts if s <= chunk.first_new), default=0) if self.kind == "segment" else 0
         )
         stop = min(chunk.first_new, start + chunk.length)
         return video[:, :, start:stop] if start < stop else None
+
+
+    def frames(self, video: torch.Tensor | None, chunk: Chunk) -> torch.Tensor | None:
+        """The latent frames that are a chunk's anchor: one, but with ``past`` several; None where there are none yet."""
+        stretch = self.stretch(video, chunk)
+        if stretch is None or not stretch.shape[2]:
+            return None
+        if self.kind != "past" or video is None:
+            return stretch[:, :, :1].clone()
+        step = chunk.length - chunk.overlap
+        heard = [
+            index for start in range(0, chunk.start, step) for index in range(start, start + max(1, chunk.overlap))
+        ]
+        return video[:, :, [index for index in heard or [0] if index < chunk.first_new]]
 
 
 #: Called as ``on_chunk(chunk, whether it was found)`` before each chunk is sampled, and when one was found.
@@ -168,8 +186,7 @@ class _Stream:
         known = None
         if self.video is not None and chunk.overlap:
             known = self.video[:, :, chunk.start : chunk.first_new].clone()
-        stretch = self.anchor.stretch(self.video, chunk)
-        anchor = None if stretch is None else stretch[:, :, :1].clone()
+        anchor = self.anchor.frames(self.video, chunk)
         # An anchor also steers drift; without one, the beginning of the video does.
         steering = self.anchor if self.anchor.kind != "none" else AnchorChoice("first")
         reference = steering.stretch(self.video, chunk) if self.drift_correction else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,8 @@ class ContinuationInputs:
 
     ``empty``: zeros in the shape of the chunk. ``known``: its first latent frames. ``anchor``: one latent frame.
     ``gray``: what the VAE makes of gray frames, in the shape of the chunk, or None without a VAE. ``blend``: the part
-    of the known latent frames over which new predictions rise.
+    of the known latent frames over which new predictions rise. ``decode``: latent frames to images ``t h w 3`` in 0..1;
+    ``embed``: images to what CLIP's vision says of each, ``1 t width``; for those that ask for pixels.
     """
 
     chunk: Chunk
@@ -47,19 +49,25 @@ class ContinuationInputs:
     anchor: torch.Tensor | None
     gray: torch.Tensor | None
     blend: float
+    decode: Callable[[torch.Tensor], torch.Tensor] | None = None
+    embed: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 class Continuation(ABC):
     """A way to go on.
 
     ``description`` is shown to the user. ``uses_anchor``: whether an anchor is a condition. ``uses_gray``: whether it
-    wants to know what gray frames are. ``anchor_needs_one_window``: whether an anchor forbids to co-denoise a chunk.
+    wants to know what gray frames are. ``uses_pixels``: whether it sees frames, decoded, and the anchor through CLIP's
+    vision; ``several_anchors``: whether more than one. ``anchor_needs_one_window``: whether an anchor forbids to
+    co-denoise a chunk.
     """
 
     name: str
     description: str
     uses_anchor = True
     uses_gray = False
+    uses_pixels = False
+    several_anchors = False
     anchor_needs_one_window = False
 
     @abstractmethod

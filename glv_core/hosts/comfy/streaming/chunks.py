@@ -116,10 +116,12 @@ class ComfyChunks:
         sampler: seed and so on; every chunk has a seed of its own that follows from this one.
         options: chunk, windows and the rest.
         shape: of the finished video's latent, ``b c t h w``.
-        vae: for models whose condition has an empty part, which is what the VAE makes of gray frames; or None.
+        vae: for models whose condition has an empty part, which is what the VAE makes of gray frames, and for those
+            that see frames; or None.
         progress: of the whole run.
         num_chunks: how many there are.
         low_noise: the model for the last steps; None where ``model`` makes all.
+        clip_vision: for models that see their anchor through it; or None.
     """
 
     def __init__(
@@ -136,13 +138,15 @@ class ComfyChunks:
         progress: WindowProgress,
         num_chunks: int,
         low_noise: LowNoise | None = None,
+        clip_vision: Any = None,
     ) -> None:
         self.low_noise = low_noise
         self.model, self.positive, self.negative = model, positive, negative
         self.family, self.continuation = family, continuation
         self.sampler, self.options = sampler, options
         self.shape = tuple(shape)
-        self.vae = vae if continuation.uses_gray else None
+        self.vae = vae if continuation.uses_gray or continuation.uses_pixels else None
+        self.clip_vision = clip_vision if continuation.uses_pixels else None
         self.progress, self.num_chunks = progress, num_chunks
         self.latent_frame_size = math.prod([*self.shape[:2], *self.shape[3:]])
         self._time_dim = time_dim_of(model.model.latent_format)
@@ -153,6 +157,7 @@ class ComfyChunks:
         self._model_hash = model_hash(model) if keep else ""
         self._low_noise_hash = model_hash(low_noise.model) if keep and low_noise else ""
         self._vae_hash = weights_hash(self.vae.patcher) if keep and self.vae else ""
+        self._vision_hash = weights_hash(self.clip_vision.patcher) if keep and self.clip_vision else ""
         self._entry_hashes = {id(entry): self._entry_hash(entry) if keep else "" for entry in (*positive, *negative)}
 
     def begin(self, chunk: Chunk, found: bool = False) -> None:
@@ -166,6 +171,8 @@ class ComfyChunks:
         if not options.in_windows:
             options = replace(options, window_frames=0, window_overlap_frames=0, schedule="", merge="")
         second = {"low_noise": [self._low_noise_hash, self.low_noise.step]} if self.low_noise else {}
+        if self.clip_vision:
+            second["clip_vision"] = self._vision_hash
         return {
             **second,
             "model": self._model_hash,
@@ -184,11 +191,15 @@ class ComfyChunks:
         empty = torch.zeros((*self.shape[:2], chunk.length, *self.shape[3:]))
         if not self.continuation.uses_anchor or chunk.start == 0:  # a video begins with its own first frame
             anchor = None
+        if anchor is not None and not self.continuation.several_anchors:
+            anchor = anchor[:, :, :1]
         if anchor is not None:
             anchor = anchor.to(empty).expand(empty.shape[0], -1, -1, -1, -1)
-        if self.vae is not None and self._gray is None:
+        if self.continuation.uses_gray and self.vae is not None and self._gray is None:
             self._gray = _gray(self.vae, self.family.compression.num_frames(chunk.length), self.shape)
-        given = ContinuationInputs(chunk, empty, known, anchor, self._gray, self.options.blend)
+        given = ContinuationInputs(
+            chunk, empty, known, anchor, self._gray, self.options.blend, self._decode, self._embed
+        )
         place = Place(chunk.start, self.shape[2])
         positive, negative = (
             conditions_of(entries, self.family.chunk_along, place, chunk.length, self._time_dim)
@@ -228,6 +239,14 @@ class ComfyChunks:
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed, disable_noise=not steps.add_noise,
             start_step=steps.start, last_step=steps.end, force_full_denoise=not steps.leftover_noise,
         )  # fmt: skip
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images ``t h w 3`` in 0..1 of latent frames ``1 c t h w``."""
+        return self.vae.decode(from_video(latents, self._time_dim)).flatten(0, -4).float().clamp(0, 1).cpu()
+
+    def _embed(self, images: torch.Tensor) -> torch.Tensor:
+        """What CLIP's vision says of images ``t h w 3``: its projected vector of each, ``1 t width``."""
+        return self.clip_vision.encode_image(images)["image_embeds"].float().cpu()[None]
 
     def _label(self, chunk: Chunk) -> str:
         return f"Chunk {chunk.index + 1}/{self.num_chunks}. "

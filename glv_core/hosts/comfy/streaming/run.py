@@ -58,6 +58,7 @@ def stream_long(
     vae: Any = None,
     folder: RunFolder | None = None,
     low_noise: LowNoise | None = None,
+    clip_vision: Any = None,
 ) -> Streamed:
     """Make or extend a long video chunk by chunk.
 
@@ -67,9 +68,10 @@ def stream_long(
         given: the video so far, as a LATENT's samples; None to begin with the first chunk.
         size: shape of the video's latent frames ``b c h w``; b is 1 where frames are the batch.
         anchor_latents: of the anchor image, as a LATENT's samples.
-        vae: for models whose condition is an image.
+        vae: for models whose condition is an image or frames.
         folder: where finished chunks are kept and found.
         low_noise: the model for the last steps, where another one makes them.
+        clip_vision: for models that see their anchor through it.
 
     Raises:
         ValueError: something does not fit, before the first forward pass.
@@ -97,6 +99,8 @@ def stream_long(
             f"anchor is {options.anchor!r} and window {options.window_frames} frames, below chunk. With this model an "
             "anchor needs the chunk in one window: set window to 0 or anchor to none."
         )
+    if continuation.uses_pixels and len(chunks) > 1:
+        _check_pixels(options, vae, clip_vision)
     for entries in (positive, negative):
         check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray, time_dim)
     if len(chunks) > 1:
@@ -110,7 +114,7 @@ def stream_long(
     with WindowProgress(counts * max(1, len(chunks)), model) as progress:
         chunk_sampler = ComfyChunks(
             model, positive, negative, family, continuation, sampler, options, (*size[:2], length, *size[2:]), vae,
-            progress, len(chunks), low_noise,
+            progress, len(chunks), low_noise, clip_vision,
         )  # fmt: skip
 
         def on_chunk(chunk: Chunk, found: bool) -> None:
@@ -135,6 +139,21 @@ def stream_long(
     if folder is not None:
         report.append(f"Chunks are kept in {folder.path}.")
     return Streamed(from_video(finished, time_dim), "\n".join(report))
+
+
+def _check_pixels(options: StreamOptions, vae: Any, clip_vision: Any) -> None:
+    """Check what a model that sees frames needs beside itself."""
+    if vae is None:
+        raise ValueError("This model goes on from the last frames themselves. Connect its vae.")
+    if options.anchor != "none" and clip_vision is None:
+        raise ValueError(
+            f"anchor is {options.anchor!r}, and this model sees its anchor through CLIP's vision. Connect clip_vision, "
+            "or set anchor to none."
+        )
+    if options.in_windows:
+        raise ValueError(
+            f"window is {options.window_frames} frames, below chunk. This model goes on in one window: set window to 0."
+        )
 
 
 def _segment_starts(positive: list, length: int, compression: Compression) -> tuple[int, ...]:
