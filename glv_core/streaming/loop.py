@@ -76,9 +76,8 @@ class AnchorChoice:
         stop = min(chunk.first_new, start + chunk.length)
         return video[:, :, start:stop] if start < stop else None
 
-
     def frames(self, video: torch.Tensor | None, chunk: Chunk) -> torch.Tensor | None:
-        """The latent frames that are a chunk's anchor: one, but with ``past`` several; None where there are none yet."""
+        """The latent frames that are a chunk's anchor: one, with ``past`` several; None where there are none yet."""
         stretch = self.stretch(video, chunk)
         if stretch is None or not stretch.shape[2]:
             return None

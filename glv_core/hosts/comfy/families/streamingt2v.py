@@ -10,6 +10,7 @@ from .family import Family
 FRAMES_BEFORE, ANCHOR = "streamingt2v_frames", "streamingt2v_anchor"
 #: Model conds that follow from them, see ``loading.streamingt2v``.
 CONDITION, ANCHOR_TOKENS = "condition", "anchors"
+MODEL_CLASS = "StreamingT2VModel"  #: of the MODELs, in ``loading.streamingt2v``
 GREY = 0.5  #: of the image that says nothing
 
 
@@ -45,7 +46,7 @@ _CONTINUATION = ConditionalAttention()
 FAMILIES = (
     Family(
         TEXT_TO_VIDEO_SD,
-        classes=("StreamingT2VModel",),
+        classes=(MODEL_CLASS,),
         shared=frozenset({ANCHOR_TOKENS}),
         first_frame=frozenset({CONDITION}),
         unbatched=frozenset({CONDITION}),

@@ -1,0 +1,86 @@
+"""LoadStreamingT2V: the paper's checkpoint as MODEL, CLIP, VAE and CLIP_VISION; and guidance by its anchor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..glv_core.hosts.comfy.loading.streamingt2v import list_bases, list_files, load_streamingt2v
+from ..glv_core.hosts.comfy.streaming.anchor_guidance import guide_by_anchor
+from .errors import naming
+from .inputs import CATEGORY
+
+
+class LoadStreamingT2V(io.ComfyNode):
+    """Loads StreamingT2V."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadStreamingT2V",
+            display_name="Load StreamingT2V",
+            category=f"{CATEGORY}/loaders",
+            description="StreamingT2V's checkpoint: ModelScope's text-to-video model with attention to the frames "
+            "before and an anchor. Streaming Extend goes on with it from the frames themselves; without known frames "
+            "it is the plain model, for every sampler. Needs diffusers.",
+            search_aliases=["streamingt2v", "modelscope", "text to video", "cam", "apm"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint", options=list_files(),
+                    tooltip="streaming_t2v.ckpt of PAIR/StreamingT2V (or VidXTend's file), in models/checkpoints.",
+                ),
+                io.Combo.Input(
+                    "base", options=list_bases(),
+                    tooltip="Where the plain model, text encoder and VAE come from if the checkpoint lacks them: the "
+                    "folder text-to-video-ms-1.7b in models/diffusers.",
+                ),
+                io.Boolean.Input(
+                    "make_smaller", default=True, advanced=True,
+                    tooltip="Write the weights beside the checkpoint once, in half precision and without what only "
+                    "training needs (25.6 GB become about 6), and load those from then on.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="The model; frames are the batch."),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder, Stable Diffusion 2's."),
+                io.Vae.Output(display_name="vae", tooltip="Its VAE, Stable Diffusion's."),
+                io.ClipVision.Output(
+                    display_name="clip_vision", tooltip="OpenCLIP ViT-H, for the anchor; empty where the checkpoint "
+                    "lacks it: load it with Load CLIP Vision.",
+                ),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, checkpoint: str, base: str, make_smaller: bool) -> io.NodeOutput:
+        with naming("LoadStreamingT2V"):
+            return io.NodeOutput(*load_streamingt2v(checkpoint, base, make_smaller))
+
+
+class AnchorGuidance(io.ComfyNode):
+    """Guidance by text and by anchor apart."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="AnchorGuidance",
+            display_name="Anchor Guidance (StreamingT2V)",
+            category=f"{CATEGORY}/sampling",
+            description="How much StreamingT2V follows its anchor, apart from how much it follows the text (cfg): a "
+            "third prediction, with the text and without the anchor, stands between the two (equation of the paper). "
+            "With both alike it is plain guidance.",
+            inputs=[
+                io.Model.Input("model", tooltip="StreamingT2V."),
+                io.Float.Input(
+                    "anchor_weight", default=7.5, min=0.0, max=100.0, step=0.1, round=0.01,
+                    tooltip="The anchor's guidance; cfg of the sampler is the text's. StreamingT2V has 7.5 for both.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="The model with this guidance.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, anchor_weight: float) -> io.NodeOutput:
+        with naming("AnchorGuidance"):
+            return io.NodeOutput(guide_by_anchor(model, anchor_weight))
