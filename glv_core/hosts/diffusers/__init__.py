@@ -7,11 +7,13 @@ from .denoisers import SUPPORTED, UnsupportedDenoiserError
 from .forward import Progress, co_denoising
 from .generate import generate, timebase_for
 from .schedulers import make_scheduler
+from .streamingt2v import StreamingUNet
 from .vace import VaceHint, encode_hint
 
 __all__ = [
     "SUPPORTED",
     "Progress",
+    "StreamingUNet",
     "UnsupportedDenoiserError",
     "VaceHint",
     "co_denoising",
