@@ -15,6 +15,7 @@ HOSTS = {
 FLOORS = {
     "glv_core": 0,
     "glv_core.demo": 1,
+    "glv_core.streamingt2v": 1,
     "glv_core.hosts": 2,
     "glv_core.hosts.transformers": 2,
     "glv_core.hosts.diffusers": 2,

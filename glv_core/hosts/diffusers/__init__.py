@@ -1,6 +1,6 @@
 """Co-denoising and streaming on diffusers pipelines: Wan, Wan VACE, TextToVideoSD (ModelScope, Zeroscope), AnimateDiff.
 
-Importing this package needs torch and diffusers.
+And StreamingT2V's UNet. Importing this package needs torch and diffusers.
 """
 
 from .denoisers import SUPPORTED, UnsupportedDenoiserError

@@ -215,6 +215,21 @@ def test_the_published_sizes_have_the_published_shapes():
     assert [merger.attention.heads for merger in net.mergers] == [5] * 4 + [10] * 3 + [20] * 6
 
 
+def test_the_published_sizes_fit_each_other():
+    """Shapes alone, of a whole step at 256 x 256 pixels."""
+    with torch.device("meta"):
+        net = StreamingUNet().requires_grad_(False)
+        latents, text, pixels = torch.empty(1, 4, 16, 32, 32), torch.empty(1, 77, 1024), torch.empty(1, 8, 3, 256, 256)
+        anchors = net.resampler(torch.empty(1, 1, 1024))
+        assert anchors.shape == (1, 16, 1024)
+        time = torch.empty(())
+        assert net.guided(latents, time, text, text, anchors, anchors, pixels, 7.5, 5.0).shape == latents.shape
+        seen = [tuple(each.shape[1:4]) for each in net._look_back(latents, time, text, pixels)]
+    assert seen == [
+        *[(8, 320, 32)] * 3, (8, 320, 16), *[(8, 640, 16)] * 2, (8, 640, 8), *[(8, 1280, 8)] * 2, *[(8, 1280, 4)] * 4,
+    ]  # fmt: skip
+
+
 def test_the_copy_holds_no_way_up(checkpoint, net):
     own, given = net.branch.state_dict(), checkpoint.branch
     assert set(own) == set(given)
@@ -318,17 +333,16 @@ def test_the_stock_unet_may_come_from_elsewhere(checkpoint, net):
     assert torch.equal(lent(LATENTS, TIME, TEXT, condition=PIXELS), wanted)
     with pytest.raises(ValueError, match="holds no UNet"):
         StreamingUNet.from_checkpoint(reduced)
-    with pytest.raises(ValueError, match="not the UNet of text-to-video-ms-1.7b. UNet lacks up_blocks"):
+    with pytest.raises(ValueError, match=r"not the UNet of text-to-video-ms-1\.7b\. UNet lacks up_blocks"):
         StreamingUNet.from_checkpoint(reduced, base=checkpoint.branch)
 
 
-def test_it_runs_in_another_precision(checkpoint, net):
-    small = StreamingUNet.from_checkpoint(checkpoint, dtype=torch.bfloat16)
-    assert {each.dtype for each in small.parameters()} == {torch.bfloat16}
-    half = [each.bfloat16() for each in (LATENTS, TEXT)]
-    got = small(half[0], TIME, half[1], ANCHORS, PIXELS)
+def test_it_runs_in_half_precision(checkpoint, net):
+    small = StreamingUNet.from_checkpoint(checkpoint, dtype=torch.float16)
+    assert {each.dtype for each in small.parameters()} == {torch.float16}
+    got = small(LATENTS.half(), TIME, TEXT.half(), ANCHORS, PIXELS)
     wanted = net(LATENTS, TIME, TEXT, ANCHORS, PIXELS)
-    assert got.dtype == torch.bfloat16
+    assert got.dtype == torch.float16
     assert (got - wanted).norm() < 0.1 * wanted.norm()
 
 
