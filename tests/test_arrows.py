@@ -28,7 +28,7 @@ FLOORS = {
 }
 #: Rooms of one floor whose modules may ask each other only along these arrows.
 ROOMS = {
-    "glv_core.hosts": {"comfy": {"transformers"}, "diffusers": set(), "transformers": set()},
+    "glv_core.hosts": {"comfy": {"transformers", "diffusers"}, "diffusers": set(), "transformers": set()},
     "glv_core.hosts.comfy": {
         "families": {"memory"},
         "memory": set(),

@@ -1,17 +1,19 @@
 """Co-denoising and streaming on diffusers pipelines: Wan, Wan VACE, TextToVideoSD (ModelScope, Zeroscope), AnimateDiff.
 
-Importing this package needs torch and diffusers.
+And StreamingT2V's UNet. Importing this package needs torch and diffusers.
 """
 
 from .denoisers import SUPPORTED, UnsupportedDenoiserError
 from .forward import Progress, co_denoising
 from .generate import generate, timebase_for
 from .schedulers import make_scheduler
+from .streamingt2v import StreamingUNet
 from .vace import VaceHint, encode_hint
 
 __all__ = [
     "SUPPORTED",
     "Progress",
+    "StreamingUNet",
     "UnsupportedDenoiserError",
     "VaceHint",
     "co_denoising",
