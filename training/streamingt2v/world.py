@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 STRIDE = 2  # every second frame of the drawn clips: an object moves 1.5 pixels a frame
 CLIP_FRAMES = 16
-PHASES = 256  # places on the way round, a quarter of a pixel apart
+PHASES = 128  # places on the way round, half a pixel apart
 PHASES_A_FRAME = round(STRIDE * SPEED * PHASES / SIZE)
 EMPTY_PROMPTS = 0.1
 
