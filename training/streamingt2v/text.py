@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -35,7 +36,7 @@ def learn_merges(words: Sequence[str]) -> list[tuple[str, str]]:
     parts = {word: [*word[:-1], word[-1] + WORD_END] for word in words}
     merges: list[tuple[str, str]] = []
     while any(len(pieces) > 1 for pieces in parts.values()):
-        counts = Counter(pair for pieces in parts.values() for pair in zip(pieces[:-1], pieces[1:], strict=True))
+        counts = Counter(pair for pieces in parts.values() for pair in pairwise(pieces))
         best = min(counts, key=lambda pair: (-counts[pair], pair))
         merges.append(best)
         for word, pieces in parts.items():

@@ -17,14 +17,15 @@ from .world import World
 TRAIN_STEPS = 1000  # noise levels of the schedule
 # The text encoder is trained with the UNet for this share of the steps, then it stays as it is.
 TEXT_SHARE = 0.25
-# Errors of the noise count by the square of this many times as much where the signal is weak: there the object, its
-# place and its colours are decided. Where the signal is strong they count less: that is detail that nobody sees.
-MOST_WEIGHT = 5.0
+# Where the signal is weak, the object, its place and its colours are decided: there errors of the noise count by what
+# they do to the latents, to this limit. Where the signal is strong they count less: that is detail that nobody sees.
+MOST_WEIGHT = 20.0
 SNR_LIMIT = 5.0
-# Even the noisiest latents keep a little of how bright the video is, which pure noise, that sampling begins with, does
-# not. This share of the clips loses it, with the same noise to predict, at these levels and above.
-PURE_NOISE = 0.25
-PURE_FROM = 950
+# Even the noisiest latents keep a little of how bright the video is. Pure noise, which sampling begins with, does not,
+# and a model that reads it there paints all backgrounds grey. This share of the clips at these levels and above loses
+# a random part of the signal.
+LOST_SIGNAL = 0.25
+LOST_FROM = 900
 
 
 def signal_to_noise() -> Tensor:
@@ -48,13 +49,14 @@ def draw_levels(batch: int, generator: torch.Generator) -> Tensor:
 def add_noise(latents: Tensor, levels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Latents at their noise levels, and the noise to predict, both [b c t h w].
 
-    Where the signal was taken from the noisiest, the prediction is what leads from them to the latents all the same.
+    Where a part of the signal is lost, the noise to predict is what leads to the latents all the same.
     """
     kept = new_scheduler().alphas_cumprod[levels].view(-1, 1, 1, 1, 1)
     signal, spread = kept.sqrt(), (1 - kept).sqrt()
     noise = torch.randn(latents.shape, generator=generator)
-    pure = (levels >= PURE_FROM) & (torch.rand(len(levels), generator=generator) < PURE_NOISE)
-    noisy = signal * latents * ~pure.view(-1, 1, 1, 1, 1) + spread * noise
+    chance, part = torch.rand(2, len(levels), generator=generator)
+    left = torch.where((levels >= LOST_FROM) & (chance < LOST_SIGNAL), part, 1.0).view(-1, 1, 1, 1, 1)
+    noisy = left * signal * latents + spread * noise
     return noisy, (noisy - signal * latents) / spread
 
 
@@ -116,9 +118,7 @@ def train_base(
 _BY_ADAM = ("token_embedding", "position_embedding", "conv_in", "conv_out", "time_emb")
 
 
-def load_base(
-    out: Path, channels: tuple[int, ...] = CHANNELS
-) -> tuple[UNet3DConditionModel, CLIPTextModel]:
+def load_base(out: Path, channels: tuple[int, ...] = CHANNELS) -> tuple[UNet3DConditionModel, CLIPTextModel]:
     """The averaged UNet and text encoder of the newest checkpoint."""
     model = load_average(out / "base.pt", new_model(out, channels))
     return model["unet"], model["text_encoder"]

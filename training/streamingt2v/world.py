@@ -78,10 +78,10 @@ def draw_clip(generator: torch.Generator) -> Clip:
     return Clip(*words, phase=int(torch.randint(PHASES, (), generator=generator)))
 
 
-def draw_prompt(clip: Clip, generator: torch.Generator) -> str:
+def draw_prompt(clip: Clip, generator: torch.Generator, empty_odds: float = EMPTY_PROMPTS) -> str:
     """The clip in words, the canonical template twice as often as any other; sometimes nothing."""
     template = max(0, int(torch.randint(len(TEMPLATES) + 1, (), generator=generator)) - 1)
-    empty = float(torch.rand((), generator=generator)) < EMPTY_PROMPTS
+    empty = float(torch.rand((), generator=generator)) < empty_odds
     return "" if empty else clip.prompt(template)
 
 
