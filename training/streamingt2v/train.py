@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--vae-steps", type=int, default=2000)
     parser.add_argument("--vae-batch", type=int, default=16, help="frames a step of the VAE")
     parser.add_argument("--steps", type=int, default=6000, help="steps of the UNet and text encoder")
-    parser.add_argument("--batch", type=int, default=8, help="clips a step of the UNet")
+    parser.add_argument("--batch", type=int, default=6, help="clips a step of the UNet")
     parser.add_argument("--image-steps", type=int, default=1500, help="steps of the image encoder")
     parser.add_argument("--prompts", type=int, default=32, help="prompts to evaluate with")
     parser.add_argument("--guidance", type=float, default=3.0, help="guidance to evaluate with")
