@@ -41,7 +41,7 @@ def list_files() -> list[str]:
 
 
 def list_bases() -> list[str]:
-    """Where the stock model may come from: the checkpoint, or folders below ``models/diffusers`` that have a ``unet``."""
+    """Where the stock model may come from: the checkpoint, or a folder of ``models/diffusers`` that has a ``unet``."""
     found = set()
     for base in map(Path, folder_paths.get_folder_paths("diffusers")):
         found.update(str(each.parent.relative_to(base)) for each in base.glob("**/unet") if each.parent != base)
