@@ -7,9 +7,10 @@ architecture (the demo model's branch), 20 steps of uni_pc, CFG 2 and windows of
 *Restyle*: a depth-like control and another colour word. *Mix*: the same with three prompts along the video. *Edit*: the
 object is masked and painted anew as another one, and put back into the source. *Adherence*: frames outside transitions
 that show the colour, shape and background of their prompt. *Centre*: mean distance of the object from the source's, in
-pixels. *Seam*: frame difference where clips of 61 frames meet (into and inside the latent frame that begins there) over
-elsewhere. *Passes*: windows through the model for the prompt. *Outside*: pixels outside the mask that are the source's,
-bit for bit; *flicker*: frame difference within 8 pixels of the mask's edge over the source's.
+pixels. *Seam*: frame difference where clips meet (into and inside the latent frame that begins there) over elsewhere,
+each beside the mean of its prompt's stretch; clips of windows have 16 latent frames, those of the loop 61 frames.
+*Passes*: windows through the model for the prompt. *Outside*: pixels outside the mask that are the source's, bit for
+bit; *flicker*: frame difference within 8 pixels of the mask's edge over the source's.
 
 The other table is about inversion: PSNR between the video that sampling brings back and the VAE's own round trip.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +41,7 @@ CLIP, GROWN, RING = 61, 3, 8
 WAYS = {
     "this pack": "ours",
     "isolated clips": "isolated",
+    "isolated clips, a prompt each": "isolated_prompts",
     "core's context windows": "core",
     "a loop over clips, core": "loop",
 }
@@ -56,15 +59,16 @@ MODES = {
 }
 
 
-def measure(mode: str, frames: np.ndarray, source: np.ndarray) -> dict[str, str]:
+def measure(mode: str, how: str, frames: np.ndarray, source: np.ndarray) -> dict[str, str]:
     """The figures of one video ``t h w 3``."""
     _, prompts = MODES[mode]
     starts = [start for start, _ in prompts[1:]]
     readings = read_frames(frames)
     texts = [next(text for start, text in reversed(prompts) if start <= frame) for frame in range(len(frames))]
     kept = [frame for frame in range(len(frames)) if all(abs(frame - start) > 8 for start in starts)]
+    joins = range(CLIP, len(frames), CLIP if how == "loop" else 64)
     seam = seam_ratio_of(
-        frame_differences(frames), range(CLIP, len(frames), CLIP - 1), [(start - 12, start + 12) for start in starts], 4
+        by_segment(frame_differences(frames), starts), joins, [(start - 12, start + 12) for start in starts], 4
     )
     figures = {
         "adherence": f"{np.mean([agrees(readings[frame], texts[frame]) for frame in kept]):.1%}",
@@ -79,6 +83,16 @@ def measure(mode: str, frames: np.ndarray, source: np.ndarray) -> dict[str, str]
         figures["outside"] = f"{(frames == source).all(-1)[far == 0].mean():.1%}"
         figures["flicker"] = f"{ring_flicker(frames, source, grown, RING):.2f}"
     return figures
+
+
+def by_segment(differences: np.ndarray, starts: list[int], margin: int = 12) -> np.ndarray:
+    """Frame differences over the mean of their prompt's stretch, whose colours say how large they are."""
+    ends = [0, *starts, len(differences)]
+    scaled = np.array(differences, dtype=float)
+    for first, last in pairwise(ends):
+        inner = slice(first + margin * (first > 0), last - margin * (last < len(differences)))
+        scaled[first:last] /= scaled[inner].mean()
+    return scaled
 
 
 def main() -> int:
@@ -101,13 +115,14 @@ def main() -> int:
             kind, prompts = MODES[mode]
             text = "\n".join(f"{start}: {prompt}" for start, prompt in prompts)
             for name, how in WAYS.items():
-                if how not in arguments.ways:
+                if how not in arguments.ways or (how == "isolated_prompts" and len(prompts) < 2):
                     continue
+                way, _, each = how.partition("_")
                 made = call(
-                    "editing", "edited", scene=SCENE, prompts=text, num_frames=arguments.frames, mode=kind, how=how,
-                    path=str(path),
+                    "editing", "edited", scene=SCENE, prompts=text, num_frames=arguments.frames, mode=kind, how=way,
+                    path=str(path), more={"prompt_blending": "one_per_window"} if each else None,
                 )  # fmt: skip
-                figures = " | ".join(measure(mode, np.load(path), source).values())
+                figures = " | ".join(measure(mode, how, np.load(path), source).values())
                 print(f"| {mode} | {name} | {figures} | {made['passes']} | {made['seconds']:.0f} |", flush=True)
         print("\n| steps | refinements | PSNR, dB |\n| --- | --- | --- |")
         windows = {"window": 61, "overlap": 8, "schedule": "shifted", "merge": "pyramid", "windows_per_forward": 0}

@@ -61,7 +61,8 @@ NOTES = {
     "demo_video_to_video": "## A video from its own noise\nRuns as it is, on the demo model: the left part makes a "
     "video. **Invert Long Latent** finds the noise that it comes from, with the edges of its frames as control; "
     "sampled with another colour word that noise makes a video that moves in the same way.\n\nThe inversion and the "
-    "sampler have the same windows, steps and scheduler, and the sampler is *euler*.",
+    "sampler have the same windows, steps and scheduler, and the sampler is *euler*. The sampler's control is twice "
+    "as strong: by the noise alone this small model puts an object of another colour in another place.",
     "demo_pose_to_video": "## A video that follows a skeleton\nRuns as it is, on the demo model: the left part makes a "
     "video. With one of yours put **Load Long Video** in its place.\n\n**Control Preprocess** draws the pose of every "
     "frame. The demo model's objects have stick figures, from the centre to the corners, and its VACE branch follows "

@@ -47,7 +47,7 @@ VACE_LAYERS = (0, 2, 4)
 HINT_CHANNELS = 96  # what stays, what is changed, and an 8x8 mask for every latent pixel
 
 # How often each kind of hint is drawn.
-KINDS = {"depth": 0.25, "edges": 0.15, "pose": 0.2, "paint": 0.2, "known": 0.1, "nothing": 0.1}
+KINDS = {"depth": 0.25, "edges": 0.15, "pose": 0.25, "paint": 0.15, "known": 0.1, "nothing": 0.1}
 # Masks are this much larger than the objects under them, in pixels.
 LARGEST_MARGIN = 7
 
