@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .anchor_guidance import AnchorGuidance
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
@@ -17,13 +18,14 @@ from .grounded_mask import GroundedMask
 from .invert_long_latent import InvertLongLatent
 from .load_follow_your_pose import LoadFollowYourPose
 from .load_long_video import LoadLongVideo
-from .load_ms_vid2vid import LoadMSVid2Vid, MSVid2VidSigmas
-from .load_streamingt2v import AnchorGuidance, LoadStreamingT2V
+from .load_ms_vid2vid import LoadMSVid2Vid
+from .load_streamingt2v import LoadStreamingT2V
 from .load_video_pipeline import LoadVideoPipeline
 from .long_inpaint_conditioning import LongInpaintConditioning
 from .long_latent import LongLatent
 from .long_noise import LongNoise
 from .long_vace_conditioning import LongVaceConditioning
+from .ms_vid2vid_sigmas import MSVid2VidSigmas
 from .multi_prompt_schedule import MultiPromptSchedule
 from .refine_long_video import RefineLongVideo
 from .sam_id_map import SamIdMap

@@ -1,11 +1,11 @@
-"""LoadMSVid2Vid and MSVid2VidSigmas: the model that refines StreamingT2V's videos, and the steps that it takes."""
+"""LoadMSVid2Vid: the model that refines StreamingT2V's videos."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.vid2vid import list_files, load_vid2vid
-from ..glv_core.streamingt2v.vid2vid_schedule import GUIDANCE_RESCALE, NUM_STEPS, STRENGTH, step_ratios
+from ..glv_core.streamingt2v.vid2vid_schedule import GUIDANCE_RESCALE
 from .errors import naming
 from .inputs import CATEGORY
 
@@ -45,29 +45,3 @@ class LoadMSVid2Vid(io.ComfyNode):
     def execute(cls, unet_name: str, guidance_rescale: float, start_as_released: bool) -> io.NodeOutput:
         with naming("LoadMSVid2Vid"):
             return io.NodeOutput(load_vid2vid(unet_name, start_as_released, guidance_rescale))
-
-
-class MSVid2VidSigmas(io.ComfyNode):
-    """The noise levels of MS-Vid2Vid-XL's steps."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="MSVid2VidSigmas",
-            display_name="MS-Vid2Vid Sigmas",
-            category=f"{CATEGORY}/sampling",
-            description="The noise levels through which StreamingT2V takes MS-Vid2Vid-XL, for Refine Long Video.",
-            inputs=[
-                io.Float.Input(
-                    "strength", default=STRENGTH, min=0.001, max=0.999, step=0.01, round=0.001,
-                    tooltip="The part of the noise schedule that is gone through; 0.6 is StreamingT2V's.",
-                ),
-                io.Int.Input("steps", default=NUM_STEPS, min=1, max=998, tooltip="Steps; 30 is StreamingT2V's."),
-            ],
-            outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="One level more than steps; the last is 0.")],
-        )  # fmt: skip
-
-    @classmethod
-    def execute(cls, strength: float, steps: int) -> io.NodeOutput:
-        with naming("MSVid2VidSigmas"):
-            return io.NodeOutput(step_ratios(strength, steps))

@@ -20,7 +20,8 @@ NODES = [
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
     "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "InvertLongLatent", "GenLVideoPreset",
     "CrossFrameAttention", "LoadFollowYourPose", "CompositeEdit", "LongVaceConditioning", "DepthConcat",
-    "LongInpaintConditioning",
+    "LongInpaintConditioning", "RefineLongVideo", "LoadMSVid2Vid", "MSVid2VidSigmas", "LoadStreamingT2V",
+    "AnchorGuidance",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

@@ -8,7 +8,8 @@ import pytest
 import tiny
 import torch
 from long_video_pack.glv_core.hosts.comfy.loading import streamingt2v as loading
-from long_video_pack.nodes.load_streamingt2v import AnchorGuidance, LoadStreamingT2V
+from long_video_pack.nodes.anchor_guidance import AnchorGuidance
+from long_video_pack.nodes.load_streamingt2v import LoadStreamingT2V
 from long_video_pack.nodes.streaming_extend import StreamingExtend
 from safetensors.torch import save_file
 from tiny_streamingt2v import TINY, tiny_weights

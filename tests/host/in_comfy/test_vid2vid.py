@@ -10,7 +10,8 @@ import tiny
 import torch
 from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
 from long_video_pack.glv_core.hosts.comfy.editing.refine import RefineOptions, refine_long
-from long_video_pack.nodes.load_ms_vid2vid import LoadMSVid2Vid, MSVid2VidSigmas
+from long_video_pack.nodes.load_ms_vid2vid import LoadMSVid2Vid
+from long_video_pack.nodes.ms_vid2vid_sigmas import MSVid2VidSigmas
 from torch.testing import assert_close
 from vid2vid_files import SMALL, original_file
 from video_files import execute

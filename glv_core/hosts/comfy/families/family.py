@@ -53,6 +53,7 @@ class Family:
         model: what is true of it on any host.
         latent_formats: classes in ``comfy.latent_formats``.
         classes: classes in ``comfy.model_base``, where the latents are those of another family as well.
+        own_classes: the same, of this pack's own.
         streams: what its latents hold, the first of them video.
         along: model conds that run along the video -> how. What no table names goes by its shape, or is refused.
         shared: model conds that every window gets, beside text and what else ``SHARED`` names.
@@ -75,6 +76,7 @@ class Family:
     model: VideoModel
     latent_formats: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    own_classes: tuple[str, ...] = ()
     streams: tuple[str, ...] = ("video",)
     along: Mapping[str, Along] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()

@@ -31,7 +31,7 @@ def family_of(model: Any) -> Family:
     is_video = latent_format.latent_dimensions == 3
     for kind in type(model).__mro__:
         for family in FAMILIES:
-            if kind.__name__ in family.classes and (family.compression.ratio > 1) == is_video:
+            if kind.__name__ in (*family.classes, *family.own_classes) and (family.compression.ratio > 1) == is_video:
                 return family
     if not is_video:
         return IMAGE

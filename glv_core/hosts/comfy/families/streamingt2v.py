@@ -46,7 +46,7 @@ _CONTINUATION = ConditionalAttention()
 FAMILIES = (
     Family(
         TEXT_TO_VIDEO_SD,
-        classes=(MODEL_CLASS,),
+        own_classes=(MODEL_CLASS,),
         shared=frozenset({ANCHOR_TOKENS}),
         first_frame=frozenset({CONDITION}),
         unbatched=frozenset({CONDITION}),
