@@ -28,6 +28,7 @@ INDEX = {
     "unet": ["diffusers", "UNet3DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
+ADDED = "streaming_t2v.safetensors"  #: what streaming adds to the UNet
 #: The name that a CLIP tower's weights begin with in files; transformers 5 has it in files of others alone.
 TOWERS = {"CLIPTextModel": "text_model.", "CLIPVisionModelWithProjection": "vision_model."}
 _OUTSIDE = ("visual_projection.",)
@@ -58,8 +59,12 @@ def export(
     unet: UNet3DConditionModel,
     text_encoder: CLIPTextModel,
     image_encoder: CLIPVisionModelWithProjection | None = None,
+    added: dict[str, torch.Tensor] | None = None,
 ) -> int:
-    """Saves the model into `folder`, weights as fp16, in place of an older one; returns its size in bytes."""
+    """Saves the model into `folder`, weights as fp16, in place of an older one; returns its size in bytes.
+
+    `added`: what streaming adds to the UNet, by the names of the published checkpoint; in a file of its own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _save_half(folder / "vae", vae)
     _save_half(folder / "unet", unet)
@@ -70,6 +75,8 @@ def export(
     if image_encoder is not None:
         save_clip(folder / "image_encoder", image_encoder)
         _save_preprocessor(folder / "feature_extractor", image_encoder.config.image_size)
+    if added is not None:
+        save_file(added, folder / ADDED, metadata={"format": "pt"})
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:

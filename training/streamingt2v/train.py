@@ -1,7 +1,7 @@
 """Trains the tiny StreamingT2V with one command: `python -m training.streamingt2v.train --out runs/streamingt2v`.
 
-Stages, in order: tokenizer, vae, latents, base, image, export, evaluate. Each leaves its result in `--out`, so a later
-stage can be run again alone with `--stage`, and one that was cut off goes on with `--resume`.
+Stages, in order: tokenizer, vae, latents, base, image, cam, apm, export, evaluate. Each leaves its result in `--out`,
+so a later stage can be run again alone with `--stage`, and one that was cut off goes on with `--resume`.
 """
 
 from __future__ import annotations
@@ -54,13 +54,48 @@ def _image(args: argparse.Namespace) -> None:
     train_image(args.out, load_base(args.out)[1], args.image_steps, args.seed, resume=args.resume)
 
 
+def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
+    from .text import load_tokenizer
+    from .train_image import load_image_encoder
+    from .train_streaming import Windows, cache_frames, load_streaming, new_streaming, train_part
+    from .train_unet import load_base
+    from .train_vae import load_vae
+
+    latents = torch.load(args.out / "latents.pt", weights_only=True)
+    windows = Windows(latents, cache_frames(load_vae(args.out), latents))
+    unet, text_encoder = load_base(args.out)
+    net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
+    image_encoder = None
+    if part == "apm":
+        net, image_encoder = load_streaming(args.out, "cam", net), load_image_encoder(args.out)
+    train_part(
+        args.out, part, net, windows, text_encoder, image_encoder, steps, args.seed, args.batch, resume=args.resume
+    )
+
+
+def _cam(args: argparse.Namespace) -> None:
+    _streaming(args, "cam", args.cam_steps)
+
+
+def _apm(args: argparse.Namespace) -> None:
+    _streaming(args, "apm", args.apm_steps)
+
+
 def _export(args: argparse.Namespace) -> None:
     from .export import export
     from .train_image import load_image_encoder
     from .train_unet import load_base
     from .train_vae import load_vae
 
-    export(args.model, args.out / "tokenizer", load_vae(args.out), *load_base(args.out), load_image_encoder(args.out))
+    unet, text_encoder = load_base(args.out)
+    image_encoder, added = load_image_encoder(args.out), None
+    if (args.out / "apm.pt").exists():
+        from .text import load_tokenizer
+        from .train_streaming import added_weights, load_streaming, new_streaming
+
+        net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
+        added = added_weights(load_streaming(args.out, "apm", net))
+    export(args.model, args.out / "tokenizer", load_vae(args.out), unet, text_encoder, image_encoder, added)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -79,8 +114,8 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "latents": _latents,
     "base": _base,
     "image": _image,
-    # The conditional attention and the appearance preservation, `cam` and `apm`, go here: they begin with the results
-    # of `base` and `image`, take windows from `data.DrawnClips`, and leave `cam.pt` and `apm.pt` for `export`.
+    "cam": _cam,
+    "apm": _apm,
     "export": _export,
     "evaluate": _evaluate,
 }
@@ -99,6 +134,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=6000, help="steps of the UNet and text encoder")
     parser.add_argument("--batch", type=int, default=6, help="clips a step of the UNet")
     parser.add_argument("--image-steps", type=int, default=1500, help="steps of the image encoder")
+    parser.add_argument("--cam-steps", type=int, default=2000, help="steps of the conditional attention")
+    parser.add_argument("--apm-steps", type=int, default=800, help="steps of it and the appearance preservation")
     parser.add_argument("--prompts", type=int, default=32, help="prompts to evaluate with")
     parser.add_argument("--guidance", type=float, default=3.0, help="guidance to evaluate with")
     parser.add_argument("--threads", type=int, default=2)

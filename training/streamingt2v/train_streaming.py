@@ -1,0 +1,190 @@
+"""Trains what makes a text-to-video model go on: attention to the frames before, then the anchor (arXiv 2403.14773).
+
+As the paper does it: the base stays as it is; first the conditional attention alone (CAM), then it and the appearance
+preservation (APM) together, with the image encoder frozen.  Anchors are of frames 1-16 of a window of 32, the
+condition is frames 17-24, the target 17-32.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPVisionModelWithProjection
+
+from glv_core.hosts.diffusers.streamingt2v import StreamingUNet
+from glv_core.streamingt2v import Sizes
+
+from .data import BEFORE, CONDITION, draw_dropout
+from .loop import Training, load_average, step_generator
+from .text import TEXT_WIDTH, PromptEmbeddings, load_tokenizer
+from .train_image import PIXEL_NOISE, prepare
+from .train_unet import add_noise, draw_levels, loss_weights
+from .train_vae import decode
+from .unet import HEAD_DIM
+from .world import AXES, CLIP_FRAMES, LOOKS, Clip, World, draw_clip, draw_prompt
+
+logger = logging.getLogger(__name__)
+
+ENCODER_WIDTHS = (16, 24, 32, 48)
+ANCHOR_INNER = 64
+TEXT_DROPOUT = 0.1  # of CAM alone, which sees no anchor
+
+#: Which parts of a ``StreamingUNet`` each stage trains.
+TRAINED = {
+    "cam": ("branch", "encoder", "mergers"),
+    "apm": ("branch", "encoder", "mergers", "mixers", "resampler"),
+}
+#: Of them, what Adam trains: both ends of the pixel encoder, scalars and everything about the time step.
+_BY_ADAM = ("conv_in", "conv_out", "time_emb", "alpha", "conv_ln")
+
+
+def streaming_sizes(unet: UNet3DConditionModel, text_tokens: int) -> Sizes:
+    """The sizes of the tiny model's parts around a UNet."""
+    return Sizes(
+        widths=tuple(unet.config.block_out_channels),
+        text_width=TEXT_WIDTH,
+        head_width=HEAD_DIM,
+        latent_channels=unet.config.in_channels,
+        encoder_widths=ENCODER_WIDTHS,
+        text_tokens=text_tokens,
+        anchor_inner=ANCHOR_INNER,
+    )
+
+
+@torch.no_grad()
+def new_streaming(unet: UNet3DConditionModel, text_tokens: int) -> StreamingUNet:
+    """`unet` with parts that add nothing yet: the branch is a copy of its way down, and what they end with is zero."""
+    net = StreamingUNet(streaming_sizes(unet, text_tokens))
+    net.unet.load_state_dict(unet.state_dict())
+    known = {name: value for name, value in unet.state_dict().items() if name in net.branch.state_dict()}
+    net.branch.load_state_dict(known)
+    for end in (net.encoder.conv_out, *(merger.proj_out for merger in net.mergers)):
+        end.weight.zero_()
+        end.bias.zero_()
+    return net.eval()  # without the dropout of the layers in time
+
+
+def freeze_all_but(net: StreamingUNet, parts: Iterable[str]) -> None:
+    """Only some parts of the network are trained; its text-to-video UNet never is."""
+    net.requires_grad_(False)
+    for part in parts:
+        net.get_submodule(part).requires_grad_(True)
+
+
+@torch.no_grad()
+def cache_frames(vae: AutoencoderKL, latents: Tensor, batch: int = 64) -> Tensor:
+    """Frames that the VAE makes of the cached latents, uint8 [look axis phase 3 64 64]: what is seen when going on."""
+    rows = [decode(vae, part.float()) for part in latents.flatten(0, 2).split(batch)]
+    frames = torch.cat([((row + 1) * 127.5).round().clamp(0, 255).to(torch.uint8) for row in rows])
+    return frames.unflatten(0, latents.shape[:3])
+
+
+class Windows:
+    """Windows of 32 frames of the drawn world: latents of the target, frames before, an anchor and a prompt."""
+
+    def __init__(self, latents: Tensor, frames: Tensor) -> None:
+        """`latents` and `frames` are what `cache_latents` and `cache_frames` made."""
+        self.world, self.frames = World(latents), frames
+
+    def pixels(self, clip: Clip, start: int, num_frames: int) -> Tensor:
+        """Decoded frames of a clip in -1..1 [t 3 h w]."""
+        look = LOOKS.index((clip.shape, clip.colour, clip.background))
+        axis = AXES.index("right" if clip.direction in ("left", "right") else "down")
+        return self.frames[look, axis, clip.phases(start, num_frames)].float() / 127.5 - 1
+
+    def batch(
+        self, size: int, generator: torch.Generator, anchored: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None, list[str]]:
+        """Latents of targets [b 4 16 8 8], their conditions [b 8 3 h w], anchors [b 3 h w] or None, and prompts."""
+        targets, conditions, anchors, prompts = [], [], [], []
+        for _ in range(size):
+            clip = draw_clip(generator)
+            without_text, without_anchor = draw_dropout(generator) if anchored else (False, True)
+            prompt = draw_prompt(clip, generator, 0 if anchored else TEXT_DROPOUT)
+            prompts.append("" if without_text else prompt)
+            targets.append(self.world.latents(clip, BEFORE, CLIP_FRAMES))
+            conditions.append(self.pixels(clip, BEFORE, CONDITION))
+            place = int(torch.randint(BEFORE, (), generator=generator))
+            anchor = self.pixels(clip, place, 1)[0]
+            anchors.append(torch.zeros_like(anchor) if without_anchor else anchor)
+        condition = torch.stack(conditions)
+        condition = condition + PIXEL_NOISE * torch.randn(condition.shape, generator=generator)
+        return torch.stack(targets), condition, torch.stack(anchors) if anchored else None, prompts
+
+
+def train_part(
+    out: Path,
+    part: str,
+    net: StreamingUNet,
+    windows: Windows,
+    text_encoder: CLIPTextModel,
+    image_encoder: CLIPVisionModelWithProjection | None,
+    steps: int,
+    seed: int,
+    batch: int = 6,
+    lr: float = 0.004,
+    adam_lr: float = 6e-4,
+    resume: bool = False,
+    half: bool = True,
+) -> nn.Module:
+    """Trains `part`, of `TRAINED`; leaves `cam.pt` or `apm.pt` in `out` and returns the averaged network.
+
+    Args:
+        image_encoder: sees the anchor, for `apm`.
+        half: works in bf16.
+    """
+    torch.manual_seed(seed)
+    freeze_all_but(net, TRAINED[part])
+    training = Training(out / f"{part}.pt", net, steps, lr, adam_lr, _BY_ADAM)
+    text = PromptEmbeddings(text_encoder, load_tokenizer(out / "tokenizer"))
+
+    def loss_of(step: int) -> Tensor:
+        generator = step_generator(seed, step)
+        clean, condition, anchors, prompts = windows.batch(batch, generator, part == "apm")
+        levels = draw_levels(batch, generator)
+        noisy, target = add_noise(clean, levels, generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            tokens = None
+            if anchors is not None and image_encoder is not None:
+                with torch.no_grad():
+                    seen = image_encoder(prepare(anchors)).image_embeds
+                tokens = net.resampler(seen[:, None])
+            predicted = net(noisy, levels, text(prompts), tokens, condition).float()
+        error = (predicted - target).square().mean(dim=(1, 2, 3, 4))
+        return (error * loss_weights(levels)).mean()
+
+    return training.run(loss_of, resume)
+
+
+def load_streaming(out: Path, part: str, net: StreamingUNet) -> StreamingUNet:
+    """The averaged network of a stage's newest checkpoint, in `net`."""
+    loaded = load_average(out / f"{part}.pt", net)
+    assert isinstance(loaded, StreamingUNet)
+    return loaded
+
+
+def added_weights(net: StreamingUNet) -> dict[str, Tensor]:
+    """What streaming adds to the UNet, by the names of the published checkpoint, as fp16."""
+    skips = len(net.mergers) - 1
+    places = [*(f"down_blocks.{number}" for number in range(skips)), "mid_block"]
+    named = {
+        **{f"unet.{name}": value for name, value in net.branch.state_dict().items()},
+        **{f"unet.controlnet_cond_embedding.{name}": value for name, value in net.encoder.state_dict().items()},
+        **{f"resampler.{name}": value for name, value in net.resampler.state_dict().items()},
+        **{
+            f"base_model.cross_attention_merger_{place}.temporal_transformer.{name}": value
+            for place, merger in zip(places, net.mergers, strict=True)
+            for name, value in merger.state_dict().items()
+        },
+        **{
+            f"base_model.{layer}.{name}": value
+            for layer, mixer in zip(net.sizes.text_layers, net.mixers, strict=True)
+            for name, value in mixer.state_dict().items()
+        },
+    }
+    return {name: value.to(torch.float16).contiguous() for name, value in named.items()}
