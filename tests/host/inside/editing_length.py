@@ -7,7 +7,8 @@ import editing
 from video_files import execute, load
 from vision import anonymous_memory
 
-SAMPLER = {"seed": 0, "steps": 2, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple"}
+WINDOWS = {**editing.WINDOWS, "windows_per_forward": 1}  # or their number grows with the video, up to a limit
+SAMPLER = {"seed": 0, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
 
 
 class Peak:
@@ -30,7 +31,10 @@ class Peak:
 
 
 def run(path: str, mode: str) -> dict:
-    """One mode from a file to a file; see ``MODES``."""
+    """One mode from a file to a file; see ``MODES``. Results that may be large lie in files, also these small ones."""
+    from long_video_pack.glv_core.hosts.comfy.video import memory_mapped
+
+    memory_mapped.MAPPED_FROM = 0
     model, clip, vae = editing.pipeline(vace=mode != "inversion")
     positive, negative = (
         [[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in ("a blue circle on a white background", "")
@@ -51,7 +55,7 @@ def _sampled(model, vae, positive, negative, latent, **more):
 
     return execute(
         CoDenoiseKSampler, model=model, positive=positive, negative=negative, latent_image=latent,
-        **SAMPLER, **editing.WINDOWS, **more,
+        **SAMPLER, **WINDOWS, **more,
     ).args[0]  # fmt: skip
 
 
@@ -62,7 +66,7 @@ def _inversion(path, model, vae, positive, negative, _clip):
     latent = execute(EncodeLongVideo, video=load(path)[0], vae=vae).args[0]
     noise, latent, start = execute(
         InvertLongLatent, model=model, positive=positive, latent_image=latent, steps=SAMPLER["steps"], refinements=1,
-        **editing.WINDOWS,
+        **WINDOWS,
     ).args  # fmt: skip
     made = _sampled(model, vae, positive, negative, latent, initial_noise=noise, start_at_step=start)
     return _save(samples=made, vae=vae, fps=16)
@@ -80,16 +84,12 @@ def _controlled(path, model, vae, positive, negative, kind):
     return _save(samples=_sampled(model, vae, positive, negative, latent), vae=vae, fps=16)
 
 
-def _restyle(path, model, vae, positive, negative, _clip):
-    kind = {"kind": "canny", "low_threshold": 100, "high_threshold": 200}
-    return _controlled(path, model, vae, positive, negative, kind)
-
-
 def _mix(path, model, vae, _positive, negative, clip):
     from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
 
-    texts = (f"{start}: a {colour} circle on a white background" for start, colour in ((0, "red"), (300, "green")))
-    positive = execute(MultiPromptSchedule, clip=clip, schedule="\n".join(texts), length=load(path)[1], fps=16).args[0]
+    length = load(path)[1]
+    texts = (f"{start}: a {colour} circle on a white background" for start, colour in ((0, "red"), (40, "green")))
+    positive = execute(MultiPromptSchedule, clip=clip, prompts="\n".join(texts), length=length, fps=16).args[0]
     kind = {"kind": "canny", "low_threshold": 100, "high_threshold": 200}
     return _controlled(path, model, vae, positive, negative, kind)
 
@@ -108,7 +108,7 @@ def _edit(path, model, vae, positive, negative, _clip):
     from long_video_pack.nodes.long_vace_conditioning import LongVaceConditioning
 
     source = load(path)[0]
-    mask = execute(GroundedMask, images=source, text="object", detector=DEMO_DETECTOR, grow=3).args[0]
+    mask = execute(GroundedMask, images=source, text="object", detector=DEMO_DETECTOR, segmenter="", grow=3).args[0]
     positive, negative, latent = execute(
         LongVaceConditioning, positive=positive, negative=negative, vae=vae, width=editing.SIZE, height=editing.SIZE,
         control_video=source, control_masks=mask, fill_masked=True,
@@ -118,4 +118,4 @@ def _edit(path, model, vae, positive, negative, _clip):
     return _save(video=execute(CompositeEdit, original=source, edited=edited, mask=mask).args[0])
 
 
-MODES = {"inversion": _inversion, "restyle": _restyle, "mix": _mix, "pose": _pose, "edit": _edit}
+MODES = {"inversion": _inversion, "mix": _mix, "pose": _pose, "edit": _edit}
