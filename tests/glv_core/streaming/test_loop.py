@@ -119,12 +119,21 @@ def test_a_damaged_chunk_is_made_again_and_the_rest_kept(tmp_path):
         # Segments begin at 0 and 9: chunks that add frames from 6, 10, 14, 18.
         (AnchorChoice("segment", segment_starts=(0, 9)), [None, 0, 9, 9, 9]),
         (AnchorChoice("image", torch.full((1, 1, 1, 1, 1), 77.0)), [77] * 5),
+        (AnchorChoice("last_chunk"), [None, 5, 9, 13, 17]),
     ],
 )
 def test_anchors(choice, expected):
     sampler = Counting()
     stream(sampler, CHUNKS, 20, anchor=choice)
     assert [None if anchor is None else float(anchor) for _, anchor in sampler.seen] == expected
+
+
+def test_past_is_the_beginnings_of_all_chunks_before():
+    """Chunks begin at 0, 4, 8 and 12, each with two frames that it shares with the one before."""
+    sampler = Counting()
+    stream(sampler, CHUNKS, 20, anchor=AnchorChoice("past"))
+    shown = [None if anchor is None else numbers(anchor) for _, anchor in sampler.seen]
+    assert shown == [None, [0, 1], [0, 1, 4, 5], [0, 1, 4, 5, 8, 9], [0, 1, 4, 5, 8, 9, 12, 13]]
 
 
 def test_drift_is_drawn_back_to_the_anchor():
