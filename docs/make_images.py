@@ -102,7 +102,9 @@ def chunk_plan(name: str) -> Image.Image:
     node, latent = values["StreamingExtend"], values.get("LongLatent")
     num_frames = node["length"] if latent is None else round(latent["length"] * latent["fps"])
     fps = values["MultiPromptSchedule"]["fps"]
-    timebase = Timebase.of_latent(WAN.num_latent_frames(num_frames), WAN_5B.fps if isinstance(fps, list) else fps, WAN)
+    kind = WAN if name.startswith("wan") else Compression((1,))
+    fps = WAN_5B.fps if isinstance(fps, list) else fps
+    timebase = Timebase.of_latent(kind.num_latent_frames(num_frames), fps, kind)
     schedule = parse_schedule(
         values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
     )
@@ -112,6 +114,17 @@ def chunk_plan(name: str) -> Image.Image:
         "static",
         "linear_in_overlap",
     )
+    return draw_plan(settings, timebase, schedule, 1)
+
+
+def refine_plan(name: str) -> Image.Image:
+    """The chunks of a workflow that refines a video, at one step."""
+    prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
+    clip = next(node["inputs"] for node in prompt.values() if node["class_type"] == "LoadLongVideo")
+    timebase = Timebase.of_latent(WAN.num_latent_frames(clip["length"]), clip["fps"], WAN)
+    chunk = WAN.num_latent_frames(WAN_5B.clip)
+    settings = CoDenoiseSettings(chunk, WAN.latent_span(WAN_5B.clip // 3), "static", "random_cut")
+    schedule = parse_schedule(spoken(prompt), num_frames=timebase.num_frames, fps=timebase.fps)
     return draw_plan(settings, timebase, schedule, 1)
 
 
@@ -196,9 +209,11 @@ def thumbnail(name: str) -> Image.Image:
     prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
     if name.startswith("demo_") and any(node["class_type"] == "LongVaceConditioning" for node in prompt.values()):
         return before_and_after(prompt)
-    if not name.startswith(("demo_", "wan")):
-        return preset_plan(prompt)
     streams = any(node["class_type"] == "StreamingExtend" for node in prompt.values())
+    if not name.startswith(("demo_", "wan")) and not streams:
+        return preset_plan(prompt)
+    if any(node["class_type"] == "RefineLongVideo" for node in prompt.values()) and not streams:
+        return refine_plan(name)
     if not name.startswith("demo_"):
         return chunk_plan(name) if streams else window_plan(name)
     if streams:

@@ -30,6 +30,17 @@ NOTES = {
     "wan2.2_5B_streaming": "## 30 seconds of Wan 2.2 5B, three prompts, chunk by chunk\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan2.2_vae.safetensors`.\n\nPeak memory is that of one 121-frame clip, whatever the length.",
+    "wan2.2_5B_refine": "## A video of yours, sharper and larger\nFiles: "
+    "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
+    "`vae/wan2.2_vae.safetensors`. Choose your video in **Load Long Video** and say what it shows.\n\n**Refine Long "
+    "Video** makes it 1920 x 1088 from noise to **strength** 0.35: chunks of 121 frames that change hands at random "
+    "frames, seen in tiles of 1280 x 704. Peak memory is that of one tile of one chunk.",
+    "streamingt2v_long": "## StreamingT2V: 240 frames of one scene\nNeeds diffusers in ComfyUI's Python. Files: "
+    "`checkpoints/streaming_t2v.ckpt` (PAIR/StreamingT2V), and to refine it (damo/Video-to-Video) "
+    "`diffusion_models/non_ema_0035000.pth` and `text_encoders/open_clip_pytorch_model.bin`.\n\n**Streaming Extend** "
+    "has the paper's values: chunks of 16 frames, 8 of them seen again, and the first frame as anchor. Change the "
+    "second prompt and queue again: only what follows is made. **Refine Long Video** makes 720 x 720 of 256 x 256, "
+    "between bars that are cut off.",
     "wan2.2_5B_image_to_video": "## An image and 30 seconds of Wan 2.2 5B\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan2.2_vae.safetensors`. Choose your image in **Load Image** and describe what happens in it.",
