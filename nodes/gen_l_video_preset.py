@@ -17,8 +17,9 @@ class GenLVideoPreset(io.ComfyNode):
             node_id="GenLVideoPreset",
             display_name="Gen-L-Video Preset",
             category=f"{CATEGORY}/sampling",
-            description="The values of the six configurations that Gen-L-Video ships, to be connected to inputs of the "
-            "same names, so that a graph does what the paper's code does. For its image models: Stable Diffusion with "
+            description="The values of the six configurations that Gen-L-Video ships, to be connected to the "
+            "inputs that their help names, so that a graph does what the paper's code does. For "
+            "its image models: Stable Diffusion with "
             "frames as batch. Video models have their own window, steps and cfg.",
             search_aliases=["gen-l-video", "faithful", "settings", "paper"],
             inputs=[

@@ -266,7 +266,8 @@ def isolated_input() -> io.Input:
         advanced=True,
         tooltip="For comparison: denoise the video as clips side by side that know nothing of each other, each "
         "'window' long, in place of overlapping windows. Where the length is no multiple of it the last one begins "
-        "earlier, and sees the end of the one before. schedule, overlap, merge, stride and phases then do nothing.",
+        "earlier, and sees the end of the one before. schedule, overlap, merge, stride, closed_loop and phases then do "
+        "nothing.",
     )
 
 

@@ -220,6 +220,8 @@ def _found_masks(edit: EditJob, arguments: argparse.Namespace) -> PackedMasks | 
         masks = fitted_masks(
             edit.masks, job.width, job.height, grow=edit.grow, device=job.device, on_frames=show
         )  # fmt: skip
+        if not masks and edit.grow < 0:
+            raise ValueError(f"nothing of it is left with --grow {edit.grow}. Raise --grow.")
         if not masks:
             raise ValueError("nothing of it is found in the video, so there is nothing to change. Name it otherwise.")
     return masks

@@ -94,7 +94,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
             window,
             overlap,
             window_schedule,
-            arguments.merge,
+            "earliest" if arguments.isolated else arguments.merge,
             at_least("--windows-per-forward", arguments.windows_per_forward, 0),
             stride,
             arguments.closed_loop,
@@ -167,7 +167,7 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
         for name in ("overlap", "schedule"):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name} {getattr(arguments, name)}: not together with --isolated; leave one out.")
-        return window, 0, "static"
+        return window, 0, "batched"
     if arguments.overlap is None:
         # A default must not clash with a window that was asked for.
         overlap = min(timebase.compression.latent_span(folder.defaults.overlap), window // 2)

@@ -181,8 +181,8 @@ def _add_windows(parser: argparse.ArgumentParser, loop: bool) -> None:
         "two prompts (default: %(default)s)")  # fmt: skip
     add("--windows-per-forward", type=int, default=0, metavar="N", help="windows that share a forward pass; less needs "
         "less memory (default: 0, which is 4)")  # fmt: skip
-    add("--isolated", action="store_true", help="baseline: clip after clip without overlap, the last one moved left to "
-        "end with the video")  # fmt: skip
+    add("--isolated", action="store_true", help="baseline: clips side by side that know nothing of each other; the "
+        "last one is moved left to end with the video, and adds what is new in it")  # fmt: skip
 
 
 def _add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from ...perception.boxes import prompt_text
 from ...perception.per_frame import BoxPropagator
 from ...perception.tracking import TrackedInstance, Tracker
 from .grounding_dino import MODELS, GroundingDinoDetector
-from .loading import load_local
+from .loading import check_version, load_local
 from .sam import SamSegmenter
 from .sam2_video import Sam2Segmenter
 
@@ -35,6 +35,7 @@ class GroundedObjects:
     def __init__(self, text: str, detector: str, segmenter: str, device: str, interval: int = 30) -> None:
         prompt_text(text)
         kind, model, processor = load_local(segmenter, SEGMENTERS, device)
+        check_version(kind)
         _, finder, reader = load_local(detector, DETECTORS, device)
         follow = BoxPropagator(SamSegmenter(model, processor)) if kind == "sam" else Sam2Segmenter(model, processor)
         self._tracker = Tracker(GroundingDinoDetector(finder, reader, text), follow, interval)

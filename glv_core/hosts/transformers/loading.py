@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 log = logging.getLogger(__name__)
 
 _UNUSED = "auxiliary_"  # heads for training only
+_BROKEN = re.compile(r"5\.0(\D|$)")  # versions of transformers in which SAM 2 and SAM 3 video fail
 
 
 def model_type(folder: Path) -> str | None:
@@ -137,3 +139,21 @@ def _check_weights(folder: Path, model: torch.nn.Module, missing: Collection[str
             f"such as {min(lost)}. Choose a model that was made for this, or download its files again."
         )
     log.warning("%s lacks weights: %s", folder, ", ".join(sorted(lost)))
+
+
+def check_version(kind: str | None) -> None:
+    """Check that the transformers at hand can run a segmenter.
+
+    Args:
+        kind: its type in config.json.
+
+    Raises:
+        ValueError: SAM 2 and SAM 3 video fail in this version.
+    """
+    import transformers
+
+    if kind in ("sam2_video", "sam3_video") and _BROKEN.match(transformers.__version__):
+        raise ValueError(
+            f"segmenter is of the type {kind}, which does not work in transformers {transformers.__version__}. Install "
+            "transformers 5.1 or newer (SAM 2 also works in 4.57), or choose a SAM model (sam-vit)."
+        )

@@ -176,7 +176,7 @@ def test_windows_per_forward_changes_how_many_share_one(tiny_wan_folder, tmp_pat
 
 def test_the_isolated_baseline_has_no_overlap(job):
     settings = job(isolated=True, overlap=None, schedule=None).settings
-    assert settings == CoDenoiseSettings(5, 0, "static", "pyramid")
+    assert settings == CoDenoiseSettings(5, 0, "batched", "earliest")
 
 
 def test_defaults_come_from_the_model(job):

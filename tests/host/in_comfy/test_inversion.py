@@ -74,6 +74,16 @@ def test_sampling_brings_the_video_back(kind, strength):
     assert errors[1] < 0.02 and errors[1] < errors[0]
 
 
+@pytest.mark.parametrize(("steps", "strength"), [(6, 1.0), (6, 0.5), (15, 0.5)])
+def test_a_scheduler_with_more_levels_than_steps(steps, strength):
+    """``ddim_uniform`` has a level too many where the steps do not divide 1000; KSampler counts from the first."""
+    model, latent, positive = model_of("flow")
+    options = {"positive": positive, "scheduler": "ddim_uniform", "steps": steps}
+    noise, _, start = invert(model, latent, strength=strength, refinements=12, **options)
+    made = sample(model, latent, noise, start, **options)
+    assert float((made - latent["samples"]).abs().mean() / latent["samples"].abs().mean()) < 0.02
+
+
 def test_other_noise_makes_another_video():
     model, latent, positive = model_of("flow")
     _, _, start = invert(model, latent, positive=positive, refinements=12)

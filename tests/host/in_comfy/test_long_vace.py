@@ -114,6 +114,15 @@ def test_filling_hides_what_is_masked(vae):
     assert torch.equal(plain, frames(cores, length=13, control_video=video)) and not torch.equal(plain, shown)
 
 
+def test_a_single_mask_holds_where_it_is_filled_in(vae):
+    mask = torch.zeros(1, 32, 48)
+    mask[:, 8:24, 10:30] = 1
+    video = VIDEO[:, :32, :48]
+    one, many = (ours(vae, control_video=video, control_masks=each) for each in (mask, mask.expand(13, -1, -1)))
+    for key in ("vace_frames", "vace_mask"):
+        assert torch.equal(one[0][0][1][key][0], many[0][0][1][key][0])
+
+
 def test_the_length_is_the_video_s_or_the_masks():
     vae = streaming.wan_vae()
     assert ours(vae, control_video=VIDEO[:12])[2]["samples"].shape == (1, 16, 3, 4, 6)  # 9 frames

@@ -77,15 +77,14 @@ def vace_conditioning(vae: Any, given: VaceInputs) -> VaceConditioning:
     source = None if given.control_video is None else frame_source(given.control_video, "control_video")
     masks = None if given.control_masks is None else masks_of(given.control_masks, "control_masks")
     length = given.length or _length(vae, source, masks)
-    if given.fill_masked and source is not None and masks is not None:
-        needed = min(length, source.num_frames)
-        if len(masks) < needed:
-            raise ValueError(
-                f"control_masks has {len(masks)} frames, and {needed} frames of control_video are used: those without "
-                "a mask would be made anew whole. Connect a mask for each of them, or turn fill_masked off."
-            )
+    needed = 0 if source is None else min(length, source.num_frames)
+    if given.fill_masked and source is not None and masks is not None and 1 < len(masks) < needed:
+        raise ValueError(
+            f"control_masks has {len(masks)} frames, and {needed} frames of control_video are used: those without "
+            "a mask would be made anew whole. Connect a mask for each of them, or turn fill_masked off."
+        )
     size = Size(given.width, given.height)
-    sized = Masks(masks, size)
+    sized = Masks(masks, size, holds=given.fill_masked, length=needed)
     reference = None
     if given.reference_image is not None:
         reference = _reference(vae, frame_source(given.reference_image, "reference_image"), size)

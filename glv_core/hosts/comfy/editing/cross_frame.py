@@ -155,10 +155,11 @@ def tie_model(model: Any, ties: CrossFrame) -> Any:
             f"The model is a {type(base).__name__}, which has no UNet. Cross-frame attention is for SD 1.5, SD 2 and "
             "SDXL. Connect one of them, or leave this node out."
         )
-    if ties.rule != OFF and any(hasattr(block, LAYERS_OVER_TIME) for block in base.diffusion_model.modules()):
+    if not ties.does_nothing and any(hasattr(block, LAYERS_OVER_TIME) for block in base.diffusion_model.modules()):
         raise ValueError(
-            "The model is Follow-Your-Pose, whose frames look at the first and the previous one already, and rule is "
-            f"{ties.rule!r}. Set rule to {OFF}, or leave this node out."
+            "The model is Follow-Your-Pose, whose frames look at the first and the previous one already, and whose "
+            f"norms Load Follow-Your-Pose pools; rule is {ties.rule!r} and pooled_norm {ties.pooled_norm}. Leave this "
+            "node out."
         )
     tied = model.clone()
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL

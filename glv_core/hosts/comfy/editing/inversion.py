@@ -150,12 +150,15 @@ def invert_long(
 
 
 def rising_levels(model: Any, steps: int, scheduler: str, count: int) -> torch.Tensor:
-    """The last ``count`` steps' noise levels of the host's KSampler, rising from the last one."""
+    """The noise levels through which the host's KSampler goes from step ``steps - count`` on, rising from the last one.
+
+    Some schedulers have more levels than steps (``ddim_uniform``), and KSampler counts them from the first.
+    """
     sampler = comfy.samplers.KSampler(
         model, steps=steps, device=model.load_device, sampler=SAMPLER, scheduler=scheduler, denoise=1.0,
         model_options=model.model_options,
     )  # fmt: skip
-    return torch.flip(sampler.sigmas[-(count + 1) :], (0,))
+    return torch.flip(sampler.sigmas[steps - count :], (0,))
 
 
 class _Evaluations:

@@ -39,7 +39,7 @@ def list_folders() -> list[str]:
     """Names of the folders below ``models/diffusers`` that may hold the UNet, or have it in ``unet``."""
     found = set()
     for base in _bases():
-        for path, inside, _ in os.walk(base):
+        for path, inside, _ in os.walk(base, followlinks=True):
             folder = Path(path)
             depth = len(folder.relative_to(base).parts)
             inside[:] = sorted(inside) if depth < _DEPTH else []
@@ -97,7 +97,7 @@ def _network_file(folder: Path) -> Path | None:
 def _find(name: str) -> tuple[Path, Path]:
     """The folder of models that has a folder of this name, and its file with the UNet."""
     for base in _bases():
-        folder = (base / name).resolve()
+        folder = Path(os.path.normpath(base / name))  # links that lie there are the user's own, as for the host
         path = _network_file(folder) if folder != base and folder.is_relative_to(base) else None
         if path:
             return base, path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
@@ -16,6 +15,7 @@ from ....perception.boxes import prompt_text
 from ....perception.per_frame import BoxPropagator, per_frame
 from ....perception.tracking import TrackedInstance, Tracker
 from ...transformers import grounding_dino, sam, sam2_video, sam3_video
+from ...transformers.loading import check_version
 from .host_sam3 import HostSam3
 from .vision_models import find_model, list_models, load_vision_model, model_type, use_together
 
@@ -37,8 +37,6 @@ _LOADED = {
     "sam2_video": (sam2_video, "Sam2VideoProcessor", _BFLOAT16, "4.57"),
     "sam3_video": (sam3_video, "Sam3VideoProcessor", _BFLOAT16, "5.1"),
 }  #: by the type in config.json: adapter, processor, 16-bit types it works in, version of transformers
-
-_BROKEN = re.compile(r"5\.0(\D|$)")  # versions of transformers in which SAM 2 and SAM 3 video fail
 
 Track = Callable[[Iterable[torch.Tensor]], Iterable[list[TrackedInstance]]]
 
@@ -99,7 +97,7 @@ def tracker_of(options: TrackOptions, detector: str, segmenter: str, allow_downl
         return lambda batches: (_drawn(frame, options.text) for frame in _single(batches))
     folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
     kind = model_type(folder)
-    _check_version(kind)
+    check_version(kind)
     if kind == "sam3_video":
         model = _load(folder)
         use_together([model], _working_memory(pixels))
@@ -175,16 +173,6 @@ def _single(batches: Iterable[torch.Tensor]) -> Iterable[torch.Tensor]:
 def _files(name: str) -> tuple[str, ...]:
     """What a segmenter needs, as far as its name says which it is."""
     return sam3_video.FILES if "sam3" in name else sam.FILES
-
-
-def _check_version(kind: str | None) -> None:
-    import transformers
-
-    if kind in ("sam2_video", "sam3_video") and _BROKEN.match(transformers.__version__):
-        raise ValueError(
-            f"segmenter is of the type {kind}, which does not work in transformers {transformers.__version__}. Install "
-            "transformers 5.1 or newer (SAM 2 also works in 4.57), or choose a SAM model (sam-vit)."
-        )
 
 
 def _load(folder: Any) -> Any:
