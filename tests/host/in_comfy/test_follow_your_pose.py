@@ -171,7 +171,7 @@ def test_folded_windows_are_those_one_by_one(public):
     model, pose = public
     alone = sampled(model, long_latent(), pose, skeleton_pictures(), per_forward=1)
     folded = sampled(model, long_latent(), pose, skeleton_pictures(), per_forward=3)
-    torch.testing.assert_close(folded, alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(folded, alone, atol=5e-4, rtol=5e-4)
 
 
 def test_one_window_is_the_hosts_sampler(public):
