@@ -84,6 +84,7 @@ def make_patcher(
 ) -> Any:
     """The MODEL of a network. ``kind``: its class, a BaseModel."""
     device = comfy.model_management.get_torch_device()
-    model = kind(Sampling3D({"disable_unet_model_creation": True, "in_channels": 4}), model_type, device=device)
-    model.diffusion_model = network.eval().requires_grad_(False)
+    network = network.eval().requires_grad_(False)
+    config = Sampling3D({"in_channels": 4})
+    model = kind(config, model_type, device=device, unet_model=lambda **_: network)
     return comfy.model_patcher.ModelPatcher(model, device, comfy.model_management.unet_offload_device())
