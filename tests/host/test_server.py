@@ -136,6 +136,7 @@ def share_that_agrees(frames, text, num_frames, margin=30):
 
 
 PLACES = {
+    "checkpoint": "models/checkpoints",
     "unet_name": "models/diffusion_models", "clip_name": "models/text_encoders", "vae_name": "models/vae",
     "image": "input", "file": "input", "ckpt_name": "models/checkpoints", "folder": "models/diffusers",
     "control_net_name": "models/controlnet",
