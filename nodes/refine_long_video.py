@@ -85,7 +85,7 @@ class RefineLongVideo(io.ComfyNode):
                 io.Int.Input(
                     "tile_width", default=0, min=0, max=16384, step=64, optional=True, advanced=True,
                     tooltip="Frames are seen in tiles of so many pixels, where they are larger; 0 sees them whole. "
-                    "Memory is that of a tile.",
+                    "The model's memory is that of a tile.",
                 ),
                 io.Int.Input(
                     "tile_height", default=0, min=0, max=16384, step=64, optional=True, advanced=True,

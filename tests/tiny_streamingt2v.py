@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from glv_core.streamingt2v.shapes import expected_shapes
-from glv_core.streamingt2v.sizes import ImageSizes, Sizes, TextSizes, VaeSizes
+try:  # inside ComfyUI, which loads the pack under a name of its own
+    from long_video_pack.glv_core.streamingt2v.shapes import expected_shapes
+    from long_video_pack.glv_core.streamingt2v.sizes import ImageSizes, Sizes, TextSizes, VaeSizes
+except ImportError:
+    from glv_core.streamingt2v.shapes import expected_shapes
+    from glv_core.streamingt2v.sizes import ImageSizes, Sizes, TextSizes, VaeSizes
 
 TINY = Sizes(
     widths=(32, 64, 64, 64),

@@ -101,11 +101,17 @@ def _grow(mask: Array, pixels: int) -> Array:
     return mask
 
 
-def circular_mean(weights: Array) -> float:
+def _circular_mean(weights: Array) -> float:
     """Centre of mass, in pixels, of weights on a circle [n]; pixel i covers i to i + 1."""
     n = len(weights)
     angle = 2 * np.pi * (np.arange(n) + 0.5) / n
     return float(np.angle((weights * np.exp(1j * angle)).sum()) % (2 * np.pi) * n / (2 * np.pi))
+
+
+def centred(cover: Array) -> tuple[Array, tuple[int, int]]:
+    """An object on the torus [h w] moved to the middle, and by how much: rows and columns."""
+    shift = tuple(side // 2 - int(_circular_mean(cover.sum(1 - axis))) for axis, side in enumerate(cover.shape))
+    return np.roll(cover, shift, (0, 1)), shift
 
 
 def _background(frame: Array) -> tuple[str | None, Array]:
@@ -197,9 +203,7 @@ def _find(frame: Array) -> tuple[FrameReading, Array]:
         return nothing
     cover = found = np.where(near, cover, 0.0)
     height, width = cover.shape
-    y, x = circular_mean(cover.sum(1)), circular_mean(cover.sum(0))
-    shift = (height // 2 - int(y), width // 2 - int(x))
-    cover = np.roll(cover, shift, (0, 1))
+    cover, shift = centred(cover)
     total = cover.sum()
     y = float((cover.sum(1) * (np.arange(height) + 0.5)).sum() / total - shift[0]) % height
     x = float((cover.sum(0) * (np.arange(width) + 0.5)).sum() / total - shift[1]) % width

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from ..perception.controls.pose_drawing import KEYPOINTS, draw_poses
-from .detector import circular_mean, find_covers
+from .detector import centred, find_covers
 
 CORNERS = {
     "right shoulder": (-1, -1), "left shoulder": (1, -1), "right hip": (-1, 1), "left hip": (1, 1),
 }  #: which keypoint lies towards which corner, as signs of x and y; the neck is the centre  # fmt: skip
-MIN_PIXELS = 20.0  #: an object covers at least so much
+MIN_PIXELS = 20  #: an object covers at least so many
 _NEAR = 1.0  # pixels: what is so near to the outermost point counts with it
 
 
@@ -28,11 +28,9 @@ def stick_figures(cover: np.ndarray) -> list[np.ndarray]:
             border it is told again on the other side, with joints outside of the frame.
     """
     height, width = cover.shape
-    if cover.sum() < MIN_PIXELS:
+    if (cover > 0.5).sum() < MIN_PIXELS:
         return []
-    rows, columns = (circular_mean(cover.sum(axis)) for axis in (1, 0))
-    shift = height // 2 - int(rows), width // 2 - int(columns)
-    around = np.roll(cover, shift, (0, 1))
+    around, shift = centred(cover)
     y, x = np.mgrid[:height, :width] + 0.5
     total = around.sum()
     joints = {"neck": ((around * x).sum() / total, (around * y).sum() / total)}

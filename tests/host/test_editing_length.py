@@ -18,10 +18,10 @@ def clips(tmp_path_factory):
     return [str(save_video(folder / f"{n}.mp4", frames[:n].split(50), 16, crf=12)) for n in (WARM, FEW, MANY)]
 
 
-@pytest.mark.parametrize("mode", ["inversion"])
+@pytest.mark.parametrize("mode", ["inversion", "mix", "edit"])
 def test_memory_of_a_mode_does_not_grow_with_the_length(inside_alone, clips, mode):
     """The 800 frames more would be 39 MB as numbers of 32 bits; what the sampler holds of them is under 10."""
     _, few, many = (inside_alone("editing_length", "run", path=path, mode=mode) for path in clips)
     assert (few["frames"], many["frames"]) == (FEW, MANY)
     assert few["memory"] > 5
-    assert many["memory"] - few["memory"] < 25, (few, many)
+    assert many["memory"] - few["memory"] < 30, (few, many)

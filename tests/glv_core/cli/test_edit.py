@@ -296,6 +296,8 @@ def test_an_empty_mask_is_refused_before_the_model_is_loaded(tiny_vace_folder, f
     Image.new("RGB", (48, 40)).save(tmp_path / "black.png")
     assert cli.main(arguments("edit", tiny_vace_folder, files, {"--mask": str(tmp_path / "black.png")})) == 2
     assert "nothing of it is found" in capsys.readouterr().err
+    assert cli.main(arguments("edit", tiny_vace_folder, files, {"--grow": "-50"})) == 2
+    assert "nothing of it is left with --grow -50. Raise --grow." in capsys.readouterr().err
 
 
 def test_the_video_itself_is_never_overwritten(tiny_vace_folder, files, capsys):

@@ -13,6 +13,7 @@ import tiny_pose
 import torch
 from long_video_pack.glv_core.editing.follow_your_pose import PoseAdapter
 from long_video_pack.glv_core.editing.follow_your_pose_weights import ADAPTER, public_shapes, split_weights
+from long_video_pack.glv_core.hosts.comfy.loading.follow_your_pose import list_folders
 from long_video_pack.glv_core.hosts.comfy.streaming.hashes import model_hash
 
 pytestmark = pytest.mark.every_host
@@ -273,6 +274,23 @@ def test_mistakes_are_named(models):
     for name in ("gone", "../outside", ".", "none found in models/diffusers"):
         with pytest.raises(ValueError, match=r"folder is .* no such folder .* Found: more, plain, pose"):
             tiny_pose.load(name)
+
+
+def test_a_folder_that_is_a_link_is_found(models, tmp_path):
+    """As the host finds files behind links that a user has put there."""
+    tiny_pose.save(tmp_path / "elsewhere" / "pytorch_model.bin", tiny_pose.weights())
+    (models / "diffusers" / "linked").symlink_to(tmp_path / "elsewhere")
+    assert "linked" in list_folders()
+    tiny_pose.load("linked")
+
+
+@pytest.mark.parametrize("options", [("first_and_previous", False), ("off", True)])
+def test_cross_frame_attention_refuses_it(public, options):
+    """It ties its frames by itself, and pools its norms by itself."""
+    from long_video_pack.nodes.cross_frame_attention import CrossFrameAttention
+
+    with pytest.raises(ValueError, match=r"CrossFrameAttention: The model is Follow-Your-Pose.*Leave this node out"):
+        CrossFrameAttention.execute(public[0], *options)
 
 
 def test_a_pickle_that_does_something_is_not_run(models):

@@ -143,6 +143,14 @@ def test_a_model_of_another_kind_is_refused_by_its_type(networks, grounded, load
         grounded.GroundedObjects(" ", "/no", "/no", "cpu")
 
 
+def test_a_release_that_cannot_run_sam_2_is_named(networks, grounded, monkeypatch):
+    import transformers
+
+    monkeypatch.setattr(transformers, "__version__", "5.0.1")
+    with pytest.raises(ValueError, match=r"sam2_video, which does not work in transformers 5\.0\.1"):
+        grounded.GroundedObjects("man", str(networks["dino"]), str(networks["sam2"]), "cpu")
+
+
 def test_nothing_is_fetched(grounded, loading, tmp_path):
     with pytest.raises(ValueError, match=r"no such folder, and no model of this name .*someone/nothing-here"):
         loading.local_model("someone/nothing-here", list(grounded.DETECTORS))

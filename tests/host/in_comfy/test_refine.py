@@ -118,6 +118,28 @@ def test_a_tile_sees_its_part_of_what_has_the_frames_size():
     assert_close(made, concat[:, :1].expand_as(x))
 
 
+def test_features_of_a_control_are_cut_at_their_own_scale_and_tokens_refused():
+    model = tiny.wan().clone()
+    seen = []
+
+    def forward(apply_model, arguments):
+        seen.append(arguments["c"]["control"]["output"][0])
+        return arguments["input"]
+
+    model.set_model_unet_function_wrapper(forward)
+    wrapper = tile_model(model, (4, 4), 0).model_options["model_function_wrapper"]
+    features = torch.arange(16.0).view(1, 1, 4, 4)
+
+    def run(control):
+        c = {"c_crossattn": torch.zeros(1, 4, 8), "transformer_options": {}, "control": {"output": [control, None]}}
+        wrapper(None, {"input": noised(1, 8)[:, :, 0], "timestep": torch.ones(1), "cond_or_uncond": [0], "c": c})
+
+    run(features)
+    assert [each.flatten().tolist() for each in seen] == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    with pytest.raises(ValueError, match="Tiles do not support this ControlNet"):
+        run(torch.zeros(1, 16, 8))
+
+
 def test_tiles_are_seen_one_by_one_and_interrupting_works():
     recorder = tiny.Recorder(tiny.wan())
     refined(recorder.model, noised(5, 16), tile=(8, 8), tile_overlap=4)

@@ -120,13 +120,23 @@ def test_every_option_changes_the_result(file, changed):
     )
 
 
-def test_the_released_solver_takes_it_in_chunks(file):
-    """The host's DPM-Solver++(2M) SDE, as released, over 30 frames in chunks of 24 that share 8."""
+def test_the_released_solver_takes_it_in_chunks(file, monkeypatch):
+    """The host's DPM-Solver++(2M) SDE, as released, over 30 frames in chunks of 24 that share 8 and more."""
+    seen, plain = set(), diffusers.UNet3DConditionModel.forward
+
+    def watched(self, sample, *args, **named):
+        seen.add(sample.shape[2])
+        return plain(self, sample, *args, **named)
+
+    monkeypatch.setattr(diffusers.UNet3DConditionModel, "forward", watched)
     sigmas = execute(MSVid2VidSigmas, steps=3).args[0]
     sampler = SamplerOptions(0, 1, 7.5, "dpmpp_2m_sde", "simple")
     options = RefineOptions(1.0, "paper")
     made = refine_long(load(), sampler, text(1), text(0), latents(30), options, sigmas)
     assert made.shape == (30, 4, ROWS, COLUMNS) and made.isfinite().all()
+    assert seen == {24}
+    whole = refine_long(load(), sampler, text(1), text(0), latents(30), RefineOptions(1.0, "auto"), sigmas)
+    assert seen == {24, 30} and not torch.allclose(made, whole)
 
 
 @pytest.mark.parametrize("rows", [8, 9])

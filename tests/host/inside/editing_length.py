@@ -72,33 +72,21 @@ def _inversion(path, model, vae, positive, negative, _clip):
     return _save(samples=made, vae=vae, fps=16)
 
 
-def _controlled(path, model, vae, positive, negative, kind):
+def _mix(path, model, vae, _positive, negative, clip):
     from long_video_pack.nodes.control_preprocess import ControlPreprocess
     from long_video_pack.nodes.long_vace_conditioning import LongVaceConditioning
-
-    hint = execute(ControlPreprocess, images=load(path)[0], kind=kind, short_side=editing.SIZE, multiple=8).args[0]
-    positive, negative, latent = execute(
-        LongVaceConditioning, positive=positive, negative=negative, vae=vae, width=editing.SIZE, height=editing.SIZE,
-        control_video=hint,
-    ).args[:3]  # fmt: skip
-    return _save(samples=_sampled(model, vae, positive, negative, latent), vae=vae, fps=16)
-
-
-def _mix(path, model, vae, _positive, negative, clip):
     from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
 
     length = load(path)[1]
     texts = (f"{start}: a {colour} circle on a white background" for start, colour in ((0, "red"), (40, "green")))
     positive = execute(MultiPromptSchedule, clip=clip, prompts="\n".join(texts), length=length, fps=16).args[0]
     kind = {"kind": "canny", "low_threshold": 100, "high_threshold": 200}
-    return _controlled(path, model, vae, positive, negative, kind)
-
-
-def _pose(path, model, vae, positive, negative, _clip):
-    from long_video_pack.glv_core.hosts.comfy.vision.grounding_models import DEMO_DETECTOR
-
-    kind = {"kind": "pose", "detector": {"detector": DEMO_DETECTOR}, "hold": 3, "smoothing": 1.0}
-    return _controlled(path, model, vae, positive, negative, kind)
+    hint = execute(ControlPreprocess, images=load(path)[0], kind=kind, short_side=editing.SIZE, multiple=8).args[0]
+    positive, negative, latent = execute(
+        LongVaceConditioning, positive=positive, negative=negative, vae=vae, width=editing.SIZE, height=editing.SIZE,
+        control_video=hint,
+    ).args[:3]  # fmt: skip
+    return _save(samples=_sampled(model, vae, positive, negative, latent), vae=vae, fps=16)
 
 
 def _edit(path, model, vae, positive, negative, _clip):
@@ -118,4 +106,4 @@ def _edit(path, model, vae, positive, negative, _clip):
     return _save(video=execute(CompositeEdit, original=source, edited=edited, mask=mask).args[0])
 
 
-MODES = {"inversion": _inversion, "mix": _mix, "pose": _pose, "edit": _edit}
+MODES = {"inversion": _inversion, "mix": _mix, "edit": _edit}

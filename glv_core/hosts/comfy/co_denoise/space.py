@@ -50,7 +50,14 @@ def _part(value: Any, tile: Tile, size: tuple[int, int], scaled: bool = False) -
         }
     if isinstance(value, (list, tuple)):
         return type(value)(_part(each, tile, size, scaled) for each in value)
-    if not isinstance(value, torch.Tensor) or value.ndim < 4:
+    if not isinstance(value, torch.Tensor):
+        return value
+    if value.ndim < 4:
+        if scaled:
+            raise ValueError(
+                "Tiles do not support this ControlNet: its features are tokens, of which nobody knows where they lie. "
+                "Set tile_width and tile_height to 0, or disconnect it."
+            )
         return value
     if tuple(value.shape[-2:]) == size:
         return tile.of(value)

@@ -15,7 +15,6 @@ from typing import Any
 import comfy.controlnet
 import comfy.ops
 import comfy.sd
-import comfy.utils
 import folder_paths
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
@@ -23,6 +22,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from ....editing.follow_your_pose import TemporalLayers, as_clips, as_frames, first_and_previous
 from ....editing.follow_your_pose_weights import ADAPTER, PoseWeights, check_adapter, split_weights
 from ..families import LAYERS_OVER_TIME, clips_in
+from .weight_files import read_weight_file
 
 FROM_THE_FOLDER = "from the folder"
 NO_FOLDER = "none found in models/diffusers"
@@ -65,7 +65,7 @@ def load_follow_your_pose(folder: str, pose_encoder: str, pooled_norm: bool) -> 
         ValueError: a file is not there, or its weights are not Follow-Your-Pose's; the message names them.
     """
     base, path = _find(folder)
-    weights = split_weights(_read(path))
+    weights = split_weights(read_weight_file(path))
     width = weights.unet["input_blocks.0.0.weight"].shape[0]
     adapter = _adapter_weights(pose_encoder, weights, path, base)
     check_adapter(adapter, width)
@@ -79,7 +79,7 @@ def load_model(path: Path, pooled_norm: bool, disable_dynamic: bool = False) -> 
 
     ``disable_dynamic``: whether all weights are to be loaded at once where the host could page them in on demand.
     """
-    return _make_model(split_weights(_read(path)), path, pooled_norm, disable_dynamic)
+    return _make_model(split_weights(read_weight_file(path)), path, pooled_norm, disable_dynamic)
 
 
 def _bases() -> Iterator[Path]:
@@ -127,19 +127,7 @@ def _adapter_weights(name: str, weights: PoseWeights, path: Path, base: Path) ->
 
 
 def _read_adapter(path: Path) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(ADAPTER): weight for name, weight in _read(path).items()}
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """Weights of a file; of a file that is a pickle, weights alone."""
-    try:
-        weights = comfy.utils.load_torch_file(str(path), safe_load=True)
-    except Exception as error:  # of the pickle, of safetensors, of the file system: the host has no common class
-        raise ValueError(f"{path.parent.name}/{path.name} cannot be read ({error}). Download it again.") from error
-    tensors = {name: weight for name, weight in weights.items() if isinstance(weight, torch.Tensor)}
-    if not tensors:
-        raise ValueError(f"{path.parent.name}/{path.name} holds no weights. Download it again.")
-    return tensors
+    return {name.removeprefix(ADAPTER): weight for name, weight in read_weight_file(path).items()}
 
 
 def _make_model(weights: PoseWeights, path: Path, pooled_norm: bool, disable_dynamic: bool = False) -> Any:

@@ -20,7 +20,8 @@ import torch
 from ....streamingt2v import Checkpoint, convert, load_checkpoint
 from ..families.streamingt2v import ANCHOR, ANCHOR_TOKENS, CONDITION, FRAMES_BEFORE
 from .pipeline_folder import read_weights
-from .unet3d import FramesAsBatch, make_patcher, network_dtype
+from .unet3d import FramesAsBatch, make_patcher, needing_diffusers, network_dtype
+from .weight_files import find_weight_file, list_weight_files
 
 FOLDERS = ("checkpoints", "diffusion_models")
 IN_THE_CHECKPOINT = "in the checkpoint"
@@ -37,7 +38,7 @@ class Loaded(NamedTuple):
 
 def list_files() -> list[str]:
     """Files of weights in the host's folders."""
-    return sorted({name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)})
+    return list_weight_files(FOLDERS)
 
 
 def list_bases() -> list[str]:
@@ -60,13 +61,9 @@ def load_streamingt2v(name: str, base: str, make_smaller: bool) -> Loaded:
     Raises:
         ValueError: files are missing or hold other weights, all of them in one message; or diffusers is not installed.
     """
-    path = next((each for folder in FOLDERS if (each := folder_paths.get_full_path(folder, name))), None)
-    if path is None:
-        raise ValueError(
-            f"checkpoint is {name!r}, which is neither in models/checkpoints nor in models/diffusion_models. Put "
-            "streaming_t2v.ckpt of PAIR/StreamingT2V there, then refresh the page."
-        )
-    file = convert(Path(path)) if make_smaller else Path(path)
+    remedy = "Put streaming_t2v.ckpt of PAIR/StreamingT2V there, then refresh the page."
+    path = find_weight_file(name, FOLDERS, "checkpoint", remedy)
+    file = convert(path) if make_smaller else path
     parts = load_checkpoint(file)
     folder = _base_folder(base)
     stock = {part: getattr(parts, part) or _from_folder(folder, part) for part in ("base", "text_encoder", "vae")}
@@ -106,19 +103,11 @@ def _from_folder(folder: Path | None, part: str) -> Mapping[str, torch.Tensor]:
 
 
 def _make_model(parts: Checkpoint, stock: Mapping[str, torch.Tensor]) -> Any:
-    try:
+    with needing_diffusers("StreamingT2V"):
         from ...diffusers.streamingt2v import StreamingUNet
-    except ImportError as error:
-        raise ValueError(
-            f"StreamingT2V needs diffusers ({error}). Install it in ComfyUI's Python: pip install diffusers."
-        ) from error
-    dtype, _ = network_dtype(sum(each.numel() for each in stock.values()))
+    dtype = network_dtype(sum(each.numel() for each in stock.values()))
     net = StreamingUNet.from_checkpoint(parts, stock, dtype)
-    return make_patcher(_Network(net, dtype), kind=StreamingT2VModel)
-
-
-class _Network(FramesAsBatch):
-    by_frame = frozenset({ANCHOR_TOKENS})
+    return make_patcher(FramesAsBatch(net, dtype, by_frame={ANCHOR_TOKENS}), kind=StreamingT2VModel)
 
 
 class _Whole(comfy.conds.CONDRegular):
@@ -156,10 +145,9 @@ class StreamingT2VModel(comfy.model_base.BaseModel):
 
 def _clip(weights: Mapping[str, torch.Tensor]) -> Any:
     """The CLIP: Stable Diffusion 2's, of which this is the text encoder."""
-    loaded = comfy.sd.load_text_encoder_state_dicts(
+    return comfy.sd.load_text_encoder_state_dicts(
         [dict(weights)], folder_paths.get_folder_paths("embeddings"), comfy.sd.CLIPType.STABLE_DIFFUSION
     )
-    return loaded
 
 
 def _vae(weights: Mapping[str, torch.Tensor]) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.latent_formats
@@ -24,12 +25,14 @@ class FramesAsBatch(torch.nn.Module):
     Args:
         unet: called as ``unet(video, levels, text, **more)``; its weights are of one type.
         dtype: of its weights.
+        by_frame: conds that the host repeats for every frame, as it does the text.
     """
 
-    def __init__(self, unet: torch.nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, unet: torch.nn.Module, dtype: torch.dtype, by_frame: Collection[str] = ()) -> None:
         super().__init__()
         self.unet = unet
         self.dtype = dtype
+        self.by_frame = frozenset(by_frame)
 
     def forward(
         self,
@@ -60,8 +63,6 @@ class FramesAsBatch(torch.nn.Module):
         said = self.unet(video, first(timesteps), first(context), **more)
         return said.movedim(1, 2).flatten(0, 1)
 
-    by_frame: frozenset[str] = frozenset()  #: conds that the host repeats for every frame
-
 
 class Sampling3D(comfy.supported_models_base.BASE):
     """What the host knows of such a model: noise levels and latents of Stable Diffusion."""
@@ -70,11 +71,26 @@ class Sampling3D(comfy.supported_models_base.BASE):
     memory_usage_factor = _MEMORY_FACTOR
 
 
-def network_dtype(parameters: int) -> tuple[torch.dtype, torch.device]:
-    """The type and the device that a network of so many parameters works in; the host casts none of its layers."""
+def network_dtype(parameters: int) -> torch.dtype:
+    """The type that a network of so many parameters works in; the host casts none of its layers."""
     device = comfy.model_management.get_torch_device()
     dtype = comfy.model_management.unet_dtype(device, parameters)
-    return comfy.model_management.unet_manual_cast(dtype, device) or dtype, device
+    return comfy.model_management.unet_manual_cast(dtype, device) or dtype
+
+
+@contextmanager
+def needing_diffusers(what: str) -> Iterator[None]:
+    """Says what is to be done where an import inside fails.
+
+    Raises:
+        ValueError: it does; ``what`` needs it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(
+            f"{what} needs diffusers ({error}). Install it in ComfyUI's Python: pip install diffusers."
+        ) from error
 
 
 def make_patcher(

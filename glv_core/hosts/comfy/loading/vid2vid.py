@@ -8,19 +8,18 @@ from typing import Any
 
 import comfy.model_base
 import comfy.model_sampling
-import comfy.utils
-import folder_paths
 import torch
 
 from ....streamingt2v.vid2vid_schedule import ALPHAS, GUIDANCE_RESCALE, SIGMAS, guided
-from .unet3d import FramesAsBatch, make_patcher, network_dtype
+from .unet3d import FramesAsBatch, make_patcher, needing_diffusers, network_dtype
+from .weight_files import find_weight_file, list_weight_files, read_weight_file
 
 FOLDERS = ("diffusion_models", "checkpoints")
 
 
 def list_files() -> list[str]:
     """Files of weights in the host's folders."""
-    return sorted({name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)})
+    return list_weight_files(FOLDERS)
 
 
 def load_vid2vid(name: str, as_released: bool = True, rescale: float = GUIDANCE_RESCALE) -> Any:
@@ -35,29 +34,22 @@ def load_vid2vid(name: str, as_released: bool = True, rescale: float = GUIDANCE_
     Raises:
         ValueError: the file is not there or cannot be read, its weights are others, or diffusers is not installed.
     """
-    path = next((each for folder in FOLDERS if (each := folder_paths.get_full_path(folder, name))), None)
-    if path is None:
-        raise ValueError(f"unet_name is {name!r}, which is not in models/diffusion_models. Choose another.")
-    model = load_model(Path(path), as_released, rescale)
-    model.cached_patcher_init = (load_model, (Path(path), as_released, rescale))
+    remedy = "Put non_ema_0035000.pth of damo/Video-to-Video there, then refresh the page."
+    path = find_weight_file(name, FOLDERS, "unet_name", remedy)
+    model = load_model(path, as_released, rescale)
+    model.cached_patcher_init = (load_model, (path, as_released, rescale))
     return model
 
 
 def load_model(path: Path, as_released: bool, rescale: float, disable_dynamic: bool = False) -> Any:
     """The MODEL of a file; the host calls it where it needs the model once more."""
-    try:
+    with needing_diffusers("MS-Vid2Vid-XL"):
         from ...diffusers.vid2vid import make_vid2vid_unet
-    except ImportError as error:
-        raise ValueError(
-            f"MS-Vid2Vid-XL needs diffusers ({error}). Install it in ComfyUI's Python: pip install diffusers."
-        ) from error
-    try:
-        weights = comfy.utils.load_torch_file(str(path), safe_load=True)
-    except Exception as error:  # of the pickle, of safetensors, of the file system: the host has no common class
-        raise ValueError(f"{path.name} cannot be read ({error}). Download it again.") from error
-    unet = make_vid2vid_unet(weights)
-    dtype, _ = network_dtype(sum(each.numel() for each in unet.parameters()))
-    model = make_patcher(_Vid2Vid(torch.nn.Module.to(unet, dtype), dtype), comfy.model_base.ModelType.V_PREDICTION)
+    unet = make_vid2vid_unet(read_weight_file(path))
+    dtype = network_dtype(sum(each.numel() for each in unet.parameters()))
+    # Module's own cast: that of diffusers warns of what it would leave in 32 bits, which is nothing here.
+    network = FramesAsBatch(_Sample(torch.nn.Module.to(unet, dtype)), dtype)
+    model = make_patcher(network, comfy.model_base.ModelType.V_PREDICTION)
     sampling = _AsReleased() if as_released else _Sampling()
     model.add_object_patch("model_sampling", sampling)
     if rescale:
@@ -81,11 +73,6 @@ def _rescaled(rescale: float) -> Callable[[dict[str, Any]], torch.Tensor]:
         return given["input"] - (alpha * shown - ratio * alpha * made)
 
     return guide
-
-
-class _Vid2Vid(FramesAsBatch):
-    def __init__(self, unet: Any, dtype: torch.dtype) -> None:
-        super().__init__(_Sample(unet), dtype)
 
 
 class _Sample(torch.nn.Module):
