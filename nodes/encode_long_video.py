@@ -30,11 +30,12 @@ class EncodeLongVideo(io.ComfyNode):
                 io.Video.Input("video", tooltip="The video, from LoadLongVideo for constant memory."),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
                 io.Int.Input(
-                    "width", default=0, min=0, max=16384, step=8, tooltip="Resize to this width; 0 keeps it."
+                    "width", default=0, min=0, max=16384, step=8, tooltip="Resize to this width; 0 is the "
+                    "video's, down to whole latent pixels.",
                 ),
                 io.Int.Input(
-                    "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 keeps it. Of an "
-                    "image with other proportions the middle is taken.",
+                    "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 is the video's, "
+                    "down to whole latent pixels. Of an image with other proportions the middle is taken.",
                 ),
             ],
             outputs=[

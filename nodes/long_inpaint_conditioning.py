@@ -47,12 +47,12 @@ class LongInpaintConditioning(io.ComfyNode):
                     "cut at 0.5.",
                 ),
                 io.Int.Input(
-                    "width", default=0, min=0, max=16384, step=8, tooltip="Resize to this width; 0 keeps it, cut down "
-                    "to whole latent pixels.",
+                    "width", default=0, min=0, max=16384, step=8, tooltip="Resize to this width; 0 is the "
+                    "video's, down to whole latent pixels.",
                 ),
                 io.Int.Input(
-                    "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 keeps it, cut "
-                    "down to whole latent pixels. Of an image with other proportions the middle is taken.",
+                    "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 is the "
+                    "video's, down to whole latent pixels. Of an image with other proportions the middle is taken.",
                 ),
                 io.Int.Input(
                     "length", default=0, min=0, max=1_000_000,

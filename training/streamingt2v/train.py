@@ -1,6 +1,6 @@
 """Trains the tiny StreamingT2V with one command: `python -m training.streamingt2v.train --out runs/streamingt2v`.
 
-Stages, in order: tokenizer, vae, latents, base, image, cam, apm, export, evaluate. Each leaves its result in `--out`,
+Stages, in order: tokenizer, text, vae, latents, base, image, cam, apm, export, evaluate. Each leaves its result in `--out`,
 so a later stage can be run again alone with `--stage`, and one that was cut off goes on with `--resume`.
 """
 
@@ -26,6 +26,12 @@ def _tokenizer(args: argparse.Namespace) -> None:
     write_tokenizer(args.out / "tokenizer")
 
 
+def _text(args: argparse.Namespace) -> None:
+    from .train_text import train_text
+
+    train_text(args.out, args.text_steps, args.seed, resume=args.resume)
+
+
 def _vae(args: argparse.Namespace) -> None:
     from .train_vae import psnr, train_vae
 
@@ -49,9 +55,9 @@ def _base(args: argparse.Namespace) -> None:
 
 def _image(args: argparse.Namespace) -> None:
     from .train_image import train_image
-    from .train_unet import load_base
+    from .train_text import load_text_encoder
 
-    train_image(args.out, load_base(args.out)[1], args.image_steps, args.seed, resume=args.resume)
+    train_image(args.out, load_text_encoder(args.out), args.image_steps, args.seed, resume=args.resume)
 
 
 def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
@@ -110,6 +116,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "tokenizer": _tokenizer,
+    "text": _text,
     "vae": _vae,
     "latents": _latents,
     "base": _base,
@@ -129,9 +136,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", type=Path, default=default, help="folder the finished model is written to")
     parser.add_argument("--stage", choices=tuple(STAGES), action="append", help="run only this stage (repeatable)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--text-steps", type=int, default=400, help="steps of the text encoder")
     parser.add_argument("--vae-steps", type=int, default=2000)
     parser.add_argument("--vae-batch", type=int, default=16, help="frames a step of the VAE")
-    parser.add_argument("--steps", type=int, default=6000, help="steps of the UNet and text encoder")
+    parser.add_argument("--steps", type=int, default=6000, help="steps of the UNet")
     parser.add_argument("--batch", type=int, default=6, help="clips a step of the UNet")
     parser.add_argument("--image-steps", type=int, default=1500, help="steps of the image encoder")
     parser.add_argument("--cam-steps", type=int, default=2000, help="steps of the conditional attention")

@@ -1,4 +1,4 @@
-"""Trains the text encoder and the UNet together on cached latents, to predict the noise in them."""
+"""Trains the UNet on cached latents, to predict the noise in them, with the text encoder as it is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from .loop import Training, load_average, step_generator
-from .text import PromptEmbeddings, load_tokenizer, new_text_encoder, token_ids
+from .text import PromptEmbeddings, load_tokenizer
+from .train_text import load_text_encoder
 from .unet import CHANNELS, fast_on_cpu, initialise, new_scheduler, new_unet
 from .world import World
 
 TRAIN_STEPS = 1000  # noise levels of the schedule
-# The text encoder is trained with the UNet for this share of the steps, then it stays as it is.
-TEXT_SHARE = 0.25
 # Where the signal is weak, the object, its place and its colours are decided: there errors of the noise count by what
 # they do to the latents, to this limit. Where the signal is strong they count less: that is detail that nobody sees.
 MOST_WEIGHT = 20.0
@@ -72,11 +71,11 @@ def diffusion_loss(
     return (error * loss_weights(levels)).mean()
 
 
-def new_model(out: Path, channels: tuple[int, ...] = CHANNELS) -> nn.ModuleDict:
-    """The untrained UNet and text encoder, for the tokenizer in `out`."""
+def new_model(channels: tuple[int, ...] = CHANNELS) -> UNet3DConditionModel:
+    """The untrained UNet."""
     unet = new_unet(channels)
     initialise(unet)
-    return nn.ModuleDict({"unet": unet, "text_encoder": new_text_encoder(load_tokenizer(out / "tokenizer"))})
+    return unet
 
 
 def train_base(
@@ -90,35 +89,27 @@ def train_base(
     resume: bool = False,
     channels: tuple[int, ...] = CHANNELS,
 ) -> nn.Module:
-    """Trains on the cached `latents`; leaves `base.pt` in `out` and returns the averaged model."""
+    """Trains on the cached `latents`; leaves `base.pt` in `out` and returns the averaged UNet."""
     torch.manual_seed(seed)
-    tokenizer, world = load_tokenizer(out / "tokenizer"), World(latents)
-    model = new_model(out, channels).eval()  # without the dropout of the layers in time
-    training = Training(out / "base.pt", model, steps, lr, adam_lr, _BY_ADAM)
-    encoder, text_steps = model["text_encoder"], round(TEXT_SHARE * steps)
-    frozen = PromptEmbeddings(encoder, tokenizer)
+    world, unet = World(latents), new_model(channels).eval()  # without the dropout of the layers in time
+    training = Training(out / "base.pt", unet, steps, lr, adam_lr, _BY_ADAM)
+    text = PromptEmbeddings(load_text_encoder(out), load_tokenizer(out / "tokenizer"))
 
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         clean, prompts = world.batch(batch, generator)
-        if step < text_steps:
-            text = encoder(token_ids(tokenizer, prompts)).last_hidden_state
-        else:
-            if encoder.final_layer_norm.weight.requires_grad:
-                encoder.load_state_dict(training.average["text_encoder"].state_dict())
-                encoder.requires_grad_(False)
-            text = frozen(prompts)
-        return diffusion_loss(model["unet"], clean, text, generator)
+        return diffusion_loss(unet, clean, text(prompts), generator)
 
-    with fast_on_cpu(model["unet"]):
+    with fast_on_cpu(unet):
         return training.run(loss_of, resume)
 
 
-# What Adam trains: embeddings, the layers at both ends, and everything about the time step.
-_BY_ADAM = ("token_embedding", "position_embedding", "conv_in", "conv_out", "time_emb")
+# What Adam trains: the layers at both ends, and everything about the time step.
+_BY_ADAM = ("conv_in", "conv_out", "time_emb")
 
 
 def load_base(out: Path, channels: tuple[int, ...] = CHANNELS) -> tuple[UNet3DConditionModel, CLIPTextModel]:
-    """The averaged UNet and text encoder of the newest checkpoint."""
-    model = load_average(out / "base.pt", new_model(out, channels))
-    return model["unet"], model["text_encoder"]
+    """The averaged UNet and text encoder of the newest checkpoints."""
+    unet = load_average(out / "base.pt", new_model(channels))
+    assert isinstance(unet, UNet3DConditionModel)
+    return unet, load_text_encoder(out)

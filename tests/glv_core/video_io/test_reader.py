@@ -336,12 +336,12 @@ def test_images_have_their_own_matrix_and_range(tmp_path, tags, matrix, space, f
 
 
 def test_deep_frames_have_what_eight_bits_round_away(tmp_path):
-    ramp = torch.linspace(0.4, 0.42, 96).view(1, 1, 96, 1).expand(2, 64, 96, 3)
+    ramp = torch.linspace(0.4, 0.42, 192).view(1, 1, 192, 1).expand(2, 128, 192, 3)
     path = save_video(tmp_path / "a.mp4", ramp, 8, codec="h265", crf=0, pixel_format="yuv444p10le")
     clip = open_clip(path)
     assert (clip.bit_depth, clip.color_space) == (10, "sRGB")
     read = torch.cat(list(clip.frames(deep=True)))
-    assert (read - ramp).abs().max() < 0.0012  # a step of eight bits is 0.004
+    assert (read - ramp).abs().max() < 0.0018  # eight bits are up to 0.002 off
     assert len(read[0, 5, :, 0].unique()) > 12
     assert len(next(clip.frames()).unique()) <= 7
 

@@ -269,21 +269,25 @@ def test_models_are_asked_what_they_slice_where_they_can_be():
     assert asked == [("key", [0, 3, 4, 5, 6], 2, LENGTH, shape, torch.device("cpu"))]
 
 
-def test_what_runs_along_the_video_is_offloaded_and_the_rest_is_not(monkeypatch):
+def test_what_runs_along_the_video_is_offloaded_and_the_rest_is_not():
     moved = []
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self) or self)
+
+    def move(tensor):
+        moved.append(tensor)
+        return tensor
+
     mask, listed = torch.ones(1, LENGTH, 1, 1), [along(2), torch.zeros(1, 2, 1, 3, 3)]
     given = entry(
         vace_context=along(3), c_crossattn=torch.zeros(1, 7, 3), c_concat=along(2), number=comfy.conds.CONDConstant(3),
         context_latents=comfy.conds.CONDList(listed), names=comfy.conds.CONDConstant(["a"]),
     )  # fmt: skip
-    kept = Conditions(WAN, LENGTH, 2).offloaded({**given, "mask": mask}, View(LATER))
+    kept = Conditions(WAN, LENGTH, 2).offloaded({**given, "mask": mask}, View(LATER), move)
     conds = given["model_conds"]
     wanted = [conds["vace_context"].cond, conds["c_concat"].cond, *listed, mask]
     assert len(moved) == 5 and all(any(each is other for other in moved) for each in wanted)
     assert kept["model_conds"]["c_crossattn"] is conds["c_crossattn"] and kept["model_conds"].keys() == conds.keys()
     moved.clear()
-    assert "mask" not in Conditions(WAN, LENGTH, 2).offloaded(entry(), View(LATER)) and not moved
+    assert "mask" not in Conditions(WAN, LENGTH, 2).offloaded(entry(), View(LATER), move) and not moved
 
 
 def test_the_number_of_frames_is_that_of_the_window():

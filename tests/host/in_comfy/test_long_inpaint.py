@@ -2,6 +2,8 @@
 
 import comfy.model_patcher
 import comfy.supported_models
+import comfy.utils
+import editing
 import nodes
 import pytest
 import streaming
@@ -9,7 +11,9 @@ import tiny
 import torch
 from comfy_extras.nodes_wan import WanFunInpaintToVideo
 from families import wan_i2v
+from long_video_pack.glv_core.editing import composite
 from long_video_pack.glv_core.hosts.comfy.conditioning import inpaint as conditioning
+from long_video_pack.glv_core.hosts.comfy.conditioning.pixels import Size
 from long_video_pack.glv_core.hosts.comfy.video.long_video import LongVideo
 from long_video_pack.glv_core.video_io import open_clip, save_video
 from long_video_pack.nodes.long_inpaint_conditioning import LongInpaintConditioning
@@ -166,15 +170,29 @@ def test_sizes_and_lengths(name, request, tmp_path):
     )
 
 
-def test_odd_sizes_are_cut_down_as_the_host_does_it(sd):
-    video, mask = random(2, 37, 51, 3, seed=5), torch.zeros(2, 37, 51)
-    mask[:, 2:10, 1:9] = 1
-    made = ours(sd, video, mask, latent="empty")
-    wanted = nodes.InpaintModelConditioning().encode(**PROMPTS, pixels=video, vae=sd, mask=mask)
-    assert torch.allclose(
-        made[0][0][1]["concat_latent_image"], wanted[0][0][1]["concat_latent_image"], atol=1e-6
-    )  # fmt: skip
-    assert made[0][0][1]["concat_mask"][0, 0].nonzero().tolist() == [[0, 0]]
+def ramps(wide: int, high: int) -> torch.Tensor:
+    """A frame that says in red how far right a place is and in green how far down, each in 0..1."""
+    x, y = torch.meshgrid((torch.arange(wide) + 0.5) / wide, (torch.arange(high) + 0.5) / high, indexing="xy")
+    return torch.stack([x, y, torch.zeros_like(x)], dim=-1)[None]
+
+
+@pytest.mark.parametrize("size", [(51, 37), (48, 37), (51, 32), (63, 33)])
+def test_a_size_of_zero_is_that_of_whole_latent_pixels_and_an_edit_of_it_fits_back(sd, size):
+    video, mask = ramps(*size), torch.ones(1, size[1], size[0])
+    whole = [side // 8 * 8 for side in size]
+    made = ours(sd, video, mask, latent="video")
+    wanted = ours(sd, video, mask, width=whole[0], height=whole[1], latent="video")
+    for key in ("concat_latent_image", "concat_mask"):
+        assert torch.equal(made[0][0][1][key], wanted[0][0][1][key])
+    assert torch.equal(made[2]["samples"], wanted[2]["samples"])
+
+    edit = Size(*whole).fit(video.movedim(-1, 1)).movedim(1, -1)
+    encoded = editing.encoded(sd, video)
+    lanczos = comfy.utils.common_upscale(video.movedim(-1, 1), *whole, "lanczos", "center").movedim(1, -1)
+    assert torch.allclose(encoded["samples"], sd.encode(lanczos), atol=1e-5)
+    for edited in (edit, lanczos):
+        shown = composite(video, edited, mask)
+        assert float(((shown - video) * torch.tensor([*size, 0])).abs().max()) < 0.8  # pixels, where it is cut off too
 
 
 def test_a_wan_model_is_shown_the_mask_the_other_way_round(wan):

@@ -11,11 +11,21 @@ WINDOWS = {**editing.WINDOWS, "windows_per_forward": 1}  # or their number grows
 SAMPLER = {"seed": 0, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple"}
 
 
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # of mallopt
+
+
 class Peak:
-    """Most memory of this process that belongs to no file, MB, beyond what it had before."""
+    """Most memory of this process that belongs to no file, MB, beyond what it had before.
+
+    What is freed goes back to the system at once: by default the C library keeps more of it the more threads there
+    are and the larger what was freed before, which differs from run to run by a hundred MB.
+    """
 
     def __enter__(self):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in ((ARENA_MAX, 1), (MMAP_THRESHOLD, 2**20), (TRIM_THRESHOLD, 2**22)):
+            libc.mallopt(option, value)
+        libc.malloc_trim(0)
         self.before, self.most, self._end = anonymous_memory(), 0.0, threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()

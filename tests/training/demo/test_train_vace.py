@@ -26,6 +26,7 @@ def cache(count=8):
     clips = torch.randn(count, 16, 22, 8, 8, generator=generator)
     return {
         "clips": clips.half(), "depth": (clips + 10).half(), "edges": (clips + 20).half(), "paint": (clips + 30).half(),
+        "pose": (clips + 40).half(),
         "masks": torch.rand(count, 64, 22, 8, 8, generator=generator) > 0.5,
         "grey": torch.full((16, 22, 8, 8), -7.0).half(), "index": torch.arange(count),
     }  # fmt: skip
@@ -48,7 +49,7 @@ def test_hints_have_the_layout_of_vace():
     stays = {kind: sampler._hint(kind, row, part) for kind in train_vace.KINDS}
     assert {hint.shape for hint in stays.values()} == {(96, 16, 8, 8)}
     clip = sampler.cache["clips"][row][:, part].float()
-    for kind, shift in (("depth", 10), ("edges", 20)):
+    for kind, shift in (("depth", 10), ("edges", 20), ("pose", 40)):
         kept, changed, mask = stays[kind].split([16, 16, 64])
         assert (kept == -7).all() and (mask == 1).all()
         assert torch.allclose(changed - shift, clip, atol=0.05)
@@ -64,7 +65,7 @@ def test_hints_have_the_layout_of_vace():
 
 def test_windows_and_hints_are_of_the_same_frames():
     sampler = HintSampler(cache(), torch.Generator().manual_seed(2))
-    sampler.odds = torch.tensor([1.0, 0, 0, 0, 0])
+    sampler.odds = torch.tensor([float(kind == "depth") for kind in sampler.kinds])
     windows, hints, prompts = sampler(8)
     assert torch.allclose(hints[:, 16:32] - 10, windows, atol=0.05) and len(prompts) == 8
 

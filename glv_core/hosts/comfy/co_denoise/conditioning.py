@@ -119,18 +119,18 @@ class Conditions:
         sliced["uuid"] = uuid.uuid5(entry["uuid"], f"{view.lead}+{window.start}+{window.length}*{window.stride}")
         return sliced
 
-    def offloaded(self, entry: Entry, view: View) -> Entry:
-        """A cond entry whose tensors that run along the video are in the computer's memory."""
+    def offloaded(self, entry: Entry, view: View, move: Callable[[torch.Tensor], torch.Tensor]) -> Entry:
+        """A cond entry whose tensors that run along the video are where ``move`` brings them."""
         moved = {}
         for key, cond in entry["model_conds"].items():
             value = getattr(cond, "cond", None)
             if isinstance(value, (list, tuple)) and any(isinstance(each, torch.Tensor) for each in value):
-                moved[key] = cond._copy_with([each.cpu() for each in value])
+                moved[key] = cond._copy_with([move(each) for each in value])
             elif isinstance(value, torch.Tensor) and self._slice(key, cond, view) is not cond:
-                moved[key] = cond._copy_with(value.cpu())
+                moved[key] = cond._copy_with(move(value))
             else:
                 moved[key] = cond
-        masks = {"mask": entry["mask"].cpu()} if "mask" in entry else {}
+        masks = {"mask": move(entry["mask"])} if "mask" in entry else {}
         return {**entry, **masks, "model_conds": moved}
 
     def _model_conds(self, model_conds: dict[str, Any], view: View) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..families import family_of, time_dim_of
 from .handler import CoDenoiseHandler
 from .options import NoiseOptions, WindowOptions
 from .run import OnWindows
+from .shared_conditions import Mover, shared_conditions
 
 log = logging.getLogger(__name__)
 _KEY = "co_denoise"
@@ -73,7 +74,8 @@ def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
     handler.begin(guider.model_patcher.model, guider.conds, noise.shape, seed or 0)
     noise = handler.shaped_noise(noise, seed or 0)
     try:
-        return executor(noise, *args, **kwargs)
+        with shared_conditions(guider.model_patcher.model, noise.numel()):
+            return executor(noise, *args, **kwargs)
     finally:
         handler.end()
 
@@ -107,9 +109,12 @@ def _sampler_sample(
     run = handler.run_of(guider.model_patcher.model, noise.shape)
     run.check(list(guider.conds.values()), extra_args["model_options"])
     view = run.view(run.settings.windows(run.length, 0)[0])
+    move = Mover()
     guider.conds = {
-        name: [run.conditions.offloaded(entry, view) for entry in entries] for name, entries in guider.conds.items()
+        name: [run.conditions.offloaded(entry, view, move) for entry in entries]
+        for name, entries in guider.conds.items()
     }
+    del move  # it holds on to what was on the device
     for tensor in (noise, latent_image, denoise_mask):
         # The callers hold on to these tensors for the whole run, so their storage is moved and not only our names.
         # Where the host keeps latents on the device anyway they may be the user's own.

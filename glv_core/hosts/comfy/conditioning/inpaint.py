@@ -126,8 +126,7 @@ def _size(given: InpaintInputs, source: FrameSource, multiple: int) -> Size:
             shown = f"{name} is {asked}" if asked else f"{name} of video is {own}"
             raise ValueError(f"{shown} pixels; it must be {multiple} or a multiple of it. Set {name} to one.")
         wanted.append(value)
-    cropped_from = None if given.width or given.height else (source.width, source.height)
-    return Size(wanted[0], wanted[1], cropped_from)
+    return Size(*wanted)
 
 
 def _masked(source: FrameSource, masks: Masks, length: int) -> Iterator[torch.Tensor]:

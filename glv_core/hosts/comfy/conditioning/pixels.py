@@ -17,22 +17,14 @@ BATCH = 16  #: frames at a time
 
 @dataclass(frozen=True)
 class Size:
-    """Pixels to which frames and masks are brought.
-
-    Of other proportions their middle is taken. ``cropped_from``: width and height to which they are brought first, and
-    then cut down to the middle.
-    """
+    """Pixels to which frames and masks are brought. Of other proportions their middle is taken."""
 
     width: int
     height: int
-    cropped_from: tuple[int, int] | None = None
 
     def fit(self, images: torch.Tensor) -> torch.Tensor:
         """``t c h w`` to ``t c height width``."""
-        wide, high = self.cropped_from or (self.width, self.height)
-        images = comfy.utils.common_upscale(images, wide, high, "bilinear", "center")
-        top, left = (high - self.height) // 2, (wide - self.width) // 2
-        return images[:, :, top : top + self.height, left : left + self.width]
+        return comfy.utils.common_upscale(images, self.width, self.height, "bilinear", "center")
 
 
 def pieces(source: FrameSource | None, size: Size, length: int) -> Iterator[torch.Tensor]:

@@ -18,12 +18,18 @@ def encode_video(vae: Any, video: Any, width: int = 0, height: int = 0) -> torch
     Args:
         vae: a ComfyUI VAE.
         video: a VIDEO.
-        width, height: the size of the frames to encode, in pixels, of other proportions their middle; 0 keeps theirs.
+        width, height: the size of the frames to encode, in pixels, of other proportions their middle; 0 is theirs, as
+            far as latent pixels can hold it. They are scaled to that, never cut on both axes, so that an edit of a
+            video fits back onto it (``CompositeEdit``).
     """
+    scale = int(vae.spacial_compression_encode())
+
+    def whole(asked: int, own: int) -> int:
+        return asked or max(scale, own // scale * scale)
 
     def resized() -> Iterator[torch.Tensor]:
         for frames in frames_of(video, deep=True):
-            size = (width or frames.shape[2], height or frames.shape[1])
+            size = (whole(width, frames.shape[2]), whole(height, frames.shape[1]))
             if size != (frames.shape[2], frames.shape[1]):
                 frames = comfy.utils.common_upscale(frames.movedim(-1, 1), *size, "lanczos", "center").movedim(1, -1)
             yield frames
