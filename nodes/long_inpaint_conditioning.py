@@ -56,8 +56,8 @@ class LongInpaintConditioning(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "length", default=0, min=0, max=1_000_000,
-                    tooltip="Frames; 0 for those of the video, of which Wan leaves out up to 3 at the end. Behind the "
-                    "end of the video everything is made anew.",
+                    tooltip="Frames; 0 for those of the video, with Wan up to 3 more, so that all are edited. Behind "
+                    "the end of the video everything is made anew.",
                 ),
                 io.Combo.Input(
                     "latent", options=list(LATENTS), default=LATENTS[0],

@@ -37,8 +37,9 @@ class LongVaceConditioning(io.ComfyNode):
                 io.Int.Input("height", default=480, min=16, max=16384, step=16, tooltip="Height in pixels."),
                 io.Int.Input(
                     "length", default=0, min=0, max=1_000_000,
-                    tooltip="Frames of the video; 0 for those of control_video, without it of control_masks, up to 3 "
-                    "at the end left out. Behind the end of the video everything is made anew.",
+                    tooltip="Frames of the video; 0 for those of control_video, without it of control_masks: with "
+                    "masks up to 3 more, so that all are edited, else up to 3 at the end are left out. Behind the end "
+                    "of the video everything is made anew.",
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=0.0, max=1000.0, step=0.01, tooltip="How much VACE's control counts."

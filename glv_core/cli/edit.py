@@ -158,6 +158,7 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
     started = time.monotonic()
     job, timebase = edit.job, edit.job.timebase
     plan_path = None if arguments.no_plan else job.output.with_suffix(".plan.png")
+    job.make_folder()
     quiet()
     with memory_advice():
         masks = _found_masks(edit, arguments)

@@ -45,6 +45,11 @@ class Job:
     upscale: int
     stream: StreamJob | None = None
 
+    def make_folder(self) -> None:
+        """Makes the folder of the video."""
+        with option("--output", self.output):
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+
 
 def prepare(arguments: argparse.Namespace) -> Job:
     """Check everything that can be checked before the model is loaded.
@@ -198,7 +203,7 @@ def _device(name: str | None) -> str:
 
 
 def _output(path: Path | None) -> Path:
-    """The video file to write; its folder is made."""
+    """The video file to write; its folder is made when the run begins."""
     if path is None:
         folder = Path("output")
         number = 1
@@ -209,7 +214,7 @@ def _output(path: Path | None) -> Path:
             raise ValueError("the name must end in .mp4.")
         if path.is_dir():
             raise ValueError("that is a folder; add a file name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)) or (path.exists() and not os.access(path, os.W_OK)):
             raise ValueError("it cannot be written; choose another place.")
     return path

@@ -42,6 +42,7 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
     from ..hosts.diffusers.folder import load_pipeline
 
     started = time.monotonic()
+    job.make_folder()
     plan_path = None if arguments.no_plan or job.stream is not None else job.output.with_suffix(".plan.png")
     if plan_path is not None:
         from ..plan_image import draw_plan

@@ -207,6 +207,8 @@ def test_prompts_can_come_from_a_file(job, tmp_path):
 def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = job(output=None).output
+    assert not first.parent.exists()  # a run that is refused later leaves nothing behind
+    first.parent.mkdir()
     first.write_bytes(b"")
     assert (str(first), str(job(output=None).output)) == ("output/genlong_00001.mp4", "output/genlong_00002.mp4")
 

@@ -130,6 +130,20 @@ def test_the_length_is_the_video_s_or_the_masks():
     assert ours(vae, control_video=VIDEO, length=5)[2]["samples"].shape == (1, 16, 2, 4, 6)
 
 
+@pytest.mark.parametrize("cut", [10, 11, 12])
+@pytest.mark.parametrize("fill", [True, False])
+def test_an_edit_reaches_the_last_frame_of_a_video_that_does_not_fill_its_latent_frames(cut, fill):
+    """The last frame and its mask are repeated."""
+    vae, repeated = streaming.wan_vae(), [min(frame, cut - 1) for frame in range(13)]
+    given = {"control_video": VIDEO, "control_masks": MASKS}
+    for keys in (("control_video", "control_masks"), ("control_masks",)):
+        made = ours(vae, fill_masked=fill, **{key: given[key][:cut] for key in keys})
+        wanted = ours(vae, fill_masked=fill, **{key: given[key][repeated] for key in keys})
+        for key in ("vace_frames", "vace_mask"):
+            assert torch.equal(made[0][0][1][key][0], wanted[0][0][1][key][0])
+        assert made[2]["samples"].shape == (1, 16, 4, 4, 6)
+
+
 def test_controls_are_chained(vae):
     first = ours(vae, control_video=VIDEO, strength=0.25)
     second = ours(vae, conds=first[:2], control_masks=MASKS, length=13)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from ....video_models import WAN, WAN_5B
-from ..families import family_of_vae, num_frames_encoded
+from ..families import family_of_vae, num_frames_covering
 from ..video.frame_source import FrameSource, frame_source
 from ..video.vae_pieces import encode_pieces
 from .pixels import BATCH, Masks, Size, masks_of, pieces
@@ -28,8 +28,9 @@ class InpaintInputs:
     Args:
         video: a VIDEO or an IMAGE.
         mask: ``t h w`` in 0..1: from 0.5 on a pixel is made anew; one for every frame, or one for all.
-        width, height: in pixels; 0 for those of ``video``, cut down to whole latent pixels.
-        length: in frames; 0 for those of ``video``. Frames behind its end are made anew.
+        width, height: in pixels; 0 for those of ``video``, down to whole latent pixels.
+        length: in frames; 0 for those of ``video`` and up to 3 more like the last one, which Wan needs to hold them
+            all. Frames behind the end of a given length are made anew.
         latent: one of ``LATENTS``.
     """
 
@@ -70,7 +71,7 @@ def inpaint_conditioning(vae: Any, given: InpaintInputs) -> tuple[dict[str, torc
     masks = masks_of(given.mask, "mask")
     scale = int(vae.spacial_compression_encode())
     size = _size(given, source, 2 * scale if is_video else scale)
-    length = given.length or num_frames_encoded(vae, source.num_frames)
+    length, keeps_last = given.length or num_frames_covering(vae, source.num_frames), not given.length
     known = min(length, source.num_frames)
     if 1 != len(masks) < known:
         raise ValueError(
@@ -78,7 +79,7 @@ def inpaint_conditioning(vae: Any, given: InpaintInputs) -> tuple[dict[str, torc
             "one for all."
         )
     # Behind the end of the video everything is made anew, whatever a longer mask says.
-    sized = Masks(masks if len(masks) == 1 else masks[:known], size, holds=True, length=known)
+    sized = Masks(masks if len(masks) == 1 else masks[:known], size, holds=True, length=known, keeps_last=keeps_last)
     passes = 1 if given.latent == "empty" else 2
     bar = comfy.utils.ProgressBar(passes * length)
     masked = encode_pieces(vae, _masked(source, sized, length), lambda done, _: bar.update_absolute(done))
@@ -87,7 +88,7 @@ def inpaint_conditioning(vae: Any, given: InpaintInputs) -> tuple[dict[str, torc
         samples = torch.zeros_like(masked, device=comfy.model_management.intermediate_device())
     else:
         samples = encode_pieces(
-            vae, pieces(source, size, length), lambda done, _: bar.update_absolute(length + done)
+            vae, pieces(source, size, length, keeps_last), lambda done, _: bar.update_absolute(length + done)
         )  # fmt: skip
     latent = {"samples": samples}
     if given.latent == "video, outside held":
@@ -132,7 +133,7 @@ def _size(given: InpaintInputs, source: FrameSource, multiple: int) -> Size:
 def _masked(source: FrameSource, masks: Masks, length: int) -> Iterator[torch.Tensor]:
     """The video, mid grey where the mask is 0.5 or more: pieces ``t h w 3``."""
     at = 0
-    for part in pieces(source, masks.size, length):
+    for part in pieces(source, masks.size, length, masks.keeps_last):
         mask = masks.at(range(at, at + len(part))).movedim(1, -1)
         yield torch.where(mask < 0.5, part, 0.5)
         at += len(part)

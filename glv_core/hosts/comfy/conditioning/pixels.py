@@ -27,25 +27,29 @@ class Size:
         return comfy.utils.common_upscale(images, self.width, self.height, "bilinear", "center")
 
 
-def pieces(source: FrameSource | None, size: Size, length: int) -> Iterator[torch.Tensor]:
+def pieces(
+    source: FrameSource | None, size: Size, length: int, keeps_last: bool = False
+) -> Iterator[torch.Tensor]:  # fmt: skip
     """``length`` frames ``t height width 3`` in 0..1, at most ``BATCH`` at a time, all but the last piece of that many.
 
-    Behind the last frame of the source, or without one, they are mid grey.
+    Behind the last frame of the source, or without one, they are mid grey, or with ``keeps_last`` that frame.
     """
 
     def resized() -> Iterator[torch.Tensor]:
-        left = length
+        left, last = length, torch.full((1, size.height, size.width, 3), 0.5)
         if source is not None:
             for part in _images(source):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 part = part[:left]
                 if len(part):
-                    yield size.fit(part.movedim(-1, 1)).movedim(1, -1)
+                    part = size.fit(part.movedim(-1, 1)).movedim(1, -1)
+                    last = part[-1:] if keeps_last else last
+                    yield part
                 left -= len(part)
                 if not left:
                     return
         for start in range(0, left, BATCH):
-            yield torch.full((min(BATCH, left - start), size.height, size.width, 3), 0.5)
+            yield last.expand(min(BATCH, left - start), -1, -1, -1)
 
     yield from rechunk(resized(), BATCH, BATCH, keep_rest=True)
 
@@ -63,19 +67,22 @@ class Masks:
     """Masks of a video in a size, made when they are asked for; behind the last one everything is masked.
 
     ``masks``: ``t h w`` in 0..1, or None for all masked. ``holds``: the only mask there is counts for every frame
-    before ``length``.
+    before ``length``. ``keeps_last``: frames from ``length`` on have the mask of the one before.
     """
 
     masks: torch.Tensor | None
     size: Size
     holds: bool = False
     length: int = 0
+    keeps_last: bool = False
 
     def at(self, frames: Sequence[int]) -> torch.Tensor:
         """The masks of some frames: ``t 1 height width``."""
         made = torch.ones(len(frames), 1, self.size.height, self.size.width)
         if self.masks is None:
             return made
+        if self.keeps_last:
+            frames = [min(frame, self.length - 1) for frame in frames]
         if self.holds and len(self.masks) == 1:
             made[[place for place, frame in enumerate(frames) if frame < self.length]] = self._fit(self.masks)
             return made

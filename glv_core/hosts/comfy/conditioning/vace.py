@@ -12,7 +12,7 @@ import comfy.utils
 import torch
 
 from ....editing.mask_cells import mask_cells, nearest_frames
-from ..families import num_frames_encoded
+from ..families import num_frames_covering, num_frames_encoded
 from ..video.frame_source import FrameSource, frame_source
 from ..video.memory_mapped import memory_mapped_zeros
 from ..video.vae_pieces import encode_pieces
@@ -69,6 +69,9 @@ def vace_conditioning(vae: Any, given: VaceInputs) -> VaceConditioning:
         ``vace_frames`` ``1 32 t h w``, ``vace_mask`` ``1 64 t h w``, both with the latent frame of the reference in
         front, and ``vace_strength``.
 
+    A length of 0 is that of the video; with masks one that holds all of its frames, the last of which is repeated up
+    to 3 times, so that an edit reaches the end.
+
     Raises:
         ValueError: another VAE, sizes that do not fit, no length, or masks that are shorter than the video that they
             are to be filled in.
@@ -77,6 +80,7 @@ def vace_conditioning(vae: Any, given: VaceInputs) -> VaceConditioning:
     source = None if given.control_video is None else frame_source(given.control_video, "control_video")
     masks = None if given.control_masks is None else masks_of(given.control_masks, "control_masks")
     length = given.length or _length(vae, source, masks)
+    keeps_last = not given.length and masks is not None
     needed = 0 if source is None else min(length, source.num_frames)
     if given.fill_masked and source is not None and masks is not None and 1 < len(masks) < needed:
         raise ValueError(
@@ -84,7 +88,8 @@ def vace_conditioning(vae: Any, given: VaceInputs) -> VaceConditioning:
             "a mask would be made anew whole. Connect a mask for each of them, or turn fill_masked off."
         )
     size = Size(given.width, given.height)
-    sized = Masks(masks, size, holds=given.fill_masked, length=needed)
+    known = len(masks) if keeps_last and source is None else needed
+    sized = Masks(masks, size, holds=given.fill_masked, length=known, keeps_last=keeps_last)
     reference = None
     if given.reference_image is not None:
         reference = _reference(vae, frame_source(given.reference_image, "reference_image"), size)
@@ -127,7 +132,9 @@ def _check(vae: Any, given: VaceInputs) -> None:
 def _length(vae: Any, source: FrameSource | None, masks: torch.Tensor | None) -> int:
     if source is None and masks is None:
         raise ValueError("length is 0 and there is no control_video to take it from. Set length, or connect one.")
-    return num_frames_encoded(vae, source.num_frames if source is not None else len(masks))
+    if masks is None:
+        return num_frames_encoded(vae, source.num_frames)
+    return num_frames_covering(vae, source.num_frames if source is not None else len(masks))
 
 
 def _reference(vae: Any, source: FrameSource, size: Size) -> torch.Tensor:
@@ -142,7 +149,7 @@ def _split(
 ) -> Iterator[torch.Tensor]:  # fmt: skip
     """The frames inside the masks, or those outside, mid grey elsewhere: pieces ``t h w 3``."""
     at = 0
-    for part in pieces(source, masks.size, length):
+    for part in pieces(source, masks.size, length, masks.keeps_last):
         mask = masks.at(range(at, at + len(part))).movedim(1, -1)
         shades = part - 0.5
         if fill:

@@ -63,6 +63,12 @@ def num_frames_encoded(vae: Any, num_frames: int) -> int:
     return compression.num_frames(count - 1) if count > 1 else 0
 
 
+def num_frames_covering(vae: Any, num_frames: int) -> int:
+    """How many frames the shortest latent has that holds all of so many."""
+    compression = compression_of_vae(vae)
+    return compression.num_frames(compression.num_latent_frames(num_frames))
+
+
 def empty_latent(vae: Any, shape: Sequence[int], timebase: Timebase) -> dict[str, Any]:
     """An empty LATENT, as the host's own nodes make it: it says which VAE it is meant for."""
     dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: torch.float32)()
