@@ -23,7 +23,7 @@ SNR_LIMIT = 5.0
 # Even the noisiest latents keep a little of how bright the video is. Pure noise, which sampling begins with, does not,
 # and a model that reads it there paints all backgrounds grey. This share of the clips at these levels and above loses
 # a random part of the signal.
-LOST_SIGNAL = 0.25
+LOST_SIGNAL = 0.5
 LOST_FROM = 900
 
 
