@@ -68,7 +68,9 @@ def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
     from .train_vae import load_vae
 
     latents = torch.load(args.out / "latents.pt", weights_only=True)
-    windows = Windows(latents, cache_frames(load_vae(args.out), latents))
+    if not (args.out / "frames.pt").exists():
+        torch.save(cache_frames(load_vae(args.out), latents), args.out / "frames.pt")
+    windows = Windows(latents, torch.load(args.out / "frames.pt", weights_only=True))
     unet, text_encoder = load_base(args.out)
     net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
     image_encoder = None

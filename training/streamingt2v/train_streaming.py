@@ -25,7 +25,7 @@ from .text import TEXT_WIDTH, PromptEmbeddings, load_tokenizer
 from .train_image import PIXEL_NOISE, prepare
 from .train_unet import add_noise, draw_levels, loss_weights
 from .train_vae import decode
-from .unet import HEAD_DIM
+from .unet import HEAD_DIM, fast_on_cpu
 from .world import AXES, CLIP_FRAMES, LOOKS, Clip, World, draw_clip, draw_prompt
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,9 @@ def train_part(
         error = (predicted - target).square().mean(dim=(1, 2, 3, 4))
         return (error * loss_weights(levels)).mean()
 
-    return training.run(loss_of, resume)
+    mixers = dict(zip(net.sizes.text_layers, net.mixers, strict=True)) if part == "apm" else {}
+    with fast_on_cpu(net.unet, mixers=mixers), fast_on_cpu(net.branch, CONDITION):
+        return training.run(loss_of, resume)
 
 
 def load_streaming(out: Path, part: str, net: StreamingUNet) -> StreamingUNet:

@@ -9,7 +9,7 @@ pytest.importorskip("transformers")
 from glv_core.streamingt2v import split_weights
 from training.streamingt2v.data import BEFORE, CONDITION
 from training.streamingt2v.text import TEXT_WIDTH, load_tokenizer, new_text_encoder, write_tokenizer
-from training.streamingt2v.train_image import new_image_encoder
+from training.streamingt2v.train_image import new_image_encoder, prepare
 from training.streamingt2v.train_streaming import (
     TRAINED,
     Windows,
@@ -18,7 +18,7 @@ from training.streamingt2v.train_streaming import (
     new_streaming,
     train_part,
 )
-from training.streamingt2v.unet import new_unet
+from training.streamingt2v.unet import fast_on_cpu, new_unet
 from training.streamingt2v.world import AXES, LOOKS, PHASES, draw_clip
 
 TOKENS = 77
@@ -65,6 +65,25 @@ def test_windows_are_those_of_the_paper(windows):
     again = windows.batch(8, torch.Generator().manual_seed(3), anchored=True)
     assert torch.equal(again[1], conditions) and again[3] == prompts
     assert windows.batch(2, generator, anchored=False)[2] is None
+
+
+def test_the_fast_way_of_the_whole_gives_the_same(unet):
+    torch.manual_seed(3)
+    net = new_streaming(unet, TOKENS)
+    for part in (*net.mergers, *net.mixers, net.encoder):
+        for weight in part.parameters():
+            weight.data = 0.1 * torch.randn_like(weight)
+    latents, text, anchors = torch.randn(2, 4, 16, 8, 8), torch.randn(2, TOKENS, TEXT_WIDTH), torch.randn(2, 3, 64, 64)
+    tokens = net.resampler(new_image_encoder()(prepare(anchors)).image_embeds[:, None])
+    given = latents, torch.tensor([3, 900]), text, tokens, torch.rand(2, CONDITION, 3, 64, 64)
+    mixers = dict(zip(net.sizes.text_layers, net.mixers, strict=True))
+    with torch.no_grad():
+        plain, unmixed = net(*given), net(*given[:3], None, given[4])
+        with fast_on_cpu(net.unet, mixers=mixers), fast_on_cpu(net.branch, CONDITION):
+            fast = net(*given)
+    assert (plain - unmixed).abs().max() > 1e-3
+    torch.testing.assert_close(fast, plain, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(net(*given), plain)
 
 
 @pytest.mark.parametrize("part", list(TRAINED))
