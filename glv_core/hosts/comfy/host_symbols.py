@@ -299,7 +299,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "what a CLIP holds", "<CLIP>",
-        _need("patcher"), _need("tokenize", 1), _need("encode_from_tokens_scheduled", 1),
+        _need("patcher"), _need("get_sd"), _need("tokenize", 1), _need("encode_from_tokens_scheduled", 1),
     ),
     *_all("the channels of a Wan network", "<Wan network>", _need("patch_embedding", 1)),
     *_all("a sampling run", "<executor>", _need("class_obj")),

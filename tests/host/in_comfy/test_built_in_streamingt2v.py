@@ -1,6 +1,7 @@
 """The StreamingT2V that comes with the pack, untrained: every part against its own library, and what runs on it."""
 
 import re
+import shutil
 import sys
 from fractions import Fraction
 
@@ -17,7 +18,7 @@ from long_video_pack.nodes.long_latent import LongLatent
 from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
 from long_video_pack.nodes.refine_long_video import RefineLongVideo
 from long_video_pack.nodes.streaming_extend import StreamingExtend
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from video_files import execute
 
@@ -217,14 +218,23 @@ def test_what_it_needs_is_said(folder, monkeypatch, tmp_path):
         load()
 
 
-def test_a_part_of_another_model_is_refused(folder, monkeypatch, tmp_path):
-    import shutil
-
-    from safetensors.torch import save_file
-
+@pytest.mark.parametrize(
+    ("part", "file", "name"),
+    [
+        ("image_encoder", "model", "vision_model.post_layernorm.bias"),
+        ("text_encoder", "model", "text_model.final_layer_norm.bias"),
+        ("vae", "diffusion_pytorch_model", "decoder.conv_out.bias"),
+    ],
+)
+def test_a_part_that_is_not_whole_is_refused(folder, monkeypatch, tmp_path, part, file, name):
     shutil.copytree(folder, tmp_path / "m")
-    file = tmp_path / "m" / "image_encoder" / "model.safetensors"
-    save_file({name: each for name, each in load_file(file).items() if "post_layernorm.bias" not in name}, file)
+    path = tmp_path / "m" / part / f"{file}.safetensors"
+    weights = load_file(path)
+    weights["odd"] = weights.pop(name)
+    save_file(weights, path)
     monkeypatch.setattr(loading, "STREAMING_T2V_DIR", tmp_path / "m")
-    with pytest.raises(ValueError, match=r"image_encoder of 'm' lacks vision_model\.post_layernorm\.bias"):
+    with pytest.raises(ValueError, match=f"The {part} of 'm' lacks {name}"):
+        load()
+    save_file({**weights, name: weights["odd"].clone()}, path)
+    with pytest.raises(ValueError, match=f"The {part} of 'm' has the unknown odd"):
         load()

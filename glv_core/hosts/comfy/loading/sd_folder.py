@@ -7,7 +7,7 @@ Towers are the host's classes. The VAE's layers are diffusers', behind the host'
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -38,7 +38,11 @@ _STAND_IN = {
 
 
 def load_text_encoder(folder: Path) -> Any:
-    """The CLIP of a folder with ``text_encoder`` (``CLIPTextModel``) and ``tokenizer``, in 32 bits."""
+    """The CLIP of a folder with ``text_encoder`` (``CLIPTextModel``) and ``tokenizer``, in 32 bits.
+
+    Raises:
+        ValueError: weights are missing or unknown.
+    """
     clip = _text_encoder(folder)
     clip.patcher.cached_patcher_init = (_text_patcher, (folder,))
     return clip
@@ -48,6 +52,9 @@ def load_image_encoder(folder: Path) -> Any:
     """The CLIP_VISION of a folder with ``image_encoder`` (``CLIPVisionModelWithProjection``).
 
     Images are made ready as ``feature_extractor`` says.
+
+    Raises:
+        ValueError: weights are missing or unknown.
     """
     place = folder / "image_encoder"
     seen = read_json(folder / "feature_extractor" / "preprocessor_config.json")
@@ -65,7 +72,7 @@ def load_image_vae(folder: Path) -> Any:
     """The VAE of a folder with ``vae`` (``AutoencoderKL``), in 32 bits; encoding gives the mean.
 
     Raises:
-        ValueError: diffusers is not installed.
+        ValueError: diffusers is not installed, or weights are missing or unknown.
     """
     with needing_diffusers("This VAE"):
         from diffusers import AutoencoderKL
@@ -109,7 +116,7 @@ def _text_encoder(folder: Path, disable_dynamic: bool = False) -> Any:
     weights = {name: each.float() for name, each in read_weights(folder / "text_encoder").items()}
     width = config["hidden_size"]
     weights["text_projection.weight"] = torch.eye(width)  # this tower has none
-    return comfy.sd.CLIP(
+    clip = comfy.sd.CLIP(
         SimpleNamespace(params={}, clip=_tower(config), tokenizer=_tokenizer(folder / "tokenizer", config)),
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         parameters=comfy.utils.calculate_parameters(weights),
@@ -117,6 +124,11 @@ def _text_encoder(folder: Path, disable_dynamic: bool = False) -> Any:
         model_options={"dtype": torch.float32},
         **dynamic(comfy.sd.CLIP, disable_dynamic),
     )
+    prefix = "clip_l.transformer."
+    held = [name.removeprefix(prefix) for name in clip.get_sd() if name.startswith(prefix)]
+    missing, unknown = set(held) - set(weights), set(weights) - set(held)
+    _check_names("text_encoder", folder, missing, unknown)
+    return clip
 
 
 def _text_patcher(folder: Path, disable_dynamic: bool = False) -> Any:
@@ -170,7 +182,7 @@ def _tokenizer(folder: Path, config: dict[str, Any]) -> Callable[..., Any]:
     return make
 
 
-def _check_names(part: str, folder: Path, missing: Any, unknown: Any) -> None:
+def _check_names(part: str, folder: Path, missing: Collection[str], unknown: Collection[str]) -> None:
     for found, what in ((missing, "lacks"), (unknown, "has the unknown")):
         if found:
-            raise ValueError(f"The {part} of {folder.name!r} {what} {', '.join(list(found)[:3])}. Download it again.")
+            raise ValueError(f"The {part} of {folder.name!r} {what} {', '.join(sorted(found)[:3])}. Download it again.")
