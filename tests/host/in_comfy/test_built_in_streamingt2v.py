@@ -12,6 +12,7 @@ from comfy_api.latest import InputImpl, Types
 from built_in_streamingt2v import random_model
 from long_video_pack.glv_core.hosts.comfy.loading import streamingt2v as loading
 from long_video_pack.glv_core.streaming import chunk_seed
+from long_video_pack.nodes.anchor_guidance import AnchorGuidance
 from long_video_pack.nodes.encode_long_video import EncodeLongVideo
 from long_video_pack.nodes.load_streamingt2v import LoadStreamingT2V
 from long_video_pack.nodes.long_latent import LongLatent
@@ -165,6 +166,17 @@ def test_it_streams_from_text_by_frames_and_anchor(loaded):
         merger.proj_out.bias.zero_()
     blind, _ = stream(loaded, anchor="none")
     assert torch.equal(blind[:16], without[:16]) and not torch.allclose(blind[16:], without[16:])
+
+
+def test_anchor_guidance_and_prompts_on_a_timeline_go_together(loaded):
+    guided = {
+        weight: stream(loaded, model=execute(AnchorGuidance, model=loaded.model, anchor_weight=weight).args[0])[0]
+        for weight in (3.0, 9.0)
+    }
+    plain, _ = stream(loaded)
+    assert_close(guided[3.0], plain)  # as the text is guided
+    assert torch.equal(guided[9.0][:16], plain[:16])
+    assert (guided[9.0] - plain)[16:].abs().max() > 1e-2
 
 
 def test_it_goes_on_from_frames_and_finds_its_chunks_when_loaded_again(loaded):
