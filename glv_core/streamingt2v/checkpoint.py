@@ -18,6 +18,7 @@ from .shapes import expected_shapes, unet_shapes
 from .sizes import Shape, Sizes, read_sizes
 from .weight_files import half_file, preferred_file, read_tensors, write_half
 
+ADDED = "streaming_t2v.safetensors"  #: in a folder of the stock model: what streaming adds to it
 _OWN = ("branch", "encoder", "mergers", "mixers", "resampler")
 _MERGER = re.compile(r"cross_attention_merger_(down_blocks\.\d+|mid_block)\.temporal_transformer\.(.+)")
 _MIXER = re.compile(r".+\.attn2\.(?:alpha|conv\.\w+|conv_ln\.\w+)")

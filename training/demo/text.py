@@ -11,7 +11,6 @@ from pathlib import Path
 
 import sentencepiece
 import torch
-from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
@@ -55,6 +54,8 @@ def train_tokenizer(folder: Path) -> None:
     )
     # The trainer settles on fragments of so few words.  Keep its special pieces and normaliser, and make the
     # vocabulary every word of the prompts, and every printable ASCII character so that any text has tokens.
+    from sentencepiece import sentencepiece_model_pb2  # needs protobuf, which nothing else here does
+
     model = sentencepiece_model_pb2.ModelProto.FromString(trained.getvalue())
     special = [piece for piece in model.pieces if piece.type != piece.NORMAL]
     normal = [("\u2581" + word, -4.0) for word in words] + [("\u2581", -8.0)] + [(c, -9.0) for c in letters]

@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
+from glv_core.streamingt2v.checkpoint import ADDED
+
 from .train_image import IMAGE_MEAN, IMAGE_STD
 from .unet import new_scheduler
 
@@ -28,7 +30,6 @@ INDEX = {
     "unet": ["diffusers", "UNet3DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
-ADDED = "streaming_t2v.safetensors"  #: what streaming adds to the UNet
 #: The name that a CLIP tower's weights begin with in files; transformers 5 has it in files of others alone.
 TOWERS = {"CLIPTextModel": "text_model.", "CLIPVisionModelWithProjection": "vision_model."}
 _OUTSIDE = ("visual_projection.",)

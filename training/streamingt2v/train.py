@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from glv_core.demo import MODEL_DIR
+from glv_core.demo import STREAMING_T2V_DIR
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the chosen stages."""
     parser = argparse.ArgumentParser(prog="training.streamingt2v.train", description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and caches")
-    default = MODEL_DIR.parent / "streaming_t2v"
-    parser.add_argument("--model", type=Path, default=default, help="folder the finished model is written to")
+    parser.add_argument("--model", type=Path, default=STREAMING_T2V_DIR, help="folder the finished model is written to")
     parser.add_argument("--stage", choices=tuple(STAGES), action="append", help="run only this stage (repeatable)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--text-steps", type=int, default=400, help="steps of the text encoder")

@@ -89,7 +89,13 @@ def batch_key(entry: Entry, window_index: int, alone: Collection[str] = ()) -> t
     )
 
 
-def collate(entries: Sequence[Entry], rows: int, latent_size: Sequence[int], device: torch.device) -> Entry:
+def collate(
+    entries: Sequence[Entry],
+    rows: int,
+    latent_size: Sequence[int],
+    device: torch.device,
+    whole: Collection[str] = (),
+) -> Entry:
     """One cond entry that serves several windows, stacked along the batch.
 
     Args:
@@ -97,14 +103,17 @@ def collate(entries: Sequence[Entry], rows: int, latent_size: Sequence[int], dev
         rows: batch rows of each window (videos in the batch; frames of the window where the frames are the batch).
         latent_size: sizes of the window's latent behind the channel axis, ``t h w`` or ``h w``.
         device: where the model runs.
+        whole: model conds of a single window that stay as they are.
 
     Returns:
-        A cond entry whose tensors have ``len(entries) * rows`` rows.
+        A cond entry whose tensors have ``len(entries) * rows`` rows, but for those of ``whole``.
     """
     first = entries[0]
     collated = dict(first)
     collated["model_conds"] = {
-        key: _collate_cond(cond, [entry["model_conds"][key].cond for entry in entries], rows, device)
+        key: cond
+        if key in whole
+        else _collate_cond(cond, [entry["model_conds"][key].cond for entry in entries], rows, device)
         for key, cond in first["model_conds"].items()
     }
     if "mask" in first:

@@ -166,7 +166,7 @@ class Evaluation:
         conds: list[list[Entry] | None] = [None if entries is None else [] for entries in self.conds]
         controls: dict[int, Any] = {}  # one object for all outputs, or the host takes them one by one
         for column in zip(*slots, strict=True):
-            entry = collate([slot.entry for slot in column], rows, x.shape[2:], x.device)
+            entry = collate([slot.entry for slot in column], rows, x.shape[2:], x.device, self.run.family.whole)
             control = entry.get("control")
             if control is not None and self.run.is_long:
                 if id(control) not in controls:

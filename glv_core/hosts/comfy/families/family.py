@@ -64,6 +64,7 @@ class Family:
         refused: model conds that run along the video in a way that this pack does not slice -> what they are, in words.
             They are sliced where the host does it itself, or where they have a part for every latent frame.
         unbatched: model conds with which the host's network takes one window at a time.
+        whole: those of ``unbatched`` that all rows of a window share, and that are not repeated for them.
         references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
         chunk_along: keys of a CONDITIONING that run along the video -> how.
         chunk_refused: keys of a CONDITIONING that run along the video and cannot be sliced for a chunk -> words.
@@ -85,6 +86,7 @@ class Family:
     counts: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
     unbatched: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
     references: int = 0
     chunk_along: Mapping[str, Along] = field(default_factory=lambda: {key: Along() for key in START_IMAGE})
     chunk_refused: Mapping[str, str] = field(default_factory=dict)

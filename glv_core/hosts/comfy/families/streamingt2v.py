@@ -50,6 +50,7 @@ FAMILIES = (
         shared=frozenset({ANCHOR_TOKENS}),
         first_frame=frozenset({CONDITION}),
         unbatched=frozenset({CONDITION}),
+        whole=frozenset({CONDITION}),
         continuation=lambda model: _CONTINUATION,
     ),
 )

@@ -62,7 +62,7 @@ def find_folder(name: str) -> Path:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{path.name} is missing in {path.parent.name!r}: Download it again.")
     try:
@@ -79,7 +79,7 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     """
     names = []
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        names = sorted(set(_read_json(index)["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         break
     if not names:
         # With several variants (fp16, ema ...) the plain one has the shortest name.
@@ -101,7 +101,7 @@ def check_pipeline(folder: Path, part: str = "transformer") -> None:
     Raises:
         ValueError: another format; the message lists what is supported.
     """
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     expected = {part: _TRANSFORMERS, "text_encoder": ("UMT5EncoderModel",), "vae": ("AutoencoderKLWan",)}
     for name, wanted in expected.items():
         found = (index.get(name) or [None, None])[1]
@@ -110,10 +110,10 @@ def check_pipeline(folder: Path, part: str = "transformer") -> None:
                 f"{folder.name!r} is a {index.get('_class_name', 'pipeline without a name')} whose {name} is {found}, "
                 f"which cannot be loaded. Supported: {SUPPORTED}."
             )
-    vae = _read_json(folder / "vae" / "config.json")
+    vae = read_json(folder / "vae" / "config.json")
     if vae.get("z_dim", 16) != 16 or vae.get("is_residual"):
         raise ValueError(f"The VAE of {folder.name!r} is not Wan 2.1's. Supported: {SUPPORTED}.")
-    text_width = _read_json(folder / part / "config.json").get("text_dim", _TEXT_WIDTH)
+    text_width = read_json(folder / part / "config.json").get("text_dim", _TEXT_WIDTH)
     if text_width != _TEXT_WIDTH:
         raise ValueError(f"text_dim of {folder.name!r} is {text_width}; ComfyUI's Wan code needs {_TEXT_WIDTH}.")
 
@@ -140,7 +140,7 @@ def _vae_patcher(folder: Path, disable_dynamic: bool = False) -> Any:
     return load_vae(folder).patcher
 
 
-def _dynamic(loader: Callable, disable_dynamic: bool) -> dict[str, bool]:
+def dynamic(loader: Callable, disable_dynamic: bool) -> dict[str, bool]:
     """The argument that keeps a patcher from paging weights in on demand, for hosts that know it."""
     return {"disable_dynamic": True} if disable_dynamic and "disable_dynamic" in signature(loader).parameters else {}
 
@@ -154,24 +154,24 @@ def load_model(folder: Path, part: str = "transformer", branch: str = "", disabl
     """
     weights = transformer_to_original(read_weights(folder / part) | (read_weights(folder / branch) if branch else {}))
     loader = comfy.sd.load_diffusion_model_state_dict
-    model = loader(weights, **_dynamic(loader, disable_dynamic))
+    model = loader(weights, **dynamic(loader, disable_dynamic))
     if model is None:
         raise ValueError(f"ComfyUI does not recognise the transformer of {folder.name!r}. Supported: {SUPPORTED}.")
-    scheduler = _read_json(folder / "scheduler" / "scheduler_config.json")
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     shift = scheduler.get("flow_shift", scheduler.get("shift"))
     if shift is not None:
         current = model.get_model_object("model_sampling")
         sampling = type(current)(model.model.model_config)
         sampling.set_parameters(shift=float(shift), multiplier=current.multiplier)
         model.add_object_patch("model_sampling", sampling)
-    if _read_json(folder / "model_index.json").get("expand_timesteps") and not branch:
+    if read_json(folder / "model_index.json").get("expand_timesteps") and not branch:
         give_per_frame_timesteps(model)
     return model
 
 
 def load_clip(folder: Path, disable_dynamic: bool = False) -> Any:
     """The CLIP: UMT5 of any size, with the folder's own tokenizer. ``disable_dynamic``: see ``load_model``."""
-    config = _read_json(folder / "text_encoder" / "config.json")
+    config = read_json(folder / "text_encoder" / "config.json")
     weights = read_weights(folder / "text_encoder")
     if "shared.weight" not in weights:
         weights["shared.weight"] = weights["encoder.embed_tokens.weight"]
@@ -197,7 +197,7 @@ def load_clip(folder: Path, disable_dynamic: bool = False) -> Any:
         parameters=parameters,
         state_dict=[weights],
         model_options=options,
-        **_dynamic(comfy.sd.CLIP, disable_dynamic),
+        **dynamic(comfy.sd.CLIP, disable_dynamic),
     )
 
 

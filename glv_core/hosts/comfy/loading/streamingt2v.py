@@ -1,4 +1,4 @@
-"""Loading StreamingT2V's checkpoint as ComfyUI's MODEL, CLIP, VAE and CLIP_VISION.
+"""Loading StreamingT2V's checkpoint, or the built-in one, as ComfyUI's MODEL, CLIP, VAE and CLIP_VISION.
 
 The UNet is diffusers' with what the paper adds hooked on; see ``hosts.diffusers.streamingt2v``. Frames are the batch,
 so that every sampler, and the VAE of an image model, take it.
@@ -17,14 +17,19 @@ import comfy.sd
 import folder_paths
 import torch
 
+from ....demo import STREAMING_T2V_DIR
 from ....streamingt2v import Checkpoint, convert, load_checkpoint
+from ....streamingt2v.checkpoint import ADDED
 from ..families.streamingt2v import ANCHOR, ANCHOR_TOKENS, CONDITION, FRAMES_BEFORE
 from .pipeline_folder import read_weights
+from .sd_folder import load_image_encoder, load_image_vae, load_text_encoder
 from .unet3d import FramesAsBatch, make_patcher, needing_diffusers, network_dtype
 from .weight_files import find_weight_file, list_weight_files
 
 FOLDERS = ("checkpoints", "diffusion_models")
 IN_THE_CHECKPOINT = "in the checkpoint"
+BUILT_IN = "demo StreamingT2V (built in)"
+_PARTS = ("unet", "text_encoder", "tokenizer", "vae", "image_encoder", "feature_extractor", ADDED)
 
 
 class Loaded(NamedTuple):
@@ -37,8 +42,8 @@ class Loaded(NamedTuple):
 
 
 def list_files() -> list[str]:
-    """Files of weights in the host's folders."""
-    return list_weight_files(FOLDERS)
+    """The built-in model, and files of weights in the host's folders."""
+    return [BUILT_IN, *list_weight_files(FOLDERS)]
 
 
 def list_bases() -> list[str]:
@@ -56,11 +61,13 @@ def load_streamingt2v(name: str, base: str, make_smaller: bool) -> Loaded:
         name: of ``list_files``.
         base: of ``list_bases``: for what the checkpoint lacks.
         make_smaller: write the weights beside the file once, in half precision and without the optimizer's, and load
-            those from then on.
+            those from then on; the built-in model is small.
 
     Raises:
         ValueError: files are missing or hold other weights, all of them in one message; or diffusers is not installed.
     """
+    if name == BUILT_IN:
+        return _load_built_in(base)
     remedy = "Put streaming_t2v.ckpt of PAIR/StreamingT2V there, then refresh the page."
     path = find_weight_file(name, FOLDERS, "checkpoint", remedy)
     file = convert(path) if make_smaller else path
@@ -78,6 +85,20 @@ def load_streamingt2v(name: str, base: str, make_smaller: bool) -> Loaded:
     return Loaded(model, _clip(stock["text_encoder"]), _vae(stock["vae"]), _clip_vision(parts.image_encoder))
 
 
+def _load_built_in(base: str) -> Loaded:
+    if base != IN_THE_CHECKPOINT:
+        raise ValueError(f"base is {base!r}, and {BUILT_IN} has a base of its own. Set base to {IN_THE_CHECKPOINT!r}.")
+    folder = STREAMING_T2V_DIR
+    if missing := [part for part in _PARTS if not (folder / part).exists()]:
+        raise ValueError(
+            f"checkpoint is {BUILT_IN!r}, and {', '.join(missing)} is missing in {folder}. Download this pack again, "
+            "or train the model: python -m training.streamingt2v.train --out runs/streamingt2v."
+        )
+    model = load_model(folder / ADDED, BUILT_IN)
+    model.cached_patcher_init = (load_model, (folder / ADDED, BUILT_IN))
+    return Loaded(model, load_text_encoder(folder), load_image_vae(folder), load_image_encoder(folder))
+
+
 def load_model(path: Path, base: str, disable_dynamic: bool = False) -> Any:
     """The MODEL alone; the host calls it where it needs it once more."""
     parts = load_checkpoint(path)
@@ -85,6 +106,8 @@ def load_model(path: Path, base: str, disable_dynamic: bool = False) -> Any:
 
 
 def _base_folder(name: str) -> Path | None:
+    if name == BUILT_IN:
+        return STREAMING_T2V_DIR
     if name == IN_THE_CHECKPOINT:
         return None
     for base in map(Path, folder_paths.get_folder_paths("diffusers")):

@@ -25,7 +25,8 @@ FILES = [
 ]
 #: What these hold is reached through objects, so that the code says no more than its last name.
 HELD_BY_OBJECTS = (
-    "comfy.conds.CONDRegular", "comfy.context_windows.ContextHandlerABC", "comfy.ldm.sam3.detector.SAM3Model",
+    "comfy.clip_model.CLIPTextModel", "comfy.clip_vision.ClipVisionModel", "comfy.conds.CONDRegular",
+    "comfy.context_windows.ContextHandlerABC", "comfy.ldm.sam3.detector.SAM3Model",
     "comfy.model_base.BaseModel", "comfy.model_patcher.ModelPatcher", "comfy.patcher_extension.WrappersMP",
     "comfy.utils.ProgressBar", "comfy_api.latest.InputImpl.VideoFromFile", "comfy_api.latest.io.ComfyNode",
     "comfy_api.latest.ui.PreviewImage", "latent_preview.Latent2RGBPreviewer", "server.PromptServer",
