@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .edit import prepare_edit, run_edit
 from .errors import UserError, option
@@ -16,6 +17,9 @@ from .job import Job, prepare
 from .options import COMMANDS, build_parser
 from .progress import chunk_bar, progress_bar
 from .report import RATIO, changes, cost_line, first, memory_advice, quiet, seam_line
+
+if TYPE_CHECKING:
+    import torch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,30 +95,27 @@ def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tupl
 def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[int, list[str]]:
     """Make the video chunk by chunk and write it as it is decoded; its length, and lines about it."""
     from ..hosts.diffusers.decode import decode_frames
-    from ..hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
     from ..metrics import RunningDifferences, seam_ratio_of
     from ..streaming import RunFolder, plan_chunks
     from ..video_io import save_video
 
     wanted, timebase = job.stream, job.timebase
-    settings = StreamSettings(wanted.chunk, wanted.overlap, job.settings, wanted.blend, wanted.drift_correction)
-    sampling = Sampling(job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler)
     folder = RunFolder(wanted.run)
     with memory_advice(), _kept(wanted.run):
         given = None if wanted.start is None else wanted.start.latents(pipeline, folder)
+        make = _streamer(job, arguments, pipeline)
     begun = 0 if given is None else given.shape[2]
     chunks = plan_chunks(timebase.num_latent_frames, wanted.chunk, wanted.overlap, begun)
     found = 0
-    with chunk_bar(len(chunks), job.steps) as show, memory_advice(), _kept(wanted.run):
+    steps = job.steps if wanted.own is None else wanted.own.steps
+    with chunk_bar(len(chunks), steps) as show, memory_advice(), _kept(wanted.run):
 
         def progress(chunk: int, step: Any) -> None:
             nonlocal found
             found += step is None
             show(chunk, step)
 
-        latents = stream_video(
-            pipeline, job.schedule, timebase, settings, sampling, given=given, folder=folder, on_progress=progress
-        )
+        latents = make(given=given, folder=folder, on_progress=progress)
     differences = RunningDifferences()
     with option("--output", job.output):
         frames = differences.watch(first(decode_frames(pipeline, latents), timebase.num_frames))
@@ -127,6 +128,24 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
     except ValueError:
         lines.append("seam ratio  none: no chunk boundary outside the prompt transitions")
     return timebase.num_frames, lines
+
+
+def _streamer(job: Job, arguments: argparse.Namespace, pipeline: Any) -> Callable[..., torch.Tensor]:
+    """What makes the latents, of ``given``, ``folder`` and ``on_progress``: StreamingT2V's own way, or any model's."""
+    from ..hosts.diffusers.schedulers import make_scheduler
+    from ..hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
+    from ..hosts.diffusers.streamingt2v_video import load_parts, stream_frames
+
+    wanted = job.stream
+    assert wanted is not None
+    if wanted.own is not None:
+        with option("--model", job.folder.path):
+            parts = load_parts(job.folder, pipeline, wanted.own.anchor != "none")
+        scheduler = make_scheduler(pipeline.scheduler, arguments.scheduler or "DDIMScheduler")
+        return partial(stream_frames, parts, job.schedule, job.timebase, wanted.own, scheduler=scheduler)
+    settings = StreamSettings(wanted.chunk, wanted.overlap, job.settings, wanted.blend, wanted.drift_correction)
+    sampling = Sampling(job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler)
+    return partial(stream_video, pipeline, job.schedule, job.timebase, settings, sampling)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from ..demo import MODEL_DIR
 from .job import SHORTEST_SIDE
+from .streamingt2v import ANCHORS, OWN
 
 DEFAULT_LENGTH = "161"
 
@@ -70,6 +71,12 @@ def build_parser() -> argparse.ArgumentParser:
         "of the first chunk (default: 0)")  # fmt: skip
     add("--start", type=Path, metavar="FILE", help="the video or image to begin with, in the size of the video "
         "(other proportions: its middle); its frames count as part of --length")  # fmt: skip
+    add("--anchor", choices=ANCHORS, help="what every chunk stays close to, with StreamingT2V's weights beside the "
+        "model (streaming_t2v.safetensors or .ckpt): the first frame, the first of the prompt, the end of the chunk "
+        "before, or frames of all chunks (default: first)")  # fmt: skip
+    add("--anchor-cfg", type=float, metavar="CFG", help="guidance by the anchor apart from that by the text, with "
+        "StreamingT2V (default: that of --cfg)")  # fmt: skip
+    add("--eta", type=float, help="how much of its noise DDIM draws anew, with StreamingT2V (default: 1)")
     add("--run", type=Path, metavar="FOLDER", help="where finished chunks are kept and found (default: beside the "
         "video)")  # fmt: skip
     _add_sampling(parser)
@@ -152,7 +159,7 @@ def _add_the_rest(parser: argparse.ArgumentParser, command: str) -> None:
     _add_files(parser, "Wan VACE")
     parser.set_defaults(
         command=command, streaming=False, chunk=None, chunk_overlap=None, blend=None, drift_correction=None, run=None,
-        start=None,
+        start=None, **dict.fromkeys(OWN),
     )  # fmt: skip
 
 

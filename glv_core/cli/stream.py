@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, at_least, option
+from .streamingt2v import OWN, own_settings
 
 if TYPE_CHECKING:
     import torch
 
     from ..co_denoise import CoDenoiseSettings
     from ..hosts.diffusers.folder import ModelFolder
+    from ..hosts.diffusers.streamingt2v_video import StreamingT2VSettings
     from ..streaming import RunFolder
     from ..timeline import Timebase
     from ..video_io import VideoClip
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StreamJob:
-    """What streaming needs beside; sizes in latent frames."""
+    """What streaming needs beside; sizes in latent frames. ``own``: StreamingT2V's own way of going on, or None."""
 
     chunk: int
     overlap: int
@@ -29,6 +31,7 @@ class StreamJob:
     drift_correction: float
     run: Path
     start: StartVideo | None = None
+    own: StreamingT2VSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def stream_job(
     from ..streaming import RunFolder, plan_chunks
 
     if not arguments.streaming:
-        for name in ("chunk", "chunk_overlap", "blend", "drift_correction", "run", "start"):
+        for name in ("chunk", "chunk_overlap", "blend", "drift_correction", "run", "start", *OWN):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: only with --streaming.")
         return None
@@ -96,10 +99,25 @@ def stream_job(
     if arguments.start is not None:
         with option("--start", arguments.start):
             start = StartVideo(_clip(arguments.start, timebase), *size)
+    own = None
+    if folder.streaming is not None:
+        if start is not None and start.clip.num_frames < overlap:
+            raise UserError(
+                f"--start {arguments.start}: it has {start.clip.num_frames} frames, and each chunk goes on from "
+                f"{overlap}. Give a longer video, or lower --chunk-overlap."
+            )
+        own = own_settings(arguments, folder, chunk, overlap, size)
+    else:
+        for name in OWN:
+            if getattr(arguments, name) is not None:
+                raise UserError(
+                    f"--{name.replace('_', '-')} {getattr(arguments, name)}: only with a model folder that holds "
+                    "StreamingT2V's weights, streaming_t2v.safetensors or streaming_t2v.ckpt."
+                )
     run = arguments.run or output.with_suffix(".run")
     with option("--run", run):
         RunFolder(run)
-    return StreamJob(chunk, overlap, *shares, run, start)
+    return StreamJob(chunk, overlap, *shares, run, start, own)
 
 
 def _clip(path: Path, timebase: Timebase) -> VideoClip:

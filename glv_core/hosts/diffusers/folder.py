@@ -13,7 +13,8 @@ import diffusers
 import torch
 from safetensors.torch import load_file
 
-from ...demo import MODEL_DIR
+from ...demo import MODEL_DIR, STREAMING_T2V_DIR
+from ...streamingt2v.checkpoint import ADDED
 from ...timeline import Compression
 from ...video_models import ANIMATEDIFF, DEMO, TEXT_TO_VIDEO_SD, WAN, VideoModel
 from .denoisers import DENOISER_NAMES, SUPPORTED
@@ -36,12 +37,15 @@ class Defaults:
 
 
 DEMO_DEFAULTS = Defaults(DEMO, overlap=8, width=64, height=64, steps=20, cfg=2.0)
+DEMO_STREAMING_DEFAULTS = Defaults(TEXT_TO_VIDEO_SD, overlap=8, width=64, height=64, steps=30, cfg=6.0)
 DEFAULTS: dict[str, Defaults] = {
     "WanTransformer3DModel": Defaults(WAN, overlap=12, width=832, height=480, steps=50, cfg=5.0),
     "WanVACETransformer3DModel": Defaults(WAN, overlap=12, width=832, height=480, steps=50, cfg=5.0),
     "UNet3DConditionModel": Defaults(TEXT_TO_VIDEO_SD, overlap=8, width=256, height=256, steps=50, cfg=9.0),
     "UNetMotionModel": Defaults(ANIMATEDIFF, overlap=4, width=512, height=512, steps=25, cfg=7.5),
 }
+#: Of the models that come with the pack.
+OWN_DEFAULTS = {MODEL_DIR: DEMO_DEFAULTS, STREAMING_T2V_DIR: DEMO_STREAMING_DEFAULTS}
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class ModelFolder:
     ``multiple``: width and height must be multiples of it.
     ``longest_window``: latent frames that the denoiser has positions for. ``scheduler``: class name.
     ``branch``: the folder of a VACE branch that lies beside a Wan transformer, whose weights it leaves out.
+    ``streaming``: the file of StreamingT2V's weights that lies beside a text-to-video UNet.
     """
 
     path: Path
@@ -62,6 +67,7 @@ class ModelFolder:
     scheduler: str
     defaults: Defaults
     branch: Path | None = None
+    streaming: Path | None = None
 
     @property
     def takes_hints(self) -> bool:
@@ -102,9 +108,15 @@ def read_model_folder(path: Path) -> ModelFolder:
         multiple=max(16, 2 * int(vae.get("scale_factor_spatial", 8))) if is_wan else 8,
         longest_window=int(config.get("rope_max_seq_len") or config.get("motion_max_seq_length") or 1024),
         scheduler=str(parts.get("scheduler")),
-        defaults=DEMO_DEFAULTS if path.resolve() == MODEL_DIR else DEFAULTS[denoiser],
+        defaults=OWN_DEFAULTS.get(path.resolve(), DEFAULTS[denoiser]),
         branch=branch if denoiser == "WanTransformer3DModel" and (branch / "config.json").is_file() else None,
+        streaming=_streaming(path) if denoiser == "UNet3DConditionModel" else None,
     )
+
+
+def _streaming(path: Path) -> Path | None:
+    """StreamingT2V's weights in a folder: as this pack writes them, or as they were published."""
+    return next((file for name in (ADDED, "streaming_t2v.ckpt") if (file := path / name).is_file()), None)
 
 
 def load_scheduler(folder: ModelFolder) -> Any:

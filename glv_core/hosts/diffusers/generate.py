@@ -87,7 +87,7 @@ def generate(
         _check_hint(pipeline, timebase, hint, height, width)
     guided = guidance_scale > 1
     track = track_of(prompts, timebase)
-    embeds, negative = _encode(pipeline, track.prompts, negative_prompt if guided else None)
+    embeds, negative = encode_prompts(pipeline, track.prompts, negative_prompt if guided else None)
     if latents is None and noise is not None and noise.kind != "independent":
         latents = _noise(pipeline, timebase, noise, seed, height, width, embeds[0].dtype)
     if latents is not None:
@@ -199,7 +199,7 @@ def _neutral_hint(pipeline: Any, timebase: Timebase, height: int | None, width: 
     return encode_hint(pipeline, timebase.num_latent_frames, *sides)
 
 
-def _encode(
+def encode_prompts(
     pipeline: Any, prompts: Sequence[str], negative_prompt: str | None
 ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
     """The embeddings ``1 l d`` of every prompt and of the negative one, by the pipeline's own text encoder."""
