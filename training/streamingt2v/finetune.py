@@ -252,6 +252,7 @@ def _prepare(args: argparse.Namespace) -> Finetuning:
     dataset = VideoFolder(args.videos, args.size, args.seed, args.fps, args.hop)
     seeing = (args.image_encoder or args.base / "image_encoder") if args.part == "apm" else None
     frozen = load_frozen(args.base, seeing)
+    torch.manual_seed(args.seed)  # the first layers of what is new are random
     net = new_net(frozen, args.start)
     frozen.unet = net.unet  # which is a copy; one is enough
     if args.part == "apm" and args.start is None and not args.resume:

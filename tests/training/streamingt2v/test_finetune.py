@@ -211,6 +211,10 @@ def test_cam_then_apm_by_the_command(base, videos, tmp_path):
     assert (by_cam - plain).abs().max() > 1e-3
     assert torch.equal(predict(anchors[0]), by_cam)  # no anchor is seen yet
     cam = torch.load(out / "cam.pt", weights_only=True)["weights"]
+    again = [*common, "--part", "cam", "--steps", "2"]
+    again[again.index(str(out))] = str(tmp_path / "again")
+    main(again)
+    assert (tmp_path / "again" / ADDED).read_bytes() == (out / ADDED).read_bytes()
     main([*common, "--part", "apm", "--steps", "2", "--recompute"])
     apm = torch.load(out / "apm.pt", weights_only=True)["weights"]
     # Two steps of AdamW are at most two and a bit times the learning rate away from where they began.
