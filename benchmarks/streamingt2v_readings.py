@@ -12,30 +12,37 @@ from itertools import pairwise, product
 import numpy as np
 import torch
 
-from glv_core.demo.detector import agrees, centred, find_covers, read_clip
+from glv_core.demo.detector import STEPS, agrees, centred, expected, find_covers, read_clip
 
 Array = np.ndarray
 _FULL = 0.9  # of a pixel that shows the object's own colour
 _THING = 0.2  # difference from the background, of 1
-_FARTHEST = 12  # pixels that an object can move between two frames
+_FARTHEST = 12  # pixels that a thing can move between two frames
 
 
-def read_video(frames: Array, joins: Sequence[int], prompt: str, velocity: tuple[float, float]) -> dict[str, float]:
+def read_video(frames: Array, joins: Sequence[int], prompt: str) -> dict[str, float]:
     """All figures of one video.
 
-    Speeds in pixels a frame: their mean length at joins and inside, the one over the other (`velocity_ratio`), and the
-    mean distance from `velocity`. Overlap of the object's shape with that of the frame before, both centred, 0..1.
-    `as_prompted`: share of frames with all that the prompt names. Drifts in percent, see `drift`.
+    Steps in pixels a frame: their mean length at joins and inside (`speed`), the one over the other (`velocity_ratio`),
+    and the mean distance from the video's own median step inside (`speed_error`). Overlap of the object's shape with
+    that of the frame before, 0..1. `as_prompted`: share of frames with all that the prompt names but the direction,
+    `direction`: share of the steps inside that go nearest to that. Drifts in percent, see `drift`.
     """
     reading, covers = read_clip(frames), find_covers(frames)
     steps = np.array([(np.nan, np.nan) if step is None else step for step in reading.steps])
-    lengths, errors = np.hypot(*steps.T), np.hypot(*(steps - np.array(velocity)).T)
+    inside = np.delete(steps, np.array(joins, int) - 1, axis=0)
+    inside = inside[~np.isnan(inside).any(axis=1)]
+    usual = np.median(inside, axis=0) if len(inside) else np.full(2, np.nan)
+    lengths, errors = np.hypot(*steps.T), np.hypot(*(steps - usual).T)
     overlaps = np.array([shape_overlap(*pair) for pair in pairwise(covers)])
     figures = {}
     for name, values in (("speed", lengths), ("speed_error", errors), ("overlap", overlaps)):
         figures[f"{name}_at_joins"], figures[f"{name}_inside"] = at_and_inside(values, joins)
     figures["velocity_ratio"] = figures["speed_at_joins"] / figures["speed_inside"]
     figures["as_prompted"] = float(np.mean([agrees(frame, prompt) for frame in reading.frames]))
+    wanted = np.array(STEPS[expected(prompt)["direction"]])
+    along, across = inside @ wanted, np.abs(inside @ wanted[::-1])
+    figures["direction"] = float(np.mean(along > across)) if len(inside) else np.nan
     colours = np.array([_colour_of(frame, cover) for frame, cover in zip(frames, covers, strict=True)])
     sizes = np.array([[cover.sum() or np.nan] for cover in covers])
     for name, values in (("colour", colours), ("size", sizes)):
@@ -82,17 +89,25 @@ def _colour_of(frame: Array, cover: Array) -> Array:
 def object_flow(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """The flow from one frame to the next, `h w 3` in 0..255 to `h w 2`, where one thing moves and nothing else.
 
-    The thing is what differs from the background, and it moves by the whole pixels within 12 each way that bring both
-    frames' things closest (the highest correlation around the edges). So it needs no network and no detector.
+    The thing is what differs from the background, and it moves by what brings both frames' things closest (the highest
+    correlation around the edges, within 12 pixels each way), to a part of a pixel by the parabola through the highest
+    and its neighbours. So it needs no network and no detector.
     """
     things = [frame - frame.flatten(0, 1).median(dim=0).values for frame in (left, right)]
     spectra = [torch.fft.rfft2(thing, dim=(0, 1)) for thing in things]
     likeness = torch.fft.irfft2((spectra[0].conj() * spectra[1]).sum(-1), s=left.shape[:2])
     reach = torch.arange(-_FARTHEST, _FARTHEST + 1)
-    near = likeness[reach][:, reach]
-    row, column = divmod(int(near.argmax()), len(reach))
-    moved = torch.tensor([column - _FARTHEST, row - _FARTHEST], dtype=torch.float32)
+    row, column = (place - _FARTHEST for place in divmod(int(likeness[reach][:, reach].argmax()), len(reach)))
+    around = likeness.roll((1 - row, 1 - column), (0, 1))[:3, :3]
+    moved = torch.tensor([column + _peak(around[1]), row + _peak(around[:, 1])])
     return (things[0].abs().amax(-1) > 255 * _THING)[..., None] * moved
+
+
+def _peak(three: torch.Tensor) -> float:
+    """Where a parabola through values at -1, 0 and 1 is highest, to 1/64."""
+    before, middle, after = three.double().tolist()
+    bend = before - 2 * middle + after
+    return round(32 * (before - after) / bend) / 64 if bend < 0 else 0.0
 
 
 def flow_unevenness(frames: Array, joins: Sequence[int]) -> float:

@@ -1,7 +1,7 @@
 """Trains the tiny StreamingT2V with one command: `python -m training.streamingt2v.train --out runs/streamingt2v`.
 
-Stages, in order: tokenizer, text, vae, latents, base, image, cam, apm, export, evaluate. Each leaves its result in `--out`,
-so a later stage can be run again alone with `--stage`, and one that was cut off goes on with `--resume`.
+Stages, in order: tokenizer, text, vae, latents, base, image, cam, apm, export, evaluate. Each leaves its result in
+`--out`, so a later stage can be run again alone with `--stage`, and one that was cut off goes on with `--resume`.
 """
 
 from __future__ import annotations
