@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from torch import Tensor
 
@@ -50,6 +51,7 @@ from glv_core.hosts.diffusers.streamingt2v import StreamingUNet
 from glv_core.metrics_motion import VARIANTS, flow_spread, scene_cuts, warp_error
 from glv_core.noise import NoiseSettings, long_noise
 from glv_core.streamingt2v import grey_anchor, load_checkpoint
+from glv_core.streamingt2v.apm import CLIP_MEAN, CLIP_STD
 from glv_core.streamingt2v.frames import CHUNK, OVERLAP, join_chunks, plan_frames
 from glv_core.windows import Window
 from training.streamingt2v.export import ADDED
@@ -178,9 +180,8 @@ def refine(sampler: Sampler, how: str, latents: Tensor, prompt: str, strength: f
 
     def random(step: int) -> Tensor:
         """Noise of the whole length, or a row of noise for each window: its own, or its part of the whole one."""
-        drawn = [long_noise(latents, seed + 1000 * step, NoiseSettings())]
-        if how == "independent windows":
-            drawn = [long_noise(latents, seed + 1000 * step + place, NoiseSettings()) for place in range(len(windows))]
+        count = len(windows) if how == "independent windows" else 1
+        drawn = [long_noise(latents, seed + 1000 * step + place, NoiseSettings()) for place in range(count)]
         return drawn[0] if blended else rows(drawn)
 
     def rows(of: list[Tensor]) -> Tensor:
@@ -210,23 +211,18 @@ def refine(sampler: Sampler, how: str, latents: Tensor, prompt: str, strength: f
 
 def clip_scores(folder: Path, videos: Sequence[np.ndarray], prompts: Sequence[str]) -> list[float]:
     """The mean over the frames of each video of their cosine with its prompt, times 100, by a CLIP of transformers."""
-    from transformers import CLIPModel, CLIPProcessor
+    from transformers import CLIPModel, CLIPTokenizer
 
     model = CLIPModel.from_pretrained(str(folder), local_files_only=True).float().eval()
-    processor = CLIPProcessor.from_pretrained(str(folder), local_files_only=True)
-    scores = []
+    tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    side, scores = model.config.vision_config.image_size, []
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (CLIP_MEAN, CLIP_STD))
     for video, prompt in zip(videos, prompts, strict=True):
-        levels, cosines = (video * 255).round().astype(np.uint8), []
-        for start in range(0, len(levels), 32):
-            given = processor(
-                text=[prompt],
-                images=list(levels[start : start + 32]),
-                return_tensors="pt",
-                padding=True,
-                truncation=True,
-            )
+        ids, cosines = tokenizer([prompt], truncation=True, return_tensors="pt").input_ids, []
+        for part in torch.from_numpy(video).movedim(-1, 1).split(32):
+            pixels = F.interpolate(part, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
             with torch.no_grad():
-                made = model(**given)
+                made = model(input_ids=ids, pixel_values=(pixels - mean) / std)
             cosines += (made.image_embeds @ made.text_embeds.T)[:, 0].tolist()
         scores.append(100 * float(np.mean(cosines)))
     return scores
@@ -272,9 +268,9 @@ def measure_refining(
         frames = each.pixels(0, plan_frames(num_frames)[-1].stop)
         video = frames
         if how in REFINEMENTS:
-            generator = torch.Generator().manual_seed(seed + place)
-            latents = sampler.frozen.latents(frames[None] * 2 - 1, generator)
-            made = refine(sampler, how, latents, each.prompt(), strength, seed + place)
+            own = seed + 1_000_000 * place
+            latents = sampler.frozen.latents(frames[None] * 2 - 1, torch.Generator().manual_seed(own))
+            made = refine(sampler, how, latents, each.prompt(), strength, own)
             with torch.no_grad():
                 video = (sampler.decode(made)[0] + 1) / 2
         video = video.permute(0, 2, 3, 1).numpy()

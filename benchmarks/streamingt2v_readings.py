@@ -38,7 +38,7 @@ def read_video(frames: Array, joins: Sequence[int], prompt: str) -> dict[str, fl
     figures = {}
     for name, values in (("speed", lengths), ("speed_error", errors), ("overlap", overlaps)):
         figures[f"{name}_at_joins"], figures[f"{name}_inside"] = at_and_inside(values, joins)
-    figures["velocity_ratio"] = figures["speed_at_joins"] / figures["speed_inside"]
+    figures["velocity_ratio"] = figures["speed_at_joins"] / (figures["speed_inside"] or np.nan)
     figures["as_prompted"] = float(np.mean([agrees(frame, prompt) for frame in reading.frames]))
     wanted = np.array(STEPS[expected(prompt)["direction"]])
     along, across = inside @ wanted, np.abs(inside @ wanted[::-1])

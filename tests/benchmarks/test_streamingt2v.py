@@ -136,3 +136,30 @@ def test_the_script_prints_a_row_for_each_way_and_writes_all(folder, tmp_path, m
     assert list(found["streaming"]) == [way.name for way in WAYS]
     assert list(found["refining"]) == ["as drawn", *REFINEMENTS]
     assert found["refining"]["as drawn"]["at_joins"] < 0.02
+
+
+def test_the_clip_score_is_the_mean_cosine(folder, tmp_path):
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(0)
+    tokenizer = load_tokenizer(folder / "tokenizer")
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, **ends, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    model = CLIPModel(
+        CLIPConfig(text_config=text, vision_config={**sizes, "image_size": 64, "patch_size": 16}, projection_dim=8)
+    ).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    videos = torch.rand(2, 3, 64, 64, 3, generator=torch.Generator().manual_seed(1))
+    mean, std = torch.tensor([0.4814547, 0.4578275, 0.4082107]), torch.tensor([0.2686295, 0.2613026, 0.2757771])
+    wanted = []
+    with torch.no_grad():
+        for video, prompt in zip(videos, PROMPTS):
+            seen = model.visual_projection(model.vision_model(((video - mean) / std).permute(0, 3, 1, 2)).pooler_output)
+            said = model.text_projection(
+                model.text_model(tokenizer(prompt, return_tensors="pt").input_ids).pooler_output
+            )
+            wanted.append(100 * torch.cosine_similarity(seen, said).mean().item())
+    found = streamingt2v.clip_scores(tmp_path, list(videos.numpy()), PROMPTS)
+    assert found == pytest.approx(wanted, abs=1e-3) and abs(found[0] - found[1]) > 0.1

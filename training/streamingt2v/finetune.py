@@ -97,15 +97,11 @@ def new_net(frozen: Frozen, start: Path | None = None) -> StreamingUNet:
     return net
 
 
-def load_trained(net: StreamingUNet, path: Path) -> None:
-    """The parts of a checkpoint of this script, in `net`.
-
-    Raises:
-        ValueError: there is no such file.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path} is missing. Train --part {path.stem} first, or give a file of weights as --start.")
-    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["weights"], strict=False)
+def load_trained(net: StreamingUNet, path: Path) -> dict[str, Any]:
+    """All of a checkpoint of this script; its parts are then those of `net`."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    net.load_state_dict(state["weights"], strict=False)
+    return state
 
 
 def inputs_of(frozen: Frozen, batch: dict[str, Any], anchored: bool, generator: torch.Generator) -> dict[str, Any]:
@@ -161,16 +157,20 @@ class Finetuning:
     def _fixed(self) -> dict[str, Any]:
         """What must not change when a run goes on."""
         settings = {name: value for name, value in asdict(self.plan).items() if name != "steps"}
-        return {**settings, "processes": self.accelerator.num_processes, "windows": len(self.dataset)}
+        return {
+            **settings,
+            "processes": self.accelerator.num_processes,
+            "windows": len(self.dataset),
+            "size": self.dataset.size,
+        }
 
     def resume(self) -> None:
         """Goes on from the checkpoint.
 
         Raises:
-            ValueError: there is none, or it is of a run with other settings.
+            ValueError: it is of a run with other settings.
         """
-        load_trained(self.net, self.checkpoint)
-        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        state = load_trained(self.net, self.checkpoint)
         for name, value in self._fixed.items():
             if state["settings"][name] != value:
                 raise ValueError(
@@ -241,9 +241,14 @@ def _accelerator(accumulate: int, mixed_precision: str | None) -> Any:
 
 def _prepare(args: argparse.Namespace) -> Finetuning:
     """Everything before the first step, with all that can be wrong."""
-    plan = Plan(args.part, args.steps or STEPS[args.part], args.batch, args.accumulate, args.lr, seed=args.seed)
+    steps = STEPS[args.part] if args.steps is None else args.steps
+    plan = Plan(args.part, steps, args.batch, args.accumulate, args.lr, seed=args.seed)
+    for name, least in (("save_every", 1), ("log_every", 1), ("workers", 0)):
+        if getattr(args, name) < least:
+            raise ValueError(f"{name} is {getattr(args, name)}; it must be {least} or more.")
     checkpoint = args.out / f"{args.part}.pt"
-    if checkpoint.exists() and not args.resume:
+    resumed = checkpoint.exists()
+    if resumed and not args.resume:
         raise ValueError(f"{checkpoint} is there already. Go on from it with --resume, or choose another --out.")
     accelerator = _accelerator(plan.accumulate, args.mixed_precision)
     logging.basicConfig(
@@ -255,13 +260,16 @@ def _prepare(args: argparse.Namespace) -> Finetuning:
     torch.manual_seed(args.seed)  # the first layers of what is new are random
     net = new_net(frozen, args.start)
     frozen.unet = net.unet  # which is a copy; one is enough
-    if args.part == "apm" and args.start is None and not args.resume:
-        load_trained(net, args.out / "cam.pt")
+    if args.part == "apm" and args.start is None and not resumed:
+        first = args.out / "cam.pt"
+        if not first.exists():
+            raise ValueError(f"{first} is missing. Train --part cam first, or give a file of weights as --start.")
+        load_trained(net, first)
     if args.recompute:
         net.recompute_blocks()
     args.out.mkdir(parents=True, exist_ok=True)
     training = Finetuning(accelerator, frozen, net, dataset, plan, args.out)
-    if args.resume:
+    if resumed:
         training.resume()
     return training
 
@@ -279,7 +287,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--part", choices=tuple(TRAINED), required=True, help="cam first, then apm")
     parser.add_argument("--image-encoder", type=Path, help="folder of CLIP ViT-H/14; default: image_encoder in --base")
     parser.add_argument("--start", type=Path, help="StreamingT2V's weights to start from; default: none, or OUT/cam.pt")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of this part")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of this part, if there is one")
     parser.add_argument("--steps", type=int, help="of the optimiser; default: the paper's, 400000 and 1000")
     parser.add_argument("--batch", type=int, default=1, help="clips in a forward pass of one process")
     parser.add_argument("--accumulate", type=int, default=8, help="forward passes of a step")

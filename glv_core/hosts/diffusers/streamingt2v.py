@@ -204,7 +204,6 @@ class StreamingUNet(nn.Module):
         if not torch.is_grad_enabled():
             return forward(*args, **named)
         call = self._call  # over by then, but the layers that read text must see it once more
-        assert call is not None
 
         def run(*args: Any, **named: Any) -> Any:
             with self._during(call):
@@ -213,7 +212,7 @@ class StreamingUNet(nn.Module):
         return checkpoint(run, *args, use_reentrant=False, **named)
 
     @contextmanager
-    def _during(self, call: _Call) -> Iterator[None]:
+    def _during(self, call: _Call | None) -> Iterator[None]:
         """Show the hooks a call while it runs."""
         before, self._call = self._call, call
         try:
