@@ -258,12 +258,12 @@ def _prepare(args: argparse.Namespace) -> Finetuning:
     seeing = (args.image_encoder or args.base / "image_encoder") if args.part == "apm" else None
     frozen = load_frozen(args.base, seeing)
     torch.manual_seed(args.seed)  # the first layers of what is new are random
-    net = new_net(frozen, args.start)
+    net = new_net(frozen, args.weights)
     frozen.unet = net.unet  # which is a copy; one is enough
-    if args.part == "apm" and args.start is None and not resumed:
+    if args.part == "apm" and args.weights is None and not resumed:
         first = args.out / "cam.pt"
         if not first.exists():
-            raise ValueError(f"{first} is missing. Train --part cam first, or give a file of weights as --start.")
+            raise ValueError(f"{first} is missing. Train --part cam first, or give a file of weights as --weights.")
         load_trained(net, first)
     if args.recompute:
         net.recompute_blocks()
@@ -286,7 +286,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoints and the weights")
     parser.add_argument("--part", choices=tuple(TRAINED), required=True, help="cam first, then apm")
     parser.add_argument("--image-encoder", type=Path, help="folder of CLIP ViT-H/14; default: image_encoder in --base")
-    parser.add_argument("--start", type=Path, help="StreamingT2V's weights to start from; default: none, or OUT/cam.pt")
+    parser.add_argument(
+        "--weights", type=Path, help="StreamingT2V's weights to start from; default: none, or OUT/cam.pt"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of this part, if there is one")
     parser.add_argument("--steps", type=int, help="of the optimiser; default: the paper's, 400000 and 1000")
     parser.add_argument("--batch", type=int, default=1, help="clips in a forward pass of one process")
