@@ -185,21 +185,20 @@ class Finetuning:
 
     def save(self) -> None:
         """Writes the checkpoint and the file of weights; an interruption leaves those before."""
-        self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process:
-            return
-        scaler = self.accelerator.scaler
-        state = {
-            "settings": self._fixed,
-            "weights": {name: each for name, each in self.net.state_dict().items() if not name.startswith("unet.")},
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": {} if scaler is None else scaler.state_dict(),
-            "step": self.done,
-        }
-        part = self.checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(self.checkpoint)
-        write_half(added_weights(self.net), self.out / ADDED)
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "settings": self._fixed,
+                "weights": {name: each for name, each in self.net.state_dict().items() if not name.startswith("unet.")},
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": {} if scaler is None else scaler.state_dict(),
+                "step": self.done,
+            }
+            part = self.checkpoint.with_suffix(".part")
+            torch.save(state, part)
+            part.replace(self.checkpoint)
+            write_half(added_weights(self.net), self.out / ADDED)
+        self.accelerator.wait_for_everyone()  # or the others would end while it is written
 
     def run(self, save_every: int = 1000, log_every: int = 50, workers: int = 0) -> list[float]:
         """Trains to the last step; returns the loss of each step, the mean of all processes."""
