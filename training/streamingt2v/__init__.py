@@ -1,1 +1,1 @@
-"""Training of the tiny StreamingT2V of the drawn world: ``python -m training.streamingt2v.train``."""
+"""Training of the tiny StreamingT2V (``python -m training.streamingt2v.train``), and on videos (``...finetune``)."""

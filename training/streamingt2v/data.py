@@ -1,8 +1,7 @@
 """Windows of 32 frames to train conditional attention and appearance preservation with: of videos, or drawn.
 
 A sample has, of frames numbered from 1, an anchor from frames 1-16, the condition 17-24 and the target 17-32, all in
--1..1, and its prompt. Both kinds are map-style datasets of tensors and strings, so a plain `DataLoader` batches them,
-and accelerate can prepare that.
+-1..1, and its prompt. Both kinds are map-style datasets of tensors and strings, which a plain `DataLoader` batches.
 """
 
 from __future__ import annotations
@@ -157,9 +156,27 @@ class DrawnClips(_Windows):
         return sample
 
 
-def loader(dataset: _Windows, batch: int, seed: int = 0, workers: int = 0) -> torch.utils.data.DataLoader[Sample]:
-    """Shuffled batches; `accelerator.prepare` takes it as it is."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.utils.data.DataLoader(
-        dataset, batch_size=batch, shuffle=True, drop_last=True, num_workers=workers, generator=generator
-    )
+def batch_places(
+    length: int, batch: int, seed: int, epoch: int, processes: int = 1, process: int = 0
+) -> list[list[int]]:
+    """Which samples of an epoch make which batches of one of several processes, in a random order.
+
+    Every process has as many batches and no sample is in two; what does not fill a batch everywhere is left out.
+
+    Raises:
+        ValueError: there are fewer samples than processes times `batch`.
+    """
+    at_once = batch * processes
+    if length < at_once:
+        raise ValueError(
+            f"There are {length} windows, fewer than {processes} processes times a batch of {batch}. Add videos, or "
+            "lower hop or batch."
+        )
+    order = torch.randperm(length, generator=torch.Generator().manual_seed(seed * 10_007 + epoch)).tolist()
+    first = [start + process * batch for start in range(0, length - at_once + 1, at_once)]
+    return [order[start : start + batch] for start in first]
+
+
+def loader(dataset: _Windows, batches: list[list[int]], workers: int = 0) -> torch.utils.data.DataLoader[Sample]:
+    """Batches of samples, by `batch_places`."""
+    return torch.utils.data.DataLoader(dataset, batch_sampler=batches, num_workers=workers)

@@ -56,10 +56,15 @@ def streaming_sizes(unet: UNet3DConditionModel, text_tokens: int) -> Sizes:
     )
 
 
-@torch.no_grad()
 def new_streaming(unet: UNet3DConditionModel, text_tokens: int) -> StreamingUNet:
+    """The tiny model's untrained parts around `unet`; see `streaming_around`."""
+    return streaming_around(unet, streaming_sizes(unet, text_tokens))
+
+
+@torch.no_grad()
+def streaming_around(unet: UNet3DConditionModel, sizes: Sizes) -> StreamingUNet:
     """`unet` with parts that add nothing yet: the branch is a copy of its way down, and what they end with is zero."""
-    net = StreamingUNet(streaming_sizes(unet, text_tokens))
+    net = StreamingUNet(sizes)
     net.unet.load_state_dict(unet.state_dict())
     known = {name: value for name, value in unet.state_dict().items() if name in net.branch.state_dict()}
     net.branch.load_state_dict(known)

@@ -7,7 +7,7 @@ frames before, is another of the same class that ends behind its middle.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ import torch
 from diffusers import UNet3DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ...streamingt2v.apm import TokenMixer, TokenResampler
 from ...streamingt2v.cam import ConditionEncoder, CrossAttentionMerger
@@ -193,14 +194,31 @@ class StreamingUNet(nn.Module):
 
         return guided(predict, text_weight, None if anchors is None else anchor_weight)
 
+    def recompute_blocks(self) -> None:
+        """From now on, keep of every block only what goes in, and compute the rest anew when gradients are taken."""
+        for unet in (self.unet, self.branch):
+            for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
+                block.forward = partial(self._recomputed, block.forward)
+
+    def _recomputed(self, forward: Callable[..., Any], *args: Any, **named: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **named)
+        call = self._call  # over by then, but the layers that read text must see it once more
+
+        def run(*args: Any, **named: Any) -> Any:
+            with self._during(call):
+                return forward(*args, **named)
+
+        return checkpoint(run, *args, use_reentrant=False, **named)
+
     @contextmanager
-    def _during(self, call: _Call) -> Iterator[None]:
+    def _during(self, call: _Call | None) -> Iterator[None]:
         """Show the hooks a call while it runs."""
-        self._call = call
+        before, self._call = self._call, call
         try:
             yield
         finally:
-            self._call = None
+            self._call = before
 
     def _context(self, text: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:
         given, wanted = (text.shape[1], anchors.shape[1]), (self.sizes.text_tokens, self.sizes.anchor_tokens)

@@ -10,8 +10,17 @@ pytest.importorskip("transformers")
 pytest.importorskip("sentencepiece")
 
 from glv_core.video_io import save_video
-from training.streamingt2v.data import DROPOUT, WINDOW, DrawnClips, VideoFolder, draw_dropout, loader, window_starts
-from training.streamingt2v.world import AXES, LOOKS, PHASES, PHASES_A_FRAME, Clip, World
+from training.streamingt2v.data import (
+    DROPOUT,
+    WINDOW,
+    DrawnClips,
+    VideoFolder,
+    batch_places,
+    draw_dropout,
+    loader,
+    window_starts,
+)
+from training.streamingt2v.world import AXES, LOOKS, PHASES, PHASES_A_FRAME, SPEED, STRIDE, Clip, World
 
 
 def _write(path: Path, num_frames: int, fps: int) -> None:
@@ -84,15 +93,22 @@ def test_drawn_clips_have_the_same_interface_and_follow_seed_and_epoch(tmp_path)
     assert all(torch.equal(first[name], again[name]) for name in ("anchor", "condition", "target"))
     dataset.set_epoch(1)
     assert not torch.equal(first["target"], dataset[2]["target"])
-    (batch,) = loader(dataset, 4)
+    (batch,) = loader(dataset, [[4, 0, 1, 3]])
     assert batch["target"].shape == (4, 16, 3, 64, 64) and len(batch["prompt"]) == 4
     assert batch["without_text"].dtype == torch.bool
+    assert torch.equal(batch["target"][1], dataset[0]["target"])
 
 
-def test_accelerate_prepares_the_loader():
-    accelerate = pytest.importorskip("accelerate")
-    prepared = accelerate.Accelerator(cpu=True).prepare(loader(DrawnClips(4), 2))
-    assert [batch["condition"].shape for batch in prepared] == [(2, 8, 3, 64, 64)] * 2
+def test_processes_share_the_samples_of_an_epoch():
+    parts = [batch_places(23, 3, 5, 2, processes=2, process=process) for process in range(2)]
+    assert [len(part) for part in parts] == [3, 3] and all(len(batch) == 3 for part in parts for batch in part)
+    seen = [place for part in parts for batch in part for place in batch]
+    assert len(set(seen)) == 18 and set(seen) <= set(range(23))
+    alone = batch_places(23, 6, 5, 2)
+    assert [sorted(first + second) for first, second in zip(*parts)] == [sorted(batch) for batch in alone]
+    assert batch_places(23, 6, 5, 3) != alone != batch_places(23, 6, 6, 2)
+    with pytest.raises(ValueError, match="5 windows, fewer than 2 processes times a batch of 3"):
+        batch_places(5, 3, 0, 0, processes=2)
 
 
 def test_cached_latents_are_those_of_the_drawn_frames():
@@ -109,5 +125,5 @@ def test_cached_latents_are_those_of_the_drawn_frames():
         assert latents.shape == (4, 16, 8, 8)
         number = cache[LOOKS.index(("circle", "red", "gray")), 0 if direction in ("left", "right") else 1].flatten()
         assert torch.equal(latents[0, :, 0, 0], number[clip.phases(16, 16)])
-    assert PHASES_A_FRAME * 64 / PHASES == 1.5
+    assert PHASES_A_FRAME * 64 / PHASES == STRIDE * SPEED
     assert "latents" in DrawnClips(1, world=world)[0] and WINDOW == 32
