@@ -63,7 +63,7 @@ def _image(args: argparse.Namespace) -> None:
 def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
     from .text import load_tokenizer
     from .train_image import load_image_encoder
-    from .train_streaming import Windows, cache_frames, load_streaming, new_streaming, train_part
+    from .train_streaming import Windows, cache_frames, load_streaming, new_streaming, train_encoder, train_part
     from .train_unet import load_base
     from .train_vae import load_vae
 
@@ -74,6 +74,8 @@ def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
     unet, text_encoder = load_base(args.out)
     net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
     image_encoder = None
+    if part == "cam":
+        train_encoder(args.out, net, windows, args.encoder_steps, args.seed)
     if part == "apm":
         net, image_encoder = load_streaming(args.out, "cam", net), load_image_encoder(args.out)
     train_part(
@@ -143,6 +145,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=6000, help="steps of the UNet")
     parser.add_argument("--batch", type=int, default=6, help="clips a step of the UNet")
     parser.add_argument("--image-steps", type=int, default=1500, help="steps of the image encoder")
+    parser.add_argument("--encoder-steps", type=int, default=500, help="steps of the encoder of frames alone")
     parser.add_argument("--cam-steps", type=int, default=2000, help="steps of the conditional attention")
     parser.add_argument("--apm-steps", type=int, default=800, help="steps of it and the appearance preservation")
     parser.add_argument("--prompts", type=int, default=32, help="prompts to evaluate with")

@@ -102,6 +102,12 @@ class Windows:
         axis = AXES.index("right" if clip.direction in ("left", "right") else "down")
         return self.frames[look, axis, clip.phases(start, num_frames)].float() / 127.5 - 1
 
+    def some_frames(self, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random decoded frames in -1..1 [b 3 64 64] and their latents [b 4 8 8]."""
+        cached = self.frames.flatten(0, 2)
+        chosen = torch.randint(len(cached), (size,), generator=generator)
+        return cached[chosen].float() / 127.5 - 1, self.world.cache.flatten(0, 2)[chosen].float()
+
     def batch(
         self, size: int, generator: torch.Generator, anchored: bool
     ) -> tuple[Tensor, Tensor, Tensor | None, list[str]]:
@@ -122,6 +128,31 @@ class Windows:
         return torch.stack(targets), condition, torch.stack(anchors) if anchored else None, prompts
 
 
+def train_encoder(out: Path, net: StreamingUNet, windows: Windows, steps: int, seed: int, batch: int = 48) -> None:
+    """Trains the encoder of frames alone to say of them what the UNet's first layer says of their clean latents.
+
+    What the copy of the way down is shown then has the form that its layers know, and attention to it pays from the
+    first step on. Without this, what the encoder says is noise to them, or nothing, for the first thousands of steps.
+    Leaves `encoder.pt` in `out`, which is not trained again where it is there.
+    """
+    torch.manual_seed(seed)
+    for layer in (*net.encoder.blocks, net.encoder.conv_out):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    training = Training(out / "encoder.pt", net.encoder, steps, 0.01, 2e-3, ("conv_in", "conv_out"), 0.99)
+
+    def loss_of(step: int) -> Tensor:
+        generator = step_generator(seed, step)
+        frames, latents = windows.some_frames(batch, generator)
+        with torch.no_grad():
+            wanted = net.unet.conv_in(latents)
+        noisy = frames + PIXEL_NOISE * torch.randn(frames.shape, generator=generator)
+        return (net.encoder(noisy[:, None])[:, 0] - wanted).square().mean() / wanted.square().mean()
+
+    freeze_all_but(net, ("encoder",))
+    average = training.run(loss_of, resume=True, warm_up=20)
+    net.encoder.load_state_dict(average.state_dict())
+
+
 def train_part(
     out: Path,
     part: str,
@@ -132,7 +163,7 @@ def train_part(
     steps: int,
     seed: int,
     batch: int = 6,
-    lr: float = 0.004,
+    lr: float = 0.006,
     adam_lr: float = 6e-4,
     resume: bool = False,
     half: bool = True,
