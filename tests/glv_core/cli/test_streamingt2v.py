@@ -56,16 +56,15 @@ def test_options_arrive(tmp_path, monkeypatch):
     frames = torch.zeros(10, 32, 32, 3, dtype=torch.uint8)
     save_video(tmp_path / "start.mp4", frames, 8)
     changes = {
-        "--chunk": "12", "--chunk-overlap": "4", "--anchor": "none", "--eta": "0.25", "--cfg": "4", "--negative": "dull",
-        "--drift-correction": "0.5", "--start": str(tmp_path / "start.mp4"),
+        "--chunk": "12", "--chunk-overlap": "4", "--anchor": "none", "--eta": "0.25", "--cfg": "4",
+        "--negative": "dull", "--drift-correction": "0.5", "--start": str(tmp_path / "start.mp4"),
     }  # fmt: skip
     assert run(tmp_path / "b.mp4", changes) == 0
     wanted = video.StreamingT2VSettings(
         12, 4, "none", 2, 4.0, None, 0.25, 3, 32, 32, negative_prompt="dull", drift_correction=0.5
     )
-    assert (
-        seen["settings"] == wanted and seen["given"].shape == (1, 4, 10, 4, 4) and seen["parts"].image_encoder is None
-    )
+    assert seen["settings"] == wanted and seen["given"].shape == (1, 4, 10, 4, 4)
+    assert seen["parts"].image_encoder is None
     assert run(tmp_path / "c.mp4", {"--anchor-cfg": "2", "--scheduler": "DPMSolverMultistepScheduler"}) == 0
     assert seen["settings"].anchor_guidance == 2.0 and seen["scheduler"] == "DPMSolverMultistepScheduler"
 

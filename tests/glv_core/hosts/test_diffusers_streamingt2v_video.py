@@ -126,8 +126,8 @@ def test_prompts_inside_a_chunk_are_mixed_frame_by_frame(parts, monkeypatch):
 @pytest.mark.parametrize(
     ("changed", "first"),
     [
-        ({"steps": 3}, 0), ({"guidance": 5.0}, 0), ({"seed": 6}, 0), ({"negative_prompt": "dull"}, 0), ({"eta": 0.5}, 0),
-        ({"anchor": "last_chunk"}, 16), ({"anchor": "past"}, 16), ({"anchor": "none"}, 16),
+        ({"steps": 3}, 0), ({"guidance": 5.0}, 0), ({"seed": 6}, 0), ({"negative_prompt": "dull"}, 0),
+        ({"eta": 0.5}, 0), ({"anchor": "last_chunk"}, 16), ({"anchor": "past"}, 16), ({"anchor": "none"}, 16),
         ({"anchor_guidance": 1.0}, 16), ({"anchor": "segment"}, 24), ({"drift_correction": 0.5}, 16),
         ({"overlap": 4}, 16), ({"chunk": 12}, 0), ({"height": 64}, 0), ({"width": 64}, 0),
     ],
