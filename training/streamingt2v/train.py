@@ -63,7 +63,15 @@ def _image(args: argparse.Namespace) -> None:
 def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
     from .text import load_tokenizer
     from .train_image import load_image_encoder
-    from .train_streaming import Windows, cache_frames, load_streaming, new_streaming, train_encoder, train_part
+    from .train_streaming import (
+        Windows,
+        cache_frames,
+        load_streaming,
+        match_first,
+        new_streaming,
+        train_encoder,
+        train_part,
+    )
     from .train_unet import load_base
     from .train_vae import load_vae
 
@@ -75,6 +83,7 @@ def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
     net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
     image_encoder = None
     if part == "cam":
+        match_first(net)
         train_encoder(args.out, net, windows, args.encoder_steps, args.seed)
     if part == "apm":
         net, image_encoder = load_streaming(args.out, "cam", net), load_image_encoder(args.out)
@@ -104,7 +113,8 @@ def _export(args: argparse.Namespace) -> None:
         from .train_streaming import added_weights, load_streaming, new_streaming
 
         net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
-        added = added_weights(load_streaming(args.out, "apm", net))
+        net = load_streaming(args.out, "apm", net)
+        added, unet = added_weights(net), net.unet
     export(args.model, args.out / "tokenizer", load_vae(args.out), unet, text_encoder, image_encoder, added)
 
 

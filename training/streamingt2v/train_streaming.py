@@ -1,7 +1,9 @@
 """Trains what makes a text-to-video model go on: attention to the frames before, then the anchor (arXiv 2403.14773).
 
-As the paper does it: the base stays as it is; first the conditional attention alone (CAM), then it and the appearance
-preservation (APM) together, with the image encoder frozen.  Anchors are of frames 1-16 of a window of 32, the
+As the paper does it, first the conditional attention (CAM), then it and the appearance preservation (APM) together,
+with the image encoder frozen. Other than there the base is trained beside CAM, every third step without it: so small a
+base shows its first layers' features alone to what is added, and frozen it does not learn to use them in the few
+thousand steps of a CPU. `finetune.py` keeps the base frozen.  Anchors are of frames 1-16 of a window of 32, the
 condition is frames 17-24, the target 17-32.
 """
 
@@ -23,7 +25,7 @@ from .data import BEFORE, CONDITION, draw_dropout
 from .loop import Training, load_average, step_generator
 from .text import TEXT_WIDTH, PromptEmbeddings, load_tokenizer
 from .train_image import PIXEL_NOISE, prepare
-from .train_unet import add_noise, draw_levels, loss_weights
+from .train_unet import TRAIN_STEPS, add_noise, draw_levels, loss_weights
 from .train_vae import decode
 from .unet import HEAD_DIM, fast_on_cpu
 from .world import AXES, CLIP_FRAMES, LOOKS, Clip, World, draw_clip, draw_prompt
@@ -36,11 +38,16 @@ TEXT_DROPOUT = 0.1  # of CAM alone, which sees no anchor
 
 #: Which parts of a ``StreamingUNet`` each stage trains.
 TRAINED = {
-    "cam": ("branch", "encoder", "mergers"),
+    "cam": ("unet", "branch", "encoder", "mergers"),
     "apm": ("branch", "encoder", "mergers", "mixers", "resampler"),
 }
 #: Of them, what Adam trains: both ends of the pixel encoder, scalars and everything about the time step.
 _BY_ADAM = ("conv_in", "conv_out", "time_emb", "alpha", "conv_ln")
+#: Every so many steps of CAM are the base's alone.
+ALONE_EVERY = 3
+#: Below this noise level the frames show what they are themselves, and steps with the frames before have none of it.
+LEAST_LEVEL = 200
+MATCHING = 1.5  # how much the first attention counts what is alike
 
 
 def streaming_sizes(unet: UNet3DConditionModel, text_tokens: int) -> Sizes:
@@ -72,6 +79,29 @@ def streaming_around(unet: UNet3DConditionModel, sizes: Sizes) -> StreamingUNet:
         end.weight.zero_()
         end.bias.zero_()
     return net.eval()  # without the dropout of the layers in time
+
+
+@torch.no_grad()
+def match_first(net: StreamingUNet) -> None:
+    """Lets each merger begin by looking for what is alike: queries and keys are one projection, values are as they are.
+
+    The copy sees the first frames' own noise, so that these find themselves among the frames before.
+    """
+    generator = torch.Generator().manual_seed(0)
+    for merger in net.mergers:
+        width = merger.proj_in.in_features
+        turn = torch.linalg.qr(torch.randn(width, width, generator=generator))[0]
+        attention = merger.attention
+        for layer, weight in (
+            (merger.proj_in, torch.eye(width)),
+            (attention.to_q, MATCHING * turn),
+            (attention.to_k, MATCHING * turn),
+            (attention.to_v, torch.eye(width)),
+            (attention.to_out[0], torch.eye(width)),
+        ):
+            layer.weight.copy_(weight)
+            if layer.bias is not None:
+                layer.bias.zero_()
 
 
 def freeze_all_but(net: StreamingUNet, parts: Iterable[str]) -> None:
@@ -163,8 +193,8 @@ def train_part(
     steps: int,
     seed: int,
     batch: int = 6,
-    lr: float = 0.006,
-    adam_lr: float = 6e-4,
+    lr: float = 0.003,
+    adam_lr: float = 3e-4,
     resume: bool = False,
     half: bool = True,
 ) -> nn.Module:
@@ -182,15 +212,19 @@ def train_part(
     def loss_of(step: int) -> Tensor:
         generator = step_generator(seed, step)
         clean, condition, anchors, prompts = windows.batch(batch, generator, part == "apm")
-        levels = draw_levels(batch, generator)
+        levels, seen = draw_levels(batch, generator), condition
+        if part == "cam" and step % ALONE_EVERY == ALONE_EVERY - 1:
+            seen = None
+        elif part == "cam":
+            levels = LEAST_LEVEL + levels * (TRAIN_STEPS - LEAST_LEVEL) // TRAIN_STEPS
         noisy, target = add_noise(clean, levels, generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             tokens = None
             if anchors is not None and image_encoder is not None:
                 with torch.no_grad():
-                    seen = image_encoder(prepare(anchors)).image_embeds
-                tokens = net.resampler(seen[:, None])
-            predicted = net(noisy, levels, text(prompts), tokens, condition).float()
+                    embeddings = image_encoder(prepare(anchors)).image_embeds
+                tokens = net.resampler(embeddings[:, None])
+            predicted = net(noisy, levels, text(prompts), tokens, seen).float()
         error = (predicted - target).square().mean(dim=(1, 2, 3, 4))
         return (error * loss_weights(levels)).mean()
 
