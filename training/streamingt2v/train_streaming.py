@@ -3,7 +3,7 @@
 As the paper does it, first the conditional attention (CAM), then it and the appearance preservation (APM) together,
 with the image encoder frozen. Other than there the base is trained beside CAM, every third step without it: so small a
 base shows its first layers' features alone to what is added, and frozen it does not learn to use them in the few
-thousand steps of a CPU. `finetune.py` keeps the base frozen.  Anchors are of frames 1-16 of a window of 32, the
+thousand steps of a CPU.  Anchors are of frames 1-16 of a window of 32, the
 condition is frames 17-24, the target 17-32.
 """
 
@@ -38,11 +38,13 @@ TEXT_DROPOUT = 0.1  # of CAM alone, which sees no anchor
 
 #: Which parts of a ``StreamingUNet`` each stage trains.
 TRAINED = {
-    "cam": ("unet", "branch", "encoder", "mergers"),
+    "cam": ("branch", "encoder", "mergers"),
     "apm": ("branch", "encoder", "mergers", "mixers", "resampler"),
 }
 #: Of them, what Adam trains: both ends of the pixel encoder, scalars and everything about the time step.
 _BY_ADAM = ("conv_in", "conv_out", "time_emb", "alpha", "conv_ln")
+#: What is trained beside them here; `finetune.py` leaves the base as it is.
+BESIDE = {"cam": ("unet",), "apm": ()}
 #: Every so many steps of CAM are the base's alone.
 ALONE_EVERY = 3
 #: Below this noise level the frames show what they are themselves, and steps with the frames before have none of it.
@@ -205,7 +207,7 @@ def train_part(
         half: works in bf16.
     """
     torch.manual_seed(seed)
-    freeze_all_but(net, TRAINED[part])
+    freeze_all_but(net, (*TRAINED[part], *BESIDE[part]))
     training = Training(out / f"{part}.pt", net, steps, lr, adam_lr, _BY_ADAM)
     text = PromptEmbeddings(text_encoder, load_tokenizer(out / "tokenizer"))
 

@@ -11,11 +11,14 @@ from training.streamingt2v.data import BEFORE, CONDITION
 from training.streamingt2v.text import TEXT_WIDTH, load_tokenizer, new_text_encoder, write_tokenizer
 from training.streamingt2v.train_image import new_image_encoder, prepare
 from training.streamingt2v.train_streaming import (
+    BESIDE,
     TRAINED,
     Windows,
     added_weights,
     load_streaming,
+    match_first,
     new_streaming,
+    train_encoder,
     train_part,
 )
 from training.streamingt2v.unet import fast_on_cpu, new_unet
@@ -67,6 +70,45 @@ def test_windows_are_those_of_the_paper(windows):
     assert windows.batch(2, generator, anchored=False)[2] is None
 
 
+def test_at_first_a_merger_says_nothing_and_finds_what_is_alike(unet):
+    torch.manual_seed(4)
+    net = new_streaming(unet, TOKENS)
+    match_first(net)
+    for merger in net.mergers:
+        hidden = torch.randn(1, 16, merger.proj_in.in_features, 6, 6)
+        seen = hidden[:, :CONDITION] + 0.3 * torch.randn_like(hidden[:, :CONDITION])
+        with torch.no_grad():
+            assert torch.equal(merger(hidden, seen), hidden)
+            merger.proj_out.weight.copy_(torch.eye(len(merger.proj_out.weight)))
+            found = (merger(hidden, seen) - hidden)[:, :CONDITION]
+            far = torch.cdist(found.flatten(2)[0], seen.flatten(2)[0])
+        assert torch.equal(far.argmin(dim=1), torch.arange(CONDITION))
+
+
+def test_the_encoder_of_frames_learns_what_the_first_layer_says_and_is_kept(unet, windows, tmp_path):
+    net = new_streaming(unet, TOKENS)
+    shade = windows.frames[..., :1, :8, :8].half() / 127.5 - 1
+    windows = Windows(shade.expand(*shade.shape[:3], 4, 8, 8), windows.frames)
+    frames, latents = windows.some_frames(16, torch.Generator().manual_seed(9))
+    assert frames.shape == (16, 3, 64, 64) and latents.shape == (16, 4, 8, 8) and frames.abs().max() <= 1
+
+    def error():
+        with torch.no_grad():
+            wanted = net.unet.conv_in(latents)
+            return float((net.encoder(frames[:, None])[:, 0] - wanted).square().mean() / wanted.square().mean())
+
+    before = {name: value.clone() for name, value in net.unet.state_dict().items()}
+    train_encoder(tmp_path, net, windows, 1, 0, batch=8)
+    start = error()
+    (tmp_path / "encoder.pt").unlink()
+    train_encoder(tmp_path, net, windows, 40, 0, batch=8)
+    assert error() < 0.5 * start
+    assert all(torch.equal(value, before[name]) for name, value in net.unet.state_dict().items())
+    kept = {name: value.clone() for name, value in net.encoder.state_dict().items()}
+    train_encoder(tmp_path, net, windows, 40, 1, batch=8)  # as it is there, it is not trained again
+    assert all(torch.equal(value, kept[name]) for name, value in net.encoder.state_dict().items())
+
+
 def test_the_fast_way_of_the_whole_gives_the_same(unet):
     torch.manual_seed(3)
     net = new_streaming(unet, TOKENS)
@@ -96,7 +138,7 @@ def test_only_what_a_stage_trains_changes_and_its_file_is_the_checkpoints(unet, 
     before = {name: value.clone() for name, value in net.state_dict().items()}
     train_part(tmp_path, part, net, windows, text_encoder, image_encoder, 3, 0, batch=2, half=False)
     changed = {name.split(".")[0] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == set(TRAINED[part])
+    assert changed == {*TRAINED[part], *BESIDE[part]}
     loaded = load_streaming(tmp_path, part, new_streaming(unet, tokenizer.model_max_length))
     checkpoint = split_weights(added_weights(loaded))
     assert not checkpoint.base and checkpoint.sizes.widths == CHANNELS
