@@ -208,6 +208,10 @@ def train_part(
     """
     torch.manual_seed(seed)
     freeze_all_but(net, (*TRAINED[part], *BESIDE[part]))
+    if part == "cam":  # its gradients are weak at first, and Muon makes all updates equally large
+        for merger in net.mergers:
+            for layer in (merger.proj_in, merger.attention.to_q, merger.attention.to_k):
+                layer.requires_grad_(False)
     training = Training(out / f"{part}.pt", net, steps, lr, adam_lr, _BY_ADAM)
     text = PromptEmbeddings(text_encoder, load_tokenizer(out / "tokenizer"))
 

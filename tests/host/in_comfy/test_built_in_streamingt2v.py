@@ -40,6 +40,12 @@ def load(base=loading.IN_THE_CHECKPOINT):
     return loading.Loaded(*execute(LoadStreamingT2V, checkpoint=loading.BUILT_IN, base=base).args)
 
 
+def test_it_is_offered_where_it_is(folder, monkeypatch, tmp_path):
+    assert loading.list_files()[0] == loading.BUILT_IN
+    monkeypatch.setattr(loading, "STREAMING_T2V_DIR", tmp_path)
+    assert loading.BUILT_IN not in loading.list_files()
+
+
 @pytest.fixture
 def loaded(folder):
     return load()
@@ -226,7 +232,9 @@ def test_what_it_needs_is_said(folder, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"needs diffusers .*pip install diffusers"):
         load()
     monkeypatch.setattr(loading, "STREAMING_T2V_DIR", tmp_path / "streaming_t2v")
-    with pytest.raises(ValueError, match=r"unet, text_encoder, .*streaming_t2v\.safetensors is missing in .*Download"):
+    with pytest.raises(
+        ValueError, match=r"unet, text_encoder, .*streaming_t2v\.safetensors is missing in .*Train the model"
+    ):
         load()
 
 
