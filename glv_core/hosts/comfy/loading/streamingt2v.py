@@ -1,4 +1,4 @@
-"""Loading StreamingT2V's checkpoint, or the small one that this pack trains, as ComfyUI's MODEL, CLIP, VAE and CLIP_VISION.
+"""Loading StreamingT2V's checkpoint, or this pack's small one, as ComfyUI's MODEL, CLIP, VAE and CLIP_VISION.
 
 The UNet is diffusers' with what the paper adds hooked on; see ``hosts.diffusers.streamingt2v``. Frames are the batch,
 so that every sampler, and the VAE of an image model, take it.
