@@ -29,7 +29,7 @@ def own_settings(
     Raises:
         UserError: an option that has no effect here, or a value out of range.
     """
-    from ..hosts.diffusers.folder import OWN_DEFAULTS
+    from ..hosts.diffusers.folder import DEMO_STREAMING_DEFAULTS
     from ..hosts.diffusers.schedulers import scheduler_class
     from ..hosts.diffusers.streamingt2v_video import StreamingT2VSettings, image_encoder_folder, takes_eta
 
@@ -46,7 +46,7 @@ def own_settings(
         "anchor": arguments.anchor, "anchor_guidance": arguments.anchor_cfg, "eta": arguments.eta,
         "steps": arguments.steps, "guidance": arguments.cfg, "drift_correction": arguments.drift_correction,
     }  # fmt: skip
-    if folder.path.resolve() in OWN_DEFAULTS:
+    if folder.defaults is DEMO_STREAMING_DEFAULTS:
         defaults = {"steps": folder.defaults.steps, "guidance": folder.defaults.cfg}
         given |= {name: value for name, value in defaults.items() if given[name] is None}
     settings = StreamingT2VSettings(

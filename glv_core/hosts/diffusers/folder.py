@@ -44,8 +44,6 @@ DEFAULTS: dict[str, Defaults] = {
     "UNet3DConditionModel": Defaults(TEXT_TO_VIDEO_SD, overlap=8, width=256, height=256, steps=50, cfg=9.0),
     "UNetMotionModel": Defaults(ANIMATEDIFF, overlap=4, width=512, height=512, steps=25, cfg=7.5),
 }
-#: Of the models that come with the pack.
-OWN_DEFAULTS = {MODEL_DIR: DEMO_DEFAULTS, STREAMING_T2V_DIR: DEMO_STREAMING_DEFAULTS}
 
 
 @dataclass(frozen=True)
@@ -108,10 +106,15 @@ def read_model_folder(path: Path) -> ModelFolder:
         multiple=max(16, 2 * int(vae.get("scale_factor_spatial", 8))) if is_wan else 8,
         longest_window=int(config.get("rope_max_seq_len") or config.get("motion_max_seq_length") or 1024),
         scheduler=str(parts.get("scheduler")),
-        defaults=OWN_DEFAULTS.get(path.resolve(), DEFAULTS[denoiser]),
+        defaults=_own_defaults(path) or DEFAULTS[denoiser],
         branch=branch if denoiser == "WanTransformer3DModel" and (branch / "config.json").is_file() else None,
         streaming=_streaming(path) if denoiser == "UNet3DConditionModel" else None,
     )
+
+
+def _own_defaults(path: Path) -> Defaults | None:
+    """Those of the pack's own models; None of others."""
+    return {MODEL_DIR: DEMO_DEFAULTS, STREAMING_T2V_DIR: DEMO_STREAMING_DEFAULTS}.get(path.resolve())
 
 
 def _streaming(path: Path) -> Path | None:
