@@ -69,6 +69,20 @@ def test_options_arrive(tmp_path, monkeypatch):
     assert seen["settings"].anchor_guidance == 2.0 and seen["scheduler"] == "DPMSolverMultistepScheduler"
 
 
+def test_the_small_model_of_the_pack_has_values_of_its_own(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(folders, "STREAMING_T2V_DIR", random_model()[0].resolve())
+    monkeypatch.setattr(
+        video, "stream_frames", lambda parts, schedule, clock, settings, **_: seen.append(settings) or torch.zeros(
+            1, 4, clock.num_latent_frames, 8, 8
+        )
+    )  # fmt: skip
+    assert run(tmp_path / "a.mp4", {"--steps": None, "--width": None, "--height": None}) == 0
+    assert (seen[0].steps, seen[0].guidance, seen[0].width, seen[0].height) == (30, 6.0, 64, 64)
+    assert run(tmp_path / "b.mp4", {"--steps": "4", "--cfg": "2"}) == 0
+    assert (seen[1].steps, seen[1].guidance) == (4, 2.0)
+
+
 def test_a_start_is_what_the_video_begins_with(tmp_path, monkeypatch):
     frames = torch.randint(0, 255, (16, 32, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     save_video(tmp_path / "start.mp4", frames, 8, crf=0)
