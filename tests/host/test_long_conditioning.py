@@ -19,8 +19,8 @@ def test_memory_of_vace_does_not_grow_with_the_length(inside_alone, tmp_path):
     """40 frames, then 400: kept once, as numbers of 32 bits, they would be 71 MB more."""
     few = inside_alone("long_conditioning", "memory_of_vace", path=clip(tmp_path / "few.mp4", 40))
     many = inside_alone("long_conditioning", "memory_of_vace", path=clip(tmp_path / "many.mp4", 400))
-    assert few["shapes"] == [[1, 32, 10, 16, 16], [1, 64, 10, 16, 16]]
-    assert many["shapes"] == [[1, 32, 100, 16, 16], [1, 64, 100, 16, 16]]
+    assert few["shapes"] == [[1, 32, 11, 16, 16], [1, 64, 11, 16, 16]]
+    assert many["shapes"] == [[1, 32, 101, 16, 16], [1, 64, 101, 16, 16]]
     assert (few["pieces"] > 2, many["pieces"] > 20) == (True, True)
     assert many["memory"] - few["memory"] < 40, (few, many)  # the mask and the latents for the model are 10
 
