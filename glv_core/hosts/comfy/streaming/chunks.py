@@ -198,8 +198,9 @@ class ComfyChunks:
         if self.continuation.uses_gray and self.vae is not None and self._gray is None:
             self._gray = _gray(self.vae, self.family.compression.num_frames(chunk.length), self.shape)
         given = ContinuationInputs(
-            chunk, empty, known, anchor, self._gray, self.options.blend, self._decode, self._embed
-        )
+            chunk, empty, known, anchor, self._gray, self.options.blend, self._decode, self._embed, self._encode,
+            chunk_seed(self.sampler.seed, chunk.index),
+        )  # fmt: skip
         place = Place(chunk.start, self.shape[2])
         positive, negative = (
             conditions_of(entries, self.family.chunk_along, place, chunk.length, self._time_dim)
@@ -243,6 +244,10 @@ class ComfyChunks:
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Images ``t h w 3`` in 0..1 of latent frames ``1 c t h w``."""
         return self.vae.decode(from_video(latents, self._time_dim)).flatten(0, -4).float().clamp(0, 1).cpu()
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Latent frames ``1 c t h w`` of images ``t h w 3`` in 0..1."""
+        return to_video(self.vae.encode(images), self._time_dim).float().cpu()
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """What CLIP's vision says of images ``t h w 3``: its projected vector of each, ``1 t width``."""
