@@ -31,12 +31,13 @@ class LoadStreamingSVD(io.ComfyNode):
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model; frames are the batch."),
                 io.ClipVision.Output(
-                    display_name="clip_vision", tooltip="Its image encoder, OpenCLIP ViT-H, for SVD_img2vid_Conditioning "
-                    "and Streaming Extend; empty where the file lacks it: load it with Load CLIP Vision.",
+                    display_name="clip_vision", tooltip="Its image encoder, OpenCLIP ViT-H, for "
+                    "SVD_img2vid_Conditioning and Streaming Extend; empty where the file lacks it: load it with Load "
+                    "CLIP Vision.",
                 ),
                 io.Vae.Output(
-                    display_name="vae", tooltip="Its VAE, Stable Video Diffusion's; empty where the file lacks it: load "
-                    "it with Load VAE.",
+                    display_name="vae", tooltip="Its VAE, Stable Video Diffusion's; empty where the file lacks it: "
+                    "load it with Load VAE.",
                 ),
             ],
         )  # fmt: skip

@@ -49,8 +49,8 @@ class AnchorChoice:
     ``kind``: ``first``, the beginning of the video; ``segment``, the beginning of the prompt's segment, which
     ``segment_starts`` gives in latent frames; ``image``, the latents ``image`` (``b c t h w``); ``last_chunk``, the end
     of the chunk before; ``past``, the beginnings of all chunks before (StreamingT2V's three are first, last_chunk and
-    past). ``frame``: which latent frame of the beginning it is for ``first`` and ``segment``; the last one of those that
-    there are, if they are fewer.
+    past). ``frame``: which latent frame of the beginning it is for ``first`` and ``segment``, counted from 0; the last
+    one where there are fewer.
     """
 
     kind: str = "none"

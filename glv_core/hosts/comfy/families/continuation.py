@@ -61,9 +61,8 @@ class Continuation(ABC):
 
     ``description`` is shown to the user. ``uses_anchor``: whether an anchor is a condition. ``uses_gray``: whether it
     wants to know what gray frames are. ``uses_pixels``: whether it sees frames, decoded, and the anchor through CLIP's
-    vision; ``several_anchors``: whether more than one. ``anchor_frame``: which latent frame of a stretch of the video is
-    its anchor, counted from 0. ``anchor_needs_one_window``: whether an anchor forbids to
-    co-denoise a chunk.
+    vision; ``several_anchors``: whether more than one. ``anchor_frame``: which latent frame of the beginning is the
+    anchor, counted from 0. ``anchor_needs_one_window``: whether an anchor forbids to co-denoise a chunk.
     """
 
     name: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ....streamingt2v.streaming_svd import ANCHOR_FRAME, AUGMENTATION, FPS_ID, MOTION_BUCKET
@@ -20,11 +22,10 @@ _TOLD = {
 
 
 class ConditionalAttentionSVD(Continuation):
-    """The chunk begins with the known frames anew, attention to their pixels carries them over, and SVD's image is the
-    anchor.
+    """As ``ConditionalAttention``, and SVD's image is the anchor.
 
-    A single known frame is a start image: that chunk is Stable Video Diffusion's own. Without an anchor the image of the
-    CONDITIONING is that of all chunks.
+    A single known frame is a start image: that chunk is Stable Video Diffusion's own. Without an anchor the image of
+    the CONDITIONING is that of all chunks, with what it says of motion, frames per second and added noise.
     """
 
     name = "conditional attention on SVD"
@@ -32,38 +33,36 @@ class ConditionalAttentionSVD(Continuation):
     uses_pixels = True
     anchor_frame = ANCHOR_FRAME
 
-    def __init__(self) -> None:
-        self._image = SVDImage()
-
     def prepare(
         self, model: object, positive: Conditioning, negative: Conditioning, given: ContinuationInputs
     ) -> SamplingInputs:
         if given.known is None or given.known.shape[2] == 1 or given.decode is None:
-            return self._image.prepare(model, positive, negative, given)
-        shown = {FRAMES_BEFORE: given.decode(given.known)[None]}
+            return SVDImage().prepare(model, positive, negative, given)
         prepared = SamplingInputs(model, positive, negative, given.empty, kept=given.known.shape[2])
-        images: tuple[tuple[torch.Tensor, dict], ...] | None = None
-        if given.anchor is not None and given.embed is not None and given.encode is not None:
-            image = given.decode(given.anchor)
-            noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(given.seed))
-            # The noise is of pixels of -1..1, which span twice as much.
-            latent = given.encode(image + AUGMENTATION / 2 * noise)[0].movedim(1, 0)
-            seen = given.embed(image)
-            images = tuple(
-                (each, {**_TOLD, "concat_latent_image": its})
-                for each, its in ((seen, latent), (torch.zeros_like(seen), torch.zeros_like(latent)))
-            )
-        prepared.positive, prepared.negative = (
-            [
-                [
-                    text if images is None else images[half][0],
-                    {**extras, **shown, **({} if images is None else images[half][1])},
-                ]
-                for text, extras in entries
-            ]
-            for half, entries in enumerate((positive, negative))
-        )
+        shown = {FRAMES_BEFORE: given.decode(given.known)[None]}
+        image = _image(given)
+        prepared.positive = _told(positive, shown, image)
+        # The unconditional half sees no image, but the frames before.
+        prepared.negative = _told(negative, shown, image and tuple(map(torch.zeros_like, image)))
         return prepared
+
+
+def _image(given: ContinuationInputs) -> tuple[torch.Tensor, ...] | None:
+    """What CLIP says of the anchor, ``1 1 width``, and its latent with noise added to its pixels, ``1 c h w``."""
+    if given.anchor is None or given.decode is None or given.embed is None or given.encode is None:
+        return None
+    pixels = given.decode(given.anchor)
+    noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(given.seed))
+    noised = pixels + AUGMENTATION / 2 * noise  # of 0..1, half as wide as -1..1
+    return given.embed(pixels), given.encode(noised)[0].movedim(1, 0)
+
+
+def _told(entries: Conditioning, shown: dict[str, Any], image: tuple[torch.Tensor, ...] | None) -> Conditioning:
+    """A CONDITIONING with the frames before, and with an image in place of its own."""
+    if image is None:
+        return [[text, {**extras, **shown}] for text, extras in entries]
+    seen, latent = image
+    return [[seen, {**extras, **shown, **_TOLD, "concat_latent_image": latent}] for _, extras in entries]
 
 
 _CONTINUATION = ConditionalAttentionSVD()

@@ -1,7 +1,7 @@
 """Loading StreamingSVD as ComfyUI's MODEL, CLIP_VISION and VAE.
 
-The host's own Stable Video Diffusion, whose skip connections and middle are replaced on their way up by its own patches;
-the copy of its way down, which sees the frames before, is another network of the same class that ends at the middle.
+The host's own Stable Video Diffusion, whose skip connections and middle are replaced on their way up by its own
+patches; the copy of its way down, which sees the frames before, is another network of that class, without its way up.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ class StreamingSVDUNet(UNetModel):
         if given != wanted or condition.shape[1] > frames:
             raise ValueError(
                 f"There are {condition.shape[1]} frames before with features of {given}; a chunk of {frames} frames "
-                f"takes no more than that, of {wanted}. Give frames of 8 times the latents' sides, and an overlap below "
-                "chunk."
+                f"takes no more than that, of {wanted}. Give frames of 8 times the latents' sides, and an overlap "
+                "below chunk."
             )
 
     def _look_back(

@@ -100,7 +100,7 @@ def stream_long(
             f"anchor is {options.anchor!r} and window {options.window_frames} frames, below chunk. With this model an "
             "anchor needs the chunk in one window: set window to 0 or anchor to none."
         )
-    if continuation.uses_pixels and len(chunks) > 1:
+    if continuation.uses_pixels and any(chunk.overlap for chunk in chunks):
         _check_pixels(options, vae, clip_vision)
     for entries in (positive, negative):
         check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray, time_dim)
