@@ -1,6 +1,8 @@
-"""StreamingSVD in the host: its file, its network against one written out by hand, and going on with Streaming Extend."""
+"""StreamingSVD in the host: its file, its network against one by hand, and going on with Streaming Extend."""
 
+import json
 import os
+import tempfile
 from unittest import mock
 
 import comfy.clip_vision
@@ -54,11 +56,16 @@ class NarrowTower(comfy.clip_vision.ClipVisionModel):
     """CLIP's vision with as many layers as the published one, of few channels."""
 
     def __init__(self, _):
-        super().__init__({
+        config = {
             "hidden_size": 32, "intermediate_size": 40, "num_attention_heads": 2, "num_hidden_layers": 32,
             "image_size": 224, "patch_size": 14, "num_channels": 3, "projection_dim": WIDTH, "hidden_act": "gelu",
             "layer_norm_eps": 1e-5, "model_type": "clip_vision_model",
-        })  # fmt: skip
+        }  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:  # older hosts take a file only
+            path = os.path.join(folder, "config.json")
+            with open(path, "w") as file:
+                json.dump(config, file)
+            super().__init__(path)
 
 
 def narrow():
@@ -380,7 +387,7 @@ def test_a_chunk_goes_on_from_the_frames_before(loaded):
 
 
 def test_the_network_is_told_what_streamingsvd_tells_it(loaded):
-    """Rows of the second chunk's forward passes: fps_id 6, motion bucket 127, noise 0.02, as the network embeds them."""
+    """Rows of the second chunk's forward passes: fps_id 6, motion bucket 127, noise 0.02, as they are embedded."""
     calls = []
     net = loaded.model.model.diffusion_model
     handle = net.register_forward_pre_hook(lambda module, args, named: calls.append((args, named)), with_kwargs=True)
@@ -413,10 +420,11 @@ def test_with_zero_projections_a_chunk_does_not_see_the_frames_before(loaded, ch
 def test_a_single_frame_is_a_start_image(loaded, plain):
     """The first chunk is what Streaming Extend makes with Stable Video Diffusion; the next one sees the frames."""
     image = torch.rand(1, 8 * SIDE, 8 * SIDE, 3, generator=torch.Generator().manual_seed(8))
-    ours = stream(loaded, loaded.model, image=image, length=43)
-    theirs = stream(loaded, plain, image=image, length=43)
-    assert torch.equal(ours[:25], theirs[:25])
-    assert_close(ours[:1], loaded.vae.encode(image))
+    first, theirs = (stream(loaded, each, image=image, length=25) for each in (loaded.model, plain))
+    assert torch.equal(first, theirs)
+    assert_close(first[:1], loaded.vae.encode(image))
+    ours, theirs = (stream(loaded, each, image=image) for each in (loaded.model, plain))
+    assert torch.equal(ours[:25], first)
     assert (ours[25:] - theirs[25:]).abs().max() > 0.01
 
 
@@ -426,9 +434,9 @@ def test_guidance_rises_over_the_frames_of_a_chunk(loaded):
     (linear,) = VideoLinearCFGGuidance().patch(loaded.model, 1.5)
     low, high = (stream(loaded, loaded.model, cfg=cfg, **options) for cfg in (1.5, 3.0))
     made = stream(loaded, linear, cfg=3.0, **options)
-    assert (low - high).abs().max() > 0.01
+    assert (low - high).std() > 0.1
     share = torch.linspace(0, 1, 25)[:, None, None, None]
-    assert_close(made, low + share * (high - low), atol=1e-3, rtol=1e-3)
+    assert_close(made, low + share * (high - low), atol=5e-3, rtol=0)  # rounded at a noise level of 700
 
 
 def test_a_hundred_frames_are_five_chunks_more(loaded):
@@ -453,9 +461,9 @@ def test_a_hundred_frames_are_five_chunks_more(loaded):
 )  # fmt: skip
 def test_what_it_needs_is_said_before_the_first_forward_pass(loaded, changed, words):
     never = mock.Mock(side_effect=AssertionError("a forward pass"))
-    with mock.patch.object(type(loaded.model.model.diffusion_model), "forward", never):
-        with pytest.raises(ValueError, match=words):
-            stream(loaded, loaded.model, **changed)
+    network = type(loaded.model.model.diffusion_model)
+    with mock.patch.object(network, "forward", never), pytest.raises(ValueError, match=words):
+        stream(loaded, loaded.model, **changed)
 
 
 @pytest.mark.parametrize(
