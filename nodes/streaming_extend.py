@@ -171,7 +171,8 @@ class StreamingExtend(io.ComfyNode):
                 ),
                 io.ClipVision.Input(
                     "clip_vision", optional=True,
-                    tooltip="For StreamingT2V with an anchor: OpenCLIP ViT-H, from Load StreamingT2V or clip_vision.",
+                    tooltip="For StreamingT2V and StreamingSVD with an anchor: OpenCLIP ViT-H, from their loaders or "
+                    "Load CLIP Vision.",
                 ),
             ],
             outputs=[
