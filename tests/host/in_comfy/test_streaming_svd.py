@@ -15,8 +15,11 @@ import tiny
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, forward_timestep_embed
 from comfy.ldm.modules.diffusionmodules.util import timestep_embedding
+from comfy.samplers import KSampler
+from comfy_extras.nodes_align_your_steps import AlignYourStepsScheduler
 from comfy_extras.nodes_video_model import SVD_img2vid_Conditioning, VideoLinearCFGGuidance
 from long_video_pack.glv_core.hosts.comfy.loading import streaming_svd as loading
+from long_video_pack.glv_core.hosts.comfy.loading.streaming_svd import StreamingSVDUNet
 from long_video_pack.glv_core.streaming import chunk_seed
 from long_video_pack.glv_core.streamingt2v.shapes import image_shapes
 from long_video_pack.glv_core.streamingt2v.sizes import ImageSizes
@@ -437,6 +440,27 @@ def test_guidance_rises_over_the_frames_of_a_chunk(loaded):
     assert (low - high).std() > 0.1
     share = torch.linspace(0, 1, 25)[:, None, None, None]
     assert_close(made, low + share * (high - low), atol=5e-3, rtol=0)  # rounded at a noise level of 700
+
+
+def test_noise_levels_may_be_given(loaded):
+    """Those of a scheduler are the scheduler; others make another video, and other chunks are kept."""
+    named = KSampler(loaded.model, steps=3, device="cpu", sampler="euler", scheduler="karras", denoise=1.0)
+    plain = stream(loaded, loaded.model, steps=3)
+    assert torch.equal(stream(loaded, loaded.model, steps=9, scheduler="simple", sigmas=named.sigmas), plain)
+    steps = AlignYourStepsScheduler().get_sigmas("SVD", 3, 1.0)[0]
+    assert float(steps[0]) == 700 and len(steps) == 4
+    name = f"levels_{os.getpid()}"
+    first = stream(loaded, loaded.model, run_name=name, sigmas=named.sigmas)
+    made = stream(loaded, loaded.model, run_name=name, sigmas=steps)
+    assert torch.equal(first, plain) and (made - plain).abs().max() > 0.01
+    with mock.patch.object(StreamingSVDUNet, "forward", side_effect=AssertionError("a forward pass")):
+        assert torch.equal(stream(loaded, loaded.model, run_name=name, sigmas=steps), made)
+
+
+@pytest.mark.parametrize("levels", [[], [0.0], [3.0, 3.0, 0.0], [1.0, 2.0, 0.0], [2.0, 1.0]])
+def test_noise_levels_that_do_not_fall_are_refused(loaded, levels):
+    with pytest.raises(ValueError, match=r"sigmas is .*; it must have two levels or more"):
+        stream(loaded, loaded.model, sigmas=torch.tensor(levels))
 
 
 def test_a_hundred_frames_are_five_chunks_more(loaded):

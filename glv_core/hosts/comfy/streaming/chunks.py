@@ -97,6 +97,9 @@ class LowNoise:
             )
 
 
+_ANY_SCHEDULER = "normal"  # the host wants a name where noise levels are given, too
+
+
 def to_video(samples: torch.Tensor, time_dim: int) -> torch.Tensor:
     """A LATENT's samples as ``b c t h w``; frames as batch become one video."""
     return samples if time_dim == 2 else samples.movedim(0, 1)[None]
@@ -178,6 +181,7 @@ class ComfyChunks:
             "model": self._model_hash,
             "continuation": self.continuation.name,
             "sampler": [self.sampler.steps, self.sampler.cfg, self.sampler.sampler_name, self.sampler.scheduler],
+            **({"levels": self.sampler.levels} if self.sampler.levels else {}),
             "seed": chunk_seed(self.sampler.seed, chunk.index),
             "options": vars(options),
             "shape": [*self.shape[:2], *self.shape[3:]],
@@ -232,13 +236,15 @@ class ComfyChunks:
         seed = chunk_seed(self.sampler.seed, chunk.index)
         samples = from_video(inputs.samples, self._time_dim)
         noise = comfy.sample.prepare_noise(samples, seed) if steps.add_noise else torch.zeros(samples.shape)
+        sampler = self.sampler
         if stage.first:
             self.progress.begin_part(chunk.index * stage.total + stage.first, self._label(chunk))
         return comfy.sample.sample(
-            patched, noise, self.sampler.steps, self.sampler.cfg, self.sampler.sampler_name, self.sampler.scheduler,
+            patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler or _ANY_SCHEDULER,
             inputs.positive, inputs.negative, samples, noise_mask=inputs.noise_mask, callback=self.progress.on_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed, disable_noise=not steps.add_noise,
             start_step=steps.start, last_step=steps.end, force_full_denoise=not steps.leftover_noise,
+            sigmas=torch.tensor(sampler.levels) if sampler.levels else None,
         )  # fmt: skip
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
