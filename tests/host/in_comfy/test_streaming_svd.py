@@ -15,6 +15,7 @@ import tiny
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel, forward_timestep_embed
 from comfy.ldm.modules.diffusionmodules.util import timestep_embedding
+from comfy.patcher_extension import WrappersMP
 from comfy.samplers import KSampler
 from comfy_extras.nodes_align_your_steps import AlignYourStepsScheduler
 from comfy_extras.nodes_video_model import SVD_img2vid_Conditioning, VideoLinearCFGGuidance
@@ -333,14 +334,24 @@ def test_patches_of_the_user_stay_and_do_not_reach_the_copy(model):
 
     rows = batch(1)
     net = model.model.diffusion_model
-    options = {"patches": {"output_block_patch": [note], "input_block_patch": [lambda h, options: h * 2]}}
+    wrapped = []
+
+    def wrapper(executor, *args, **named):
+        wrapped.append(len(args[0]))
+        return executor(*args, **named)
+
+    options = {
+        "patches": {"output_block_patch": [note], "input_block_patch": [lambda h, options: h * 2]},
+        "patches_replace": {"attn1": {("middle", 0): lambda q, k, v, extra: v * 3}},
+        "wrappers": {WrappersMP.DIFFUSION_MODEL: {"a": [wrapper]}},
+    }
     condition = net.encode_condition(noise(1, 7, 3, 8 * SIDE, 8 * SIDE))
     said = []
     net.controlnet.register_forward_hook(lambda module, args, output: said.append(output))
     net(**rows, condition=condition, transformer_options=options)
     merged = seen[:]
     net(**rows, condition=condition)
-    assert torch.equal(*said) and len(merged) == 4
+    assert torch.equal(*said) and len(merged) == 4 and wrapped == [9]
     seen.clear()
     net(**rows, transformer_options=options)
     assert not torch.equal(seen[0], merged[0])  # it sees what attention has added
@@ -440,6 +451,20 @@ def test_guidance_rises_over_the_frames_of_a_chunk(loaded):
     assert (low - high).std() > 0.1
     share = torch.linspace(0, 1, 25)[:, None, None, None]
     assert_close(made, low + share * (high - low), atol=5e-3, rtol=0)  # rounded at a noise level of 700
+
+
+def test_weights_in_half_precision_are_cast_by_the_host(loaded, checkpoint, monkeypatch):
+    """As on cards that hold weights in 16 bits and compute in 32: near the same video, and not in 32 bits itself."""
+    management = loading.comfy.model_management
+    monkeypatch.setattr(management, "unet_dtype", lambda *_, **__: torch.float16)
+    monkeypatch.setattr(management, "unet_manual_cast", lambda *_, **__: torch.float32)
+    half = loading.load_model(checkpoint)
+    kept = [n for n, each in half.model.diffusion_model.named_parameters() if each.dtype != torch.float16]
+    assert all(name.endswith("mix_factor") for name in kept)  # as of the host's own
+    options = {"steps": 1, "cfg": 1.0}
+    made, whole = (stream(loaded, each, **options) for each in (half, loaded.model))
+    apart = (made - whole)[25:].std() / whole[25:].std()
+    assert 0 < apart < 0.03
 
 
 def test_noise_levels_may_be_given(loaded):

@@ -161,13 +161,13 @@ class StreamingSVDUNet(UNetModel):
             return h
 
         # What users patch is meant for the model that they see.
-        plain = {name: each for name, each in options.items() if name not in ("patches", "patches_replace", "wrappers")}
+        plain = {name: each for name, each in options.items() if name not in ("patches_replace", "wrappers")}
         middle = self.controlnet(
             first(x), first(timesteps), context=first(context), y=first(y), num_video_frames=count,
             transformer_options={**plain, "patches": {"input_block_patch": [keep]}},
         )  # fmt: skip
-        seen = [each.unflatten(0, (clips, count)) for each in seen]
-        return seen, middle.unflatten(0, (clips, count))
+        skips = [each.unflatten(0, (clips, count)) for each in seen]
+        return skips, middle.unflatten(0, (clips, count))
 
     def _merging(self, seen: list[torch.Tensor], middle: torch.Tensor, frames: int) -> Any:
         """The host's patch before each block on the way up."""
