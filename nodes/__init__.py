@@ -19,6 +19,7 @@ from .invert_long_latent import InvertLongLatent
 from .load_follow_your_pose import LoadFollowYourPose
 from .load_long_video import LoadLongVideo
 from .load_ms_vid2vid import LoadMSVid2Vid
+from .load_streaming_svd import LoadStreamingSVD
 from .load_streamingt2v import LoadStreamingT2V
 from .load_video_pipeline import LoadVideoPipeline
 from .long_inpaint_conditioning import LongInpaintConditioning
@@ -45,5 +46,5 @@ class LongVideoExtension(ComfyExtension):
             SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
             CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
             LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
-            LoadStreamingT2V, AnchorGuidance,
+            LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD,
         ]  # fmt: skip

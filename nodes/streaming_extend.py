@@ -171,7 +171,14 @@ class StreamingExtend(io.ComfyNode):
                 ),
                 io.ClipVision.Input(
                     "clip_vision", optional=True,
-                    tooltip="For StreamingT2V with an anchor: OpenCLIP ViT-H, from Load StreamingT2V or clip_vision.",
+                    tooltip="For StreamingT2V and StreamingSVD with an anchor: OpenCLIP ViT-H, from their loaders or "
+                    "Load CLIP Vision.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Noise levels of every chunk in place of steps and scheduler, as from core's Align Your "
+                    "Steps for SVD.",
                 ),
             ],
             outputs=[
@@ -220,6 +227,7 @@ class StreamingExtend(io.ComfyNode):
         low_noise_model: Any = None,
         switch_at_step: int = 0,
         clip_vision: Any = None,
+        sigmas: torch.Tensor | None = None,
         **options: Any,
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
@@ -229,10 +237,10 @@ class StreamingExtend(io.ComfyNode):
             anchor = None
             if wanted.anchor == "image" and anchor_image is not None:
                 anchor = anchor_latents(model, anchor_image, vae, size, folder)
-            sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler)
+            sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler).at_levels(sigmas)
             low_noise = None
             if low_noise_model is not None:
-                low_noise = LowNoise(low_noise_model, switch_at_step or steps // 2)
+                low_noise = LowNoise(low_noise_model, switch_at_step or sampler.steps // 2)
             result = stream_long(
                 model, positive, negative, sampler, wanted,
                 given=given, size=size, anchor_latents=anchor, vae=vae, folder=folder,

@@ -49,12 +49,14 @@ class AnchorChoice:
     ``kind``: ``first``, the beginning of the video; ``segment``, the beginning of the prompt's segment, which
     ``segment_starts`` gives in latent frames; ``image``, the latents ``image`` (``b c t h w``); ``last_chunk``, the end
     of the chunk before; ``past``, the beginnings of all chunks before (StreamingT2V's three are first, last_chunk and
-    past).
+    past). ``frame``: which latent frame of the beginning it is for ``first`` and ``segment``, counted from 0; the last
+    one where there are fewer.
     """
 
     kind: str = "none"
     image: torch.Tensor | None = None
     segment_starts: tuple[int, ...] = (0,)
+    frame: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in ANCHORS:
@@ -82,7 +84,8 @@ class AnchorChoice:
         if stretch is None or not stretch.shape[2]:
             return None
         if self.kind != "past" or video is None:
-            return stretch[:, :, :1].clone()
+            at = min(self.frame, stretch.shape[2] - 1) if self.kind in ("first", "segment") else 0
+            return stretch[:, :, at : at + 1].clone()
         step = chunk.length - chunk.overlap
         heard = [
             index for start in range(0, chunk.start, step) for index in range(start, start + max(1, chunk.overlap))

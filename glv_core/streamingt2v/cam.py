@@ -30,6 +30,7 @@ class ConditionEncoder(nn.Module):
         widths: channels at each size.
         layer_norms: normalise over the channels behind each of the blocks (``norms.0`` and on), as the copy for Stable
             Video Diffusion does; the published text-to-video one does not.
+        layers: has the classes of the layers, by torch's names; a host's own may move and cast their weights.
         options: for every layer, such as ``dtype`` and ``device``.
     """
 
@@ -38,18 +39,19 @@ class ConditionEncoder(nn.Module):
         width: int = 320,
         widths: Sequence[int] = ENCODER_WIDTHS,
         layer_norms: bool = False,
+        layers: Any = nn,
         **options: Any,
     ) -> None:
         super().__init__()
         self.factor = 2 ** (len(widths) - 1)
-        self.conv_in = nn.Conv2d(3, widths[0], 3, padding=1, **options)
+        self.conv_in = layers.Conv2d(3, widths[0], 3, padding=1, **options)
         self.blocks = nn.ModuleList()
         for old, new in pairwise(widths):
-            self.blocks.append(nn.Conv2d(old, old, 3, padding=1, **options))
-            self.blocks.append(nn.Conv2d(old, new, 3, padding=1, stride=2, **options))
+            self.blocks.append(layers.Conv2d(old, old, 3, padding=1, **options))
+            self.blocks.append(layers.Conv2d(old, new, 3, padding=1, stride=2, **options))
         sizes = [block.out_channels for block in self.blocks] if layer_norms else []
-        self.norms = nn.ModuleList(nn.LayerNorm(size, **options) for size in sizes)
-        self.conv_out = nn.Conv2d(widths[-1], width, 3, padding=1, **options)
+        self.norms = nn.ModuleList(layers.LayerNorm(size, **options) for size in sizes)
+        self.conv_out = layers.Conv2d(widths[-1], width, 3, padding=1, **options)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Features of frames.
@@ -87,15 +89,16 @@ class CrossAttentionMerger(nn.Module):
     Args:
         width: channels; a multiple of ``head_width`` and of 32.
         head_width: channels of a head.
+        layers: as of ``ConditionEncoder``.
         options: for every layer, such as ``dtype`` and ``device``.
     """
 
-    def __init__(self, width: int, head_width: int = 64, **options: Any) -> None:
+    def __init__(self, width: int, head_width: int = 64, layers: Any = nn, **options: Any) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(NORM_GROUPS, width, eps=1e-6, **options)
-        self.proj_in = nn.Linear(width, width, **options)
-        self.attention = _Attention(width, head_width, **options)
-        self.proj_out = nn.Linear(width, width, **options)
+        self.norm = layers.GroupNorm(NORM_GROUPS, width, eps=1e-6, **options)
+        self.proj_in = layers.Linear(width, width, **options)
+        self.attention = _Attention(width, head_width, layers, **options)
+        self.proj_out = layers.Linear(width, width, **options)
 
     def forward(self, hidden: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         """Merge.
@@ -123,13 +126,13 @@ class CrossAttentionMerger(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, width: int, head_width: int, **options: Any) -> None:
+    def __init__(self, width: int, head_width: int, layers: Any, **options: Any) -> None:
         super().__init__()
         self.heads = width // head_width
-        self.to_q = nn.Linear(width, width, bias=False, **options)
-        self.to_k = nn.Linear(width, width, bias=False, **options)
-        self.to_v = nn.Linear(width, width, bias=False, **options)
-        self.to_out = nn.ModuleList([nn.Linear(width, width, **options)])
+        self.to_q = layers.Linear(width, width, bias=False, **options)
+        self.to_k = layers.Linear(width, width, bias=False, **options)
+        self.to_v = layers.Linear(width, width, bias=False, **options)
+        self.to_out = nn.ModuleList([layers.Linear(width, width, **options)])
 
     def forward(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
         """``pixels f c`` on ``pixels k c`` to ``pixels f c``."""

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
+from .part_report import problems_of
 from .shapes import expected_shapes, unet_shapes
-from .sizes import Shape, Sizes, read_sizes
+from .sizes import Sizes, read_sizes
 from .weight_files import half_file, preferred_file, read_tensors, write_half
 
 ADDED = "streaming_t2v.safetensors"  #: in a folder of the stock model: what streaming adds to it
@@ -131,8 +132,10 @@ def split_weights(weights: Mapping[str, torch.Tensor]) -> Checkpoint:
     sizes = read_sizes(shapes)
     wanted = expected_shapes(sizes)
     given = {part for part in PARTS if part in _OWN or parts[part]}
-    problems = [each for part in PARTS if part in given for each in _problems(part, shapes[part], wanted[part])]
-    problems += _problems("", shapes[""], {})
+    problems = [
+        each for part in PARTS if part in given for each in problems_of(_TITLES[part], shapes[part], wanted[part])
+    ]
+    problems += problems_of(_TITLES[""], shapes[""], {})
     if problems:
         raise ValueError(
             f"These are not StreamingT2V's weights. {'; '.join(problems)}. Choose streaming_t2v.ckpt, and download it "
@@ -147,7 +150,9 @@ def check_unet(weights: Mapping[str, torch.Tensor], sizes: Sizes) -> None:
     Raises:
         ValueError: weights are missing, unknown, or of another shape; the message names them.
     """
-    if problems := _problems("base", {name: tuple(each.shape) for name, each in weights.items()}, unet_shapes(sizes)):
+    if problems := problems_of(
+        _TITLES["base"], {name: tuple(each.shape) for name, each in weights.items()}, unet_shapes(sizes)
+    ):
         raise ValueError(f"This is not the UNet of text-to-video-ms-1.7b. {'; '.join(problems)}. Choose another file.")
 
 
@@ -172,24 +177,3 @@ def place_of(name: str, extended: bool = False) -> tuple[str, str]:
         if name.startswith(prefix):
             return part, name.removeprefix(prefix)
     return "", name
-
-
-def _problems(part: str, given: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> list[str]:
-    found = {
-        "lacks": [name for name in wanted if name not in given],
-        "has the unknown": [name for name in given if name not in wanted],
-        "has in another shape": [
-            f"{name} ({_text(given[name])}, not {_text(shape)})"
-            for name, shape in wanted.items()
-            if name in given and given[name] != shape
-        ],
-    }
-    return [f"{_TITLES[part]} {problem} {_some(names)}" for problem, names in found.items() if names]
-
-
-def _text(shape: Shape) -> str:
-    return "x".join(map(str, shape)) or "one number"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

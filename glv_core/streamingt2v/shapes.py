@@ -6,7 +6,7 @@ encoder, OpenCLIP's of an image tower, and ours of what the paper adds, which ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from .sizes import ImageSizes, Shape, Sizes, TextSizes, VaeSizes
@@ -59,36 +59,50 @@ class _Names(dict[str, Shape]):
 def expected_shapes(sizes: Sizes) -> dict[str, dict[str, Shape]]:
     """For each part of a checkpoint its names, without what stands before them there, and their shapes."""
     merger = {f"down_blocks.{i}": width for i, width in enumerate(sizes.skips)} | {"mid_block": sizes.widths[-1]}
-    mergers, mixers, encoder, resampler = _Names(), _Names(), _Names(), _Names()
-    for name, width in merger.items():
-        mergers.layer(f"{name}.norm", width)
-        mergers.layer(f"{name}.proj_in", width, width)
-        mergers.attention(f"{name}.attention", width, width)
-        mergers.layer(f"{name}.proj_out", width, width)
+    mixers, resampler = _Names(), _Names()
     for name in sizes.text_layers:
         mixers.layer(f"{name}.conv", sizes.text_tokens, sizes.text_tokens + sizes.anchor_tokens, 3)
         mixers.layer(f"{name}.conv_ln", sizes.text_width)
         mixers[f"{name}.alpha"] = ()
-    now = sizes.encoder_widths[0]
-    encoder.layer("conv_in", now, 3, 3, 3)
-    for level, new in enumerate(sizes.encoder_widths[1:]):
-        encoder.layer(f"blocks.{2 * level}", now, now, 3, 3)
-        encoder.layer(f"blocks.{2 * level + 1}", new, now, 3, 3)
-        now = new
-    encoder.layer("conv_out", sizes.widths[0], now, 3, 3)
     resampler.layer("context_embedding.0", sizes.anchor_inner, sizes.text_width)
     resampler.layer("context_embedding.2", sizes.anchor_tokens * sizes.text_width, sizes.anchor_inner)
     return {
         "base": unet_shapes(sizes),
         "branch": unet_shapes(sizes, way_up=False),
-        "encoder": encoder,
-        "mergers": mergers,
+        "encoder": encoder_shapes(sizes.widths[0], sizes.encoder_widths),
+        "mergers": merger_shapes(merger),
         "mixers": mixers,
         "resampler": resampler,
         "image_encoder": image_shapes(sizes.image),
         "text_encoder": text_shapes(sizes.text),
         "vae": vae_shapes(sizes.vae),
     }
+
+
+def merger_shapes(widths: Mapping[str, int]) -> dict[str, Shape]:
+    """Of a ``CrossAttentionMerger`` for each name, with the channels that it has there."""
+    names = _Names()
+    for name, width in widths.items():
+        names.layer(f"{name}.norm", width)
+        names.layer(f"{name}.proj_in", width, width)
+        names.attention(f"{name}.attention", width, width)
+        names.layer(f"{name}.proj_out", width, width)
+    return names
+
+
+def encoder_shapes(width: int, widths: Sequence[int], layer_norms: bool = False) -> dict[str, Shape]:
+    """Of a ``ConditionEncoder``."""
+    names = _Names()
+    now = widths[0]
+    names.layer("conv_in", now, 3, 3, 3)
+    for index in range(2 * (len(widths) - 1)):
+        new = widths[(index + 1) // 2]
+        names.layer(f"blocks.{index}", new, now, 3, 3)
+        if layer_norms:
+            names.layer(f"norms.{index}", new)
+        now = new
+    names.layer("conv_out", width, now, 3, 3)
+    return names
 
 
 def unet_shapes(sizes: Sizes, way_up: bool = True) -> dict[str, Shape]:

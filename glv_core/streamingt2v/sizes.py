@@ -102,9 +102,16 @@ def read_sizes(parts: Mapping[str, Shapes]) -> Sizes:
     return replace(
         _added_sizes(parts, _unet_sizes(parts["branch"])),
         text=_text_sizes(parts["text_encoder"]),
-        image=_image_sizes(parts["image_encoder"]),
+        image=read_image_sizes(parts["image_encoder"]),
         vae=_vae_sizes(parts["vae"]),
     )
+
+
+def read_encoder_widths(encoder: Shapes) -> tuple[int, ...]:
+    """The widths of a ``ConditionEncoder`` that its shapes say; where they say none, the published ones."""
+    first = _size(encoder, "conv_in.weight", 0, ENCODER_WIDTHS[0])
+    blocks = _series(encoder, "blocks.{}.weight", ())[1::2]
+    return (first, *blocks) if blocks else ENCODER_WIDTHS
 
 
 def _unet_sizes(branch: Shapes) -> Sizes:
@@ -122,14 +129,11 @@ def _unet_sizes(branch: Shapes) -> Sizes:
 
 
 def _added_sizes(parts: Mapping[str, Shapes], plain: Sizes) -> Sizes:
-    encoder = parts["encoder"]
-    first = _size(encoder, "conv_in.weight", 0, plain.encoder_widths[0])
-    blocks = _series(encoder, "blocks.{}.weight", ())[1::2]
     convs = [shape for name, shape in parts["mixers"].items() if name.endswith(".conv.weight") and len(shape) == 3]
     text, both = convs[0][:2] if convs else (plain.text_tokens, plain.text_tokens + plain.anchor_tokens)
     return replace(
         plain,
-        encoder_widths=(first, *blocks) if blocks else plain.encoder_widths,
+        encoder_widths=read_encoder_widths(parts["encoder"]),
         text_tokens=text,
         anchor_tokens=both - text,
         anchor_inner=_size(parts["resampler"], "context_embedding.0.weight", 0, plain.anchor_inner),
@@ -149,7 +153,8 @@ def _text_sizes(weights: Shapes) -> TextSizes:
     )
 
 
-def _image_sizes(weights: Shapes) -> ImageSizes:
+def read_image_sizes(weights: Shapes) -> ImageSizes:
+    """Of an image tower, as its shapes say; where they say none, the published ones."""
     plain, layer = ImageSizes(), "visual.transformer.resblocks.{}.mlp.c_fc.weight"
     return ImageSizes(
         width=_size(weights, "visual.conv1.weight", 0, plain.width),

@@ -21,7 +21,7 @@ NODES = [
     "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "InvertLongLatent", "GenLVideoPreset",
     "CrossFrameAttention", "LoadFollowYourPose", "CompositeEdit", "LongVaceConditioning", "DepthConcat",
     "LongInpaintConditioning", "RefineLongVideo", "LoadMSVid2Vid", "MSVid2VidSigmas", "LoadStreamingT2V",
-    "AnchorGuidance",
+    "AnchorGuidance", "LoadStreamingSVD",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

@@ -195,6 +195,17 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("clip_vision.load_clipvision_from_sd", 1, "prefix", "convert_keys"),
     ),
     *_all(
+        "StreamingSVD", "comfy",
+        _need("model_base.BaseModel.__init__", 3, "device", "unet_model"),
+        _need("model_base.ModelType.V_PREDICTION_EDM"), _need("model_base.Timestep", 1),
+        _need("model_detection.detect_unet_config", 2), _need("supported_models.SVD_img2vid", 1),
+        _need("supported_models.SVD_img2vid.set_inference_dtype", 2),
+        _need("supported_models.SVD_img2vid.supported_inference_dtypes"),
+        _need("ldm.modules.diffusionmodules.openaimodel.UNetModel.forward", 6),
+    ),
+    *_all("StreamingSVD", "<image UNet>", _need("output_blocks"), _need("model_channels")),
+    *_all("StreamingSVD", "<model>", _need("manual_cast_dtype")),
+    *_all(
         "MODELs, and networks of transformers as the host loads them", "comfy.model_patcher.ModelPatcher",
         _need("", 3, "load_device", "offload_device"), _need("clone"), _need("get_model_object", 1),
         _need("add_object_patch", 2), _need("add_wrapper_with_key", 3), _need("remove_wrappers_with_key", 2),

@@ -116,6 +116,9 @@ def test_a_damaged_chunk_is_made_again_and_the_rest_kept(tmp_path):
     [
         (AnchorChoice("none"), [None, None, None, None, None]),
         (AnchorChoice("first"), [None, 0, 0, 0, 0]),
+        (AnchorChoice("first", frame=3), [None, 3, 3, 3, 3]),
+        (AnchorChoice("segment", segment_starts=(0, 9), frame=2), [None, 2, 9, 11, 11]),
+        (AnchorChoice("last_chunk", frame=2), [None, 5, 9, 13, 17]),
         # Segments begin at 0 and 9: chunks that add frames from 6, 10, 14, 18.
         (AnchorChoice("segment", segment_starts=(0, 9)), [None, 0, 9, 9, 9]),
         (AnchorChoice("image", torch.full((1, 1, 1, 1, 1), 77.0)), [77] * 5),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
+from itertools import pairwise
 from typing import Any
 
 import comfy.sample
@@ -21,13 +22,30 @@ from .progress import WindowProgress
 
 @dataclass(frozen=True)
 class SamplerOptions:
-    """What KSampler is told."""
+    """What KSampler is told. ``levels``: noise levels in place of the scheduler's, one more than ``steps``."""
 
     seed: int
     steps: int
     cfg: float
     sampler_name: str
     scheduler: str
+    levels: tuple[float, ...] = ()
+
+    def at_levels(self, sigmas: torch.Tensor | None) -> SamplerOptions:
+        """The same at the noise levels of a SIGMAS; None leaves the scheduler's.
+
+        Raises:
+            ValueError: there are fewer than two levels, or they do not fall to 0.
+        """
+        if sigmas is None:
+            return self
+        levels = tuple(sigmas.tolist())
+        if len(levels) < 2 or levels[-1] != 0 or any(later >= level for level, later in pairwise(levels)):
+            raise ValueError(
+                f"sigmas is {', '.join(f'{level:g}' for level in levels) or 'empty'}; it must have two levels or more, "
+                "each below the one before, and the last 0. Connect all levels of a scheduler."
+            )
+        return replace(self, steps=len(levels) - 1, scheduler="", levels=levels)
 
 
 @dataclass(frozen=True)

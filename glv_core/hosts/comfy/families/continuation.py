@@ -40,7 +40,8 @@ class ContinuationInputs:
     ``empty``: zeros in the shape of the chunk. ``known``: its first latent frames. ``anchor``: one latent frame.
     ``gray``: what the VAE makes of gray frames, in the shape of the chunk, or None without a VAE. ``blend``: the part
     of the known latent frames over which new predictions rise. ``decode``: latent frames to images ``t h w 3`` in 0..1;
-    ``embed``: images to what CLIP's vision says of each, ``1 t width``; for those that ask for pixels.
+    ``encode``: the reverse; ``embed``: images to what CLIP's vision says of each, ``1 t width``; for those that ask for
+    pixels. ``seed``: of the chunk, for what else is drawn.
     """
 
     chunk: Chunk
@@ -51,6 +52,8 @@ class ContinuationInputs:
     blend: float
     decode: Callable[[torch.Tensor], torch.Tensor] | None = None
     embed: Callable[[torch.Tensor], torch.Tensor] | None = None
+    encode: Callable[[torch.Tensor], torch.Tensor] | None = None
+    seed: int = 0
 
 
 class Continuation(ABC):
@@ -58,8 +61,8 @@ class Continuation(ABC):
 
     ``description`` is shown to the user. ``uses_anchor``: whether an anchor is a condition. ``uses_gray``: whether it
     wants to know what gray frames are. ``uses_pixels``: whether it sees frames, decoded, and the anchor through CLIP's
-    vision; ``several_anchors``: whether more than one. ``anchor_needs_one_window``: whether an anchor forbids to
-    co-denoise a chunk.
+    vision; ``several_anchors``: whether more than one. ``anchor_frame``: which latent frame of the beginning is the
+    anchor, counted from 0. ``anchor_needs_one_window``: whether an anchor forbids to co-denoise a chunk.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Continuation(ABC):
     uses_gray = False
     uses_pixels = False
     several_anchors = False
+    anchor_frame = 0
     anchor_needs_one_window = False
 
     @abstractmethod

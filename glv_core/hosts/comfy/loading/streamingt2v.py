@@ -21,6 +21,7 @@ from ....demo import STREAMING_T2V_DIR
 from ....streamingt2v import Checkpoint, convert, load_checkpoint
 from ....streamingt2v.checkpoint import ADDED
 from ..families.streamingt2v import ANCHOR, ANCHOR_TOKENS, CONDITION, FRAMES_BEFORE
+from .frames_before import FramesBefore
 from .pipeline_folder import read_weights
 from .sd_folder import load_image_encoder, load_image_vae, load_text_encoder
 from .unet3d import FramesAsBatch, make_patcher, needing_diffusers, network_dtype
@@ -133,34 +134,18 @@ def _make_model(parts: Checkpoint, stock: Mapping[str, torch.Tensor]) -> Any:
     return make_patcher(FramesAsBatch(net, dtype, by_frame={ANCHOR_TOKENS}), kind=StreamingT2VModel)
 
 
-class _Whole(comfy.conds.CONDRegular):
-    """A cond that is the same for all rows of a batch, and is not repeated for them."""
-
-    def process_cond(self, batch_size: int, **_: Any) -> Any:
-        return self._copy_with(self.cond)
-
-    def can_concat(self, other: Any) -> bool:
-        return self.cond is other.cond
-
-    def concat(self, others: Any) -> Any:
-        return self.cond
-
-
 class StreamingT2VModel(comfy.model_base.BaseModel):
     """A text-to-video model that goes on from frames, and stays close to an anchor."""
 
-    _encoded: tuple[Any, Any] = (None, None)
+    _before: FramesBefore | None = None
 
     def extra_conds(self, **given: Any) -> dict[str, Any]:
         """What the network is told, of a CONDITIONING's values."""
         conds = super().extra_conds(**given)
         net, device, dtype = self.diffusion_model.unet, given["device"], self.get_dtype()
         if (frames := given.get(FRAMES_BEFORE)) is not None:
-            # One object for all conds of a run, so that the host finds that they are the same.
-            if self._encoded[0] is not frames:
-                pixels = frames.movedim(-1, 2).to(device, dtype) * 2 - 1
-                self._encoded = (frames, net.encode_condition(pixels))
-            conds[CONDITION] = _Whole(self._encoded[1])
+            self._before = self._before or FramesBefore(net.encode_condition)
+            conds[CONDITION] = self._before.cond(frames, device, dtype)
         if (seen := given.get(ANCHOR)) is not None:
             conds[ANCHOR_TOKENS] = comfy.conds.CONDRegular(net.resampler(seen.to(device, dtype)))
         return conds

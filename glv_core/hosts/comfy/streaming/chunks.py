@@ -97,6 +97,9 @@ class LowNoise:
             )
 
 
+_ANY_SCHEDULER = "normal"  # the host wants a name where noise levels are given, too
+
+
 def to_video(samples: torch.Tensor, time_dim: int) -> torch.Tensor:
     """A LATENT's samples as ``b c t h w``; frames as batch become one video."""
     return samples if time_dim == 2 else samples.movedim(0, 1)[None]
@@ -178,6 +181,7 @@ class ComfyChunks:
             "model": self._model_hash,
             "continuation": self.continuation.name,
             "sampler": [self.sampler.steps, self.sampler.cfg, self.sampler.sampler_name, self.sampler.scheduler],
+            **({"levels": self.sampler.levels} if self.sampler.levels else {}),
             "seed": chunk_seed(self.sampler.seed, chunk.index),
             "options": vars(options),
             "shape": [*self.shape[:2], *self.shape[3:]],
@@ -198,8 +202,9 @@ class ComfyChunks:
         if self.continuation.uses_gray and self.vae is not None and self._gray is None:
             self._gray = _gray(self.vae, self.family.compression.num_frames(chunk.length), self.shape)
         given = ContinuationInputs(
-            chunk, empty, known, anchor, self._gray, self.options.blend, self._decode, self._embed
-        )
+            chunk, empty, known, anchor, self._gray, self.options.blend, self._decode, self._embed, self._encode,
+            chunk_seed(self.sampler.seed, chunk.index),
+        )  # fmt: skip
         place = Place(chunk.start, self.shape[2])
         positive, negative = (
             conditions_of(entries, self.family.chunk_along, place, chunk.length, self._time_dim)
@@ -231,18 +236,24 @@ class ComfyChunks:
         seed = chunk_seed(self.sampler.seed, chunk.index)
         samples = from_video(inputs.samples, self._time_dim)
         noise = comfy.sample.prepare_noise(samples, seed) if steps.add_noise else torch.zeros(samples.shape)
+        sampler = self.sampler
         if stage.first:
             self.progress.begin_part(chunk.index * stage.total + stage.first, self._label(chunk))
         return comfy.sample.sample(
-            patched, noise, self.sampler.steps, self.sampler.cfg, self.sampler.sampler_name, self.sampler.scheduler,
+            patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler or _ANY_SCHEDULER,
             inputs.positive, inputs.negative, samples, noise_mask=inputs.noise_mask, callback=self.progress.on_step,
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed, disable_noise=not steps.add_noise,
             start_step=steps.start, last_step=steps.end, force_full_denoise=not steps.leftover_noise,
+            sigmas=torch.tensor(sampler.levels) if sampler.levels else None,
         )  # fmt: skip
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Images ``t h w 3`` in 0..1 of latent frames ``1 c t h w``."""
         return self.vae.decode(from_video(latents, self._time_dim)).flatten(0, -4).float().clamp(0, 1).cpu()
+
+    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Latent frames ``1 c t h w`` of images ``t h w 3`` in 0..1."""
+        return to_video(self.vae.encode(images), self._time_dim).float().cpu()
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         """What CLIP's vision says of images ``t h w 3``: its projected vector of each, ``1 t width``."""

@@ -93,13 +93,14 @@ def stream_long(
     for schedule in schedules_of(positive, negative):
         track_of(schedule, length, compression)
     anchor_video = None if anchor_latents is None else to_video(anchor_latents, time_dim)
-    anchor = AnchorChoice(options.anchor, anchor_video, _segment_starts(positive, length, compression))
+    starts = _segment_starts(positive, length, compression)
+    anchor = AnchorChoice(options.anchor, anchor_video, starts, continuation.anchor_frame)
     if options.anchor != "none" and continuation.anchor_needs_one_window and options.in_windows:
         raise ValueError(
             f"anchor is {options.anchor!r} and window {options.window_frames} frames, below chunk. With this model an "
             "anchor needs the chunk in one window: set window to 0 or anchor to none."
         )
-    if continuation.uses_pixels and len(chunks) > 1:
+    if continuation.uses_pixels and any(chunk.overlap for chunk in chunks):
         _check_pixels(options, vae, clip_vision)
     for entries in (positive, negative):
         check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray, time_dim)
