@@ -44,7 +44,7 @@ from torch import Tensor
 
 from benchmarks.streamingt2v_readings import flow_unevenness, object_flow, read_video
 from glv_core.co_denoise import CoDenoiseSettings, co_denoise
-from glv_core.demo import MODEL_DIR
+from glv_core.demo import STREAMING_T2V_DIR
 from glv_core.fusion import select_window
 from glv_core.hosts.diffusers.held import Held
 from glv_core.hosts.diffusers.streamingt2v import StreamingUNet
@@ -282,8 +282,7 @@ def measure_refining(
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = MODEL_DIR.parent / "streaming_t2v"
-    parser.add_argument("--model", type=Path, default=default, help="folder of the tiny StreamingT2V")
+    parser.add_argument("--model", type=Path, default=STREAMING_T2V_DIR, help="folder of the tiny StreamingT2V")
     parser.add_argument("--frames", type=int, default=600, help="of each video, rounded down to 8 n + 8")
     parser.add_argument("--seeds", type=int, default=4, help="videos, of one random prompt each; they share a batch")
     parser.add_argument("--steps", type=int, default=25)

@@ -132,16 +132,15 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
 
 def _streamer(job: Job, arguments: argparse.Namespace, pipeline: Any) -> Callable[..., torch.Tensor]:
     """What makes the latents, of ``given``, ``folder`` and ``on_progress``: StreamingT2V's own way, or any model's."""
-    from ..hosts.diffusers.schedulers import make_scheduler
     from ..hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
-    from ..hosts.diffusers.streamingt2v_video import load_parts, stream_frames
+    from ..hosts.diffusers.streamingt2v_video import load_parts, own_scheduler, stream_frames
 
     wanted = job.stream
     assert wanted is not None
     if wanted.own is not None:
         with option("--model", job.folder.path):
             parts = load_parts(job.folder, pipeline, wanted.own.anchor != "none")
-        scheduler = make_scheduler(pipeline.scheduler, arguments.scheduler or "DDIMScheduler")
+        scheduler = own_scheduler(pipeline.scheduler, arguments.scheduler)
         return partial(stream_frames, parts, job.schedule, job.timebase, wanted.own, scheduler=scheduler)
     settings = StreamSettings(wanted.chunk, wanted.overlap, job.settings, wanted.blend, wanted.drift_correction)
     sampling = Sampling(job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler)

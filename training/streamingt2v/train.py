@@ -67,7 +67,6 @@ def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
         Windows,
         cache_frames,
         load_streaming,
-        match_first,
         new_streaming,
         train_encoder,
         train_part,
@@ -83,7 +82,6 @@ def _streaming(args: argparse.Namespace, part: str, steps: int) -> None:
     net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
     image_encoder = None
     if part == "cam":
-        match_first(net)
         train_encoder(args.out, net, windows, args.encoder_steps, args.seed)
     if part == "apm":
         net, image_encoder = load_streaming(args.out, "cam", net), load_image_encoder(args.out)

@@ -10,7 +10,8 @@ condition is frames 17-24, the target 17-32.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -41,15 +42,19 @@ TRAINED = {
     "cam": ("branch", "encoder", "mergers"),
     "apm": ("branch", "encoder", "mergers", "mixers", "resampler"),
 }
-#: Of them, what Adam trains: both ends of the pixel encoder, scalars and everything about the time step.
-_BY_ADAM = ("conv_in", "conv_out", "time_emb", "alpha", "conv_ln")
+#: Of them, what Adam trains: both ends of the pixel encoder, scalars and everything about the time step; and what finds
+#: the frames before, for at first its gradients are weak, and Muon makes all updates equally large.
+_BY_ADAM = ("conv_in", "conv_out", "time_emb", "alpha", "conv_ln", "attention.to_q", "attention.to_k")
 #: What is trained beside them here; `finetune.py` leaves the base as it is.
 BESIDE = {"cam": ("unet",), "apm": ()}
 #: Every so many steps of CAM are the base's alone.
 ALONE_EVERY = 3
-#: Below this noise level the frames show what they are themselves, and steps with the frames before have none of it.
-LEAST_LEVEL = 200
-MATCHING = 1.5  # how much the first attention counts what is alike
+#: Steps with the frames before have more of the high noise levels, at which the frames do not show it all themselves.
+LEVELS_POWER = 0.7
+#: Every so many steps is logged what the frames before are worth.
+MEASURE_EVERY = 250
+MATCHING = 3.0  # how much the first attention counts what is alike
+LEAST_SPREAD = 1e-3  # of a channel of what the copy says
 
 
 def streaming_sizes(unet: UNet3DConditionModel, text_tokens: int) -> Sizes:
@@ -84,26 +89,44 @@ def streaming_around(unet: UNet3DConditionModel, sizes: Sizes) -> StreamingUNet:
 
 
 @torch.no_grad()
-def match_first(net: StreamingUNet) -> None:
-    """Lets each merger begin by looking for what is alike: queries and keys are one projection, values are as they are.
+def match_first(net: StreamingUNet, show: Callable[[], object]) -> None:
+    """Lets each merger begin by finding what is alike, and by saying how it differs from the rest.
 
-    The copy sees the first frames' own noise, so that these find themselves among the frames before.
+    The copy sees the first frames' own noise, so that these find themselves among the frames before. What the copy says
+    has averages many times its variation; queries and keys, which are one projection, and values, which are what was
+    found, are of the variation alone.
+
+    Args:
+        show: runs `net` with frames before, on some examples.
     """
+    seen: list[list[Tensor]] = [[] for _ in net.mergers]
+
+    def keep(rows: list[Tensor], _merger: nn.Module, args: tuple[Tensor, Tensor]) -> None:
+        rows.append(args[1].transpose(1, 2).flatten(2).movedim(1, -1).flatten(0, 1).float())
+
+    hooks = [
+        merger.register_forward_pre_hook(partial(keep, rows)) for merger, rows in zip(net.mergers, seen, strict=True)
+    ]
+    show()
+    for hook in hooks:
+        hook.remove()
     generator = torch.Generator().manual_seed(0)
-    for merger in net.mergers:
+    for merger, rows in zip(net.mergers, seen, strict=True):
         width = merger.proj_in.in_features
+        spread, average = torch.std_mean(torch.cat(rows), dim=0)
+        spread = spread.clamp(min=LEAST_SPREAD)
         turn = torch.linalg.qr(torch.randn(width, width, generator=generator))[0]
         attention = merger.attention
-        for layer, weight in (
-            (merger.proj_in, torch.eye(width)),
-            (attention.to_q, MATCHING * turn),
-            (attention.to_k, MATCHING * turn),
-            (attention.to_v, torch.eye(width)),
-            (attention.to_out[0], torch.eye(width)),
+        for layer, weight, bias in (
+            (merger.proj_in, torch.eye(width), torch.zeros(width)),
+            (attention.to_q, MATCHING * turn, None),
+            (attention.to_k, MATCHING * turn / spread, None),
+            (attention.to_v, torch.diag(1 / spread), None),
+            (attention.to_out[0], torch.eye(width), -average / spread),
         ):
             layer.weight.copy_(weight)
-            if layer.bias is not None:
-                layer.bias.zero_()
+            if bias is not None:
+                layer.bias.copy_(bias)
 
 
 def freeze_all_but(net: StreamingUNet, parts: Iterable[str]) -> None:
@@ -195,8 +218,8 @@ def train_part(
     steps: int,
     seed: int,
     batch: int = 6,
-    lr: float = 0.003,
-    adam_lr: float = 3e-4,
+    lr: float = 0.005,
+    adam_lr: float = 5e-4,
     resume: bool = False,
     half: bool = True,
 ) -> nn.Module:
@@ -207,22 +230,12 @@ def train_part(
         half: works in bf16.
     """
     torch.manual_seed(seed)
-    freeze_all_but(net, (*TRAINED[part], *BESIDE[part]))
-    if part == "cam":  # its gradients are weak at first, and Muon makes all updates equally large
-        for merger in net.mergers:
-            for layer in (merger.proj_in, merger.attention.to_q, merger.attention.to_k):
-                layer.requires_grad_(False)
-    training = Training(out / f"{part}.pt", net, steps, lr, adam_lr, _BY_ADAM)
     text = PromptEmbeddings(text_encoder, load_tokenizer(out / "tokenizer"))
 
-    def loss_of(step: int) -> Tensor:
-        generator = step_generator(seed, step)
+    def errors(generator: torch.Generator, alone: bool = False, power: float = 1.0) -> Tensor:
+        """The weighted errors of a batch, with the frames before or alone [b]."""
         clean, condition, anchors, prompts = windows.batch(batch, generator, part == "apm")
-        levels, seen = draw_levels(batch, generator), condition
-        if part == "cam" and step % ALONE_EVERY == ALONE_EVERY - 1:
-            seen = None
-        elif part == "cam":
-            levels = LEAST_LEVEL + levels * (TRAIN_STEPS - LEAST_LEVEL) // TRAIN_STEPS
+        levels = ((draw_levels(batch, generator) / TRAIN_STEPS) ** power * TRAIN_STEPS).long()
         noisy, target = add_noise(clean, levels, generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             tokens = None
@@ -230,13 +243,31 @@ def train_part(
                 with torch.no_grad():
                     embeddings = image_encoder(prepare(anchors)).image_embeds
                 tokens = net.resampler(embeddings[:, None])
-            predicted = net(noisy, levels, text(prompts), tokens, seen).float()
-        error = (predicted - target).square().mean(dim=(1, 2, 3, 4))
-        return (error * loss_weights(levels)).mean()
+            predicted = net(noisy, levels, text(prompts), tokens, None if alone else condition).float()
+        return (predicted - target).square().mean(dim=(1, 2, 3, 4)) * loss_weights(levels)
+
+    def loss_of(step: int) -> Tensor:
+        if step and step % MEASURE_EVERY == 0:
+            measure()
+        alone = part == "cam" and step % ALONE_EVERY == ALONE_EVERY - 1
+        return errors(step_generator(seed, step), alone, 1.0 if alone else LEVELS_POWER).mean()
+
+    @torch.no_grad()
+    def measure() -> None:
+        seen, unseen = (
+            torch.stack([errors(step_generator(seed + 1, number), alone) for number in range(4)]).mean(dim=0)
+            for alone in (False, True)
+        )
+        shares = " ".join(f"{share:.2f}" for share in (seen / unseen).tolist())
+        logger.info("%s with the frames before over without them, by noise level: %s", part, shares)
 
     mixers = dict(zip(net.sizes.text_layers, net.mixers, strict=True)) if part == "apm" else {}
     with fast_on_cpu(net.unet, mixers=mixers), fast_on_cpu(net.branch, CONDITION):
-        return training.run(loss_of, resume)
+        if part == "cam":
+            match_first(net, lambda: [errors(step_generator(seed + 2, number)) for number in range(3)])
+        freeze_all_but(net, (*TRAINED[part], *BESIDE[part]))
+        by_adam = (*_BY_ADAM, *(f"mergers.{number}.proj_in" for number in range(len(net.mergers))))
+        return Training(out / f"{part}.pt", net, steps, lr, adam_lr, by_adam).run(loss_of, resume)
 
 
 def load_streaming(out: Path, part: str, net: StreamingUNet) -> StreamingUNet:

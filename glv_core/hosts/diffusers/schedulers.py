@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from typing import Any
 
@@ -63,6 +64,12 @@ def make_scheduler(current: Any, name: str | None = None, flow_shift: float | No
             "DPMSolverMultistepScheduler."
         )
     return cls.from_config({**config, **flow})
+
+
+def scheduler_digest(scheduler: Any) -> str:
+    """A hash of a scheduler's class and configuration."""
+    described = [type(scheduler).__name__, sorted((k, repr(v)) for k, v in scheduler.config.items() if k[0] != "_")]
+    return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
 def _flow_shift(scheduler: Any) -> float | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,11 +12,13 @@ import torch
 from ...co_denoise import CoDenoiseSettings
 from ...prompts import PromptSchedule, PromptTrack
 from ...streaming import Chunk, RunFolder, chunk_seed, num_held, plan_chunks, stream, weights_digest
+from ...streaming.loop import OnChunk
 from ...timeline import Place, Timebase
 from .denoisers import denoisers_of, latent_shape
 from .forward import Progress, track_of
 from .generate import generate
 from .held import Held, check_scheduler
+from .schedulers import scheduler_digest
 
 #: Called as ``on_progress(chunk, progress in it)``; None for a chunk that was found.
 OnProgress = Callable[[int, Progress | None], None]
@@ -50,6 +51,26 @@ class Sampling:
     scheduler: Any = None
 
 
+def modules_digest(modules: Sequence[Any]) -> str:
+    """A hash of the weights of several networks, of which some may be None."""
+    return weights_digest(
+        (f"{number}.{name}", value)
+        for number, module in enumerate(modules)
+        if module is not None
+        for name, value in module.state_dict().items()
+    )
+
+
+def telling(on_progress: OnProgress | None) -> OnChunk:
+    """What tells ``on_progress`` of chunks that were found."""
+
+    def on_chunk(chunk: Chunk, found: bool) -> None:
+        if found and on_progress is not None:
+            on_progress(chunk.index, None)
+
+    return on_chunk
+
+
 class PipelineChunks:
     """Samples chunks with a pipeline; see ``ChunkSampler``."""
 
@@ -68,22 +89,18 @@ class PipelineChunks:
         self.on_progress = on_progress
         self.latent_frame_size = math.prod(latent_shape(pipeline, 1, sampling.height, sampling.width))
         modules = [module for module, _ in denoisers_of(pipeline)]
-        if getattr(pipeline, "text_encoder", None) is not None:
-            modules.append(pipeline.text_encoder)
-        named = ((f"{n}.{name}", value) for n, each in enumerate(modules) for name, value in each.state_dict().items())
-        self._model = weights_digest(named)
+        self._model = modules_digest([*modules, getattr(pipeline, "text_encoder", None)])
 
     def cache_inputs(self, chunk: Chunk) -> dict[str, Any]:
         """See ``ChunkSampler``."""
         track = self._track(chunk)
         sampling = {key: value for key, value in vars(self.sampling).items() if key not in ("scheduler", "seed")}
         scheduler = self.sampling.scheduler or self.pipeline.scheduler
-        described = [type(scheduler).__name__, sorted((k, repr(v)) for k, v in scheduler.config.items() if k[0] != "_")]
         return {
             "model": self._model,
             "clean_frames": self.clean_frames,
             "sampling": sampling,
-            "scheduler": hashlib.sha256(repr(described).encode()).hexdigest(),
+            "scheduler": scheduler_digest(scheduler),
             "seed": chunk_seed(self.sampling.seed, chunk.index),
             "windows": repr(replace(self.settings.windows, windows_per_forward=0)),
             "blend": self.settings.blend,
@@ -150,12 +167,8 @@ def stream_video(
     check_scheduler(sampling.scheduler or pipeline.scheduler)
     sampler = PipelineChunks(pipeline, track_of(schedule, timebase), timebase, settings, sampling, on_progress)
 
-    def on_chunk(chunk: Chunk, found: bool) -> None:
-        if found and on_progress is not None:
-            on_progress(chunk.index, None)
-
     described = {"chunk": settings.chunk, "overlap": settings.overlap, "steps": sampling.steps, "seed": sampling.seed}
     return stream(
         sampler, chunks, timebase.num_latent_frames, given=given, folder=folder,
-        drift_correction=settings.drift_correction, description=described, on_chunk=on_chunk,
+        drift_correction=settings.drift_correction, description=described, on_chunk=telling(on_progress),
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import DDIMScheduler
 
 from ...prompts import PromptSchedule, PromptTrack
-from ...streaming import AnchorChoice, Chunk, RunFolder, chunk_seed, plan_chunks, stream, weights_digest
+from ...streaming import AnchorChoice, Chunk, RunFolder, chunk_seed, plan_chunks, stream
 from ...streamingt2v import clip_pixels, convert, grey_anchor, load_checkpoint
 from ...streamingt2v.guidance import WEIGHT
 from ...timeline import Place, Timebase
@@ -21,9 +21,14 @@ from .denoisers import latent_shape
 from .folder import ModelFolder
 from .forward import Progress, track_of
 from .generate import encode_prompts
-from .streaming import OnProgress
+from .schedulers import make_scheduler, scheduler_digest
+from .streaming import OnProgress, modules_digest, telling
 from .streamingt2v import StreamingUNet
 
+#: What a scheduler's configuration says about the noise levels that a model was trained with.
+_TRAINED = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
+#: Of the DDIM scheduler of text-to-video-ms-1.7b, where diffusers' own defaults are others.
+_PUBLISHED = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"}
 ANCHORS = ("none", "first", "segment", "last_chunk", "past")
 
 
@@ -121,6 +126,21 @@ def _image_encoder(path: Path, device: Any, kind: torch.dtype) -> Any:
     return CLIPVisionModelWithProjection.from_pretrained(str(folder), local_files_only=True).to(device, kind).eval()
 
 
+def own_scheduler(current: Any, name: str | None = None) -> Any:
+    """The scheduler of a StreamingT2V video: DDIM as published, or the class of that name.
+
+    Args:
+        current: the pipeline's, whose configuration it takes; of another class's, only the noise levels of training,
+            and the rest is as published.
+    """
+    if name is not None:
+        return make_scheduler(current, name)
+    if isinstance(current, DDIMScheduler):
+        return DDIMScheduler.from_config(current.config)
+    trained = {name: current.config[name] for name in _TRAINED if name in current.config}
+    return DDIMScheduler.from_config({**_PUBLISHED, **trained})
+
+
 def takes_eta(scheduler: Any) -> bool:
     """Whether a scheduler, or its class, can draw a part of its noise anew."""
     return "eta" in inspect.signature(scheduler.step).parameters
@@ -143,25 +163,18 @@ class StreamingT2VChunks:
         _, channels, _, *self.sides = latent_shape(parts.pipeline, 1, settings.height, settings.width)
         self.channels = channels
         self.latent_frame_size = channels * self.sides[0] * self.sides[1]
-        modules = [parts.net, parts.pipeline.text_encoder, parts.pipeline.vae, parts.image_encoder]
-        named = [
-            (f"{n}.{name}", value)
-            for n, module in enumerate(modules)
-            if module is not None
-            for name, value in module.state_dict().items()
-        ]
-        self._model = weights_digest(named)
+        pipeline = parts.pipeline
+        self._model = modules_digest([parts.net, pipeline.text_encoder, pipeline.vae, parts.image_encoder])
         self._texts: dict[str, torch.Tensor] = {}
 
     def cache_inputs(self, chunk: Chunk) -> dict[str, Any]:
         """See ``ChunkSampler``."""
-        track, config = self._track(chunk), self.scheduler.config
-        described = [type(self.scheduler).__name__, sorted((k, repr(v)) for k, v in config.items() if k[0] != "_")]
+        track = self._track(chunk)
         sampling = {name: value for name, value in vars(self.settings).items() if name not in ("seed", "anchor")}
         return {
             "model": self._model,
             "sampling": sampling,
-            "scheduler": hashlib.sha256(repr(described).encode()).hexdigest(),
+            "scheduler": scheduler_digest(self.scheduler),
             "seed": chunk_seed(self.settings.seed, chunk.index),
             "prompts": list(track.prompts),
             "weights": track.rounded(),
@@ -268,13 +281,9 @@ def stream_frames(
     scheduler = scheduler or parts.pipeline.scheduler
     sampler = StreamingT2VChunks(parts, track, timebase, settings, scheduler, on_progress)
 
-    def on_chunk(chunk: Chunk, found: bool) -> None:
-        if found and on_progress is not None:
-            on_progress(chunk.index, None)
-
     described = {"chunk": settings.chunk, "overlap": settings.overlap, "steps": settings.steps, "seed": settings.seed}
     return stream(
         sampler, chunks, timebase.num_latent_frames, given=given, folder=folder,
         anchor=AnchorChoice(settings.anchor, segment_starts=segments), drift_correction=settings.drift_correction,
-        description=described, on_chunk=on_chunk,
+        description=described, on_chunk=telling(on_progress),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from built_in_streamingt2v import random_model
+from small_streamingt2v import random_model
 
 from glv_core.cli import main as cli
 from glv_core.cli import streamingt2v as cli_streamingt2v

@@ -14,8 +14,8 @@ import torch
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from built_in_streamingt2v import random_model
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+from small_streamingt2v import random_model
 
 from glv_core.hosts.diffusers import streamingt2v_video as video
 from glv_core.hosts.diffusers.folder import load_pipeline, read_model_folder
@@ -221,6 +221,21 @@ def test_a_scheduler_without_eta_makes_a_video_too(parts):
     assert not video.takes_eta(DPMSolverMultistepScheduler) and video.takes_eta(DDIMScheduler)
     scheduler = DPMSolverMultistepScheduler.from_config(parts.pipeline.scheduler.config)
     assert made(parts, 24, "a red circle", scheduler=scheduler).isfinite().all()
+
+
+def test_the_scheduler_is_the_folders_ddim_or_as_published(parts, tmp_path):
+    """A folder may hold another class, which says nothing about how DDIM clips, ends or begins."""
+    plain = parts.pipeline.scheduler
+    assert dict(video.own_scheduler(plain).config) == dict(plain.config)
+    betas = {name: plain.config[name] for name in ("beta_start", "beta_end", "beta_schedule")}
+    DPMSolverMultistepScheduler(**betas, prediction_type="v_prediction").save_pretrained(tmp_path)
+    made = video.own_scheduler(DPMSolverMultistepScheduler.from_pretrained(tmp_path))
+    assert type(made) is DDIMScheduler and torch.equal(made.alphas_cumprod, plain.alphas_cumprod)
+    assert made.config.prediction_type == "v_prediction" and not made.config.clip_sample
+    made.set_timesteps(50)
+    assert made.timesteps.tolist() == [20 * step + 1 for step in reversed(range(50))]
+    assert torch.equal(made.final_alpha_cumprod, plain.alphas_cumprod[0])
+    assert type(video.own_scheduler(plain, "DPMSolverMultistepScheduler")) is DPMSolverMultistepScheduler
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ pytest.importorskip("transformers")
 
 from glv_core.streamingt2v import split_weights
 from training.streamingt2v.data import BEFORE, CONDITION
+from training.streamingt2v.loop import step_generator
 from training.streamingt2v.text import TEXT_WIDTH, load_tokenizer, new_text_encoder, write_tokenizer
 from training.streamingt2v.train_image import new_image_encoder, prepare
 from training.streamingt2v.train_streaming import (
     BESIDE,
+    LEVELS_POWER,
     TRAINED,
     Windows,
     added_weights,
@@ -21,6 +23,7 @@ from training.streamingt2v.train_streaming import (
     train_encoder,
     train_part,
 )
+from training.streamingt2v.train_unet import draw_levels
 from training.streamingt2v.unet import fast_on_cpu, new_unet
 from training.streamingt2v.world import AXES, LOOKS, PHASES, draw_clip
 
@@ -70,19 +73,48 @@ def test_windows_are_those_of_the_paper(windows):
     assert windows.batch(2, generator, anchored=False)[2] is None
 
 
+def test_every_third_step_of_the_first_stage_is_the_bases_alone(unet, windows, tmp_path, monkeypatch):
+    write_tokenizer(tmp_path / "tokenizer")
+    tokenizer = load_tokenizer(tmp_path / "tokenizer")
+    torch.manual_seed(5)
+    net = new_streaming(unet, tokenizer.model_max_length)
+    calls, forward = [], type(net).forward
+
+    def look(self, noisy, levels, text, anchors, condition):
+        if torch.is_grad_enabled():
+            calls.append((condition is None, levels.tolist()))
+        return forward(self, noisy, levels, text, anchors, condition)
+
+    monkeypatch.setattr(type(net), "forward", look)
+    train_part(tmp_path, "cam", net, windows, new_text_encoder(tokenizer).eval(), None, 6, 0, batch=2, half=False)
+    assert [alone for alone, _ in calls] == [False, False, True] * 2
+    for step, (alone, levels) in enumerate(calls):
+        generator = step_generator(0, step)
+        windows.batch(2, generator, anchored=False)
+        drawn = draw_levels(2, generator) / 1000
+        assert levels == (1000 * (drawn if alone else drawn**LEVELS_POWER)).long().tolist()
+
+
 def test_at_first_a_merger_says_nothing_and_finds_what_is_alike(unet):
+    """What the copy says has large averages, of other sizes in each channel, and little that varies."""
     torch.manual_seed(4)
     net = new_streaming(unet, TOKENS)
-    match_first(net)
+    shown = []
     for merger in net.mergers:
-        hidden = torch.randn(1, 16, merger.proj_in.in_features, 6, 6)
-        seen = hidden[:, :CONDITION] + 0.3 * torch.randn_like(hidden[:, :CONDITION])
-        with torch.no_grad():
+        width = merger.proj_in.in_features
+        hidden = torch.randn(1, 16, width, 6, 6)
+        spread, average = 0.1 + 5 * torch.rand(width, 1, 1), 20 * torch.randn(width, 1, 1)
+        alike = hidden[:, :CONDITION] + 0.3 * torch.randn_like(hidden[:, :CONDITION])
+        shown.append((hidden, alike * spread + average, alike))
+    with torch.no_grad():
+        match_first(net, lambda: [merger(*each[:2]) for merger, each in zip(net.mergers, shown, strict=True)])
+        for merger, (hidden, seen, alike) in zip(net.mergers, shown, strict=True):
             assert torch.equal(merger(hidden, seen), hidden)
             merger.proj_out.weight.copy_(torch.eye(len(merger.proj_out.weight)))
             found = (merger(hidden, seen) - hidden)[:, :CONDITION]
-            far = torch.cdist(found.flatten(2)[0], seen.flatten(2)[0])
-        assert torch.equal(far.argmin(dim=1), torch.arange(CONDITION))
+            assert found.mean().abs() < 0.05 and 0.5 < found.std() < 1.1
+            far = torch.cdist(found.flatten(2)[0], alike.flatten(2)[0])
+            assert torch.equal(far.argmin(dim=1), torch.arange(CONDITION))
 
 
 def test_the_encoder_of_frames_learns_what_the_first_layer_says_and_is_kept(unet, windows, tmp_path):

@@ -29,7 +29,7 @@ from .weight_files import find_weight_file, list_weight_files
 
 FOLDERS = ("checkpoints", "diffusion_models")
 IN_THE_CHECKPOINT = "in the checkpoint"
-BUILT_IN = "small StreamingT2V (trained here)"
+SMALL = "small StreamingT2V (trained here)"
 _PARTS = ("unet", "text_encoder", "tokenizer", "vae", "image_encoder", "feature_extractor", ADDED)
 
 
@@ -44,7 +44,7 @@ class Loaded(NamedTuple):
 
 def list_files() -> list[str]:
     """The small model where it was trained, and files of weights in the host's folders."""
-    return [*([BUILT_IN] if (STREAMING_T2V_DIR / ADDED).is_file() else ()), *list_weight_files(FOLDERS)]
+    return [*([SMALL] if (STREAMING_T2V_DIR / ADDED).is_file() else ()), *list_weight_files(FOLDERS)]
 
 
 def list_bases() -> list[str]:
@@ -67,8 +67,8 @@ def load_streamingt2v(name: str, base: str, make_smaller: bool) -> Loaded:
     Raises:
         ValueError: files are missing or hold other weights, all of them in one message; or diffusers is not installed.
     """
-    if name == BUILT_IN:
-        return _load_built_in(base)
+    if name == SMALL:
+        return _load_small(base)
     remedy = "Put streaming_t2v.ckpt of PAIR/StreamingT2V there, then refresh the page."
     path = find_weight_file(name, FOLDERS, "checkpoint", remedy)
     file = convert(path) if make_smaller else path
@@ -86,17 +86,17 @@ def load_streamingt2v(name: str, base: str, make_smaller: bool) -> Loaded:
     return Loaded(model, _clip(stock["text_encoder"]), _vae(stock["vae"]), _clip_vision(parts.image_encoder))
 
 
-def _load_built_in(base: str) -> Loaded:
+def _load_small(base: str) -> Loaded:
     if base != IN_THE_CHECKPOINT:
-        raise ValueError(f"base is {base!r}, and {BUILT_IN} has a base of its own. Set base to {IN_THE_CHECKPOINT!r}.")
+        raise ValueError(f"base is {base!r}, and {SMALL} has a base of its own. Set base to {IN_THE_CHECKPOINT!r}.")
     folder = STREAMING_T2V_DIR
     if missing := [part for part in _PARTS if not (folder / part).exists()]:
         raise ValueError(
-            f"checkpoint is {BUILT_IN!r}, and {', '.join(missing)} is missing in {folder}. Train the model: "
+            f"checkpoint is {SMALL!r}, and {', '.join(missing)} is missing in {folder}. Train the model: "
             "python -m training.streamingt2v.train --out runs/streamingt2v."
         )
-    model = load_model(folder / ADDED, BUILT_IN)
-    model.cached_patcher_init = (load_model, (folder / ADDED, BUILT_IN))
+    model = load_model(folder / ADDED, SMALL)
+    model.cached_patcher_init = (load_model, (folder / ADDED, SMALL))
     return Loaded(model, load_text_encoder(folder), load_image_vae(folder), load_image_encoder(folder))
 
 
@@ -107,7 +107,7 @@ def load_model(path: Path, base: str, disable_dynamic: bool = False) -> Any:
 
 
 def _base_folder(name: str) -> Path | None:
-    if name == BUILT_IN:
+    if name == SMALL:
         return STREAMING_T2V_DIR
     if name == IN_THE_CHECKPOINT:
         return None

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 from comfy_api.latest import InputImpl, Types
-from built_in_streamingt2v import random_model
+from small_streamingt2v import random_model
 from long_video_pack.glv_core.hosts.comfy.loading import streamingt2v as loading
 from long_video_pack.glv_core.streaming import chunk_seed
 from long_video_pack.nodes.anchor_guidance import AnchorGuidance
@@ -37,13 +37,13 @@ def folder(monkeypatch):
 
 
 def load(base=loading.IN_THE_CHECKPOINT):
-    return loading.Loaded(*execute(LoadStreamingT2V, checkpoint=loading.BUILT_IN, base=base).args)
+    return loading.Loaded(*execute(LoadStreamingT2V, checkpoint=loading.SMALL, base=base).args)
 
 
 def test_it_is_offered_where_it_is(folder, monkeypatch, tmp_path):
-    assert loading.list_files()[0] == loading.BUILT_IN
+    assert loading.list_files()[0] == loading.SMALL
     monkeypatch.setattr(loading, "STREAMING_T2V_DIR", tmp_path)
-    assert loading.BUILT_IN not in loading.list_files()
+    assert loading.SMALL not in loading.list_files()
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_anchor_guidance_and_prompts_on_a_timeline_go_together(loaded):
 
 def test_it_goes_on_from_frames_and_finds_its_chunks_when_loaded_again(loaded):
     frames = pixels(16)
-    given = {"image": frames, "anchor": "image", "anchor_image": frames[:1], "run_name": "built_in"}
+    given = {"image": frames, "anchor": "image", "anchor_image": frames[:1], "run_name": "small"}
     samples, report = stream(loaded, **given)
     assert_close(samples[:16], loaded.vae.encode(frames))
     assert " 0 chunks were found" in report

@@ -1,4 +1,4 @@
-"""The folder of the built-in StreamingT2V with random weights, by what exports the trained one."""
+"""The folder of the small StreamingT2V with random weights, by what exports the trained one."""
 
 from __future__ import annotations
 
