@@ -7,19 +7,23 @@ deterministic samplers, and the only form that keeps the variance right for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from .fusion import MERGES, Accumulator, merge_weights
 from .prompts import PROMPT_BLENDINGS
+from .streams import Stream
 from .windows import SCHEDULES, Window, check_sizes, windows_for
 
 #: Takes the windows of a step; yields ``(index of the window, its predictions)`` in any order. A host may evaluate
 #: several windows in one forward pass. The predictions are a sequence of tensors, one an output (conditional,
 #: unconditional ...), each the window's part of the long shape.
 DenoiseWindows = Callable[[Sequence[Window]], Iterable[tuple[int, Sequence[torch.Tensor]]]]
+
+#: The same for a latent with several streams: an output is a list, with the window's part of each.
+DenoiseStreams = Callable[[Sequence[Window]], Iterable[tuple[int, Sequence[Sequence[torch.Tensor]]]]]
 
 #: With ``windows_per_forward`` 0, at most so many windows share a forward pass however much memory is free: more gain
 #: little, and the largest batch then does not depend on the length of the video.
@@ -171,20 +175,64 @@ def co_denoise(
     Raises:
         RuntimeError: ``denoise_windows`` left a window out or returned one twice.
     """
-    length = x.shape[time_dim]
+
+    def one_stream(windows: Sequence[Window]) -> Iterator[tuple[int, list[list[torch.Tensor]]]]:
+        for index, predictions in denoise_windows(windows):
+            yield index, [[prediction] for prediction in predictions]
+
+    merged = co_denoise_streams(
+        [x], step, settings, one_stream, num_outputs=num_outputs, time_dim=time_dim, num_steps=num_steps
+    )
+    return [only for (only,) in merged]
+
+
+def co_denoise_streams(
+    xs: Sequence[torch.Tensor],
+    step: int,
+    settings: CoDenoiseSettings,
+    denoise_windows: DenoiseStreams,
+    streams: Sequence[Stream] = (),
+    *,
+    num_outputs: int = 1,
+    time_dim: int = 2,
+    num_steps: int = 1,
+) -> list[list[torch.Tensor]]:
+    """``co_denoise`` of a latent with several streams: windows are planned on the video, and each takes its part.
+
+    Args:
+        xs: the video, and what lies beside it.
+        streams: how that lies on the video's timeline, one for each tensor but the first.
+        step, settings, num_outputs, time_dim, num_steps: as of ``co_denoise``.
+        denoise_windows: the same, but each output is a list with a tensor for every stream.
+
+    Returns:
+        ``num_outputs`` lists with a tensor for every stream, of its shape.
+
+    Raises:
+        RuntimeError: as ``co_denoise``.
+    """
+    length = xs[0].shape[time_dim]
     windows = settings.windows(length, step, num_steps)
     weights = settings.weights(windows, length, step, num_steps)
-    sums = [Accumulator(x, time_dim) for _ in range(num_outputs)]
+    shares = [weights, *(stream.weights(windows, weights) for stream in streams)]
+    sums = [
+        [
+            Accumulator(xs[0], time_dim),
+            *(Accumulator(x, stream.time_dim, stream) for x, stream in zip(xs[1:], streams, strict=True)),
+        ]
+        for _ in range(num_outputs)
+    ]
     waiting = set(range(len(windows)))
     for index, predictions in denoise_windows(windows):
         if index not in waiting:
             raise RuntimeError(f"Window {index} was denoised twice, or does not exist.")
         waiting.remove(index)
-        for accumulator, prediction in zip(sums, predictions, strict=True):
-            accumulator.add(windows[index], prediction, weights[index])
+        for accumulators, prediction in zip(sums, predictions, strict=True):
+            for accumulator, part, share in zip(accumulators, prediction, shares, strict=True):
+                accumulator.add(windows[index], part, share[index])
     if waiting:
         raise RuntimeError(f"Windows {sorted(waiting)} were not denoised.")
-    return [accumulator.total for accumulator in sums]
+    return [[accumulator.merged() for accumulator in accumulators] for accumulators in sums]
 
 
 def nearest_step(sigma: float, sigmas: Sequence[float]) -> int:

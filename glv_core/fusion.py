@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 
+from .streams import Part, Stream, louder
 from .windows import View, Window
 
 #: Raw weights of the windows of a step, one list a window: from the windows, the step and the seed.
@@ -179,7 +180,7 @@ def merge_weights(
     return [(weights / total[index]).float() for index, weights in zip(indices, raw, strict=True)]
 
 
-def select_window(tensor: torch.Tensor, window: Window | View, dim: int) -> torch.Tensor:
+def select_window(tensor: torch.Tensor, window: Window | View | Part, dim: int) -> torch.Tensor:
     """The window's part of a tensor whose axis ``dim`` is the long latent's time; a view where that is possible."""
     if window.is_slice:
         return tensor.narrow(dim, window.start, window.length)
@@ -192,19 +193,41 @@ class Accumulator:
     Args:
         like: a tensor of the long latent's shape, dtype and device; it is not changed.
         time_dim: which axis is time.
+        stream: how it lies on the video's timeline, where it is not the video itself.
     """
 
-    def __init__(self, like: torch.Tensor, time_dim: int) -> None:
+    def __init__(self, like: torch.Tensor, time_dim: int, stream: Stream | None = None) -> None:
         self.total = torch.zeros_like(like)
         self.time_dim = time_dim
+        self.stream = stream
+        self.count: torch.Tensor | None = None
+        if stream is not None and stream.keeps_power:
+            self.power = torch.zeros_like(like[:, :1])
+            self.count = torch.zeros(like.shape[time_dim], dtype=torch.int64, device=like.device)
 
     def add(self, window: Window, prediction: torch.Tensor, weights: torch.Tensor) -> None:
         """Add ``prediction`` (the window's part of the long shape) times ``weights`` (``[window length]``)."""
+        part = window if self.stream is None else self.stream.part(window)
         shape = [1] * prediction.ndim
-        shape[self.time_dim] = window.length
+        shape[self.time_dim] = part.length
         weights = weights.to(device=self.total.device, dtype=self.total.dtype).reshape(shape)
-        part = prediction.to(device=self.total.device, dtype=self.total.dtype) * weights
-        if window.is_slice:
-            self.total.narrow(self.time_dim, window.start, window.length).add_(part)
+        prediction = prediction.to(device=self.total.device, dtype=self.total.dtype)
+        self._add(self.total, part, prediction * weights, self.time_dim)
+        if self.count is not None:
+            self._add(self.power, part, prediction.square().mean(dim=1, keepdim=True) * weights, self.time_dim)
+            self._add(self.count, part, torch.ones_like(self.count[: part.length]), 0)
+
+    def merged(self) -> torch.Tensor:
+        """The sum; of a stream that keeps its power as loud as the windows are, where several were averaged."""
+        if self.count is None:
+            return self.total
+        shape = [1] * self.total.ndim
+        shape[self.time_dim] = -1
+        return torch.where((self.count > 1).reshape(shape), louder(self.total, self.power), self.total)
+
+    @staticmethod
+    def _add(total: torch.Tensor, part: Window | Part, values: torch.Tensor, dim: int) -> None:
+        if part.is_slice:
+            total.narrow(dim, part.start, part.length).add_(values)
         else:
-            self.total.index_add_(self.time_dim, torch.tensor(window.indices, device=self.total.device), part)
+            total.index_add_(dim, torch.tensor(part.indices, device=total.device), values)

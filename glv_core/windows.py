@@ -73,26 +73,36 @@ class Window:
 class View:
     """What the model is shown of a video: the latent frames of a window, behind the video's first one or alone.
 
-    ``lead``: how many latent frames stand in front, 0 or 1; what the model says of them is thrown away.
+    ``lead``: how many latent frames stand in front, 0 or 1; what the model says of them is thrown away. ``guides``:
+    which of the guides that lie behind the video in the latent, from ``first_guide`` on, stand behind the window's;
+    ``guided`` is for each the latent frame that it guides.
     """
 
     window: Window
     lead: int = 0
+    guides: tuple[int, ...] = ()
+    guided: tuple[int, ...] = ()
+    first_guide: int = 0
 
     @property
     def length(self) -> int:
-        """Latent frames, with those in front."""
-        return self.lead + self.window.length
+        """Latent frames, with those in front and behind."""
+        return self.lead + self.window.length + len(self.guides)
+
+    @cached_property
+    def video(self) -> Sequence[int]:
+        """Its latent frames of the video, in the order in which the model sees them."""
+        return (*range(self.lead), *self.window.indices) if self.lead else self.window.indices
 
     @cached_property
     def indices(self) -> Sequence[int]:
-        """Its latent frames, in the order in which the model sees them."""
-        return (*range(self.lead), *self.window.indices) if self.lead else self.window.indices
+        """Its latent frames, guides too, in the order in which the model sees them."""
+        return (*self.video, *(self.first_guide + guide for guide in self.guides)) if self.guides else self.video
 
     @property
     def is_slice(self) -> bool:
         """Whether its latent frames are neighbours in memory."""
-        return not self.lead and self.window.is_slice
+        return not self.lead and not self.guides and self.window.is_slice
 
     @property
     def start(self) -> int:

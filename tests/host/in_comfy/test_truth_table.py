@@ -16,9 +16,6 @@ except ImportError:  # an older ComfyUI, which lacks some of the models and node
 
 #: What is refused, and what the message says that it is; everything else is right.
 REFUSED = {
-    "LTXV, guides": "LTX guide frames",
-    "LTX-2, guides": "LTX guide frames",
-    "LTX-2, video and audio": "combines video and audio",
     "InfiniteTalk": "sound for every frame in the model's options (InfiniteTalk)",
     "Uni3C": "WanUni3CCnetPatch follows the video",
 }

@@ -69,8 +69,10 @@ def batch_key(entry: Entry, window_index: int, alone: Collection[str] = ()) -> t
     for key in sorted(entry["model_conds"]):
         cond = entry["model_conds"][key]
         value = cond.cond
-        if isinstance(value, torch.Tensor):
-            same: Any = (tuple(value.shape[1:]), str(value.device), value.dtype)
+        if key in alone:
+            same: Any = None
+        elif isinstance(value, torch.Tensor):
+            same = (tuple(value.shape[1:]), str(value.device), value.dtype)
         elif _is_tensors(value):
             same = tuple((tuple(each.shape[1:]), str(each.device), each.dtype) for each in value)
         elif isinstance(cond, comfy.conds.CONDConstant):

@@ -21,6 +21,7 @@ import torch
 from ....fusion import select_window
 from ....windows import View, Window
 from ..families import SHARED, Along, Family
+from .packed import PackedLatent
 from .prompt_tags import TAG
 
 Entry = dict[str, Any]
@@ -47,7 +48,7 @@ def host_slices(model: Any, shape: Sequence[int], time_dim: int) -> AskHost:
         value = getattr(cond, "cond", None)
         if not isinstance(value, torch.Tensor):
             return None
-        window = IndexListContextWindow(list(view.indices), dim=time_dim, total_frames=shape[time_dim])
+        window = IndexListContextWindow(list(view.video), dim=time_dim, total_frames=shape[time_dim])
         return ask(key, cond, window, x, value.device)
 
     return slice_of
@@ -62,12 +63,14 @@ class Conditions:
         length: latent frames of the video.
         time_dim: the latents' axis of time, 2 or 0.
         ask_host: see ``host_slices``; None where there is no host to ask.
+        latent: the streams of the latent; None where there is video alone.
     """
 
     family: Family
     length: int
     time_dim: int
     ask_host: AskHost | None = None
+    latent: PackedLatent | None = None
 
     def check(self, entry: Entry, view: View) -> None:
         """Check that everything in a cond entry can be sliced into windows like ``view``.
@@ -75,8 +78,17 @@ class Conditions:
         Raises:
             ValueError: something runs along the video in a way this pack does not slice, or may do so.
         """
+        if self._several and (found := [key for key in ("mask", "area") if key in entry]):
+            raise ValueError(
+                f"A prompt has a {found[0]}, and a latent of {self.family.combined} has no place for one. Remove "
+                f"the {found[0]} from the conditioning."
+            )
         for key, cond in entry["model_conds"].items():
             self._slice(key, cond, view)
+
+    @property
+    def _several(self) -> bool:
+        return self.latent is not None and self.latent.several
 
     def slice(self, entry: Entry, view: View | Window, weights: torch.Tensor | None) -> Entry | None:
         """A cond entry for one window.
@@ -106,7 +118,9 @@ class Conditions:
         time_axis_of_mask = 1 if self.time_dim == 2 else 0
         if "mask" in entry:
             sliced["mask"] = self._select(entry["mask"], "mask", time_axis_of_mask, view)
-        if weights is not None:
+        if weights is not None and self._several:
+            sliced["mask"] = self.latent.mask(weights, view)
+        elif weights is not None:
             mask = sliced.get("mask")
             if mask is None:
                 mask = torch.ones([1] * (3 if self.time_dim == 0 else 4), device=weights.device)
@@ -140,12 +154,23 @@ class Conditions:
     def _slice(self, key: str, cond: Any, view: View) -> Any:
         """A model cond for what a window shows; None if it has no part in it."""
         family = self.family
+        if self.latent is not None and self._several:
+            if key == "latent_shapes":
+                return cond._copy_with(self.latent.shapes_of(view))
+            if key in family.of_stream:
+                stream = self.latent.streams[family.of_stream[key] - 1]
+                return cond._copy_with(select_window(cond.cond, stream.part(view), stream.time_dim))
+        if key in family.by_window:
+            latent = self.latent
+            firsts = [] if latent is None else [stream.part(view).start for stream in latent.streams]
+            shapes = [] if latent is None else latent.shapes_of(view)
+            return family.by_window[key](cond, view, shapes, [view.start, *firsts])
         if key in family.first_frame:
-            return cond if view.indices[0] == 0 else None
+            return cond if view.video[0] == 0 else None
         if key in family.start_frames:
             return self._start_frames(cond, view)
         if key in family.counts:
-            return cond._copy_with(view.length)
+            return cond._copy_with(len(view.video))
         if self.time_dim == 0:
             return cond if key in family.shared else self._in_batch(key, cond, view)
         if key in family.shared or key in SHARED:
@@ -223,7 +248,10 @@ class Conditions:
         size = tensor.shape[axis]
         if size == 1:
             return tensor
-        if size != self.length:
+        whole = self.length + (len(self.latent.guided) if self.latent is not None else 0)
+        if isinstance(view, View) and view.guides and size == self.length:
+            view = View(view.window, view.lead)
+        if size not in (self.length, whole):
             raise ValueError(
                 f"The conditioning '{name}' is {size} latent frames long, the latent {self.length}. Make both for one "
                 "length."

@@ -9,7 +9,6 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ....fusion import select_window
 from ....windows import View, Window
 from ..families import with_frames
 from ..memory import ran_out_of_memory
@@ -18,6 +17,7 @@ from .batching import batch_key, collate, mix_entries
 from .conditioning import Entry
 from .controls import control_for
 from .model_patches import one_at_a_time
+from .packed import PackedLatent
 from .prompt_tags import TAG
 from .run import OnWindows, Run
 
@@ -65,10 +65,11 @@ class Evaluation:
             float(timestep.flatten()[0]), None if sigmas is None else sigmas.tolist()
         )
         self.overlap = run.settings.at(self.step, self.num_steps).overlap
+        self.guides: list[GuideSum] = []
         self.device = model.current_patcher.load_device if run.options.offload_latent else x.device
 
-    def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[torch.Tensor]]]:
-        """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``."""
+    def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[list[torch.Tensor]]]]:
+        """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``, of all streams."""
         groups: dict[tuple, list[tuple[int, list[Slot]]]] = {}
         views = [self.run.view(window) for window in windows]
         alone = self.run.family.unbatched | one_at_a_time(self.model_options)
@@ -153,10 +154,10 @@ class Evaluation:
         return self.run.windows_that_fit(self.model, self._part(self.x, view), entries, clones)
 
     def _part(self, tensor: torch.Tensor, view: View) -> torch.Tensor:
-        return select_window(tensor, view, self.run.time_dim).to(self.device)
+        return self.run.latent.part(tensor, view).to(self.device)
 
-    def _forward(self, views: list[View], slots: list[list[Slot]]) -> list[list[torch.Tensor]]:
-        """Predictions ``[window][output]`` of windows whose slots have equal batch keys, in one call of the host."""
+    def _forward(self, views: list[View], slots: list[list[Slot]]) -> list[list[list[torch.Tensor]]]:
+        """Predictions ``[window][output][stream]`` of windows with equal batch keys, in one call of the host."""
         x = torch.cat([self._part(self.x, view) for view in views])
         rows = x.shape[0] // len(views)
         timestep = self.timestep
@@ -177,10 +178,54 @@ class Evaluation:
         options = with_frames(self.model_options, rows) if self.run.time_dim == 0 else self.model_options
         outputs = self.calc_cond_batch(self.model, conds, x, timestep, options)
         chunks = [output.chunk(len(views)) for output in outputs]
-        lead, length = views[0].lead, views[0].window.length
-        return [[chunk[row].narrow(self.run.time_dim, lead, length) for chunk in chunks] for row in range(len(views))]
+        latent = self.run.latent
+        if latent.guided and not self.guides:
+            self.guides = [GuideSum(latent, self.x) for _ in chunks]
+        for row, view in enumerate(views):
+            for total, chunk in zip(self.guides, chunks, strict=False):
+                total.add(chunk[row], view)
+        return [[latent.of_window(chunk[row], view) for chunk in chunks] for row, view in enumerate(views)]
+
+    def with_guides(self, output: int, streams: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Merged streams of an output, with what was said of the guides behind the video."""
+        if not self.guides:
+            return streams
+        return [torch.cat([streams[0], self.guides[output].mean()], dim=self.run.time_dim), *streams[1:]]
+
+
+class GuideSum:
+    """What windows say of the guides that lie behind the video: the mean, and of those that no window sees what they
+    are already.
+    """
+
+    def __init__(self, latent: PackedLatent, x: torch.Tensor) -> None:
+        self.latent = latent
+        self.given = latent.split(x)[0].narrow(latent.time_dim, latent.length, len(latent.guided))
+        self.total = torch.zeros_like(self.given)
+        self.count = torch.zeros(len(latent.guided), device=x.device)
+
+    def add(self, part: torch.Tensor, view: View) -> None:
+        """Add what a window said."""
+        if view.guides:
+            guides = torch.tensor(view.guides, device=self.total.device)
+            said = self.latent.guides_of(part, view).to(self.total)
+            self.total.index_add_(self.latent.time_dim, guides, said)
+            self.count.index_add_(0, guides, torch.ones(len(guides), device=guides.device))
+
+    def mean(self) -> torch.Tensor:
+        """What is said of all guides."""
+        shape = [1] * self.total.ndim
+        shape[self.latent.time_dim] = -1
+        count = self.count.reshape(shape)
+        return torch.where(count > 0, self.total / count.clamp(min=1).to(self.total), self.given)
 
 
 def _with_lead(weights: torch.Tensor, view: View) -> torch.Tensor:
-    """Weights ``... [latent frame of the window]`` with those of its first one for what stands before it."""
-    return torch.cat([weights[..., :1]] * view.lead + [weights], dim=-1)
+    """Weights ``... [latent frame of the window]`` with those of its first one for what stands before it, and with
+    those of what they guide for guides behind it.
+    """
+    weights = torch.cat([weights[..., :1]] * view.lead + [weights], dim=-1)
+    if not view.guides:
+        return weights
+    places = [list(view.video).index(index) for index in view.guided]
+    return torch.cat([weights, weights[..., places]], dim=-1)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from comfy.context_windows import ContextHandlerABC
 
-from ....co_denoise import Stage, co_denoise
-from ....noise import long_noise
+from ....co_denoise import Stage, co_denoise_streams
 from ....timeline import Place
 from .conditioning import Entry
 from .evaluation import Evaluation
@@ -45,17 +44,21 @@ class CoDenoiseHandler(ContextHandlerABC):
     def __deepcopy__(self, memo: dict) -> CoDenoiseHandler:
         return type(self)(self.options, self.on_windows, self.place, self.stage, self.noise)
 
-    def begin(self, model: Any, conds: dict[str, list[Entry]], shape: Sequence[int], seed: int = 0) -> None:
+    def begin(
+        self,
+        model: Any,
+        conds: dict[str, list[Entry]],
+        shape: Sequence[int],
+        seed: int = 0,
+        latent_shapes: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         """Check a run before its first forward pass and reset what is kept within a run.
 
         Raises:
             ValueError: the options, prompts or latent do not fit; the message says what to do.
         """
-        if len(shape) == 3 and model.latent_format.latent_dimensions == 3:
-            raise ValueError(
-                "Co-denoising does not support combined video and audio latents yet. Use a video-only latent."
-            )
-        self._run = Run(model, shape, self.options, seed, self.place, self.stage)
+        entries = [entry for output in conds.values() for entry in output or ()]
+        self._run = Run(model, shape, self.options, seed, self.place, self.stage, latent_shapes, entries)
         for schedule in schedules_in(conds.values()):
             self._run.track(schedule)
 
@@ -65,7 +68,8 @@ class CoDenoiseHandler(ContextHandlerABC):
             return noise
         run = self._run
         settings = self.noise.settings(run.settings.window, run.settings.overlap)
-        return long_noise(noise.cpu(), seed % 2**63, settings, run.time_dim).to(noise.device)
+        made = run.latent.noise(run.latent.split(noise.cpu()), seed % 2**63, settings)
+        return run.latent.join(made).to(noise.device)
 
     def end(self) -> None:
         """Forget what was kept within a run."""
@@ -74,7 +78,7 @@ class CoDenoiseHandler(ContextHandlerABC):
     def run_of(self, model: Any, shape: Sequence[int]) -> Run:
         """The run that goes on, or a new one for a latent of another shape."""
         run = self._run
-        if run is None or shape[run.time_dim] != run.length:
+        if run is None or not run.latent.fits(shape):
             run = self._run = Run(model, shape, self.options, 0, self.place, self.stage)
         return run
 
@@ -108,12 +112,14 @@ class CoDenoiseHandler(ContextHandlerABC):
         conds = without_copied_tags(conds)
         run.check(conds, model_options)
         evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
-        return co_denoise(
-            x_in,
+        merged = co_denoise_streams(
+            run.latent.videos(run.latent.split(x_in)),
             evaluation.step,
             run.settings,
             evaluation.denoise_windows,
+            run.latent.streams,
             num_outputs=len(conds),
             time_dim=run.time_dim,
             num_steps=evaluation.num_steps,
         )
+        return [run.latent.join(evaluation.with_guides(output, streams)) for output, streams in enumerate(merged)]

@@ -62,11 +62,14 @@ class WindowOptions:
         """These options in latent frames.
 
         Raises:
-            ValueError: overlap not below window, or an unknown schedule, merge or start_image.
+            ValueError: overlap not below window, an unknown schedule, merge or start_image, or windows that clips of a
+                pattern cannot be.
         """
         if self.start_image not in START_IMAGES:
             raise ValueError(f"Unknown start_image {self.start_image!r}. Known: {', '.join(START_IMAGES)}.")
-        window = compression.num_latent_frames(self.window_frames)
+        if compression.rest:
+            self._check_unbroken()
+        window = compression.whole_clip(compression.num_latent_frames(self.window_frames))
         if self.isolated_clips:
             return CoDenoiseSettings(
                 window, 0, "batched", "earliest", self.windows_per_forward, seed=seed,
@@ -97,3 +100,15 @@ class WindowOptions:
             window, latent(self.overlap_frames), self.schedule, self.merge, self.windows_per_forward, self.stride,
             self.closed_loop, seed, phases, self.prompt_blending, compression.grain,
         )  # fmt: skip
+
+    def _check_unbroken(self) -> None:
+        for name, value, broken, remedy in (
+            ("closed_loop", "on", self.closed_loop, "Switch it off"),
+            ("start_image", self.start_image, self.start_image == "every_window", "Choose auto"),
+            ("stride", str(self.stride), self.stride > 1, "Use 1"),
+        ):
+            if broken:
+                raise ValueError(
+                    f"{name} is {value}, but windows of this model must be neighbouring latent frames with nothing in "
+                    f"front of them. {remedy}."
+                )

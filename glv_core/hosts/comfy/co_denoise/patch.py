@@ -69,9 +69,10 @@ def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
     handler = guider.model_options.get("context_handler")
     if not isinstance(handler, CoDenoiseHandler):
         return executor(noise, *args, **kwargs)
-    # (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
+    # (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes)
     seed = args[6] if len(args) > 6 else kwargs.get("seed")
-    handler.begin(guider.model_patcher.model, guider.conds, noise.shape, seed or 0)
+    shapes = args[7] if len(args) > 7 else kwargs.get("latent_shapes")
+    handler.begin(guider.model_patcher.model, guider.conds, noise.shape, seed or 0, shapes)
     noise = handler.shaped_noise(noise, seed or 0)
     try:
         with shared_conditions(guider.model_patcher.model, noise.numel()):
@@ -85,9 +86,8 @@ def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *
     handler = (kwargs.get("model_options") or {}).get("context_handler")
     if isinstance(handler, CoDenoiseHandler):
         run = handler.run_of(model.model, noise_shape)
-        noise_shape = list(noise_shape)
         run.decide_lead([entry for entries in conds.values() for entry in entries or ()])
-        noise_shape[run.time_dim] = min(run.length, run.settings.window + run.lead)
+        noise_shape = run.latent.packed_shape_of(run.view(run.settings.windows(run.length, 0)[-1]))
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 

@@ -19,6 +19,7 @@ from .conditioning import Conditions, Entry, begins_with_an_image, host_slices
 from .controls import check_control
 from .model_patches import check_model_options
 from .options import WindowOptions
+from .packed import PackedLatent
 from .prompt_tags import track_of
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class Run:
         seed: of the run, for schedules and merges that draw.
         place: where the latent lies in a longer video, whose prompts it follows.
         stage: which steps of a whole noise schedule this is; None finds it from the noise levels.
+        latent_shapes: of the streams of a packed latent; None or one where there is video alone.
+        entries: of all prompts, which may say that guides lie behind the video in its latent.
 
     Raises:
         ValueError: the model has no frames, or the options do not fit it.
@@ -52,13 +55,21 @@ class Run:
         seed: int = 0,
         place: Place | None = None,
         stage: Stage | None = None,
+        latent_shapes: Sequence[Sequence[int]] | None = None,
+        entries: Sequence[Entry] = (),
     ) -> None:
         self.family = family_of(model)
         self.time_dim = time_dim_of(model.latent_format)
-        self.length = shape[self.time_dim]
+        shapes = [tuple(each) for each in latent_shapes or [shape]]
+        if len(shapes[0]) <= self.time_dim:
+            raise ValueError("The latent combines several streams, and its sampler does not say which. Use KSampler.")
+        guided = self.family.guided(entries, shapes[0]) if self.family.guided is not None else ()
+        self.latent = PackedLatent.of(self.family, shapes, self.time_dim, guided)
+        shape, self.length = shapes[0], self.latent.length
         self.options = options
         self.settings = options.settings(self.family.compression, seed)
-        self.conditions = Conditions(self.family, self.length, self.time_dim, host_slices(model, shape, self.time_dim))
+        ask_host = host_slices(model, shape, self.time_dim)
+        self.conditions = Conditions(self.family, self.length, self.time_dim, ask_host, self.latent)
         self.lead = 1 if options.start_image == "every_window" else 0
         self._place = place
         self._stage = stage
@@ -74,7 +85,7 @@ class Run:
 
     def view(self, window: Window) -> View:
         """What the model is shown for a window: it, behind the first latent frame if all windows are to see that."""
-        return View(window, 0 if 0 in window.indices else self.lead)
+        return self.latent.with_guides(View(window, 0 if 0 in window.indices else self.lead))
 
     def decide_lead(self, entries: Sequence[Entry]) -> None:
         """Decide whether all windows see the first latent frame, from the cond entries of a run."""

@@ -12,10 +12,11 @@ import comfy.utils
 import torch
 
 from ....co_denoise import Stage
-from ....noise import NoiseSettings, long_noise
+from ....noise import NoiseSettings
 from ....timeline import Place
 from ..families import family_of, time_dim_of
 from .options import NoiseOptions, WindowOptions
+from .packed import PackedLatent, map_streams, streams_of
 from .patch import patch_model
 from .progress import WindowProgress
 
@@ -78,57 +79,70 @@ class LongVideoNoise:
 
     def __init__(self, model: Any, seed: int, options: NoiseOptions, window_frames: int, overlap_frames: int) -> None:
         self.seed = seed
-        self._time_dim = time_dim_of(model.model.latent_format)
+        self._model = model.model
         self._options = options
         compression = family_of(model.model).compression
-        window = compression.num_latent_frames(window_frames)
+        window = compression.whole_clip(compression.num_latent_frames(window_frames))
         self._settings = options.settings(window, min(compression.latent_span(overlap_frames), window - 1))
 
     def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
         """Noise of the latent's shape, on the CPU."""
-        return make_noise(latent["samples"], self.seed, self._settings, self._time_dim, latent)
+        return make_noise(latent["samples"], self.seed, self._settings, self._model, latent)
 
 
-def make_noise(
-    samples: torch.Tensor, seed: int, settings: NoiseSettings, time_dim: int, latent: dict[str, Any]
-) -> torch.Tensor:
-    """Initial noise of the shape of ``samples``; ``independent`` is the host's own."""
+def make_noise(samples: Any, seed: int, settings: NoiseSettings, model: Any, latent: dict[str, Any]) -> Any:
+    """Initial noise of the shape of ``samples``, nested or not; ``independent`` is the host's own."""
     if settings.kind == "independent":
         return comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    return long_noise(samples.cpu(), seed % 2**63, settings, time_dim)
+
+    def noise(streams: list[torch.Tensor]) -> list[torch.Tensor]:
+        shapes, time_dim = [stream.shape for stream in streams], time_dim_of(model.latent_format)
+        packed = PackedLatent.of(family_of(model), shapes, time_dim)
+        return packed.noise([stream.cpu() for stream in streams], seed % 2**63, settings)
+
+    return map_streams(samples, noise)
 
 
-def samples_for(model: Any, latent: dict[str, Any]) -> torch.Tensor:
+def samples_for(model: Any, latent: dict[str, Any], combined: bool = False) -> Any:
     """A LATENT's samples, made to fit the model where they are empty, as the host's KSampler does.
 
     Raises:
-        ValueError: there are none, they are combined with audio, or they were made for another model family.
+        ValueError: there are none, or they were made for another model family; or they combine several streams and
+            ``combined`` does not say that they may.
     """
     samples = latent["samples"]
-    latent_format = model.model.latent_format
+    family, latent_format = family_of(model.model), model.model.latent_format
     name = type(latent_format).__name__
-    combined = family_of(model.model).combined
     remedy = "Make it with LongLatent and the VAE that belongs to this model."
-    if getattr(samples, "is_nested", False):
-        raise ValueError(f"latent_image combines {combined}, which co-denoising does not support yet.")
-    if samples.shape[0] == 0 or 0 in samples.shape:
-        raise ValueError(f"latent_image is empty: its shape is {list(samples.shape)}. {remedy}")
-    axes = 5 if time_dim_of(latent_format) == 2 else 4
-    if samples.ndim != axes:
+    if not getattr(samples, "is_nested", False):
+        if samples.shape[0] == 0 or 0 in samples.shape:
+            raise ValueError(f"latent_image is empty: its shape is {list(samples.shape)}. {remedy}")
+        axes = 5 if time_dim_of(latent_format) == 2 else 4
+        if samples.ndim != axes:
+            raise ValueError(
+                f"latent_image has {samples.ndim} axes {list(samples.shape)}, but this model's latents ({name}) have "
+                f"{axes}. {remedy}"
+            )
+        fit = comfy.sample.fix_empty_latent_channels
+        ratios = [latent.get(f"downscale_ratio_{axis}") for axis in ("spacial", "temporal")]
+        samples = fit(model, samples, *ratios[: len(signature(fit).parameters) - 2])  # older hosts: no ratio of time
+    streams = streams_of(samples)
+    if len(streams) > 1 and not combined:
         raise ValueError(
-            f"latent_image has {samples.ndim} axes {list(samples.shape)}, but this model's latents ({name}) have "
-            f"{axes}. {remedy}"
+            f"latent_image combines {family.combined}, which this node does not support yet. Use a latent of video "
+            "alone, or CoDenoiseKSampler."
         )
-    fit = comfy.sample.fix_empty_latent_channels
-    ratios = [latent.get(f"downscale_ratio_{axis}") for axis in ("spacial", "temporal")]
-    samples = fit(model, samples, *ratios[: len(signature(fit).parameters) - 2])  # older hosts know no ratio of time
-    if getattr(samples, "is_nested", False):
-        raise ValueError(f"This model's latents ({name}) combine {combined}, which co-denoising does not support yet.")
-    if samples.shape[1] != latent_format.latent_channels:
+    channels = family.stream_channels[: len(streams)] or (latent_format.latent_channels,)
+    if len(streams) > max(1, len(family.stream_channels)):
         raise ValueError(
-            f"latent_image has {samples.shape[1]} channels, but this model's latents ({name}) have "
-            f"{latent_format.latent_channels}: it was made for another model family. {remedy}"
+            f"latent_image combines {len(streams)} streams, but this model's latents ({name}) are video alone. {remedy}"
         )
+    for stream, wanted in zip(streams, channels, strict=True):
+        if stream.shape[1] != wanted:
+            raise ValueError(
+                f"latent_image has {stream.shape[1]} channels, but this model's latents ({name}) have {wanted}: it was "
+                f"made for another model family. {remedy}"
+            )
     return samples
 
 
@@ -162,18 +176,20 @@ def sample_long(
         raise ValueError(
             "initial_noise is connected and add_noise is off. Switch add_noise on, or disconnect the noise."
         )
-    samples = samples_for(model, latent)
+    samples = samples_for(model, latent, combined=True)
     time_dim = time_dim_of(model.model.latent_format)
     settings = options.settings(family_of(model.model).compression, sampler.seed)
     if initial_noise is not None:
         noise = initial_noise.generate_noise({**latent, "samples": samples})
     elif step_options.add_noise:
         noise_settings = noise_options.settings(settings.window, settings.overlap)
-        noise = make_noise(samples, sampler.seed, noise_settings, time_dim, latent)
+        noise = make_noise(samples, sampler.seed, noise_settings, model.model, latent)
     else:
-        noise = torch.zeros(samples.shape, dtype=samples.dtype, layout=samples.layout, device="cpu")
+        noise = map_streams(samples, lambda streams: [torch.zeros_like(each, device="cpu") for each in streams])
     stage = step_options.stage(sampler.steps, denoise) if sigmas is None else Stage(0, len(sigmas) - 1, len(sigmas) - 1)
-    with WindowProgress(settings.window_counts(samples.shape[time_dim], stage), model) as progress:
+    guided = family_of(model.model).guided
+    guides = 0 if guided is None else len(guided([extras for _, extras in positive], samples.shape))
+    with WindowProgress(settings.window_counts(samples.shape[time_dim] - guides, stage), model) as progress:
         patched = patch_model(model, options, progress.on_windows, place, stage if sigmas is None else None)
         denoised = comfy.sample.sample(
             patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler, positive, negative,

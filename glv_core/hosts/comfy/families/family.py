@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ....streams import Stream
 from ....timeline import Compression
 from ....video_models import VideoModel
+from ....windows import View
 from .continuation import Continuation, KnownLatents
 
 _KNOWN_LATENTS = KnownLatents()
@@ -19,6 +21,10 @@ SHARED = frozenset({
 })  # fmt: skip
 #: Keys of a CONDITIONING with a start image, in latents, and with what of it is to be made.
 START_IMAGE = ("concat_latent_image", "concat_mask")
+
+
+#: Called with a model cond, a view, the shapes that it shows of each stream, and its first elements of each.
+ByWindow = Callable[[Any, View, Sequence[Sequence[int]], Sequence[int]], Any]
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,14 @@ class Family:
         classes: classes in ``comfy.model_base``, where the latents are those of another family as well.
         own_classes: the same, of this pack's own.
         streams: what its latents hold, the first of them video.
+        stream_channels: the channels of each, where a latent format names one number for all.
+        streams_beside: how the streams beside the video lie on its timeline, from the shapes of all; None where the
+            latents hold video alone.
+        guided: which latent frames the guides guide that lie behind the video in its latent, from the entries of all
+            prompts before they are model conds and the latent's shape; None where there can be none.
+        of_stream: model conds that run along a stream beside the video -> its number, from 1.
+        by_window: model conds that the family makes anew for a window: called with the cond, what the window shows,
+            the shapes of that, and where it begins in each stream.
         along: model conds that run along the video -> how. What no table names goes by its shape, or is refused.
         shared: model conds that every window gets, beside text and what else ``SHARED`` names.
         first_frame: model conds of the first latent frame; only a window that begins with it gets them.
@@ -79,6 +93,11 @@ class Family:
     classes: tuple[str, ...] = ()
     own_classes: tuple[str, ...] = ()
     streams: tuple[str, ...] = ("video",)
+    stream_channels: tuple[int, ...] = ()
+    streams_beside: Callable[[Sequence[Sequence[int]]], Sequence[Stream]] | None = None
+    guided: Callable[[Sequence[Mapping[str, Any]], Sequence[int]], Sequence[int]] | None = None
+    of_stream: Mapping[str, int] = field(default_factory=dict)
+    by_window: Mapping[str, ByWindow] = field(default_factory=dict)
     along: Mapping[str, Along] = field(default_factory=dict)
     shared: frozenset[str] = frozenset()
     first_frame: frozenset[str] = frozenset()

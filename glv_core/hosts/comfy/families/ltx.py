@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from inspect import signature
+from typing import Any
 
+import torch
+
+from ....streams import Stream
 from ....video_models import LTX, LTX_2
+from ....windows import View
 from .continuation import CleanFrames, ContinuationInputs, SamplingInputs
 from .family import Family
 
@@ -28,16 +34,82 @@ class CleanFramesAndGuide(CleanFrames):
         prepared.trail = 1
 
 
+def _guided(entries: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> tuple[int, ...]:
+    """The latent frames that the guides of LTXVAddGuide guide, by the times of their tokens."""
+    for entry in entries:
+        times = entry.get("keyframe_idxs")
+        if times is not None and times.shape[2]:
+            firsts = times[0, 0, :: shape[3] * shape[4], 0]
+            return tuple(-int(-first // 8) for first in firsts.tolist())
+    return ()
+
+
+def _times(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Sequence[int]) -> Any:
+    """When and where the guides of a window are, ``b (t h w) (tokens) (from, to)``, on the window's own clock."""
+    tokens = shapes[0][3] * shapes[0][4] if shapes else 1
+    parts = [cond.cond[:, :, :0]]
+    for guide, guided in zip(view.guides, view.guided, strict=True):
+        part = cond.cond[:, :, guide * tokens : (guide + 1) * tokens].clone()
+        part[:, 0] -= 8 * (guided - list(view.video).index(guided))
+        part[:, 0] = part[:, 0].clamp(min=0)  # a window's first latent frame holds one frame
+        parts.append(part)
+    return cond._copy_with(torch.cat(parts, dim=2))
+
+
+def _guide_entries(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Sequence[int]) -> Any:
+    """How much the guides that a window sees count: those of each that are left, and their part of its mask."""
+    kept, first = [], 0
+    for entry in cond.cond:
+        count = entry["latent_shape"][0]
+        own = [guide - first for guide in view.guides if first <= guide < first + count]
+        if own:
+            tokens = entry["pre_filter_count"] // count
+            mask = entry.get("pixel_mask")
+            kept.append({
+                **entry,
+                "pre_filter_count": tokens * len(own),
+                "latent_shape": [len(own), *entry["latent_shape"][1:]],
+                "pixel_mask": mask if mask is None or mask.shape[2] == 1 else _of_latent_frames(mask, count, own),
+            })  # fmt: skip
+        first += count
+    return cond._copy_with(kept)
+
+
+def _of_latent_frames(mask: torch.Tensor, count: int, own: Sequence[int]) -> torch.Tensor:
+    """A mask ``1 1 frames h w`` of ``count`` latent frames as ``1 1 t h w`` of some of them."""
+    frames = mask.shape[2]
+    each = max(1, (frames - 1) // max(1, count - 1))
+    rows = [
+        mask[:, :, :1]
+        if place == 0
+        else mask[:, :, min(1 + (place - 1) * each, frames - 1) : 1 + place * each].mean(dim=2, keepdim=True)
+        for place in own
+    ]
+    return torch.cat(rows, dim=2)
+
+
+_BY_WINDOW = {"keyframe_idxs": _times, "guide_attention_entries": _guide_entries}
+
+
+def _sound(shapes: Sequence[Sequence[int]]) -> list[Stream]:
+    """The sound ``b c t f`` beside the video ``b c t h w``: each latent frame has its share, as the host cuts it."""
+    (_, _, frames, *_), (_, _, sound, _) = shapes
+    return [Stream.proportional(sound, frames, 2, keeps_power=True)]
+
+
+_GENERATED = {"generated_keyframes": "LTX keyframes that are generated"}
 _GUIDES = {
     "keyframe_idxs": "LTX guide frames (LTXVAddGuide)",
     "guide_attention_entries": "LTX guide frames (LTXVAddGuide)",
-    "generated_keyframes": "LTX keyframes that are generated",
+    **_GENERATED,
 }
 FAMILIES = (
     Family(
         LTX,
         latent_formats=("LTXV",),
-        refused=_GUIDES,
+        guided=_guided,
+        by_window=_BY_WINDOW,
+        refused=_GENERATED,
         chunk_refused=_GUIDES,
         continuation=lambda model: CleanFramesAndGuide(),
     ),
@@ -45,12 +117,13 @@ FAMILIES = (
         LTX_2,
         latent_formats=("LTXAV",),
         streams=("video", "audio"),
+        stream_channels=(128, 8),
+        streams_beside=_sound,
+        of_stream={"audio_denoise_mask": 1},
         shared=frozenset({"ref_audio"}),
+        guided=_guided,
+        by_window=_BY_WINDOW,
         chunk_refused=_GUIDES,
-        refused={
-            **_GUIDES,
-            "latent_shapes": "combined video and audio latents",
-            "audio_denoise_mask": "combined video and audio latents",
-        },
+        refused=_GENERATED,
     ),
 )

@@ -1,19 +1,102 @@
-"""MiniMax H3, whose latents hold video and sound; refused until windows can slice both."""
+"""MiniMax H3, whose latents hold video and sound.
+
+Its network packs text, references, keyframes, sound and video into one row of tokens with positions in time. A window
+gets positions in the whole video: without them every window believes that the video begins with it, and the picture
+flickers where windows meet.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import comfy.conds
+
+from ....streams import Stream
 from ....video_models import MINIMAX_H3
+from ....windows import View
 from .family import Family
+
+#: Positions in time, and latent frames of sound, for each frame of the video: 40 a second at 24 frames a second.
+PER_FRAME = 5 / 3
+#: Tokens that lie on the video's timeline, and those of the sound to be made, which counts its own latent frames.
+_ON_TIMELINE, _SOUND = ("video", "cond", "cond_audio"), "audio"
+
+
+class CONDAlone(comfy.conds.CONDConstant):
+    """A constant that shares no forward pass with another."""
+
+    def can_concat(self, other: Any) -> bool:
+        """Never."""
+        return False
+
+
+def first_frame_of(latent_frame: int) -> int:
+    """The frame of the video with which a latent frame begins."""
+    return MINIMAX_H3.compression.frames_of(latent_frame).start
+
+
+def _sound(shapes: Sequence[Sequence[int]]) -> list[Stream]:
+    """The sound ``b c 2 t`` beside the video ``b c t h w``, on the clock of its frames."""
+    frames, sound = shapes[0][2], shapes[1][3]
+    edges = [PER_FRAME * first_frame_of(index) for index in range(frames + 1)]
+    if round(edges[-1]) != sound:  # not the host's own length for the video
+        edges = [*(min(edge, sound) for edge in edges[:-1]), float(sound)]
+    return [Stream(tuple(edges), 3, steady=True, keeps_power=True)]
+
+
+def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Sequence[int]) -> Any:
+    """What the network is told of a window: its keyframes, all references, and positions in the whole video."""
+    from comfy.ldm.minimax.model import PackedLayout
+
+    whole = cond.cond
+    start = first_frame_of(view.start)
+    stop = start + sum(len(MINIMAX_H3.compression.frames_of(index)) for index in view.indices)
+    payload = dict(whole)
+    references = whole.get("refs") or []
+    if "keyframes" in whole:
+        held = [frame for frame in whole["keyframes"] if _lies_in(frame, start, stop)]
+        payload["keyframes"] = [
+            {**frame, "resolved_frame_index": frame["resolved_frame_index"] - start} for frame in held
+        ]
+        for name, key in (("cond_video_latents", "latent"), ("cond_audio_latents", "audio_latent")):
+            payload[name] = [each[key] for each in (*held, *references) if each.get(key) is not None]
+    if "layout" in whole:
+        text = whole["layout"].signature[0]
+        video, sound = shapes
+        layout = PackedLayout(
+            text, video[2], (video[3] + 1) // 2 * 2, (video[4] + 1) // 2 * 2, sound[3],
+            keyframes=payload.get("keyframes"), refs=whole.get("refs"),
+        )  # fmt: skip
+        for first, last, kind in layout.segments:
+            if kind in _ON_TIMELINE:
+                layout.position_ids[first:last, 0] += PER_FRAME * start
+            elif kind == _SOUND:
+                layout.position_ids[first:last, 0] += firsts[1]
+        payload["layout"] = layout
+    return CONDAlone(payload)
+
+
+def _lies_in(keyframe: Mapping[str, Any], start: int, stop: int) -> bool:
+    """Whether some of a keyframe, an image, a clip or sound, lies in the frames ``start`` to ``stop``."""
+    first = keyframe["resolved_frame_index"]
+    frames = 0.0
+    if keyframe.get("latent") is not None:
+        frames = MINIMAX_H3.compression.num_frames(keyframe["latent"].shape[2])
+    if keyframe.get("audio_latent") is not None:
+        frames = max(frames, keyframe["audio_latent"].shape[-1] / PER_FRAME)
+    return first < stop and first + frames > start
+
 
 FAMILIES = (
     Family(
         MINIMAX_H3,
         latent_formats=("MiniMaxH3AV", "MiniMaxH3Video"),
         streams=("video", "audio"),
-        refused={
-            "minimax_payload": "MiniMax H3's keyframes and references",
-            "latent_shapes": "combined video and audio latents",
-            "audio_denoise_mask": "combined video and audio latents",
-        },
+        stream_channels=(24, 32),
+        streams_beside=_sound,
+        of_stream={"audio_denoise_mask": 1},
+        by_window={"minimax_payload": _payload},
+        unbatched=frozenset({"minimax_payload"}),
     ),
 )
