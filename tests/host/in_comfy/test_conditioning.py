@@ -11,7 +11,9 @@ from long_video_pack.glv_core.hosts.comfy.co_denoise.batching import batch_key, 
 from long_video_pack.glv_core.hosts.comfy.co_denoise.conditioning import Conditions, begins_with_an_image, host_slices
 from long_video_pack.glv_core.hosts.comfy.co_denoise.handler import CoDenoiseHandler
 from long_video_pack.glv_core.hosts.comfy.co_denoise.options import WindowOptions
+from long_video_pack.glv_core.hosts.comfy.co_denoise.packed import PackedLatent
 from long_video_pack.glv_core.hosts.comfy.co_denoise.prompt_tags import TAG
+from long_video_pack.glv_core.hosts.comfy.co_denoise.run import Run
 from long_video_pack.glv_core.hosts.comfy.families import FAMILIES, SHARED, Along
 from long_video_pack.glv_core.hosts.comfy.families.image import IMAGE
 from long_video_pack.glv_core.windows import View, Window
@@ -118,7 +120,10 @@ def test_the_tables_have_what_is_known_of_the_models():
     assert table["Hunyuan", "ref_latent"] == "shared" and table["Hunyuan", "guiding_frame_index"] == "first"
     assert BY_NAME["Hunyuan"].unbatched == {"ref_latent"}
     assert table["Kandinsky 5/Kandinsky5", "time_dim_replace"] == "start"
-    assert table["LTX", "keyframe_idxs"] == table["LTX-2", "latent_shapes"] == "refused"
+    assert table["LTX", "generated_keyframes"] == table["LTX-2", "generated_keyframes"] == "refused"
+    for name in ("LTX", "LTX-2"):
+        assert {"keyframe_idxs", "guide_attention_entries"} <= BY_NAME[name].by_window.keys()
+    assert "minimax_payload" in BY_NAME["MiniMax H3"].by_window
     assert "num_video_frames" in BY_NAME["SVD"].counts and "ref_latents" in IMAGE.shared
 
 
@@ -295,17 +300,27 @@ def test_the_number_of_frames_is_that_of_the_window():
     assert sliced(BY_NAME["SVD"], LATER, given, time_dim=0)["model_conds"]["num_video_frames"].cond == 4
 
 
-def test_a_nested_latent_of_one_stream_is_not_refused():
-    conditions = Conditions(BY_NAME["LTX-2"], LENGTH, 2)
-    conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1, 128, 9, 4, 4]])), View(FIRST))
-    with pytest.raises(ValueError, match="combined video and audio latents"):
-        conditions.check(entry(latent_shapes=comfy.conds.CONDConstant([[1], [2]])), View(FIRST))
+def test_the_shapes_of_streams_are_those_of_the_window():
+    shapes = [[1, 128, 9, 4, 4], [1, 8, 28, 16]]
+    alone = Conditions(BY_NAME["LTX-2"], LENGTH, 2)
+    alone.check(entry(latent_shapes=comfy.conds.CONDConstant(shapes[:1])), View(FIRST))
+    with pytest.raises(ValueError, match="does not know whether the conditioning 'latent_shapes' runs along"):
+        alone.check(entry(latent_shapes=comfy.conds.CONDConstant(shapes)), View(FIRST))
+    both = Conditions(BY_NAME["LTX-2"], LENGTH, 2, None, PackedLatent.of(BY_NAME["LTX-2"], shapes, 2))
+    mask = torch.arange(28.0).view(1, 1, 28, 1)
+    given = entry(latent_shapes=comfy.conds.CONDConstant(shapes), audio_denoise_mask=comfy.conds.CONDRegular(mask))
+    own = both.slice(given, View(LATER), torch.ones(4))
+    first, last = round(3 * 28 / 9), round(7 * 28 / 9)
+    assert own["model_conds"]["latent_shapes"].cond == [(1, 128, 4, 4, 4), (1, 8, last - first, 16)]
+    assert own["model_conds"]["audio_denoise_mask"].cond.flatten().tolist() == list(range(first, last))
+    assert own["mask"].shape == (1, 128 * 4 * 16 + 8 * (last - first) * 16)
 
 
-def test_nested_latents_are_refused_before_the_first_forward_pass():
-    model = SimpleNamespace(latent_format=SimpleNamespace(latent_dimensions=3))
-    with pytest.raises(ValueError, match="combined video and audio latents"):
-        CoDenoiseHandler(WindowOptions(17, 8)).begin(model, {}, [1, 1, 4096])
+def test_packed_latents_of_which_nothing_is_known_are_refused_before_the_first_forward_pass(wan):
+    with pytest.raises(ValueError, match="combines several streams, and its sampler does not say which"):
+        Run(wan.model, [1, 4096], WindowOptions(17, 8))
+    with pytest.raises(ValueError, match="combines 2 streams, which co-denoising does not know of Wan"):
+        CoDenoiseHandler(WindowOptions(17, 8)).begin(wan.model, {}, [1, 1, 4096], 0, [[1, 16, 9, 4, 4], [1, 8, 28, 16]])
 
 
 def test_masks_and_weights():

@@ -95,24 +95,24 @@ def test_start_and_end_step(wan, sampler):
 def test_every_evaluation_has_its_step_s_windows_and_one_noise_level(wan, monkeypatch, sampler):
     """The model predicts an empty video, so that what is left in the latent is noise."""
     wan.set_model_unet_function_wrapper(lambda apply_model, arguments: torch.zeros_like(arguments["input"]))
-    seen, evaluation, original = [], handler_module.Evaluation, handler_module.co_denoise
+    seen, evaluation, original = [], handler_module.Evaluation, handler_module.co_denoise_streams
 
     class Listening(evaluation):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             seen.append(SimpleNamespace(sigma=float(self.timestep.flatten()[0]), starts=[], off=0.0))
 
-    def spy(x, step, settings, denoise_windows, **more):
-        seen[-1].off = float((x.float().std(dim=(0, 1, 3, 4)) / seen[-1].sigma - 1).abs().max())
+    def spy(xs, step, settings, denoise_windows, *more, **named):
+        seen[-1].off = float((xs[0].float().std(dim=(0, 1, 3, 4)) / seen[-1].sigma - 1).abs().max())
 
         def listen(now):
             seen[-1].starts = [window.start for window in now]
             return denoise_windows(now)
 
-        return original(x, step, settings, listen, **more)
+        return original(xs, step, settings, listen, *more, **named)
 
     monkeypatch.setattr(handler_module, "Evaluation", Listening)
-    monkeypatch.setattr(handler_module, "co_denoise", spy)
+    monkeypatch.setattr(handler_module, "co_denoise_streams", spy)
     tiny.co_denoise(wan, tiny.latent(13, 16, 16), schedule="shifted", sampler=sampler, steps=4, cfg=1.0)
     sigmas = comfy.samplers.KSampler(wan, 4, "cpu", sampler, "simple").sigmas.tolist()
     for each in seen:

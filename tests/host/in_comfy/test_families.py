@@ -85,7 +85,9 @@ def test_a_class_of_the_host_s_has_a_family(name, latent_format, family):
 
 def test_a_nested_latent_is_refused_by_what_the_family_s_latents_hold(wan):
     nested = {"samples": NestedTensor([torch.zeros(1, 16, 3, 4, 4), torch.zeros(1, 8, 20)])}
-    with pytest.raises(ValueError, match="latent_image combines several streams"):
+    with pytest.raises(ValueError, match="latent_image combines several streams, which this node does not support"):
+        samples_for(wan, nested)
+    with pytest.raises(ValueError, match=r"combines 2 streams, but this model's latents \(Wan21\) are video alone"):
         tiny.co_denoise(wan, nested)
     if hasattr(comfy.latent_formats, "LTXAV"):
         model = SimpleNamespace(latent_format=comfy.latent_formats.LTXAV())

@@ -238,14 +238,16 @@ def test_windows_take_turns_where_a_cache_knows_a_forward_pass_by_its_first_row(
     assert {shape[0] for shape in recorder.shapes} == {1}
 
 
-def test_sound_in_the_model_s_options_is_refused_by_its_name(wan):
+def test_what_may_run_along_the_video_in_the_model_s_options_is_refused_by_its_name(wan):
     recorder = tiny.Recorder(wan)
     options = recorder.model.model_options["transformer_options"]
-    options["audio_embeds"] = torch.zeros(1, 13, 32, 64)
-    with pytest.raises(ValueError, match=r"sound for every frame in the model's options \(InfiniteTalk\)"):
+    options["audio_embeds"] = torch.zeros(1, 12, 32, 64)
+    with pytest.raises(ValueError, match=r"sound .*InfiniteTalk\) is for 12 latent frames, and the latent has 13"):
         tiny.co_denoise(recorder.model, tiny.latent(13))
+    with pytest.raises(ValueError, match=r"hold sound \(InfiniteTalk\).* every chunk would see the wrong part"):
+        check_model_options(recorder.model.model_options, in_chunks=True)
     options["anything"] = options.pop("audio_embeds")
-    with pytest.raises(ValueError, match="'anything' in the model's options"):
+    with pytest.raises(ValueError, match="options hold 'anything'"):
         tiny.co_denoise(recorder.model, tiny.latent(13))
     options["anything"] = torch.zeros(13, 2)  # no more than a table
     assert tiny.co_denoise(recorder.model, tiny.latent(13)).isfinite().all()

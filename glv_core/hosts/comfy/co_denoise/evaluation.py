@@ -16,6 +16,7 @@ from .attention_maps import AttentionMaps, map_keeper
 from .batching import batch_key, collate, mix_entries
 from .conditioning import Entry
 from .controls import control_for
+from .driven import drives, options_for
 from .model_patches import one_at_a_time
 from .packed import PackedLatent
 from .prompt_tags import TAG
@@ -176,6 +177,9 @@ class Evaluation:
                 entry["control"] = controls[id(control)]
             conds[column[0].output].append(entry)
         options = with_frames(self.model_options, rows) if self.run.time_dim == 0 else self.model_options
+        if self.run.is_long and drives(options.get("transformer_options", {})):
+            [view] = views
+            options = options_for(options, view, self.run.latent.shapes[0][2:], self.run.kept)
         outputs = self.calc_cond_batch(self.model, conds, x, timestep, options)
         chunks = [output.chunk(len(views)) for output in outputs]
         latent = self.run.latent

@@ -10,16 +10,18 @@ import comfy.model_patcher
 import comfy.patcher_extension
 import torch
 
+from .driven import SOUND, drives, is_driven
+
 _REMEDY = "Remove it, or make the video in one window (raise 'window' to the whole length)."
-#: Keys of ``transformer_options`` that are known to run along the video -> what they are.
-_OPTIONS = {"audio_embeds": "sound for every frame in the model's options (InfiniteTalk)"}
 #: Keys of ``transformer_options`` with a cache that knows a forward pass by its first row -> the cond it looks at.
 _CACHES = {"animate2_cache": "pose_latents"}
 _DEPTH = 4
 
 
-def check_model_options(model_options: Mapping[str, Any]) -> None:
+def check_model_options(model_options: Mapping[str, Any], in_chunks: bool = False) -> None:
     """Check that nothing in a MODEL's options runs along the video, which every window would see the first part of.
+
+    ``in_chunks``: a video is made chunk by chunk, for which nothing of the kind is made; for windows some is.
 
     Raises:
         ValueError: something does, or keeps what one forward pass over the whole video left for the next.
@@ -31,17 +33,18 @@ def check_model_options(model_options: Mapping[str, Any]) -> None:
             "which works on the whole video."
         )
     for key, value in options.items():
-        if key in _OPTIONS or (isinstance(value, torch.Tensor) and value.ndim > 2):
-            what = _OPTIONS.get(key, f"'{key}' in the model's options")
+        if isinstance(value, torch.Tensor) and value.ndim > 2 and (in_chunks or key != SOUND):
+            what = "sound (InfiniteTalk)" if key == SOUND else f"'{key}'"
             raise ValueError(
-                f"Co-denoising does not support {what} yet: every window would see the wrong part of it. {_REMEDY}"
+                f"The model's options hold {what}, which may run along the video: every "
+                f"{'chunk' if in_chunks else 'window'} would see the wrong part of it. {_REMEDY}"
             )
     wrappers, kinds = options.get("wrappers", {}), comfy.patcher_extension.WrappersMP
     patches = [options.get("patches"), options.get("patches_replace"), model_options.get("model_function_wrapper")]
     # Other wrappers stand around all of the windows, and see the whole video.
     patches += [wrappers.get(kind) for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL)]
     for owner, name, value in _tensors(patches, None, "", set(), 0):
-        count = _length(value)
+        count = 0 if is_driven(owner) and not in_chunks else _length(value)
         if count > 1:
             raise ValueError(
                 f"Co-denoising does not know how the model patch {_name(owner)} follows the video: it holds {count} "
@@ -60,7 +63,8 @@ def _step_cache(options: Mapping[str, Any]) -> str:
 def one_at_a_time(model_options: Mapping[str, Any]) -> frozenset[str]:
     """Model conds with which windows cannot share a forward pass, for what else is on the MODEL."""
     options = model_options.get("transformer_options", {})
-    return frozenset(cond for cache, cond in _CACHES.items() if cache in options)
+    alone = {cond for cache, cond in _CACHES.items() if cache in options}
+    return frozenset(alone | {"c_crossattn"} if drives(options) else alone)
 
 
 def _length(value: torch.Tensor) -> int:

@@ -17,6 +17,7 @@ from ..families import family_of, time_dim_of
 from ..memory import free_for_windows
 from .conditioning import Conditions, Entry, begins_with_an_image, host_slices
 from .controls import check_control
+from .driven import check_driven
 from .model_patches import check_model_options
 from .options import WindowOptions
 from .packed import PackedLatent
@@ -74,6 +75,7 @@ class Run:
         self._place = place
         self._stage = stage
         self._model = model
+        self.kept: dict[int, torch.Tensor] = {}  #: what model patches made of the whole video
         self._checked = False
         self._tracks: dict[PromptSchedule, PromptTrack] = {}
         self._limit = self.settings.largest_batch
@@ -103,6 +105,7 @@ class Run:
         entries = [entry for output in conds for entry in output or ()]
         self.decide_lead(entries)
         check_model_options(model_options)
+        check_driven(model_options.get("transformer_options", {}), self.length)
         for entry in entries:
             check_control(entry.get("control"), self.length, self.time_dim)
             for window in self.settings.windows(self.length, 0)[:2]:

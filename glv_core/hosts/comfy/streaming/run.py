@@ -106,7 +106,7 @@ def stream_long(
         check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray, time_dim)
     if len(chunks) > 1:
         for each in (model, *(() if low_noise is None else (low_noise.model,))):
-            check_model_options(each.model_options)
+            check_model_options(each.model_options, in_chunks=True)
     if low_noise is not None:
         low_noise.check(model, sampler.steps)
     windows = options.windows(compression.num_frames(chunk)).settings(compression)
