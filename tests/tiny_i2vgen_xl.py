@@ -1,0 +1,61 @@
+"""A folder like ali-vilab/i2vgen-xl with small random weights, saved by diffusers and transformers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 64  # of texts, and of what is said of images
+UNET = {
+    "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 4, "attention_head_dim": 8,
+    "cross_attention_dim": WIDTH, "down_block_types": ("CrossAttnDownBlock3D", "DownBlock3D"),
+    "up_block_types": ("UpBlock3D", "CrossAttnUpBlock3D"),
+}  # fmt: skip
+#: VGen trains with cosine betas that end in noise alone, and velocities.
+SCHEDULER = {
+    "beta_schedule": "squaredcos_cap_v2", "rescale_betas_zero_snr": True, "prediction_type": "v_prediction",
+    "clip_sample": False, "steps_offset": 1, "timestep_spacing": "leading",
+}  # fmt: skip
+INDEX = {
+    "_class_name": "I2VGenXLPipeline",
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "I2VGenXLUNet"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+def write_folder(folder: Path, fill) -> None:
+    """Write it. ``fill``: gives a network random weights, of a seed and a spread."""
+    from diffusers import DDIMScheduler, I2VGenXLUNet
+
+    if str(ROOT) not in sys.path:  # inside ComfyUI, which knows the pack by another name, and not what trains it
+        sys.path.append(str(ROOT))
+    from training.streamingt2v.export import _save_preprocessor, save_clip
+    from training.streamingt2v.text import load_tokenizer, new_text_encoder, write_tokenizer
+    from training.streamingt2v.train_image import new_image_encoder
+    from training.streamingt2v.train_vae import new_vae
+
+    with torch.random.fork_rng(), torch.inference_mode(False), torch.no_grad():
+        torch.manual_seed(0)
+        write_tokenizer(folder / "tokenizer")
+        for name in ("tokenizer_config.json", "special_tokens_map.json"):  # OpenCLIP fills up with token 0
+            path = folder / "tokenizer" / name
+            path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "!"}))
+        image_encoder = new_image_encoder()
+        save_clip(folder / "text_encoder", new_text_encoder(load_tokenizer(folder / "tokenizer")))
+        save_clip(folder / "image_encoder", image_encoder)
+        _save_preprocessor(folder / "feature_extractor", image_encoder.config.image_size)
+        unet = I2VGenXLUNet(**UNET)
+        fill(unet, 3, 0.1)
+        unet.save_pretrained(folder / "unet")
+        new_vae().save_pretrained(folder / "vae")
+    DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(INDEX))
