@@ -35,6 +35,7 @@ INDEX = {
 def write_folder(folder: Path, fill) -> None:
     """Write it. ``fill``: gives a network random weights, of a seed and a spread."""
     from diffusers import DDIMScheduler, I2VGenXLUNet
+    from transformers import CLIPTextModel
 
     if str(ROOT) not in sys.path:  # inside ComfyUI, which knows the pack by another name, and not what trains it
         sys.path.append(str(ROOT))
@@ -50,12 +51,14 @@ def write_folder(folder: Path, fill) -> None:
             path = folder / "tokenizer" / name
             path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "!"}))
         image_encoder = new_image_encoder()
-        save_clip(folder / "text_encoder", new_text_encoder(load_tokenizer(folder / "tokenizer")))
+        config = new_text_encoder(load_tokenizer(folder / "tokenizer")).config
+        config.num_hidden_layers = 4
+        save_clip(folder / "text_encoder", CLIPTextModel(config))
         save_clip(folder / "image_encoder", image_encoder)
         _save_preprocessor(folder / "feature_extractor", image_encoder.config.image_size)
         unet = I2VGenXLUNet(**UNET)
         fill(unet, 3, 0.1)
-        unet.save_pretrained(folder / "unet")
+        unet.half().save_pretrained(folder / "unet", variant="fp16")
         new_vae().save_pretrained(folder / "vae")
     DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(INDEX))
