@@ -32,9 +32,20 @@ INDEX = {
 }
 
 
-def write_folder(folder: Path, fill) -> None:
-    """Write it. ``fill``: gives a network random weights, of a seed and a spread."""
+def _randomly(network: torch.nn.Module) -> torch.nn.Module:
+    """The network with random weights that let everything through that it is given."""
+    for name, weight in network.named_parameters():
+        if weight.ndim > 1:
+            weight.normal_(std=weight[0].numel() ** -0.5)
+        else:
+            weight.normal_(mean=float("norm" in name and name.endswith("weight")), std=0.1)
+    return network
+
+
+def write_folder(folder: Path) -> None:
+    """Write it, with fixed seeds."""
     from diffusers import DDIMScheduler, I2VGenXLUNet
+    from safetensors.torch import load_file, save_file
     from transformers import CLIPTextModel
 
     if str(ROOT) not in sys.path:  # inside ComfyUI, which knows the pack by another name, and not what trains it
@@ -54,11 +65,12 @@ def write_folder(folder: Path, fill) -> None:
         config = new_text_encoder(load_tokenizer(folder / "tokenizer")).config
         config.num_hidden_layers = 4
         save_clip(folder / "text_encoder", CLIPTextModel(config))
+        weights = folder / "text_encoder" / "model.safetensors"  # as transformers before 4.31 writes it
+        places = {"text_model.embeddings.position_ids": torch.arange(config.max_position_embeddings)[None]}
+        save_file({**load_file(weights), **places}, weights, metadata={"format": "pt"})
         save_clip(folder / "image_encoder", image_encoder)
         _save_preprocessor(folder / "feature_extractor", image_encoder.config.image_size)
-        unet = I2VGenXLUNet(**UNET)
-        fill(unet, 3, 0.1)
-        unet.half().save_pretrained(folder / "unet", variant="fp16")
-        new_vae().save_pretrained(folder / "vae")
+        _randomly(I2VGenXLUNet(**UNET)).half().save_pretrained(folder / "unet", variant="fp16")
+        _randomly(new_vae()).save_pretrained(folder / "vae")
     DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(INDEX))

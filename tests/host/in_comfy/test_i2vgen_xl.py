@@ -1,7 +1,6 @@
 """I2VGen-XL in the host: its network and its noise against diffusers, and windows with images of their own."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -12,11 +11,13 @@ import tiny
 import torch
 from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
 from long_video_pack.glv_core.hosts.comfy.editing.refine import RefineOptions, refine_long
+from long_video_pack.glv_core.hosts.comfy.loading.i2vgen_xl import list_pipelines
 from long_video_pack.nodes.chunk_key_frames import ChunkKeyFrames
+from long_video_pack.nodes.co_denoise_model import CoDenoiseModel
 from long_video_pack.nodes.i2vgen_xl_conditioning import I2VGenXLConditioning
 from long_video_pack.nodes.load_i2vgen_xl import LoadI2VGenXL
 from long_video_pack.nodes.refine_long_video import RefineLongVideo
-from tiny_i2vgen_xl import SCHEDULER, UNET, WIDTH, write_folder
+from tiny_i2vgen_xl import SCHEDULER, write_folder
 from torch.testing import assert_close
 from video_files import execute
 
@@ -32,7 +33,7 @@ CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 def folder():
     path = Path(folder_paths.get_folder_paths("diffusers")[0], NAME)
     path.mkdir(parents=True, exist_ok=True)
-    write_folder(path, tiny.fill)
+    write_folder(path)
     yield path
     shutil.rmtree(path)
 
@@ -197,3 +198,170 @@ def test_streaming_svds_values_are_its_ddim_loop(folder, loaded, unet):
     made = refined(loaded, noise, prompts, x0, steps=29, strength=0.96)
     assert_close(made, wanted, atol=2e-3, rtol=2e-3)
     assert not torch.allclose(made, x0, atol=0.1)
+
+
+def test_text_is_that_of_the_last_but_one_layer(folder, loaded):
+    """As diffusers' pipeline, with its clip_skip of 1: the last norm on what the layer before the last says."""
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
+    assert tokenizer.pad_token_id == 0 != tokenizer.eos_token_id
+    encoder = transformers.CLIPTextModel.from_pretrained(str(folder / "text_encoder")).float().eval()
+    norm = next(each for name, each in encoder.named_modules() if name.endswith("final_layer_norm"))
+    for prompt in ("High Quality, HQ, detailed.", "", "a " * 60):
+        ids = tokenizer([prompt], padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
+        with torch.no_grad():
+            wanted = norm(encoder(ids, output_hidden_states=True).hidden_states[-2])
+        clip = loaded[1]
+        assert_close(clip.encode_from_tokens(clip.tokenize(prompt)), wanted, **CLOSE)
+
+
+def test_key_frames_of_a_video_that_is_covered():
+    """The last chunk begins earlier, and so does its key frame."""
+    video = pixels(16, side=16)
+    kept = execute(ChunkKeyFrames, video=video, chunk=6, overlap=2, length_policy="cover").args[0]
+    assert torch.equal(kept, video[[0, 4, 8, 10]])
+    hundred = execute(ChunkKeyFrames, video=pixels(100, side=8)).args[0]
+    assert torch.equal(hundred, pixels(100, side=8)[[0, 26, 52]])  # StreamingSVD: 90 frames of 100
+    assert len(execute(ChunkKeyFrames, video=pixels(38, side=8)).args[0]) == 1
+
+
+def test_a_window_that_begins_elsewhere_takes_the_image_before_it(loaded, monkeypatch):
+    """Windows of 5 that share 3, of 16 frames whose chunks begin at 0, 4, 8 and 10: the last that is no later."""
+    images, seen = pixels(4), []
+    prompts = conditioned(loaded, images, chunk=6, overlap=2)
+    latents = loaded[2].encode(images) * 0.18215
+    model, noise = loaded[0].clone(), torch.arange(16.0)[:, None, None, None].repeat(1, 4, 8, 8)
+
+    def forward(apply_model, arguments):
+        shown = arguments["input"]
+        frame = shown[0, 0, 0, 0] / shown[-1, 0, 0, 0]
+        seen.append((round(float(4 * frame / (1 - frame))), arguments["c"]["image_latents"][0]))
+        return shown * 0
+
+    model.set_model_unet_function_wrapper(forward)
+    monkeypatch.setattr(comfy.sample, "prepare_noise", lambda *_: noise)
+    tiny.co_denoise(
+        model, {"samples": torch.zeros(16, 4, 8, 8)}, window=5, overlap=3, per_forward=1, steps=1, cfg=1.0,
+        positive=prompts[0], negative=prompts[1], schedule="static",
+    )  # fmt: skip
+    assert [frame for frame, _ in seen] == [0, 2, 4, 6, 8, 10, 11]
+    assert_close(torch.stack([shown for _, shown in seen]), latents[[0, 0, 1, 1, 2, 3, 3]], **CLOSE)
+
+
+def test_two_passes_as_a_user_makes_them(loaded):
+    """Key frames as one clip from the input image, then all chunks, each from its refined key frame."""
+    model, _, vae, _ = loaded
+    video, image = pixels(16), pixels(1, 9)
+    values = {"model": model, "vae": vae, "steps": 2, "sampler_name": "ddim", "scheduler": "ddim_uniform", "seed": 1}
+    keys = execute(ChunkKeyFrames, video=video, chunk=6, overlap=2).args[0]
+    first = conditioned(loaded, image)
+    short = execute(
+        RefineLongVideo, video=keys, positive=first[0], negative=first[1], chunks="streaming_svd", **values
+    ).args[0]  # fmt: skip
+    sharp = vae.decode(short["samples"])
+    assert sharp.shape == keys.shape and not torch.allclose(sharp, keys, atol=0.05)
+    made = {}
+    for name, images in (("refined", sharp), ("as they were", keys), ("one", image)):
+        second = conditioned(loaded, images, chunk=6, overlap=2)
+        made[name] = execute(
+            RefineLongVideo, video=video, positive=second[0], negative=second[1], chunks="custom", chunk=6, overlap=2,
+            length_policy="trim", **values,
+        ).args[0]["samples"]  # fmt: skip
+        assert made[name].shape == (14, 4, 8, 8) and made[name].isfinite().all()
+    assert not torch.allclose(made["refined"], made["as they were"], atol=1e-3)
+    assert not torch.allclose(made["refined"], made["one"], atol=1e-3)
+
+
+@pytest.mark.parametrize("sampler", ["euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "lcm"])
+def test_samplers_take_it_alike(loaded, sampler):
+    """One window is the host's KSampler bit for bit, with Co-Denoise KSampler and with Co-Denoise Model."""
+    model, prompts = loaded[0], conditioned(loaded, pixels(1))
+    given = {"positive": prompts[0], "negative": prompts[1], "sampler": sampler, "steps": 2}
+    latent = {"samples": torch.zeros(5, 4, 8, 8)}
+    host = tiny.ksampler(model, latent, **given)
+    assert host.isfinite().all() and host.std() > 0
+    assert torch.equal(tiny.co_denoise(model, latent, **given), host)
+    patched = execute(CoDenoiseModel, model=model, window=5, overlap=2).args[0]
+    assert torch.equal(tiny.ksampler(patched, latent, **given), host)
+
+
+def test_tiles_see_their_part_of_the_image(loaded):
+    """A tile of the whole frame is the whole; smaller ones are shown as much of the image as of the video."""
+    model, prompts, shapes = loaded[0].clone(), conditioned(loaded, pixels(1)), []
+
+    def forward(apply_model, arguments):
+        shapes.append((tuple(arguments["input"].shape[-2:]), tuple(arguments["c"]["image_latents"].shape[-2:])))
+        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+
+    model.set_model_unet_function_wrapper(forward)
+    given, sigmas = ((model, *loaded[1:]), noise_of(5), prompts), torch.tensor([5.0, 0.0])
+    assert_close(refined(*given, sigmas=sigmas, tile=(8, 8)), refined(*given, sigmas=sigmas), **CLOSE)
+    shapes.clear()
+    refined(*given, sigmas=sigmas, tile=(4, 4), tile_overlap=2)
+    assert set(shapes) == {((4, 4), (4, 4))}
+
+
+@pytest.mark.parametrize("changed", [{"fps": 8.0}, {"image": 7}, {"width": 64, "height": 64, "image_side": 96}])
+def test_what_it_is_told_changes_the_result(loaded, changed):
+    image = pixels(1, changed.get("image", 1), changed.get("image_side", SIDE))
+    options = {name: changed[name] for name in changed if not name.startswith("image")}
+    before = one_step(loaded[0], conditioned(loaded, pixels(1)), noise_of(3), 400, 5.0)
+    after = one_step(loaded[0], conditioned(loaded, image, **options), noise_of(3), 400, 5.0)
+    assert (before - after).abs().max() > 1e-2
+
+
+def test_mistakes_are_said_before_the_first_forward_pass(loaded, monkeypatch):
+    model, image = loaded[0], pixels(1)
+    monkeypatch.setattr(diffusers.I2VGenXLUNet, "forward", None)
+    latent = {"samples": torch.zeros(14, 4, 8, 8)}
+
+    def sample(prompts, samples=latent):
+        return tiny.ksampler(model, samples, positive=prompts[0], negative=prompts[1])
+
+    plain = loaded[1].encode_from_tokens_scheduled(loaded[1].tokenize("a"))
+    with pytest.raises(ValueError, match="needs an image .* I2VGen-XL Conditioning"):
+        sample((plain, plain))
+    with pytest.raises(ValueError, match="image is encoded at 64 x 64 pixels and the video at 128 x 64. Set width"):
+        sample(conditioned(loaded, image), {"samples": torch.zeros(5, 4, 8, 16)})
+    with pytest.raises(ValueError, match="image has 2 images, and 14 frames in chunks of 6 that share 2 are 3. Give"):
+        sample(conditioned(loaded, pixels(2), chunk=6, overlap=2))
+    for node in (ChunkKeyFrames, I2VGenXLConditioning):
+        assert node.validate_inputs(chunk=6, overlap=2) is True
+        assert "overlap must be below chunk" in node.validate_inputs(chunk=6, overlap=6)
+    with pytest.raises(ValueError, match="ChunkKeyFrames: chunk is 38 frames and the video has 5; .* Lower chunk"):
+        execute(ChunkKeyFrames, video=pixels(5))
+
+
+def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="LoadI2VGenXL: There is no diffusers folder '../x'"):
+        execute(LoadI2VGenXL, pipeline="../x")
+    monkeypatch.setattr(folder_paths, "get_folder_paths", lambda name: [str(tmp_path)])
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    assert list_pipelines() == ["broken"]
+    config = json.loads((broken / "unet" / "config.json").read_text())
+    (broken / "unet" / "config.json").write_text(json.dumps({**config, "layers_per_block": 2}))
+    with pytest.raises(ValueError, match=r"LoadI2VGenXL: These weights .* the unet lacks down_blocks.0.resnets.1"):
+        execute(LoadI2VGenXL, pipeline="broken")
+    scheduler = broken / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "prediction_type": "sample"}))
+    with pytest.raises(ValueError, match="prediction_type of 'broken' is 'sample'"):
+        execute(LoadI2VGenXL, pipeline="broken")
+    for part in ("unet", "scheduler", "tokenizer"):
+        shutil.rmtree(broken / part)
+    with pytest.raises(ValueError, match=(
+        r"'broken' lacks unet/config.json, unet/\*.safetensors, tokenizer/vocab.json, tokenizer/merges.txt, "
+        r"scheduler/scheduler_config.json. Put them from ali-vilab/i2vgen-xl, as on Hugging Face, into .*broken"
+    )):  # fmt: skip
+        execute(LoadI2VGenXL, pipeline="broken")
+    index = json.loads((broken / "model_index.json").read_text())
+    (broken / "model_index.json").write_text(json.dumps({**index, "unet": ["diffusers", "UNet3DConditionModel"]}))
+    with pytest.raises(ValueError, match="whose unet is UNet3DConditionModel. This node is for ali-vilab/i2vgen-xl"):
+        execute(LoadI2VGenXL, pipeline="broken")
+
+
+def test_the_model_is_loaded_once_more_the_same(loaded):
+    """Other devices' nodes ask for it."""
+    load, given = loaded[0].cached_patcher_init
+    again = load(*given, disable_dynamic=True)
+    one, two = (each.model.state_dict() for each in (loaded[0], again))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
