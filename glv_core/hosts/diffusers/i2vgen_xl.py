@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, I2VGenXLUNet
 
 from ...streamingt2v.part_report import problems_of
 
+
 class I2VGenXL(torch.nn.Module):
     """The network without its wrapping of the answer, which makes the image of a clip by itself."""
 
@@ -67,7 +68,9 @@ def make_i2vgen_xl(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor
         unet = I2VGenXLUNet.from_config(dict(config))
     given, wanted = ({name: tuple(each.shape) for name, each in some.items()} for some in (weights, unet.state_dict()))
     if problems := problems_of("the unet", given, wanted):
-        raise ValueError(f"These weights are not those of unet/config.json: {'; '.join(problems)}. Download both again.")
+        raise ValueError(
+            f"These weights are not those of unet/config.json: {'; '.join(problems)}. Download both again."
+        )
     unet.load_state_dict(dict(weights), assign=True)
     return I2VGenXL(unet).eval().requires_grad_(False)
 

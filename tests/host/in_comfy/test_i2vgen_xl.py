@@ -45,7 +45,9 @@ def loaded(folder):
 
 @pytest.fixture(scope="module")
 def unet(folder):
-    return diffusers.I2VGenXLUNet.from_pretrained(str(folder / "unet"), variant="fp16", torch_dtype=torch.float32).eval()
+    return diffusers.I2VGenXLUNet.from_pretrained(
+        str(folder / "unet"), variant="fp16", torch_dtype=torch.float32
+    ).eval()
 
 
 def pixels(frames: int, seed: int = 1, side: int = SIDE) -> torch.Tensor:
@@ -130,7 +132,9 @@ def test_every_window_goes_from_its_own_image(folder, loaded, unet, monkeypatch)
     ratio = float(noise_ratios()[level])
     texts = [each[0][0] for each in prompts]
     windows = [
-        denoised(unet, noise[start : start + 6] * ratio, ratio, *diffusers_conditions(folder, image[None], 6), texts, 3.0)
+        denoised(
+            unet, noise[start : start + 6] * ratio, ratio, *diffusers_conditions(folder, image[None], 6), texts, 3.0
+        )
         for start, image in zip((0, 4, 8), images, strict=True)
     ]
     wanted = torch.cat([windows[0], windows[1][2:], windows[2][2:]])  # each frame is that of the earliest

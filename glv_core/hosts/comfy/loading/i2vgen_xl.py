@@ -114,8 +114,8 @@ def load_model(folder: Path, disable_dynamic: bool = False) -> Any:
     kind = scheduler.get("prediction_type", "epsilon")
     if kind not in _PREDICTIONS:
         raise ValueError(
-            f"prediction_type of {folder.name!r} is {kind!r} in its scheduler_config.json; {' and '.join(_PREDICTIONS)} "
-            f"are known. Download {REPOSITORY} again."
+            f"prediction_type of {folder.name!r} is {kind!r} in its scheduler_config.json; it must be "
+            f"{' or '.join(_PREDICTIONS)}. Download {REPOSITORY} again."
         )
     network = make_i2vgen_xl(read_json(folder / "unet" / "config.json"), read_weights(folder / "unet"))
     dtype = network_dtype(sum(each.numel() for each in network.parameters()))
