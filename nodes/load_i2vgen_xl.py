@@ -31,7 +31,9 @@ class LoadI2VGenXL(io.ComfyNode):
                 io.Model.Output(display_name="model", tooltip="The model; frames are the batch."),
                 io.Clip.Output(display_name="clip", tooltip="Its text encoder, OpenCLIP ViT-H without the last layer."),
                 io.Vae.Output(display_name="vae", tooltip="Its VAE, Stable Diffusion's."),
-                io.ClipVision.Output(display_name="clip_vision", tooltip="Its image encoder, for I2VGen-XL Conditioning."),
+                io.ClipVision.Output(
+                    display_name="clip_vision", tooltip="Its image encoder, for I2VGen-XL Conditioning.",
+                ),
             ],
         )  # fmt: skip
 

@@ -68,9 +68,7 @@ def make_i2vgen_xl(config: Mapping[str, Any], weights: Mapping[str, torch.Tensor
         unet = I2VGenXLUNet.from_config(dict(config))
     given, wanted = ({name: tuple(each.shape) for name, each in some.items()} for some in (weights, unet.state_dict()))
     if problems := problems_of("the unet", given, wanted):
-        raise ValueError(
-            f"These weights are not those of unet/config.json: {'; '.join(problems)}. Download both again."
-        )
+        raise ValueError(f"Weights and config.json do not fit each other: {'; '.join(problems)}. Download both again.")
     unet.load_state_dict(dict(weights), assign=True)
     return I2VGenXL(unet).eval().requires_grad_(False)
 

@@ -17,6 +17,7 @@ from long_video_pack.nodes.co_denoise_model import CoDenoiseModel
 from long_video_pack.nodes.i2vgen_xl_conditioning import I2VGenXLConditioning
 from long_video_pack.nodes.load_i2vgen_xl import LoadI2VGenXL
 from long_video_pack.nodes.refine_long_video import RefineLongVideo
+from long_video_pack.nodes.streaming_extend import StreamingExtend
 from tiny_i2vgen_xl import SCHEDULER, write_folder
 from torch.testing import assert_close
 from video_files import execute
@@ -132,10 +133,8 @@ def test_every_window_goes_from_its_own_image(folder, loaded, unet, monkeypatch)
     ratio = float(noise_ratios()[level])
     texts = [each[0][0] for each in prompts]
     windows = [
-        denoised(
-            unet, noise[start : start + 6] * ratio, ratio, *diffusers_conditions(folder, image[None], 6), texts, 3.0
-        )
-        for start, image in zip((0, 4, 8), images, strict=True)
+        denoised(unet, part * ratio, ratio, *diffusers_conditions(folder, image[None], 6), texts, 3.0)
+        for part, image in zip((noise[:6], noise[4:10], noise[8:]), images, strict=True)
     ]
     wanted = torch.cat([windows[0], windows[1][2:], windows[2][2:]])  # each frame is that of the earliest
     calls = []
@@ -322,21 +321,21 @@ def test_mistakes_are_said_before_the_first_forward_pass(loaded, monkeypatch):
         return tiny.ksampler(model, samples, positive=prompts[0], negative=prompts[1])
 
     plain = loaded[1].encode_from_tokens_scheduled(loaded[1].tokenize("a"))
-    with pytest.raises(ValueError, match="needs an image .* I2VGen-XL Conditioning"):
+    with pytest.raises(ValueError, match=r"needs an image .* I2VGen-XL Conditioning"):
         sample((plain, plain))
-    with pytest.raises(ValueError, match="image is encoded at 64 x 64 pixels and the video at 128 x 64. Set width"):
+    with pytest.raises(ValueError, match=r"image is encoded at 64 x 64 pixels and the video at 128 x 64. Set width"):
         sample(conditioned(loaded, image), {"samples": torch.zeros(5, 4, 8, 16)})
-    with pytest.raises(ValueError, match="image has 2 images, and 14 frames in chunks of 6 that share 2 are 3. Give"):
+    with pytest.raises(ValueError, match=r"image has 2 images, and 14 frames in chunks of 6 that share 2 are 3. Give"):
         sample(conditioned(loaded, pixels(2), chunk=6, overlap=2))
     for node in (ChunkKeyFrames, I2VGenXLConditioning):
         assert node.validate_inputs(chunk=6, overlap=2) is True
         assert "overlap must be below chunk" in node.validate_inputs(chunk=6, overlap=6)
-    with pytest.raises(ValueError, match="ChunkKeyFrames: chunk is 38 frames and the video has 5; .* Lower chunk"):
+    with pytest.raises(ValueError, match=r"ChunkKeyFrames: chunk is 38 frames and the video has 5; .* Lower chunk"):
         execute(ChunkKeyFrames, video=pixels(5))
 
 
 def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="LoadI2VGenXL: There is no diffusers folder '../x'"):
+    with pytest.raises(ValueError, match=r"LoadI2VGenXL: There is no diffusers folder '../x'"):
         execute(LoadI2VGenXL, pipeline="../x")
     monkeypatch.setattr(folder_paths, "get_folder_paths", lambda name: [str(tmp_path)])
     broken = tmp_path / "broken"
@@ -344,11 +343,11 @@ def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path, monkeypatch):
     assert list_pipelines() == ["broken"]
     config = json.loads((broken / "unet" / "config.json").read_text())
     (broken / "unet" / "config.json").write_text(json.dumps({**config, "layers_per_block": 2}))
-    with pytest.raises(ValueError, match=r"LoadI2VGenXL: These weights .* the unet lacks down_blocks.0.resnets.1"):
+    with pytest.raises(ValueError, match=r"LoadI2VGenXL: Weights .* the unet lacks down_blocks.0.resnets.1"):
         execute(LoadI2VGenXL, pipeline="broken")
     scheduler = broken / "scheduler" / "scheduler_config.json"
     scheduler.write_text(json.dumps({**json.loads(scheduler.read_text()), "prediction_type": "sample"}))
-    with pytest.raises(ValueError, match="prediction_type of 'broken' is 'sample'"):
+    with pytest.raises(ValueError, match=r"prediction_type of 'broken' is 'sample'"):
         execute(LoadI2VGenXL, pipeline="broken")
     for part in ("unet", "scheduler", "tokenizer"):
         shutil.rmtree(broken / part)
@@ -359,7 +358,7 @@ def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path, monkeypatch):
         execute(LoadI2VGenXL, pipeline="broken")
     index = json.loads((broken / "model_index.json").read_text())
     (broken / "model_index.json").write_text(json.dumps({**index, "unet": ["diffusers", "UNet3DConditionModel"]}))
-    with pytest.raises(ValueError, match="whose unet is UNet3DConditionModel. This node is for ali-vilab/i2vgen-xl"):
+    with pytest.raises(ValueError, match=r"whose unet is UNet3DConditionModel. This node is for ali-vilab/i2vgen-xl"):
         execute(LoadI2VGenXL, pipeline="broken")
 
 
@@ -369,3 +368,32 @@ def test_the_model_is_loaded_once_more_the_same(loaded):
     again = load(*given, disable_dynamic=True)
     one, two = (each.model.state_dict() for each in (loaded[0], again))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_published_vae_is_the_hosts_own(folder, tmp_path, monkeypatch):
+    """In the types and with the memory that the host has for it; its numbers are those of diffusers."""
+    monkeypatch.setattr(folder_paths, "get_folder_paths", lambda name: [str(tmp_path)])
+    shutil.copytree(folder, tmp_path / "whole")
+    shutil.rmtree(tmp_path / "whole" / "vae")
+    torch.manual_seed(0)
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512), down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, layers_per_block=2,
+    ).half()  # fmt: skip
+    vae.save_pretrained(tmp_path / "whole" / "vae")
+    made, frames = execute(LoadI2VGenXL, pipeline="whole").args[2], pixels(1, side=32)
+    assert type(made.first_stage_model).__module__.startswith("comfy.")
+    with torch.no_grad():
+        wanted = vae.float().encode(frames.movedim(-1, 1) * 2 - 1).latent_dist.mode()
+    assert_close(made.encode(frames).float(), wanted, **CLOSE)
+
+
+def test_streaming_extend_goes_on_with_it(loaded):
+    """With one image for all chunks, the overlap held."""
+    model, _, vae, _ = loaded
+    prompts = conditioned(loaded, pixels(1))
+    made = execute(
+        StreamingExtend, model=model, vae=vae, positive=prompts[0], negative=prompts[1], length=8, chunk=5, overlap=2,
+        width=SIDE, height=SIDE, steps=2, run_name="",
+    ).args[0]["samples"]  # fmt: skip
+    assert made.shape == (8, 4, 8, 8) and made.isfinite().all() and made.std() > 0
