@@ -20,6 +20,7 @@ SCHEDULER = {
     "beta_schedule": "squaredcos_cap_v2", "rescale_betas_zero_snr": True, "prediction_type": "v_prediction",
     "clip_sample": False, "steps_offset": 1, "timestep_spacing": "leading",
 }  # fmt: skip
+PREPROCESSOR = {"do_normalize": True, "image_mean": [0.48, 0.46, 0.41], "image_std": [0.27, 0.26, 0.28]}
 INDEX = {
     "_class_name": "I2VGenXLPipeline",
     "feature_extractor": ["transformers", "CLIPImageProcessor"],
@@ -50,7 +51,7 @@ def write_folder(folder: Path) -> None:
 
     if str(ROOT) not in sys.path:  # inside ComfyUI, which knows the pack by another name, and not what trains it
         sys.path.append(str(ROOT))
-    from training.streamingt2v.export import _save_preprocessor, save_clip
+    from training.streamingt2v.export import save_clip
     from training.streamingt2v.text import load_tokenizer, new_text_encoder, write_tokenizer
     from training.streamingt2v.train_image import new_image_encoder
     from training.streamingt2v.train_vae import new_vae
@@ -61,16 +62,16 @@ def write_folder(folder: Path) -> None:
         for name in ("tokenizer_config.json", "special_tokens_map.json"):  # OpenCLIP fills up with token 0
             path = folder / "tokenizer" / name
             path.write_text(json.dumps({**json.loads(path.read_text()), "pad_token": "!"}))
-        image_encoder = new_image_encoder()
         config = new_text_encoder(load_tokenizer(folder / "tokenizer")).config
         config.num_hidden_layers = 4
         save_clip(folder / "text_encoder", CLIPTextModel(config))
         weights = folder / "text_encoder" / "model.safetensors"  # as transformers before 4.31 writes it
         places = {"text_model.embeddings.position_ids": torch.arange(config.max_position_embeddings)[None]}
         save_file({**load_file(weights), **places}, weights, metadata={"format": "pt"})
-        save_clip(folder / "image_encoder", image_encoder)
-        _save_preprocessor(folder / "feature_extractor", image_encoder.config.image_size)
+        save_clip(folder / "image_encoder", new_image_encoder())
         _randomly(I2VGenXLUNet(**UNET)).half().save_pretrained(folder / "unet", variant="fp16")
         _randomly(new_vae()).save_pretrained(folder / "vae")
     DDIMScheduler(**SCHEDULER).save_pretrained(folder / "scheduler")
+    (folder / "feature_extractor").mkdir()
+    (folder / "feature_extractor" / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR))
     (folder / "model_index.json").write_text(json.dumps(INDEX))

@@ -17,6 +17,7 @@ class I2VGenXL(torch.nn.Module):
     def __init__(self, unet: I2VGenXLUNet) -> None:
         super().__init__()
         self.unet = unet
+        self.width = unet.config.cross_attention_dim  #: of texts, and of what CLIP says of an image
 
     def forward(
         self,

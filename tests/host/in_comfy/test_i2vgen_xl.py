@@ -11,11 +11,12 @@ import tiny
 import torch
 from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
 from long_video_pack.glv_core.hosts.comfy.editing.refine import RefineOptions, refine_long
-from long_video_pack.glv_core.hosts.comfy.loading.i2vgen_xl import list_pipelines
+from long_video_pack.glv_core.hosts.comfy.loading import i2vgen_xl as loading
 from long_video_pack.nodes.chunk_key_frames import ChunkKeyFrames
 from long_video_pack.nodes.co_denoise_model import CoDenoiseModel
 from long_video_pack.nodes.i2vgen_xl_conditioning import I2VGenXLConditioning
 from long_video_pack.nodes.load_i2vgen_xl import LoadI2VGenXL
+from long_video_pack.nodes.load_video_pipeline import LoadVideoPipeline
 from long_video_pack.nodes.refine_long_video import RefineLongVideo
 from long_video_pack.nodes.streaming_extend import StreamingExtend
 from tiny_i2vgen_xl import SCHEDULER, write_folder
@@ -327,6 +328,15 @@ def test_mistakes_are_said_before_the_first_forward_pass(loaded, monkeypatch):
         sample(conditioned(loaded, image), {"samples": torch.zeros(5, 4, 8, 16)})
     with pytest.raises(ValueError, match=r"image has 2 images, and 14 frames in chunks of 6 that share 2 are 3. Give"):
         sample(conditioned(loaded, pixels(2), chunk=6, overlap=2))
+    other = conditioned(loaded, image)[0]
+    other[0][1]["i2vgen_xl_seen"] = torch.zeros(1, 32)
+    with pytest.raises(ValueError, match=r"clip_vision says 32 numbers of an image, and the model takes 64. Connect"):
+        sample((other, other), {"samples": torch.zeros(5, 4, 8, 8)})
+    wan = execute(LoadVideoPipeline).args[2]
+    with pytest.raises(
+        ValueError, match=r"I2VGenXLConditioning: vae makes latents of 16 channels and 5 axes; .* have 4"
+    ):
+        conditioned((*loaded[:2], wan, loaded[3]), image)
     for node in (ChunkKeyFrames, I2VGenXLConditioning):
         assert node.validate_inputs(chunk=6, overlap=2) is True
         assert "overlap must be below chunk" in node.validate_inputs(chunk=6, overlap=6)
@@ -340,7 +350,7 @@ def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "get_folder_paths", lambda name: [str(tmp_path)])
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
-    assert list_pipelines() == ["broken"]
+    assert loading.list_pipelines() == ["broken"]
     config = json.loads((broken / "unet" / "config.json").read_text())
     (broken / "unet" / "config.json").write_text(json.dumps({**config, "layers_per_block": 2}))
     with pytest.raises(ValueError, match=r"LoadI2VGenXL: Weights .* the unet lacks down_blocks.0.resnets.1"):
@@ -386,6 +396,15 @@ def test_the_published_vae_is_the_hosts_own(folder, tmp_path, monkeypatch):
     with torch.no_grad():
         wanted = vae.float().encode(frames.movedim(-1, 1) * 2 - 1).latent_dist.mode()
     assert_close(made.encode(frames).float(), wanted, **CLOSE)
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [(torch.float16, 0.02), (torch.bfloat16, 0.15)])
+def test_half_precision_is_near(folder, loaded, monkeypatch, dtype, apart):
+    monkeypatch.setattr(loading, "network_dtype", lambda parameters: dtype)
+    half, prompts = execute(LoadI2VGenXL, pipeline=NAME).args[0], conditioned(loaded, pixels(1))
+    assert half.model.get_dtype() == dtype
+    whole, made = (one_step(model, prompts, noise_of(5), 400, 2.0) for model in (loaded[0], half))
+    assert (made - whole).abs().max() < apart * whole.std() and not torch.equal(made, whole)
 
 
 def test_streaming_extend_goes_on_with_it(loaded):

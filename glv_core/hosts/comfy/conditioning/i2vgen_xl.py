@@ -25,11 +25,14 @@ def image_conditioning(
         chunking: of which the images are the first frames.
 
     Raises:
-        ValueError: a size is not the VAE's, or the VAE is not that of an image model.
+        ValueError: a size is not the VAE's, or the VAE is that of another model.
     """
     latents = encode_to_refine(vae, image, width, height, "crop").samples
-    if latents.ndim != 4:
-        raise ValueError("vae is one of video. Connect the one of Load I2VGen-XL.")
+    if latents.ndim != 4 or latents.shape[1] != 4:
+        raise ValueError(
+            f"vae makes latents of {latents.shape[1]} channels and {latents.ndim} axes; the model's have 4 and 4. "
+            "Connect the vae of Load I2VGen-XL."
+        )
     seen = clip_vision.encode_image(image[..., :3])["image_embeds"]
     values = {IMAGES: latents, SEEN: seen, CHUNK: chunking.chunk, OVERLAP: chunking.overlap, FPS: fps}
     return values, {**values, SEEN: torch.zeros_like(seen)}

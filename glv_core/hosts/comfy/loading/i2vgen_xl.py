@@ -11,16 +11,7 @@ import comfy.sd
 import torch
 
 from ....streamingt2v.lengths import Chunking, chunk_starts
-from ..families.i2vgen_xl import (
-    CHUNK,
-    FPS,
-    IMAGE_EMBEDDINGS,
-    IMAGE_LATENTS,
-    IMAGES,
-    OVERLAP,
-    SEEN,
-    TOLD_FPS,
-)
+from ..families.i2vgen_xl import CHUNK, FPS, IMAGE_EMBEDDINGS, IMAGE_LATENTS, IMAGES, OVERLAP, SEEN, TOLD_FPS
 from .pipeline_folder import BUILT_IN, find_folder, list_folders, read_json, read_weights
 from .sd_folder import load_image_encoder, load_image_vae, load_text_encoder
 from .unet3d import FramesAsBatch, make_patcher, needing_diffusers, network_dtype
@@ -135,10 +126,11 @@ class I2VGenXLModel(comfy.model_base.BaseModel):
         """What the network is told, of a CONDITIONING's values.
 
         Raises:
-            ValueError: there is no image, it has another size than the video, or there is not one for each chunk.
+            ValueError: there is no image, it has another size than the video, there is not one for each chunk, or what
+                is said of it is another model's.
         """
         conds = super().extra_conds(**given)
-        images, noise, device = given.get(IMAGES), given["noise"], given["device"]
+        images, seen, noise, device = given.get(IMAGES), given.get(SEEN), given["noise"], given["device"]
         if images is None:
             raise ValueError(
                 "I2VGen-XL needs an image beside the prompts. Connect positive and negative through I2VGen-XL "
@@ -150,10 +142,15 @@ class I2VGenXLModel(comfy.model_base.BaseModel):
                 f"image is encoded at {sizes[0]} pixels and the video at {sizes[1]}. Set width and height of I2VGen-XL "
                 "Conditioning to those of the video."
             )
+        if (wanted := self.diffusion_model.unet.width) != seen.shape[-1]:
+            raise ValueError(
+                f"clip_vision says {seen.shape[-1]} numbers of an image, and the model takes {wanted}. Connect the "
+                "clip_vision of Load I2VGen-XL to I2VGen-XL Conditioning."
+            )
         rows = _image_of_each_frame(len(images), len(noise), Chunking(given[CHUNK], given[OVERLAP]))
         latents = self.process_latent_in(images.to(device))
         conds[IMAGE_LATENTS] = comfy.conds.CONDRegular(latents[rows])
-        conds[IMAGE_EMBEDDINGS] = comfy.conds.CONDRegular(given[SEEN].to(device)[rows])
+        conds[IMAGE_EMBEDDINGS] = comfy.conds.CONDRegular(seen.to(device)[rows])
         conds[TOLD_FPS] = comfy.conds.CONDRegular(torch.tensor([given[FPS]], device=device))
         return conds
 
