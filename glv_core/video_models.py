@@ -43,6 +43,7 @@ MINIMAX_H3 = VideoModel("MiniMax H3", Compression((1, 4, 4, 4, 4), rest=2), 124,
 SVD = VideoModel("SVD", Compression(), 25, 6)
 STREAMING_SVD = VideoModel("StreamingSVD", Compression(), 25, 6)
 ANIMATEDIFF = VideoModel("AnimateDiff", Compression(), 16, 8)
+I2VGEN_XL = VideoModel("I2VGen-XL", Compression(), 16, 16)
 TEXT_TO_VIDEO_SD = VideoModel("TextToVideoSD", Compression(), 16, 8)
 DEMO = VideoModel("the demo model", Compression.causal(4), 61, 16)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from .anchor_guidance import AnchorGuidance
+from .chunk_key_frames import ChunkKeyFrames
 from .co_denoise_ksampler import CoDenoiseKSampler
 from .co_denoise_model import CoDenoiseModel
 from .co_denoise_phase import CoDenoisePhase
@@ -15,8 +16,10 @@ from .depth_concat import DepthConcat
 from .encode_long_video import EncodeLongVideo
 from .gen_l_video_preset import GenLVideoPreset
 from .grounded_mask import GroundedMask
+from .i2vgen_xl_conditioning import I2VGenXLConditioning
 from .invert_long_latent import InvertLongLatent
 from .load_follow_your_pose import LoadFollowYourPose
+from .load_i2vgen_xl import LoadI2VGenXL
 from .load_long_video import LoadLongVideo
 from .load_ms_vid2vid import LoadMSVid2Vid
 from .load_streaming_svd import LoadStreamingSVD
@@ -46,5 +49,6 @@ class LongVideoExtension(ComfyExtension):
             SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
             CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
             LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
-            LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD,
+            LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD, LoadI2VGenXL, I2VGenXLConditioning,
+            ChunkKeyFrames,
         ]  # fmt: skip

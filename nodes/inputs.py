@@ -109,6 +109,20 @@ def window_inputs() -> list[io.Input]:
     ]
 
 
+def chunk_inputs() -> list[io.Input]:
+    """Chunk and overlap of StreamingSVD's refinement."""
+    return [
+        io.Int.Input(
+            "chunk", default=38, min=1, max=100_000,
+            tooltip="Frames of a chunk, as in Refine Long Video; 38 is StreamingSVD's.",
+        ),
+        io.Int.Input(
+            "overlap", default=12, min=0, max=100_000,
+            tooltip="Frames shared by neighbours; 12 is StreamingSVD's. Below chunk.",
+        ),
+    ]  # fmt: skip
+
+
 def start_image_input() -> io.Input:
     """Which windows see the first latent frame."""
     return io.Combo.Input(
@@ -294,6 +308,13 @@ def check_windows(window: int | None, overlap: int | None) -> bool | str:
         return f"overlap is {overlap} frames; it must be 0 or more."
     if window is not None and overlap is not None and overlap >= window:
         return f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
+    return True
+
+
+def check_chunks(chunk: int | None, overlap: int | None) -> bool | str:
+    """For ``validate_inputs`` of nodes with ``chunk_inputs``: True, or what is wrong. A linked input is None."""
+    if chunk is not None and overlap is not None and overlap >= chunk:
+        return f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
     return True
 
 

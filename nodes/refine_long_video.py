@@ -14,7 +14,7 @@ from ..glv_core.hosts.comfy.video.refine_source import FITS, encode_to_refine
 from ..glv_core.prompts import PROMPT_BLENDINGS
 from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES
 from .errors import naming
-from .inputs import CATEGORY, MERGE_TOOLTIP, sampler_inputs, seed_input
+from .inputs import CATEGORY, MERGE_TOOLTIP, check_chunks, sampler_inputs, seed_input
 
 
 class RefineLongVideo(io.ComfyNode):
@@ -67,7 +67,7 @@ class RefineLongVideo(io.ComfyNode):
                     "chunks", options=list(CHUNKS), default="model",
                     tooltip="What the model sees at once. model: its own clip length, a third shared. auto, readme: "
                     "StreamingT2V's, one pass up to 80 frames, then 56 or 112 frames with 32 shared. paper: 24 with 8. "
-                    "custom: 'chunk' and 'overlap'.",
+                    "streaming_svd: one pass up to 38, then 38 with 12. custom: 'chunk' and 'overlap'.",
                 ),
                 io.Int.Input(
                     "chunk", default=81, min=1, max=100_000, tooltip="With chunks 'custom': frames of a chunk.",
@@ -116,9 +116,7 @@ class RefineLongVideo(io.ComfyNode):
     def validate_inputs(
         cls, chunks: str | None = None, chunk: int | None = None, overlap: int | None = None
     ) -> bool | str:
-        if chunks == "custom" and chunk is not None and overlap is not None and overlap >= chunk:
-            return f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
-        return True
+        return check_chunks(chunk, overlap) if chunks == "custom" else True
 
     @classmethod
     def execute(

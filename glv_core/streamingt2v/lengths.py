@@ -102,12 +102,22 @@ def chunk_windows(num_frames: int, chunking: Chunking, policy: str = "cover") ->
     return windows_for("static", length, chunking.chunk, chunking.overlap, 0)
 
 
+def chunk_starts(num_frames: int, chunking: Chunking, policy: str = "cover") -> list[int]:
+    """The first frame of each chunk, in order; raises what ``chunk_windows`` does.
+
+    StreamingSVD refines these key frames as a clip of their own, and then each chunk by its key frame.
+    """
+    return [window.start for window in chunk_windows(num_frames, chunking, policy)]
+
+
 #: Chunk and overlap from some length on, longest first; a video shorter than all of them is refined in one pass.
-#: ``auto`` is the README of the first release, ``readme`` the later one, ``paper`` what paper and released code use.
+#: ``auto`` is the README of the first release, ``readme`` the later one, ``paper`` what paper and released code use;
+#: ``streaming_svd`` is StreamingSVD's with randomized blending, by I2VGen-XL.
 PRESETS: dict[str, tuple[tuple[int, Chunking], ...]] = {
     "auto": ((600, Chunking(112, 32)), (SINGLE_PASS + 1, Chunking(56, 32))),
     "readme": ((SINGLE_PASS + 1, Chunking(112, 32)),),
     "paper": ((25, Chunking(24, 8)),),
+    "streaming_svd": ((39, Chunking(38, 12)),),
 }
 
 

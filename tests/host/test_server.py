@@ -21,7 +21,7 @@ NODES = [
     "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "InvertLongLatent", "GenLVideoPreset",
     "CrossFrameAttention", "LoadFollowYourPose", "CompositeEdit", "LongVaceConditioning", "DepthConcat",
     "LongInpaintConditioning", "RefineLongVideo", "LoadMSVid2Vid", "MSVid2VidSigmas", "LoadStreamingT2V",
-    "AnchorGuidance", "LoadStreamingSVD",
+    "AnchorGuidance", "LoadStreamingSVD", "LoadI2VGenXL", "I2VGenXLConditioning", "ChunkKeyFrames",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

@@ -15,6 +15,7 @@ from glv_core.streamingt2v.lengths import (
     LENGTH_POLICIES,
     PRESETS,
     Chunking,
+    chunk_starts,
     chunk_windows,
     chunking_for,
     trimmed_length,
@@ -148,12 +149,22 @@ def test_the_merge_is_the_released_loop(video, seed):
         ("paper", 25, (24, 8)),
         ("paper", 80, (24, 8)),
         ("paper", 1200, (24, 8)),
+        ("streaming_svd", 38, (38, 0)),
+        ("streaming_svd", 39, (38, 12)),
+        ("streaming_svd", 100, (38, 12)),
     ],
 )
 def test_presets(preset, num_frames, expected):
     chunking = chunking_for(preset, num_frames)
     assert (chunking.chunk, chunking.overlap) == expected
     assert len(chunk_windows(num_frames, chunking, "trim")) >= 1
+
+
+def test_where_chunks_start():
+    chunking = Chunking(38, 12)
+    assert chunk_starts(100, chunking, "trim") == chunk_starts(90, chunking) == [0, 26, 52]
+    assert chunk_starts(100, chunking) == [0, 26, 52, 62]
+    assert chunk_starts(38, chunking) == chunk_starts(5, chunking) == [0]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -70,7 +70,8 @@ def test_presets_choose_chunks():
     }
     assert found == {
         "model": [(81, 0), (81, 27), (81, 27)], "auto": [(56, 32), (56, 32), (112, 32)],
-        "readme": [(81, 0), (112, 32), (112, 32)], "paper": [(24, 8)] * 3, "custom": [(17, 8)] * 3,
+        "readme": [(81, 0), (112, 32), (112, 32)], "paper": [(24, 8)] * 3, "streaming_svd": [(38, 12)] * 3,
+        "custom": [(17, 8)] * 3,
     }  # fmt: skip
 
 

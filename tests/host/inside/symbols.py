@@ -69,6 +69,7 @@ def objects() -> dict:
         "VAE": vae,
         "Wan VAE": vae.first_stage_model,
         "CLIP": clip,
+        "CLIP tokenizer": comfy.sd1_clip.SDTokenizer(),
         "Wan network": model.model.diffusion_model,
         "SD 1 network": sd15,
         "residual block": sd15.input_blocks[1][0],

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DEMO = "demo model (built in)"
 DEMO_VACE = "demo model with VACE (built in)"
+BUILT_IN = (DEMO, DEMO_VACE)
 BRANCHES = {DEMO_VACE: "vace"}  #: names whose folder holds weights to be added to the transformer's, and where
 SUPPORTED = (
     "Wan 2.1 text-to-video, image-to-video and VACE, and either transformer of Wan 2.2 A14B (transformer "
@@ -41,7 +42,7 @@ def list_folders() -> list[str]:
     found = set()
     for base in map(Path, folder_paths.get_folder_paths("diffusers")):
         found.update(str(index.parent.relative_to(base)) for index in base.glob("**/model_index.json"))
-    return [DEMO, DEMO_VACE, *sorted(found)]
+    return [*BUILT_IN, *sorted(found)]
 
 
 def find_folder(name: str) -> Path:
@@ -50,7 +51,7 @@ def find_folder(name: str) -> Path:
     Raises:
         ValueError: there is none, or the name points outside ``models/diffusers``.
     """
-    if name in (DEMO, DEMO_VACE):
+    if name in BUILT_IN:
         return MODEL_DIR
     for base in map(Path, folder_paths.get_folder_paths("diffusers")):
         folder = (base / name).resolve()

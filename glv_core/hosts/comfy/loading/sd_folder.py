@@ -37,14 +37,16 @@ _STAND_IN = {
 }  # fmt: skip
 
 
-def load_text_encoder(folder: Path) -> Any:
+def load_text_encoder(folder: Path, left_out: int = 0) -> Any:
     """The CLIP of a folder with ``text_encoder`` (``CLIPTextModel``) and ``tokenizer``, in 32 bits.
+
+    ``left_out``: layers at its end that are not run; the last norm is.
 
     Raises:
         ValueError: weights are missing or unknown.
     """
-    clip = _text_encoder(folder)
-    clip.patcher.cached_patcher_init = (_text_patcher, (folder,))
+    clip = _text_encoder(folder, left_out)
+    clip.patcher.cached_patcher_init = (_text_patcher, (folder, left_out))
     return clip
 
 
@@ -63,7 +65,7 @@ def load_image_encoder(folder: Path) -> Any:
         file = Path(temporary, "config.json")
         file.write_text(json.dumps(config), encoding="utf-8")
         vision = comfy.clip_vision.ClipVisionModel(str(file))
-    missing, unknown = vision.load_sd(read_weights(place))
+    missing, unknown = vision.load_sd(_read_clip(place))
     _check_names("image_encoder", folder, missing, unknown)
     return vision
 
@@ -111,13 +113,18 @@ class _Autoencoder(torch.nn.Module):
         return self.decoder(self.post_quant_conv(latents))
 
 
-def _text_encoder(folder: Path, disable_dynamic: bool = False) -> Any:
+def _read_clip(folder: Path) -> dict[str, torch.Tensor]:
+    """Weights of one of CLIP's towers, without the numbers of places that old releases of transformers wrote."""
+    return {name: each for name, each in read_weights(folder).items() if not name.endswith("position_ids")}
+
+
+def _text_encoder(folder: Path, left_out: int, disable_dynamic: bool = False) -> Any:
     config = read_json(folder / "text_encoder" / "config.json")
-    weights = {name: each.float() for name, each in read_weights(folder / "text_encoder").items()}
+    weights = {name: each.float() for name, each in _read_clip(folder / "text_encoder").items()}
     width = config["hidden_size"]
     weights["text_projection.weight"] = torch.eye(width)  # this tower has none
     clip = comfy.sd.CLIP(
-        SimpleNamespace(params={}, clip=_tower(config), tokenizer=_tokenizer(folder / "tokenizer", config)),
+        SimpleNamespace(params={}, clip=_tower(config, left_out), tokenizer=_tokenizer(folder / "tokenizer", config)),
         embedding_directory=folder_paths.get_folder_paths("embeddings"),
         parameters=comfy.utils.calculate_parameters(weights),
         state_dict=[weights],
@@ -131,16 +138,17 @@ def _text_encoder(folder: Path, disable_dynamic: bool = False) -> Any:
     return clip
 
 
-def _text_patcher(folder: Path, disable_dynamic: bool = False) -> Any:
-    return _text_encoder(folder, disable_dynamic).patcher
+def _text_patcher(folder: Path, left_out: int, disable_dynamic: bool = False) -> Any:
+    return _text_encoder(folder, left_out, disable_dynamic).patcher
 
 
 def _vae_patcher(folder: Path, disable_dynamic: bool = False) -> Any:
     return load_image_vae(folder).patcher  # never paged in on demand
 
 
-def _tower(config: dict[str, Any]) -> Callable[..., Any]:
+def _tower(config: dict[str, Any], left_out: int) -> Callable[..., Any]:
     """What makes the host's text encoder of these sizes."""
+    layer = {"layer": "hidden", "layer_idx": -1 - left_out} if left_out else {}
     special = {"start": config["bos_token_id"], "end": config["eos_token_id"], "pad": config["pad_token_id"]}
 
     class Transformer(comfy.clip_model.CLIPTextModel):
@@ -156,7 +164,7 @@ def _tower(config: dict[str, Any]) -> Callable[..., Any]:
             super().__init__(
                 device=device, max_length=config["max_position_embeddings"], dtype=dtype, textmodel_json_config=config,
                 special_tokens=special, model_class=Transformer, return_projected_pooled=False,
-                model_options=model_options or {},
+                model_options=model_options or {}, **layer,
             )  # fmt: skip
 
     def make(device: Any = "cpu", dtype: Any = None, model_options: Any = None) -> Any:
@@ -171,10 +179,12 @@ def _tokenizer(folder: Path, config: dict[str, Any]) -> Callable[..., Any]:
     """What makes the host's tokenizer of this folder's vocabulary."""
 
     def words(embedding_directory: Any = None, tokenizer_data: Any = None) -> Any:
-        return comfy.sd1_clip.SDTokenizer(
+        made = comfy.sd1_clip.SDTokenizer(
             str(folder), max_length=config["max_position_embeddings"], embedding_directory=embedding_directory,
             embedding_size=config["hidden_size"], tokenizer_data=tokenizer_data or {},
         )  # fmt: skip
+        made.pad_token = made.tokenizer.pad_token_id  # OpenCLIP's is another than the end
+        return made
 
     def make(embedding_directory: Any = None, tokenizer_data: Any = None) -> Any:
         return comfy.sd1_clip.SD1Tokenizer(embedding_directory, tokenizer_data or {}, tokenizer=words)

@@ -28,7 +28,8 @@ HELD_BY_OBJECTS = (
     "comfy.clip_model.CLIPTextModel", "comfy.clip_vision.ClipVisionModel", "comfy.conds.CONDRegular",
     "comfy.context_windows.ContextHandlerABC", "comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel",
     "comfy.ldm.sam3.detector.SAM3Model", "comfy.supported_models.SVD_img2vid",
-    "comfy.model_base.BaseModel", "comfy.model_patcher.ModelPatcher", "comfy.patcher_extension.WrappersMP",
+    "comfy.model_base.BaseModel", "comfy.model_patcher.ModelPatcher", "comfy.model_sampling.ModelSamplingDiscrete",
+    "comfy.patcher_extension.WrappersMP",
     "comfy.utils.ProgressBar", "comfy_api.latest.InputImpl.VideoFromFile", "comfy_api.latest.io.ComfyNode",
     "comfy_api.latest.ui.PreviewImage", "latent_preview.Latent2RGBPreviewer", "server.PromptServer",
 )  # fmt: skip
