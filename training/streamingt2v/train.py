@@ -112,7 +112,8 @@ def _export(args: argparse.Namespace) -> None:
 
         net = new_streaming(unet, load_tokenizer(args.out / "tokenizer").model_max_length)
         net = load_streaming(args.out, "apm", net)
-        added, unet = added_weights(net), net.unet
+        added = added_weights(net)
+        unet.load_state_dict(net.unet.state_dict())  # trained beside it
     export(args.model, args.out / "tokenizer", load_vae(args.out), unet, text_encoder, image_encoder, added)
 
 
