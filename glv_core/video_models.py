@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,18 +13,28 @@ from .timeline import Compression
 class VideoModel:
     """A family of video models.
 
-    ``clip``: frames of the clips that it was trained on, the window that suits it. ``fps``: of those clips.
+    ``clip``: frames of the clips that it was trained on, the window that suits it. ``fps``: of those clips. ``tail``:
+    latent frames that each of its videos has beyond whole rounds of the pattern of ``compression``, where there is one.
     """
 
     name: str
     compression: Compression
     clip: int
     fps: float
+    tail: int = 0
 
     @property
     def lengths(self) -> str:
         """The lengths of its videos, in words: ``4 n + 1``."""
-        return f"{self.compression.ratio} n + {self.compression.first}" if self.compression.ratio > 1 else "any"
+        if self.compression.ratio == 1:
+            return "any"
+        least = self.compression.num_frames(self.tail) if self.tail else self.compression.first
+        return f"{sum(self.compression.pattern)} n + {least}"
+
+    def num_latent_frames(self, num_frames: int) -> int:
+        """Latent frames of its shortest video of at least so many frames (100 of MiniMax H3: 32, which hold 107)."""
+        count, grain = self.compression.num_latent_frames(num_frames), self.compression.grain
+        return self.tail + math.ceil(max(count - self.tail, 0) / grain) * grain if self.tail else count
 
 
 WAN = VideoModel("Wan", Compression.causal(4), 81, 16)
@@ -39,7 +50,7 @@ COSMOS_PREDICT2 = VideoModel("Cosmos Predict2", Compression.causal(4), 93, 16)
 KANDINSKY = VideoModel("Kandinsky 5", Compression.causal(4), 121, 24)
 COGVIDEOX = VideoModel("CogVideoX", Compression.causal(4), 49, 8)
 SEEDVR2 = VideoModel("SeedVR2", Compression.causal(4), 21, 24)
-MINIMAX_H3 = VideoModel("MiniMax H3", Compression((1, 4, 4, 4, 4)), 124, 24)
+MINIMAX_H3 = VideoModel("MiniMax H3", Compression((1, 4, 4, 4, 4)), 124, 24, tail=2)
 SVD = VideoModel("SVD", Compression(), 25, 6)
 STREAMING_SVD = VideoModel("StreamingSVD", Compression(), 25, 6)
 ANIMATEDIFF = VideoModel("AnimateDiff", Compression(), 16, 8)

@@ -10,11 +10,13 @@ from .latents import (
     num_frames_covering,
     num_frames_decoded,
     num_frames_encoded,
+    sound_latent_shape,
     time_dim_of,
     vae_timebase,
 )
 from .per_frame_timesteps import give_per_frame_timesteps
 from .registry import FAMILIES, family_of, family_of_vae
+from .sound import SoundVAE, sound_vae_of
 
 __all__ = [
     "FAMILIES",
@@ -27,6 +29,7 @@ __all__ = [
     "ContinuationInputs",
     "Family",
     "SamplingInputs",
+    "SoundVAE",
     "clips_in",
     "compression_of_vae",
     "empty_latent",
@@ -37,6 +40,8 @@ __all__ = [
     "num_frames_covering",
     "num_frames_decoded",
     "num_frames_encoded",
+    "sound_latent_shape",
+    "sound_vae_of",
     "time_dim_of",
     "vae_timebase",
     "with_frames",
