@@ -96,7 +96,7 @@ def _network(vae: Any) -> Any:
 def _ltx(vae: Any, network: Any) -> SoundVAE:
     shape = (int(network.latent_channels), int(network.latent_frequency_bins))
     rate, per_second = int(network.output_sample_rate), float(network.latents_per_second)
-    reach, step = (64, 32), 1
+    reach, step = (48, 16), 1
     if (rate / per_second) % 1 or any(_sees_all(module) for module in network.autoencoder.decoder.modules()):
         reach = None
     elif hasattr(network.vocoder, "hop_length"):  # the second stage of its vocoder looks at every so many samples
