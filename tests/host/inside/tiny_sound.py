@@ -17,7 +17,7 @@ with suppress(ImportError):  # not in older hosts
 
 HAS_MINIMAX = hasattr(comfy.ldm, "minimax")
 HAS_TWO_STAGES = hasattr(ltx_audio, "VocoderWithBWE")
-#: Vocoders of LTX-2: HiFi-GAN, and BigVGAN with a second stage for high tones.
+#: Vocoders of LTX-2: HiFi-GAN, and BigVGAN with a second stage for high tones, which looks at every 80 or 256 samples.
 _RATES = {"upsample_rates": [6, 5, 2, 2, 2], "upsample_kernel_sizes": [16, 15, 8, 4, 4]}
 HIFI = {"upsample_initial_channel": 32, "stereo": True, **_RATES}
 _BIG = {"upsample_initial_channel": 32, "stereo": True, "resblock": "AMP1", "activation": "snakebeta",
@@ -28,6 +28,8 @@ TWO_STAGES = {
             "input_sampling_rate": 16000, "output_sampling_rate": 48000, "hop_length": 80, "n_fft": 512,
             "num_mels": 64},
 }  # fmt: skip
+_LONG_STEPS = {"upsample_rates": [8, 6, 4, 2, 2], "upsample_kernel_sizes": [16, 12, 8, 4, 4], "hop_length": 256}
+LONG_STEPS = {**TWO_STAGES, "bwe": {**TWO_STAGES["bwe"], **_LONG_STEPS}}
 
 
 def weights_of(module) -> dict:
