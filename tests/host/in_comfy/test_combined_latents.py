@@ -16,6 +16,7 @@ from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_lt_audio import LTXVEmptyLatentAudio
 from long_video_pack.glv_core.hosts.comfy.families import sound_vae_of
 from long_video_pack.glv_core.hosts.comfy.video import sound_pieces, vae_pieces
+from long_video_pack.glv_core.video_io import read_audio
 from long_video_pack.nodes.long_latent import LongLatent
 from long_video_pack.nodes.save_long_video import SaveLongVideo
 from torch.testing import assert_close
@@ -315,6 +316,17 @@ def test_the_sound_is_as_long_as_the_video_to_the_sample(name):
             made = cut.shape[axis] * 800 if name == "minimax" else cut.shape[axis] * 960 - 720
             loud = np.flatnonzero(np.abs(heard).max(axis=1) > 1000)
             assert loud[-1] == pytest.approx(min(made, count), abs=12)
+
+
+def test_sound_of_a_latent_has_as_many_samples_as_it_is_asked_for(monkeypatch):
+    monkeypatch.setattr(sound_pieces, "PIECE", 10)
+    sound = sound_vae_of(Stub(LTX).audio_vae)
+    latents = torch.ones(1, 8, 25, 16)
+    whole = sound.decode(latents)
+    for count in (1, 9600, 20_000, whole.shape[1] + 5000):
+        heard = read_audio(sound_pieces.LatentSound(sound, latents, count))
+        assert heard.shape == (2, count) and not heard[:, whole.shape[1] :].any()
+        assert heard[:, : whole.shape[1]].abs().max() > 0.7 or count == 1
 
 
 def saved_sound(made) -> str:
