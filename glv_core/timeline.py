@@ -24,13 +24,15 @@ class Compression:
     Args:
         pattern: frames of the latent frames one after the other, over and over: ``(4,)``, or ``(1, 4, 4, 4, 4)``.
         first: frames of the first latent frame where it is encoded apart (1 in a causal VAE); 0 where it is not.
+        rest: latent frames of a clip beyond whole rounds of a pattern; models know no other clips.
 
     Raises:
-        ValueError: a latent frame without frames.
+        ValueError: a latent frame without frames, or a rest that is a round or more.
     """
 
     pattern: tuple[int, ...] = (1,)
     first: int = 0
+    rest: int = 0
 
     def __post_init__(self) -> None:
         if not self.pattern:
@@ -38,6 +40,8 @@ class Compression:
         for frames in self.pattern:
             _whole("Frames in a latent frame", frames, 1)
         _whole("first", self.first, 0)
+        if not 0 <= self.rest < len(self.pattern):
+            raise ValueError(f"rest is {self.rest}; it must be 0 or more and below the pattern's {len(self.pattern)}.")
 
     @classmethod
     def causal(cls, ratio: int) -> Compression:
@@ -54,6 +58,10 @@ class Compression:
     def grain(self) -> int:
         """Clips of latent frames look alike to the model only where they begin at multiples of this."""
         return len(self.pattern)
+
+    def whole_clip(self, num_latent_frames: int) -> int:
+        """The latent frames of the shortest clip of at least so many."""
+        return num_latent_frames + (self.rest - num_latent_frames) % self.grain
 
     def num_frames(self, num_latent_frames: int) -> int:
         """Frames that so many latent frames decode to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,28 +12,22 @@ from .timeline import Compression
 class VideoModel:
     """A family of video models.
 
-    ``clip``: frames of the clips that it was trained on, the window that suits it. ``fps``: of those clips. ``tail``:
-    latent frames that each of its videos has beyond whole rounds of the pattern of ``compression``, where there is one.
+    ``clip``: frames of the clips that it was trained on, the window that suits it. ``fps``: of those clips.
     """
 
     name: str
     compression: Compression
     clip: int
     fps: float
-    tail: int = 0
 
     @property
     def lengths(self) -> str:
         """The lengths of its videos, in words: ``4 n + 1``."""
-        if self.compression.ratio == 1:
+        compression = self.compression
+        if compression.ratio == 1:
             return "any"
-        least = self.compression.num_frames(self.tail) if self.tail else self.compression.first
-        return f"{sum(self.compression.pattern)} n + {least}"
-
-    def num_latent_frames(self, num_frames: int) -> int:
-        """Latent frames of its shortest video of at least so many frames (100 of MiniMax H3: 32, which hold 107)."""
-        count, grain = self.compression.num_latent_frames(num_frames), self.compression.grain
-        return self.tail + math.ceil(max(count - self.tail, 0) / grain) * grain if self.tail else count
+        least = compression.num_frames(compression.rest) if compression.rest else compression.first
+        return f"{sum(compression.pattern)} n + {least}"
 
 
 WAN = VideoModel("Wan", Compression.causal(4), 81, 16)
@@ -50,7 +43,7 @@ COSMOS_PREDICT2 = VideoModel("Cosmos Predict2", Compression.causal(4), 93, 16)
 KANDINSKY = VideoModel("Kandinsky 5", Compression.causal(4), 121, 24)
 COGVIDEOX = VideoModel("CogVideoX", Compression.causal(4), 49, 8)
 SEEDVR2 = VideoModel("SeedVR2", Compression.causal(4), 21, 24)
-MINIMAX_H3 = VideoModel("MiniMax H3", Compression((1, 4, 4, 4, 4)), 124, 24, tail=2)
+MINIMAX_H3 = VideoModel("MiniMax H3", Compression((1, 4, 4, 4, 4), rest=2), 124, 24)
 SVD = VideoModel("SVD", Compression(), 25, 6)
 STREAMING_SVD = VideoModel("StreamingSVD", Compression(), 25, 6)
 ANIMATEDIFF = VideoModel("AnimateDiff", Compression(), 16, 8)

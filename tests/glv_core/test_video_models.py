@@ -34,12 +34,5 @@ def test_lists_in_words():
     assert MINIMAX_H3.lengths == "17 n + 5"
 
 
-def test_the_shortest_video_of_at_least_so_many_frames():
-    for frames, expected in ((1, 5), (5, 5), (6, 22), (22, 22), (100, 107), (107, 107), (108, 124), (3600, 3609)):
-        count = MINIMAX_H3.num_latent_frames(frames)
-        assert (MINIMAX_H3.compression.num_frames(count), count % 5) == (expected, 2)
-    assert [WAN.num_latent_frames(frames) for frames in (1, 81, 82)] == [1, 21, 22]
-
-
 def test_the_demo_model_says_the_same_of_itself():
     assert f"{DEMO.clip} frames" in (MODEL_DIR / "README.md").read_text()

@@ -119,7 +119,7 @@ def test_sound_that_cannot_be_saved_is_named():
     for arguments, words in (
         ({"samples": plain, "audio_vae": audio_vae}, "audio_vae is connected, but samples has no sound"),
         ({"images": torch.zeros(1, 8, 8, 3), "vae": None, "audio_vae": audio_vae}, "but samples has no sound"),
-        ({"samples": combined, "audio_vae": vae}, "audio_vae is not an audio VAE of LTX-2 or MiniMax H3"),
+        ({"samples": combined, "audio_vae": vae}, "audio_vae is not the audio VAE of LTX-2 or MiniMax H3"),
         ({"samples": combined, "vae": audio_vae}, "vae is an audio VAE"),
         ({"samples": combined, "audio_vae": audio_vae, "audio": sound}, "Both audio and audio_vae are connected"),
         ({"samples": {"samples": silent}, "audio_vae": audio_vae}, r"the shape \[1, 32, 2, 9\], which is not that of"),

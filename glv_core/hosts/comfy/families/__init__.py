@@ -16,7 +16,7 @@ from .latents import (
 )
 from .per_frame_timesteps import give_per_frame_timesteps
 from .registry import FAMILIES, family_of, family_of_vae
-from .sound import SoundVAE, sound_vae_of
+from .sound import SoundVAE, checked_sound_vae, sound_vae_of
 
 __all__ = [
     "FAMILIES",
@@ -30,6 +30,7 @@ __all__ = [
     "Family",
     "SamplingInputs",
     "SoundVAE",
+    "checked_sound_vae",
     "clips_in",
     "compression_of_vae",
     "empty_latent",

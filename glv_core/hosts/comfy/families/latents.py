@@ -11,7 +11,7 @@ from comfy.nested_tensor import NestedTensor
 
 from ....timeline import Compression, Timebase
 from ....video_models import LTX_2, MINIMAX_H3
-from .sound import minimax_sound_shape, sound_vae_of
+from .sound import checked_sound_vae, minimax_sound_shape, sound_vae_of
 
 
 def time_dim_of(latent_format: Any) -> int:
@@ -53,13 +53,13 @@ def vae_timebase(vae: Any, num_frames: int, fps: float) -> Timebase:
     Raises:
         ValueError: the VAE has no frames (audio, 3D shapes), or the numbers are out of range.
     """
-    return Timebase.of_latent(_num_latent_frames(vae, num_frames), fps, compression_of_vae(vae))
-
-
-def _num_latent_frames(vae: Any, num_frames: int) -> int:
-    """Latent frames of the shortest video of at least so many frames."""
     compression = compression_of_vae(vae)
-    return (MINIMAX_H3 if compression == MINIMAX_H3.compression else compression).num_latent_frames(num_frames)
+    return Timebase.of_latent(_num_latent_frames(compression, num_frames), fps, compression)
+
+
+def _num_latent_frames(compression: Compression, num_frames: int) -> int:
+    """Latent frames of the shortest video of at least so many frames."""
+    return compression.whole_clip(compression.num_latent_frames(num_frames))
 
 
 def num_frames_decoded(vae: Any, samples: torch.Tensor) -> int:
@@ -69,7 +69,8 @@ def num_frames_decoded(vae: Any, samples: torch.Tensor) -> int:
 
 def num_frames_encoded(vae: Any, num_frames: int) -> int:
     """How many of so many frames a VAE can hold: a causal one leaves out those that do not fill a latent frame."""
-    compression, count = compression_of_vae(vae), _num_latent_frames(vae, num_frames)
+    compression = compression_of_vae(vae)
+    count = _num_latent_frames(compression, num_frames)
     if compression.num_frames(count) == num_frames:
         return num_frames
     fewer = count - compression.grain
@@ -78,7 +79,8 @@ def num_frames_encoded(vae: Any, num_frames: int) -> int:
 
 def num_frames_covering(vae: Any, num_frames: int) -> int:
     """How many frames the shortest latent has that holds all of so many."""
-    return compression_of_vae(vae).num_frames(_num_latent_frames(vae, num_frames))
+    compression = compression_of_vae(vae)
+    return compression.num_frames(_num_latent_frames(compression, num_frames))
 
 
 def empty_latent(
@@ -116,22 +118,14 @@ def sound_latent_shape(vae: Any, audio_vae: Any, timebase: Timebase, batch_size:
         )
     if audio_vae is None:
         return minimax_sound_shape(timebase.num_frames, batch_size) if is_minimax else None
-    sound = sound_vae_of(audio_vae)
-    if sound is None:
-        raise ValueError(
-            f"audio_vae is not the audio VAE of {LTX_2.name} or {MINIMAX_H3.name}. Connect the one that the model "
-            "makes sound with, or nothing."
-        )
-    if (sound.model == MINIMAX_H3) != is_minimax or (sound.model == LTX_2 and not _is_ltx(vae)):
+    sound = checked_sound_vae(audio_vae)
+    is_ltx = timebase.compression == LTX_2.compression and vae.latent_dim == 3 and vae.latent_channels == 128
+    if sound.model != (MINIMAX_H3 if is_minimax else LTX_2 if is_ltx else None):
         raise ValueError(
             f"audio_vae is that of {sound.model.name}, and vae is not. Connect {sound.model.name}'s own VAE as vae, or "
             "leave audio_vae out."
         )
     return sound.latent_shape(timebase.num_frames, timebase.fps, batch_size)
-
-
-def _is_ltx(vae: Any) -> bool:
-    return vae.latent_dim == 3 and vae.latent_channels == 128 and compression_of_vae(vae) == LTX_2.compression
 
 
 def latent_shape(vae: Any, timebase: Timebase, width: int, height: int, batch_size: int = 1) -> list[int]:

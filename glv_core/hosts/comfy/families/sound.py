@@ -89,6 +89,21 @@ def sound_vae_of(vae: Any) -> SoundVAE | None:
     return None
 
 
+def checked_sound_vae(audio_vae: Any) -> SoundVAE:
+    """What the VAE at the input ``audio_vae`` is.
+
+    Raises:
+        ValueError: it is no audio VAE of such a model.
+    """
+    sound = sound_vae_of(audio_vae)
+    if sound is None:
+        raise ValueError(
+            f"audio_vae is not the audio VAE of {LTX_2.name} or {MINIMAX_H3.name}. Connect the one that the model "
+            "makes sound with, or nothing."
+        )
+    return sound
+
+
 def _network(vae: Any) -> Any:
     return getattr(vae, "first_stage_model", vae)
 

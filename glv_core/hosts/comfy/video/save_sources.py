@@ -9,7 +9,7 @@ import comfy.utils
 import torch
 
 from ....video_io import Audio, Waveform, frame_rate
-from ..families import compression_of_vae, num_frames_decoded, sound_vae_of
+from ..families import checked_sound_vae, compression_of_vae, num_frames_decoded
 from .long_video import clip_of, frames_of
 from .sound_pieces import LatentSound
 from .vae_pieces import decode_pieces
@@ -76,9 +76,7 @@ def sound_to_save(
 
 def _sound_of(samples: dict | None, vae: Any, audio_vae: Any, fps: float) -> LatentSound:
     """The sound of a LATENT, exactly as long as its video."""
-    sound = sound_vae_of(audio_vae)
-    if sound is None:
-        raise ValueError("audio_vae is not an audio VAE of LTX-2 or MiniMax H3. Connect that of the model, or nothing.")
+    sound = checked_sound_vae(audio_vae)
     latents = None if samples is None else samples["samples"]
     if not getattr(latents, "is_nested", False):
         raise ValueError(

@@ -9,8 +9,8 @@ import comfy.model_management
 import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 
+from ....timeline import Compression
 from ....video_io import rechunk
-from ....video_models import MINIMAX_H3
 from ..families import compression_of_vae, family_of_vae
 
 #: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
@@ -66,8 +66,8 @@ def _decode(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor
             yield len(part), vae.decode(part)
     elif (loop := _own_loop(vae)) is not None:
         yield from loop.decode(samples)
-    elif compression_of_vae(vae) == MINIMAX_H3.compression:
-        yield from _decode_clips(vae, samples)
+    elif (compression := compression_of_vae(vae)).rest:
+        yield from _decode_clips(vae, samples, compression)
     else:
         yield from _decode_overlapping(vae, samples)
 
@@ -99,15 +99,14 @@ def _decode_overlapping(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, 
         yield stop - start, own
 
 
-def _decode_clips(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+def _decode_clips(vae: Any, samples: torch.Tensor, compression: Compression) -> Iterator[tuple[int, torch.Tensor]]:
     """Decode ``1 c t h w`` of MiniMax H3: clip after clip, each with the beginning of the next one."""
-    grain, length = MINIMAX_H3.compression.grain, samples.shape[2]
-    frames = MINIMAX_H3.compression.num_frames(grain)
-    clips = max(1, -(-(length - MINIMAX_H3.tail) // grain))
+    length, grain, frames = samples.shape[2], compression.grain, compression.num_frames(compression.grain)
+    clips = max(1, -(-(length - compression.rest) // grain))
     for start in range(0, clips, CLIPS):
         stop, before = min(start + CLIPS, clips), min(start, 1)
         is_last = stop == clips
-        last = length if is_last else stop * grain + MINIMAX_H3.tail
+        last = length if is_last else stop * grain + compression.rest
         decoded = vae.decode(samples[:, :, (start - before) * grain : last])[0]
         end = None if is_last else (before + stop - start) * frames
         yield (length if is_last else stop * grain) - start * grain, decoded[before * frames : end]
