@@ -23,7 +23,11 @@ class VideoModel:
     @property
     def lengths(self) -> str:
         """The lengths of its videos, in words: ``4 n + 1``."""
-        return f"{self.compression.ratio} n + {self.compression.first}" if self.compression.ratio > 1 else "any"
+        compression = self.compression
+        if compression.ratio == 1:
+            return "any"
+        least = compression.num_frames(compression.rest) if compression.rest else compression.first
+        return f"{sum(compression.pattern)} n + {least}"
 
 
 WAN = VideoModel("Wan", Compression.causal(4), 81, 16)

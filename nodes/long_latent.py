@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, vae_timebase
-from ..glv_core.video_models import LTX, WAN, frame_rates
+from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, sound_latent_shape, vae_timebase
+from ..glv_core.video_models import LTX, MINIMAX_H3, WAN, frame_rates
 from .errors import naming
 from .inputs import CATEGORY, fps_input
 
@@ -22,7 +22,8 @@ class LongLatent(io.ComfyNode):
             display_name="Long Latent",
             category=f"{CATEGORY}/latent",
             description="An empty latent for a long video, for the model family that the VAE belongs to: Wan, Hunyuan, "
-            "LTX and others, or frames as batch for image models such as SD 1.5.",
+            "LTX and others, or frames as batch for image models such as SD 1.5; for LTX-2 and MiniMax H3 with sound "
+            "beside the video.",
             search_aliases=["empty latent video", "long video", "empty latent"],
             inputs=[
                 io.Vae.Input(
@@ -38,17 +39,24 @@ class LongLatent(io.ComfyNode):
                     step=1.0,
                     round=0.001,
                     tooltip="Length of the video, in frames or seconds (see unit). Rounded up to what the VAE can "
-                    f"hold: Wan makes {WAN.lengths} frames, LTX {LTX.lengths}.",
+                    f"hold: Wan makes {WAN.lengths} frames, LTX {LTX.lengths}, MiniMax H3 {MINIMAX_H3.lengths}.",
                 ),
                 io.Combo.Input(
                     "unit", options=["frames", "seconds"], default="frames", tooltip="What length is measured in."
                 ),
                 fps_input(
                     f"Frames per second of the video: {frame_rates()}. Turns seconds into frames, and goes on to the "
-                    "prompts and the saved video."
+                    f"prompts and the saved video. MiniMax H3 makes {MINIMAX_H3.fps} and no other."
                 ),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=64, advanced=True, tooltip="How many videos to make at once."
+                ),
+                io.Vae.Input(
+                    "audio_vae",
+                    optional=True,
+                    tooltip="The audio VAE of LTX-2: the latent then holds sound beside the video, as long as it, "
+                    "rounded to whole latents of the sound. A latent of MiniMax H3 has sound in any case, 40 latents "
+                    "a second.",
                 ),
             ],
             outputs=[
@@ -62,8 +70,9 @@ class LongLatent(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, vae: Any, width: int, height: int, length: float, unit: str, fps: float, batch_size: int
-    ) -> io.NodeOutput:
+        cls, vae: Any, width: int, height: int, length: float, unit: str, fps: float, batch_size: int,
+        audio_vae: Any = None,
+    ) -> io.NodeOutput:  # fmt: skip
         with naming("LongLatent"):
             frames = round(length * fps) if unit == "seconds" else round(length)
             if frames < 1:
@@ -71,5 +80,6 @@ class LongLatent(io.ComfyNode):
                     f"length is {length:g} {unit}, which is {frames} frames at {fps:g} fps. Give at least 1 frame."
                 )
             timebase = vae_timebase(vae, frames, fps)
+            sound_shape = sound_latent_shape(vae, audio_vae, timebase, batch_size)
             shape = latent_shape(vae, timebase, width, height, batch_size)
-        return io.NodeOutput(empty_latent(vae, shape, timebase), timebase.num_frames, fps)
+        return io.NodeOutput(empty_latent(vae, shape, timebase, sound_shape), timebase.num_frames, fps)

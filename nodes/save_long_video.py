@@ -78,6 +78,12 @@ class SaveLongVideo(io.ComfyNode):
                     "audio_from", optional=True,
                     tooltip="A video whose sound is taken, e.g. the source from LoadLongVideo, trimmed as it is there.",
                 ),
+                io.Vae.Input(
+                    "audio_vae", optional=True,
+                    tooltip="The audio VAE of LTX-2 or MiniMax H3: the sound that samples holds beside the video is "
+                    "decoded in pieces and saved, as long as the video to the sample. In place of audio and "
+                    "audio_from; without any of the three the video is silent.",
+                ),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The file that was written; none for images.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -114,13 +120,14 @@ class SaveLongVideo(io.ComfyNode):
         video: Any = None,
         audio: dict | None = None,
         audio_from: Any = None,
+        audio_vae: Any = None,
     ) -> io.NodeOutput:
         with naming("SaveLongVideo"):
             color_space = "sRGB" if video is None else color_space_of(video)
             video_format = _video_format(format, codec, crf, pixel_format, color_space)
             deep = video_format is not None and video_format.deep
             frames, rate = frames_to_save(samples, vae, images, video, fps, deep)
-            sound = sound_to_save(audio, audio_from, video)
+            sound = sound_to_save(audio, audio_from, audio_vae, video, samples, vae, rate)
             width, height = size_to_save(samples, vae, images, video)
             if video_format is not None:
                 video_format.check_size(width * upscale, height * upscale)

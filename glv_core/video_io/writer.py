@@ -71,7 +71,7 @@ def save_video(
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
         images = _images(frames, upscale, video_format.deep)
-        _write(partial, images, Fraction(fps).limit_denominator(1001), video_format, audio, metadata or {})
+        _write(partial, images, frame_rate(fps), video_format, audio, metadata or {})
         partial.replace(path)
     finally:
         with suppress(FileNotFoundError):
@@ -118,9 +118,14 @@ def save_images(
     if audio is not None:
         with av.open(os.fspath(folder / "audio.wav"), "w") as container:
             track = _AudioTrack(container, "pcm_s16le", audio)
-            track.write_until(len(paths) / Fraction(fps).limit_denominator(1001))
+            track.write_until(len(paths) / frame_rate(fps))
             track.close()
     return paths
+
+
+def frame_rate(fps: float) -> Fraction:
+    """The frame rate of a file for so many frames per second: 23.976 is 24000/1001."""
+    return Fraction(fps).limit_denominator(1001)
 
 
 def _check(fps: float, upscale: int) -> None:
@@ -215,7 +220,7 @@ class _AudioTrack:
 
     def write_until(self, seconds: Fraction) -> None:
         """Write the sound up to this time."""
-        end = int(seconds * self._rate)
+        end = round(seconds * self._rate)
         while self._written < end:
             block = self._left if self._left is not None else next(self._blocks, None)
             if block is None:

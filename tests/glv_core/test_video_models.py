@@ -6,7 +6,7 @@ import pytest
 
 from glv_core import video_models
 from glv_core.demo import MODEL_DIR
-from glv_core.video_models import DEMO, LTX, WAN, VideoModel, clip_lengths, frame_rates
+from glv_core.video_models import DEMO, LTX, MINIMAX_H3, WAN, VideoModel, clip_lengths, frame_rates
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = [value for value in vars(video_models).values() if isinstance(value, VideoModel)]
@@ -31,6 +31,7 @@ def test_lists_in_words():
     assert clip_lengths((WAN, DEMO)) == "Wan 81, the demo model 61"
     assert "Wan 16, " in frame_rates() and "LTX 24" in frame_rates()
     assert (WAN.lengths, LTX.lengths, video_models.SVD.lengths) == ("4 n + 1", "8 n + 1", "any")
+    assert MINIMAX_H3.lengths == "17 n + 5"
 
 
 def test_the_demo_model_says_the_same_of_itself():

@@ -324,7 +324,15 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("what is stored in a video", "<hidden inputs>", _need("prompt"), _need("extra_pnginfo")),
     *_all("choosing among inputs", "<input>", _need("id")),
     *_all("videos in memory", "<video components>", _need("images"), _need("audio"), _need("frame_rate")),
+    *_all("latents of images and sound", "comfy.nested_tensor", _need("NestedTensor", 1)),
     *_all("latents of images and sound", "<combined latent>", _need("is_nested"), _need("unbind")),
+    *_all(
+        "sound beside video", "<LTX audio VAE>",
+        _need("num_of_latents_from_frames", 2), _need("latent_channels"), _need("latent_frequency_bins"),
+        _need("latents_per_second"), _need("output_sample_rate"), _need("autoencoder.decoder"), _need("vocoder"),
+        _ask("vocoder.hop_length"), _ask("vocoder.input_sample_rate"),
+    ),
+    *_all("sound beside video", "<MiniMax H3 audio VAE>", _ask("samples_per_latent")),
     *_all("the numbers of a quantised weight", "<quantised weight>", _need("_qdata"), _need("_params")),
     *_all(
         "what a ControlNet is made from", "<ControlNet>",

@@ -179,6 +179,13 @@ def test_images_are_exact_and_carry_workflow_and_sound(tmp_path):
         assert float(stream.duration * stream.time_base) == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize(("frames", "fps", "samples"), [(5, 24, 6667), (7, 24, 9333), (2, 23.976, 2669)])
+def test_sound_ends_with_the_video_to_the_nearest_sample(tmp_path, frames, fps, samples):
+    save_images(tmp_path, rand(frames, 2, 2, 3), fps, audio=Waveform(torch.ones(1, 20_000), 32_000))
+    with av.open(str(tmp_path / "audio.wav")) as opened:
+        assert opened.streams.audio[0].duration == samples
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -12,6 +12,7 @@ import comfy.patcher_extension
 import comfy.sd
 import streaming
 import tiny
+import tiny_sound
 import torch
 from comfy.weight_adapter.bypass import BypassInjectionManager
 from comfy_api.latest import Types, io
@@ -61,7 +62,13 @@ def objects() -> dict:
     unet = tiny.sd15().model.diffusion_model
     blocks = {type(module).__name__: module for module in unet.modules()}
     sd15 = unet
+    sound = tiny_sound.ltx_audio_vae(tiny_sound.TWO_STAGES if tiny_sound.HAS_TWO_STAGES else tiny_sound.HIFI)
+    found = {}
+    if tiny_sound.HAS_MINIMAX:
+        found["MiniMax H3 audio VAE"] = tiny_sound.minimax_audio_vae().first_stage_model
     return {
+        **found,
+        "LTX audio VAE": getattr(sound, "first_stage_model", sound),
         "MODEL": model,
         "model": model.model,
         "latent format": model.model.latent_format,

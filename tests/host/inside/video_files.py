@@ -126,6 +126,7 @@ class Overlapping:
 
     def __init__(self, reach: int, causal: bool, compression: int = 4):
         self.reach, self.causal, self.compression = reach, causal, compression
+        self.upscale_ratio = (lambda length: (length - causal) * compression + causal, 1, 1)
 
     def temporal_compression_decode(self):
         return self.compression
@@ -133,8 +134,7 @@ class Overlapping:
     def decode(self, samples):
         length, c = samples.shape[2], self.compression
         frames = []
-        count = (length - 1) * c + 1 if self.causal else length * c
-        for frame in range(count):
+        for frame in range(self.upscale_ratio[0](length)):
             at = (frame + (c - 1 if self.causal else 0)) / c
             places = [p for p in range(length) if abs(p - at) < self.reach]
             weights = torch.tensor([1 - abs(p - at) / self.reach for p in places])

@@ -10,11 +10,13 @@ from .latents import (
     num_frames_covering,
     num_frames_decoded,
     num_frames_encoded,
+    sound_latent_shape,
     time_dim_of,
     vae_timebase,
 )
 from .per_frame_timesteps import give_per_frame_timesteps
 from .registry import FAMILIES, family_of, family_of_vae
+from .sound import SoundVAE, checked_sound_vae, sound_vae_of
 
 __all__ = [
     "FAMILIES",
@@ -27,6 +29,8 @@ __all__ = [
     "ContinuationInputs",
     "Family",
     "SamplingInputs",
+    "SoundVAE",
+    "checked_sound_vae",
     "clips_in",
     "compression_of_vae",
     "empty_latent",
@@ -37,6 +41,8 @@ __all__ = [
     "num_frames_covering",
     "num_frames_decoded",
     "num_frames_encoded",
+    "sound_latent_shape",
+    "sound_vae_of",
     "time_dim_of",
     "vae_timebase",
     "with_frames",

@@ -7,8 +7,11 @@ from typing import Any
 
 import comfy.model_management
 import torch
+from comfy.nested_tensor import NestedTensor
 
 from ....timeline import Compression, Timebase
+from ....video_models import LTX_2, MINIMAX_H3
+from .sound import checked_sound_vae, minimax_sound_shape, sound_vae_of
 
 
 def time_dim_of(latent_format: Any) -> int:
@@ -32,9 +35,14 @@ def compression_of_vae(vae: Any) -> Compression:
     Raises:
         ValueError: the VAE has no frames (audio, 3D shapes).
     """
+    if sound_vae_of(vae) is not None:
+        raise ValueError("vae is an audio VAE. Connect the VAE of your video model, and the audio VAE as audio_vae.")
     if vae.latent_dim not in (2, 3):
         raise ValueError("The VAE is not one for images or video. Connect the VAE of your video model.")
     ratio = (vae.temporal_compression_decode() or 1) if vae.latent_dim == 3 else 1
+    h3 = MINIMAX_H3.compression
+    if ratio > 1 and all(vae.upscale_ratio[0](count) == h3.num_frames(count) for count in (2, 7, 12)):
+        return h3
     is_causal = ratio == 1 or vae.upscale_ratio[0](1) == 1
     return Compression.causal(ratio) if is_causal else Compression((ratio,))
 
@@ -46,7 +54,12 @@ def vae_timebase(vae: Any, num_frames: int, fps: float) -> Timebase:
         ValueError: the VAE has no frames (audio, 3D shapes), or the numbers are out of range.
     """
     compression = compression_of_vae(vae)
-    return Timebase.of_latent(compression.num_latent_frames(num_frames), fps, compression)
+    return Timebase.of_latent(_num_latent_frames(compression, num_frames), fps, compression)
+
+
+def _num_latent_frames(compression: Compression, num_frames: int) -> int:
+    """Latent frames of the shortest video of at least so many frames."""
+    return compression.whole_clip(compression.num_latent_frames(num_frames))
 
 
 def num_frames_decoded(vae: Any, samples: torch.Tensor) -> int:
@@ -57,26 +70,62 @@ def num_frames_decoded(vae: Any, samples: torch.Tensor) -> int:
 def num_frames_encoded(vae: Any, num_frames: int) -> int:
     """How many of so many frames a VAE can hold: a causal one leaves out those that do not fill a latent frame."""
     compression = compression_of_vae(vae)
-    count = compression.num_latent_frames(num_frames)
+    count = _num_latent_frames(compression, num_frames)
     if compression.num_frames(count) == num_frames:
         return num_frames
-    return compression.num_frames(count - 1) if count > 1 else 0
+    fewer = count - compression.grain
+    return compression.num_frames(fewer) if fewer > 0 else 0
 
 
 def num_frames_covering(vae: Any, num_frames: int) -> int:
     """How many frames the shortest latent has that holds all of so many."""
     compression = compression_of_vae(vae)
-    return compression.num_frames(compression.num_latent_frames(num_frames))
+    return compression.num_frames(_num_latent_frames(compression, num_frames))
 
 
-def empty_latent(vae: Any, shape: Sequence[int], timebase: Timebase) -> dict[str, Any]:
-    """An empty LATENT, as the host's own nodes make it: it says which VAE it is meant for."""
+def empty_latent(
+    vae: Any, shape: Sequence[int], timebase: Timebase, sound_shape: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """An empty LATENT, as the host's own nodes make it: it says which VAE it is meant for.
+
+    With ``sound_shape`` video and sound are combined in it.
+    """
     dtype = getattr(comfy.model_management, "intermediate_dtype", lambda: torch.float32)()
+    device = comfy.model_management.intermediate_device()
+    samples = torch.zeros(tuple(shape), device=device, dtype=dtype)
+    if sound_shape is not None:
+        samples = NestedTensor([samples, torch.zeros(tuple(sound_shape), device=device, dtype=dtype)])
     return {
-        "samples": torch.zeros(tuple(shape), device=comfy.model_management.intermediate_device(), dtype=dtype),
+        "samples": samples,
         "downscale_ratio_spacial": int(vae.spacial_compression_encode()),
-        "downscale_ratio_temporal": timebase.compression.ratio,
+        "downscale_ratio_temporal": max(timebase.compression.pattern),  # the host's count, of a full latent frame
     }
+
+
+def sound_latent_shape(vae: Any, audio_vae: Any, timebase: Timebase, batch_size: int = 1) -> list[int] | None:
+    """The shape of the sound beside a video of ``vae``; None where there is none.
+
+    MiniMax H3's videos always have sound; others where ``audio_vae``, LTX-2's, is given.
+
+    Raises:
+        ValueError: one VAE is not of the kind or the model of the other, or the frame rate is not MiniMax H3's.
+    """
+    is_minimax = timebase.compression == MINIMAX_H3.compression
+    if is_minimax and timebase.fps != MINIMAX_H3.fps:
+        raise ValueError(
+            f"fps is {timebase.fps:g}; {MINIMAX_H3.name} makes {MINIMAX_H3.fps} frames a second, and sound that long. "
+            f"Set fps to {MINIMAX_H3.fps}."
+        )
+    if audio_vae is None:
+        return minimax_sound_shape(timebase.num_frames, batch_size) if is_minimax else None
+    sound = checked_sound_vae(audio_vae)
+    is_ltx = timebase.compression == LTX_2.compression and vae.latent_dim == 3 and vae.latent_channels == 128
+    if sound.model != (MINIMAX_H3 if is_minimax else LTX_2 if is_ltx else None):
+        raise ValueError(
+            f"audio_vae is that of {sound.model.name}, and vae is not. Connect {sound.model.name}'s own VAE as vae, or "
+            "leave audio_vae out."
+        )
+    return sound.latent_shape(timebase.num_frames, timebase.fps, batch_size)
 
 
 def latent_shape(vae: Any, timebase: Timebase, width: int, height: int, batch_size: int = 1) -> list[int]:

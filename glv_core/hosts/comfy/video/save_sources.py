@@ -8,8 +8,10 @@ from typing import Any
 import comfy.utils
 import torch
 
-from ....video_io import Audio, Waveform
+from ....video_io import Audio, Waveform, frame_rate
+from ..families import checked_sound_vae, compression_of_vae, num_frames_decoded
 from .long_video import clip_of, frames_of
+from .sound_pieces import LatentSound
 from .vae_pieces import decode_pieces
 
 
@@ -31,6 +33,7 @@ def frames_to_save(
         if vae is None:
             raise ValueError("samples is connected, but no vae. Connect the VAE of the model.")
         latents = _video_part(samples)
+        compression_of_vae(vae)  # refuses a VAE without frames
         bar = comfy.utils.ProgressBar(latents.shape[2] if latents.ndim == 5 else latents.shape[0])
         return decode_pieces(vae, latents, lambda done, _: bar.update_absolute(done)), fps
     if images is not None:
@@ -45,16 +48,22 @@ def _video_part(samples: dict) -> torch.Tensor:
     return latents.unbind()[0] if getattr(latents, "is_nested", False) else latents
 
 
-def sound_to_save(audio: dict | None, audio_from: Any, video: Any) -> Audio | None:
-    """The sound of an AUDIO, or of a video.
+def sound_to_save(
+    audio: dict | None, audio_from: Any, audio_vae: Any, video: Any, samples: dict | None, vae: Any, fps: float
+) -> Audio | None:
+    """The sound of an AUDIO, of a video, or of a LATENT that has sound beside the video.
 
     Raises:
-        ValueError: both an AUDIO and another video's sound are given.
+        ValueError: several of them are given, or an audio VAE that has nothing to decode or is not the latent's.
     """
-    if audio is not None and audio_from is not None:
-        raise ValueError("Both audio and audio_from are connected. Connect one.")
+    sources = (("audio", audio), ("audio_from", audio_from), ("audio_vae", audio_vae))
+    given = [name for name, value in sources if value is not None]
+    if len(given) > 1:
+        raise ValueError(f"Both {given[0]} and {given[1]} are connected. Connect one.")
     if audio is not None:
         return Waveform(audio["waveform"], audio["sample_rate"])
+    if audio_vae is not None:
+        return _sound_of(samples, vae, audio_vae, fps)
     source = video if audio_from is None else audio_from
     if source is None:
         return None
@@ -63,6 +72,21 @@ def sound_to_save(audio: dict | None, audio_from: Any, video: Any) -> Audio | No
         return clip.audio()
     stored = source.get_components().audio
     return None if stored is None else Waveform(stored["waveform"], stored["sample_rate"])
+
+
+def _sound_of(samples: dict | None, vae: Any, audio_vae: Any, fps: float) -> LatentSound:
+    """The sound of a LATENT, exactly as long as its video."""
+    sound = checked_sound_vae(audio_vae)
+    latents = None if samples is None else samples["samples"]
+    if not getattr(latents, "is_nested", False):
+        raise ValueError(
+            "audio_vae is connected, but samples has no sound beside the video. Connect a latent of video and sound "
+            "(Long Latent with audio_vae makes one), or leave audio_vae out."
+        )
+    video, tones = latents.unbind()
+    sound.check(tones)
+    seconds = num_frames_decoded(vae, video) / frame_rate(fps)
+    return LatentSound(sound, tones, round(seconds * sound.sample_rate))
 
 
 def size_to_save(samples: dict | None, vae: Any, images: torch.Tensor | None, video: Any) -> tuple[int, int]:

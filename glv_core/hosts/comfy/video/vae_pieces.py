@@ -9,13 +9,16 @@ import comfy.model_management
 import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
 
+from ....timeline import Compression
 from ....video_io import rechunk
-from ..families import family_of_vae
+from ..families import compression_of_vae, family_of_vae
 
 #: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
 CONTEXT = 4
 #: Latent frames decoded at once where the VAE's own loop cannot be followed, and images for image VAEs.
 PIECE = 12
+#: Clips of MiniMax H3's VAE, of 17 frames, that are decoded at once.
+CLIPS = 5
 
 OnProgress = Callable[[int, int], None]
 
@@ -24,8 +27,10 @@ def decode_pieces(vae: Any, samples: torch.Tensor, on_progress: OnProgress | Non
     """The frames of a LATENT, a few at a time.
 
     VAEs whose family knows their own loop (Wan's) are followed step by step with its caches, so their pixels are those
-    of decoding at once. Other video VAEs, and SVD's, decode pieces that share ``CONTEXT`` latent frames with their
-    neighbours and are cross-faded there, as the host's tiled decoding does. Image VAEs decode every frame alone.
+    of decoding at once. So are those of MiniMax H3's, which decodes clips of 17 frames and fades each into the next: a
+    piece is whole clips, behind the one before them. Other video VAEs, and SVD's, decode pieces that share ``CONTEXT``
+    latent frames with their neighbours and are cross-faded there, as the host's tiled decoding does. Image VAEs decode
+    every frame alone.
 
     Args:
         vae: a ComfyUI VAE.
@@ -61,6 +66,8 @@ def _decode(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, torch.Tensor
             yield len(part), vae.decode(part)
     elif (loop := _own_loop(vae)) is not None:
         yield from loop.decode(samples)
+    elif (compression := compression_of_vae(vae)).rest:
+        yield from _decode_clips(vae, samples, compression)
     else:
         yield from _decode_overlapping(vae, samples)
 
@@ -90,6 +97,19 @@ def _decode_overlapping(vae: Any, samples: torch.Tensor) -> Iterator[tuple[int, 
             own[:count] = tail[:count].lerp(own[:count], rising.view(-1, 1, 1, 1))
         tail = after
         yield stop - start, own
+
+
+def _decode_clips(vae: Any, samples: torch.Tensor, compression: Compression) -> Iterator[tuple[int, torch.Tensor]]:
+    """Decode ``1 c t h w`` of MiniMax H3: clip after clip, each with the beginning of the next one."""
+    length, grain, frames = samples.shape[2], compression.grain, compression.num_frames(compression.grain)
+    clips = max(1, -(-(length - compression.rest) // grain))
+    for start in range(0, clips, CLIPS):
+        stop, before = min(start + CLIPS, clips), min(start, 1)
+        is_last = stop == clips
+        last = length if is_last else stop * grain + compression.rest
+        decoded = vae.decode(samples[:, :, (start - before) * grain : last])[0]
+        end = None if is_last else (before + stop - start) * frames
+        yield (length if is_last else stop * grain) - start * grain, decoded[before * frames : end]
 
 
 def _frames_before(latents: int, compression: int, frames: int, length: int) -> int:
