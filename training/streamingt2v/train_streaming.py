@@ -47,6 +47,8 @@ TRAINED = {
 _BY_ADAM = ("conv_in", "conv_out", "time_emb", "alpha", "conv_ln", "attention.to_q", "attention.to_k")
 #: What is trained beside them here; `finetune.py` leaves the base as it is.
 BESIDE = {"cam": ("unet",), "apm": ()}
+#: The learning rates of Muon and of Adam; what the first stage trained, the second only trims.
+RATES = {"cam": (0.005, 5e-4), "apm": (0.002, 6e-4)}
 #: Every so many steps of CAM are the base's alone.
 ALONE_EVERY = 3
 #: Steps with the frames before have more of the high noise levels, at which the frames do not show it all themselves.
@@ -218,8 +220,6 @@ def train_part(
     steps: int,
     seed: int,
     batch: int = 6,
-    lr: float = 0.005,
-    adam_lr: float = 5e-4,
     resume: bool = False,
     half: bool = True,
 ) -> nn.Module:
@@ -267,7 +267,7 @@ def train_part(
             match_first(net, lambda: [errors(step_generator(seed + 2, number)) for number in range(3)])
         freeze_all_but(net, (*TRAINED[part], *BESIDE[part]))
         by_adam = (*_BY_ADAM, *(f"mergers.{number}.proj_in" for number in range(len(net.mergers))))
-        return Training(out / f"{part}.pt", net, steps, lr, adam_lr, by_adam).run(loss_of, resume)
+        return Training(out / f"{part}.pt", net, steps, *RATES[part], by_adam).run(loss_of, resume)
 
 
 def load_streaming(out: Path, part: str, net: StreamingUNet) -> StreamingUNet:
