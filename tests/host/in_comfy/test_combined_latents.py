@@ -198,6 +198,17 @@ def test_pieces_of_a_minimax_video_are_the_whole(length):
     assert len(pieces) == max(1, -(-(length - 2) // 25)) and pieces[0].std() > 0
 
 
+@minimax
+@pytest.mark.parametrize(("count", "used"), [(5, 5), (20, 5), (39, 39), (90, 90), (100, 90), (124, 124), (182, 175)])
+def test_pieces_of_a_minimax_video_are_encoded_as_the_whole(count, used):
+    """The host leaves out what lies behind 17 n + 5 frames where it encodes a clip for this model."""
+    vae = tiny_sound.minimax_video_vae()
+    frames = torch.rand(count, 32, 48, 3, generator=torch.Generator().manual_seed(4))
+    latents = vae_pieces.encode_pieces(vae, frames.split(13))
+    assert latents.shape[2] == (used - 5) // 17 * 5 + 2
+    torch.testing.assert_close(latents, vae.encode(frames[:used]).cpu(), atol=1e-5, rtol=1e-4)
+
+
 class Stub:
     """Decoders behind the host's VAEs: a latent that is not zero becomes white frames, or a tone.
 

@@ -11,7 +11,7 @@ from comfy.ldm.modules.temporal_ae import VideoDecoder
 
 from ....timeline import Compression
 from ....video_io import rechunk
-from ..families import compression_of_vae, family_of_vae
+from ..families import compression_of_vae, family_of_vae, num_frames_encoded
 
 #: Latent frames that a piece of a VAE without a cache shares with its neighbours on each side.
 CONTEXT = 4
@@ -122,8 +122,9 @@ def _frames_before(latents: int, compression: int, frames: int, length: int) -> 
 def encode_pieces(vae: Any, frames: Iterable[torch.Tensor], on_progress: OnProgress | None = None) -> torch.Tensor:
     """The LATENT of a video that comes a few frames at a time.
 
-    VAEs whose family knows their own loop are followed with its caches; for other video VAEs pieces share ``CONTEXT``
-    latent frames with the one before. A causal VAE leaves out frames at the end that do not fill a latent frame.
+    VAEs whose family knows their own loop are followed with its caches, and MiniMax H3's clips are encoded as they are;
+    for other video VAEs pieces share ``CONTEXT`` latent frames with the one before. A causal VAE leaves out frames at
+    the end that do not fill a latent frame, MiniMax H3's those behind 17 n + 5.
 
     Args:
         vae: a ComfyUI VAE.
@@ -159,6 +160,9 @@ def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, tor
     if (loop := _own_loop(vae)) is not None:
         yield from loop.encode(rechunk(frames, 1, compression, keep_rest=False))
         return
+    if (whole := compression_of_vae(vae)).rest:
+        yield from _encode_clips(vae, frames, whole)
+        return
     before: torch.Tensor | None = None
     for part in rechunk(frames, 1 + (PIECE - 1) * compression, PIECE * compression, keep_rest=True):
         if before is None:
@@ -172,3 +176,22 @@ def _encode(vae: Any, frames: Iterable[torch.Tensor]) -> Iterator[tuple[int, tor
             latents = vae.encode(torch.cat([before[-(1 + (CONTEXT - 1) * compression) :], part]))
             yield len(part), latents[:, :, -(len(part) // compression) :]
         before = part if before is None else torch.cat([before, part])[-(1 + CONTEXT * compression) :]
+
+
+def _encode_clips(
+    vae: Any, frames: Iterable[torch.Tensor], compression: Compression
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Encode for MiniMax H3, whose VAE encodes clips alone and leaves out most of the last one: pieces of whole clips,
+    each with the beginning of the next one, which is left out again.
+    """
+    grain = CLIPS * compression.grain
+    size, ahead = compression.num_frames(grain), compression.num_frames(compression.rest)
+    held = torch.zeros(0)
+    for part in rechunk(frames, size, size, keep_rest=True):
+        held = torch.cat([held, part]) if len(held) else part
+        while len(held) >= size + ahead:
+            yield size, vae.encode(held[: size + ahead])[:, :, :grain]
+            held = held[size:]
+    if len(held):
+        held = held[: max(1, num_frames_encoded(vae, len(held)))]
+        yield len(held), vae.encode(held)
