@@ -37,6 +37,8 @@ FAMILIES = (
     Family(
         LTX,
         latent_formats=("LTXV",),
+        frame_text={"LTXV": 1},
+        frame_text_refused=_GUIDES,
         refused=_GUIDES,
         chunk_refused=_GUIDES,
         continuation=lambda model: CleanFramesAndGuide(),
@@ -44,6 +46,8 @@ FAMILIES = (
     Family(
         LTX_2,
         latent_formats=("LTXAV",),
+        frame_text={"LTXAV": 1},
+        frame_text_refused=_GUIDES,
         streams=("video", "audio"),
         shared=frozenset({"ref_audio"}),
         chunk_refused=_GUIDES,
