@@ -34,13 +34,23 @@ def check_attention(model: Any) -> None:
     Raises:
         ValueError: they cannot, or nobody knows.
     """
-    family = family_of(model)
-    if type(model).__name__ not in family.frame_text:
+    if not _token_side(model):
         raise ValueError(
-            f"prompt_blending is attention, which {family.name} ({type(model).__name__}) does not support: it needs "
-            "attention from the latent frames, one after the other, to text alone, as in Wan, LTX and Cosmos. "
+            f"prompt_blending is attention, which {family_of(model).name} ({_class_of(model)}) does not support: it "
+            "needs attention from the latent frames, one after the other, to text alone, as in Wan, LTX and Cosmos. "
             f"{_REMEDY}"
         )
+
+
+def _class_of(model: Any) -> str:
+    """The host's class that a model is of; this pack and others make classes of theirs from it."""
+    kinds = type(model).__mro__
+    return next((kind for kind in kinds if kind.__module__ == "comfy.model_base"), kinds[0]).__name__
+
+
+def _token_side(model: Any) -> int:
+    """Latent pixels a side of a query token; 0 where latent frames cannot attend to prompts of their own."""
+    return family_of(model).frame_text.get(_class_of(model), 0)
 
 
 def join_prompts(entries: Sequence[Entry], weights: torch.Tensor, family: Family) -> Entry:
@@ -56,13 +66,13 @@ def join_prompts(entries: Sequence[Entry], weights: torch.Tensor, family: Family
     """
     first = entries[0]
     conds = dict(first["model_conds"])
-    for key, what in family.frame_text_refused.items():
-        if key in conds:
+    for key in dict.fromkeys(key for entry in entries for key in entry["model_conds"]):
+        if key in family.frame_text_refused:
+            what = family.frame_text_refused[key]
             raise ValueError(f"prompt_blending is attention, which does not support {what}. {_REMEDY}")
-    for key, cond in conds.items():
         values = [getattr(entry["model_conds"].get(key), "cond", None) for entry in entries]
         if key in ("c_crossattn", "attention_mask") and all(isinstance(value, torch.Tensor) for value in values):
-            conds[key] = cond._copy_with(torch.cat(values, dim=1))
+            conds[key] = conds[key]._copy_with(torch.cat(values, dim=1))
         elif not all(_same(values[0], value) for value in values[1:]):
             raise ValueError(
                 f"prompt_blending is attention, and the prompts of a schedule differ in '{key}', which attention "
@@ -110,8 +120,8 @@ def _apply(
     if bias is None:
         return executor(x, t, c_concat, c_crossattn, control, options, **conds)
     model = executor.class_obj
-    patch = family_of(model).frame_text[type(model).__name__]
-    per_frame = -(-x.shape[-2] // patch) * -(-x.shape[-1] // patch)
+    side = _token_side(model)
+    per_frame = -(-x.shape[-2] // side) * -(-x.shape[-1] // side)
     # Wan puts the tokens of a reference image before the video's, and latent frames that it is shown besides behind.
     before = per_frame if "reference_latent" in conds and getattr(model.diffusion_model, "ref_conv", None) else 0
     beside = conds.get("time_dim_concat")
