@@ -42,9 +42,11 @@ class DenoiserKind:
 SUPPORTED: dict[str, DenoiserKind] = {
     "WanTransformer3DModel": DenoiserKind("hidden_states", text_attention="attn2"),
     "WanVACETransformer3DModel": DenoiserKind(
-        "hidden_states", along=("control_hidden_states",), shared=("control_hidden_states_scale",),
+        "hidden_states",
+        along=("control_hidden_states",),
+        shared=("control_hidden_states_scale",),
         text_attention="attn2",
-    ),  # fmt: skip
+    ),
     "UNet3DConditionModel": DenoiserKind("sample"),
     "UNetMotionModel": DenoiserKind("sample", text_per_frame=True),
 }
@@ -102,8 +104,8 @@ class Row:
     """One row of a folded batch: row ``row`` of the pipeline's own batch, cut to a window, with one prompt.
 
     ``prompt`` is None where all prompts of the row are the same, as those of the unconditional half are, and where they
-    are seen in one pass: then ``mix`` holds their weights, ``[prompt]`` or ``[prompt, latent frame of the window]``, and
-    ``blending``, one of ``PROMPT_BLENDINGS``, says how.
+    are seen in one pass: then ``mix`` holds their weights, ``[prompt]`` or ``[prompt, latent frame of the window]``,
+    and ``blending``, one of ``PROMPT_BLENDINGS``, says how.
     """
 
     window: int

@@ -79,7 +79,7 @@ def co_denoising(
     try:
         for module, kind in denoisers_of(pipeline):
             if settings.prompt_blending == "attention":
-                check_attention(module, kind)
+                check_attention(type(module).__name__, kind)
             long_forward = LongForward(module, kind, pipeline, settings, timebase, track, text_length, progress, held)
             wrapped.append((module, module.__dict__.get("forward"), long_forward))
             module.forward = long_forward

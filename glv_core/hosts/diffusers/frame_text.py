@@ -12,21 +12,23 @@ from ...prompts.frame_attention import query_bias
 from .denoisers import DenoiserKind, UnsupportedDenoiserError
 
 
-def check_attention(module: torch.nn.Module, kind: DenoiserKind) -> None:
-    """Check that the latent frames of a denoiser can attend to prompts of their own.
+def check_attention(name: str, kind: DenoiserKind) -> None:
+    """Check that the latent frames of a denoiser, given by its class, can attend to prompts of their own.
 
     Raises:
         UnsupportedDenoiserError: they cannot.
     """
     if not kind.text_attention:
         raise UnsupportedDenoiserError(
-            f"prompt_blending is attention, which {type(module).__name__} does not support: it needs attention from "
+            f"prompt_blending is attention, which {name} does not support: it needs attention from "
             "the latent frames, one after the other, to text alone, as in Wan. Set prompt_blending to predictions."
         )
 
 
 @contextmanager
-def attending(module: torch.nn.Module, kind: DenoiserKind, bias: torch.Tensor, sides: tuple[int, int]) -> Iterator[None]:
+def attending(
+    module: torch.nn.Module, kind: DenoiserKind, bias: torch.Tensor, sides: tuple[int, int]
+) -> Iterator[None]:
     """While this context is open, the denoiser's attention to text heeds a bias.
 
     Args:

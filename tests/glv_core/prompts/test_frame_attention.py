@@ -42,3 +42,18 @@ def test_tokens_around_the_video_see_the_mean_of_its_weights():
 
 def test_a_free_length():
     assert [free_length(length, {5, 6, 9}) for length in (4, 5, 6, 9)] == [4, 7, 7, 10]
+
+
+def test_prompt_relays_penalty_without_a_prompt_of_the_whole_video_is_a_cut():
+    """Its formula by hand, for segments of 7, 12 and 5 latent frames, against weights that change from 0 to 1."""
+    lengths, sigma = [7, 12, 5], 1 / math.log(1 / 1e-3)
+    penalties, owners, start = [], [], 0
+    for index, length in enumerate(lengths):
+        middle = start + length / 2
+        far = [max(abs(frame + 0.5 - middle) - (length / 2 - 2), 0.0) for frame in range(sum(lengths))]
+        penalties.append([-(each**2) / (2 * sigma**2) for each in far])
+        owners += [index] * length
+        start += length
+    hard = torch.nn.functional.one_hot(torch.tensor(owners)).T.float()
+    relay, ours = (torch.softmax(each, dim=0) for each in (torch.tensor(penalties), frame_bias(hard, [1] * 3).T))
+    torch.testing.assert_close(ours, relay, rtol=0, atol=1e-6)

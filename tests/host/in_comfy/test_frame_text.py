@@ -59,8 +59,9 @@ def prompts(text: str, frames: int, *, width: int = 4096, tokens: int = 16, fade
 
 
 def run(model, length: int, positive, **more):
-    given = {"cfg": 1.0, "steps": 2, "prompt_blending": "attention", "negative": [[positive[0][0], untagged(positive[0][1])]]}
-    return tiny.co_denoise(model, tiny.latent(length, channels=channels(model)), positive=positive, **{**given, **more})
+    negative = [[positive[0][0], untagged(positive[0][1])]]
+    given = {"cfg": 1.0, "steps": 2, "prompt_blending": "attention", "negative": negative, **more}
+    return tiny.co_denoise(model, tiny.latent(length, channels=channels(model)), positive=positive, **given)
 
 
 def alone(model, length: int, positive):

@@ -159,7 +159,8 @@ def _attend(func: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads:
     bias = options[_BIAS]
     if (q.shape[0], q.shape[-2], k.shape[-2]) != (bias.shape[0], *bias.shape[-2:]):
         replaced = options[_REPLACED]
-        return func(q, k, v, heads, *args, **given) if replaced is None else replaced(func, q, k, v, heads, *args, **given)
+        everything = (q, k, v, heads, *args)
+        return func(*everything, **given) if replaced is None else replaced(func, *everything, **given)
     options[_APPLIED].append(True)
     mask, rest = (args[0], args[1:]) if args else (given.pop("mask", None), ())
     bias = bias.to(q.dtype)

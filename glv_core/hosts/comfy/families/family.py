@@ -65,8 +65,8 @@ class Family:
             They are sliced where the host does it itself, or where they have a part for every latent frame.
         unbatched: model conds with which the host's network takes one window at a time.
         whole: those of ``unbatched`` that all rows of a window share, and that are not repeated for them.
-        frame_text: classes in ``comfy.model_base`` whose latent frames, one after the other, attend to text alone -> the
-            side of a token, in latent pixels.
+        frame_text: classes in ``comfy.model_base`` whose latent frames, one after the other, attend to text alone ->
+            latent pixels a side of a token.
         frame_text_refused: model conds that put other tokens among theirs -> what they are, in words.
         references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
         chunk_along: keys of a CONDITIONING that run along the video -> how.
