@@ -126,8 +126,8 @@ def main() -> None:
         begin = time.perf_counter()
         videos = [
             generate(
-                pipeline, shown, timebase, settings, seed=seed,
-                num_inference_steps=arguments.steps, guidance_scale=arguments.cfg, height=64, width=64, progress=lambda *_: None,
+                pipeline, shown, timebase, settings, seed=seed, num_inference_steps=arguments.steps,
+                guidance_scale=arguments.cfg, height=64, width=64, progress=lambda *_: None,
             )
             for seed in range(arguments.seeds)
         ]  # fmt: skip

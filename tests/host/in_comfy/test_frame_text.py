@@ -12,7 +12,7 @@ import comfy.sd
 import pytest
 import tiny
 import torch
-from comfy.conds import CONDRegular
+from comfy.conds import CONDConstant, CONDRegular
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from families import hunyuan, ltx, wan_vace, weights_of
 from long_video_pack.glv_core.hosts.comfy.co_denoise import frame_text
@@ -292,6 +292,9 @@ def test_prompts_that_cannot_stand_side_by_side(wan):
     for entries in ([entry(), image], [image, entry()], [image, entry(y=torch.zeros(1, 4))]):
         with pytest.raises(ValueError, match=r"differ in 'y'.*Set prompt_blending to predictions"):
             frame_text.join_prompts(entries, weights, family)
+    both = {"uuid": uuid.uuid4(), "model_conds": {**image["model_conds"], "latent_shapes": CONDConstant([(1,), (2,)])}}
+    with pytest.raises(ValueError, match=r"together.*Set prompt_blending to predictions"):
+        frame_text.join_prompts([both, both], weights, family)
     with pytest.raises(ValueError, match="Bernini"):
         frame_text.join_prompts([entry(context_latents=torch.zeros(1, 16, 1, 4, 4))] * 2, weights, family)
 

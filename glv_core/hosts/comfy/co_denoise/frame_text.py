@@ -78,6 +78,8 @@ def join_prompts(entries: Sequence[Entry], weights: torch.Tensor, family: Family
                 f"prompt_blending is attention, and the prompts of a schedule differ in '{key}', which attention "
                 f"cannot give to each latent frame. {_REMEDY}"
             )
+    if len(getattr(conds.get("latent_shapes"), "cond", ())) > 1:
+        raise ValueError(f"prompt_blending is attention, which does not support {family.combined} together. {_REMEDY}")
     area = first.get("area", ())
     if len(area) == 6:  # in time as well: the model is shown a part of the window
         weights = weights[:, area[3] : area[3] + area[0]]
