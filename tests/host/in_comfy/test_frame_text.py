@@ -218,7 +218,7 @@ def test_folded_windows_have_each_their_own_bias(recorder):
 def test_as_many_tokens_of_text_as_of_video(length, size):
     """32 of both; self-attention is not taken for attention to text."""
     model, frames = tiny.wan(), 4 * length - 3
-    positive = prompts("ab | ba", frames, fade=1.0)
+    positive = prompts("ab | ba", frames, fade=2.0)
     latent = tiny.latent(length, size, size)
     ours = tiny.co_denoise(model, latent, window=frames, overlap=0, prompt_blending="attention", positive=positive)
     close(ours, tiny.ksampler(model, latent, positive=[[positive[0][0], {}]]), 1e-4)
