@@ -46,6 +46,7 @@ class Row:
     schedule: str
     overlap: int  # frames
     prompt_blending: str = "predictions"
+    cuts: bool = False  # at the middle of each transition, in place of fades
 
 
 ROWS = [
@@ -58,6 +59,8 @@ ROWS = [
     Row("shifted, overlap 8, embeddings", "shifted", 8, "embeddings"),
     Row("shifted, overlap 8, embeddings_spherical", "shifted", 8, "embeddings_spherical"),
     Row("shifted, overlap 8, one_per_window", "shifted", 8, "one_per_window"),
+    Row("shifted, overlap 8, attention", "shifted", 8, "attention"),
+    Row("shifted, overlap 8, attention at cuts (Prompt Relay's)", "shifted", 8, "attention", True),
 ]
 
 
@@ -94,6 +97,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=2.0)
+    parser.add_argument("--only", default="", metavar="WORD", help="only the rows with this in their name")
     arguments = parser.parse_args()
 
     import diffusers
@@ -101,6 +105,7 @@ def main() -> None:
     logging.getLogger("diffusers").setLevel(logging.ERROR)
     pipeline = diffusers.WanPipeline.from_pretrained(MODEL_DIR, torch_dtype=torch.float32, local_files_only=True)
     schedule = parse_schedule(PROMPTS, num_frames=FRAMES, fps=FPS)
+    cut = parse_schedule(PROMPTS, num_frames=FRAMES, fps=FPS, transition="hard", transition_frames=0)
     timebase = timebase_for(pipeline, FRAMES, FPS)
     length, window = timebase.num_latent_frames, timebase.compression.num_latent_frames(WINDOW)
     cuts = window_boundaries(CoDenoiseSettings(window, 0, "static").windows(length, 0), timebase)
@@ -112,15 +117,16 @@ def main() -> None:
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     isolated_time = 0.0
-    for row in ROWS:
+    for row in (row for row in ROWS if arguments.only in row.name):
         settings = CoDenoiseSettings(
             window, timebase.compression.latent_span(row.overlap), row.schedule, prompt_blending=row.prompt_blending
         )
         own_cuts = window_boundaries(settings.windows(length, 0), timebase)
+        shown = cut if row.cuts else schedule
         begin = time.perf_counter()
         videos = [
             generate(
-                pipeline, schedule, timebase, settings, seed=seed, num_inference_steps=arguments.steps,
+                pipeline, shown, timebase, settings, seed=seed, num_inference_steps=arguments.steps,
                 guidance_scale=arguments.cfg, height=64, width=64, progress=lambda *_: None,
             )
             for seed in range(arguments.seeds)

@@ -80,7 +80,8 @@ def window_inputs() -> list[io.Input]:
             tooltip="What a window sees that touches two prompts. predictions: it is denoised with both and blended "
             "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
             "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
-            "by Gen-L-Video's rule.",
+            "by Gen-L-Video's rule; attention: once, and every latent frame attends to its own prompts (Wan, LTX, "
+            "Cosmos).",
         ),
         io.Int.Input(
             "stride",

@@ -59,7 +59,9 @@ def prepare(arguments: argparse.Namespace) -> Job:
     """
     try:
         from ..co_denoise import CoDenoiseSettings, Phase
+        from ..hosts.diffusers.denoisers import SUPPORTED
         from ..hosts.diffusers.folder import DEMO_DEFAULTS, load_scheduler, read_model_folder
+        from ..hosts.diffusers.frame_text import check_attention
         from ..hosts.diffusers.schedulers import make_scheduler, scheduler_class
         from ..noise import NoiseSettings
         from ..prompts import parse_schedule
@@ -108,6 +110,9 @@ def prepare(arguments: argparse.Namespace) -> Job:
             arguments.prompt_blending,
             folder.compression.grain,
         )
+    if arguments.prompt_blending == "attention":
+        with option("--prompt-blending", arguments.prompt_blending):
+            check_attention(folder.denoiser, SUPPORTED[folder.denoiser])
     with option("--shared-noise", arguments.shared_noise):
         noise = NoiseSettings(arguments.noise, window, overlap, arguments.shared_noise)
     with option("--scheduler", arguments.scheduler):

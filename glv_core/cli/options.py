@@ -20,7 +20,7 @@ MERGES = (
     "pyramid", "hann", "flat", "gaussian", "linear_in_overlap", "relative", "squared", "earliest", "random_cut",
     "random_cut_paper",
 )  # fmt: skip
-PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
+PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window", "attention")
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
 CONTROLS = ("depth", "canny", "scribble", "mask", "ready")

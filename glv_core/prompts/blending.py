@@ -1,4 +1,4 @@
-"""What a window sees where prompts change: two predictions blended, embeddings mixed, or one prompt only."""
+"""What a window sees where prompts change: predictions blended, embeddings mixed, one prompt, or each frame its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ..windows import Window
 #: How a window that touches a transition is prompted. ``predictions``: it is denoised with each prompt, and the
 #: predictions are blended frame by frame. ``embeddings`` and ``embeddings_spherical``: once, with embeddings mixed as
 #: the timeline says at the window's centre. ``one_per_window``: once, with one prompt, by Gen-L-Video's rule.
-PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window")
+#: ``attention``: once, with all prompts that it sees, and every latent frame attends to its own, see ``frame_bias``.
+PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window", "attention")
 
 
 def weights_at(weights: torch.Tensor, position: float, closed_loop: bool = False) -> torch.Tensor:
@@ -31,7 +32,7 @@ def window_prompts(weights: torch.Tensor, window: Window, overlap: int, blending
         weights: ``[prompt, latent frame]`` over the whole video.
         window: which latent frames.
         overlap: what windows share, in latent frames; ``one_per_window`` uses it.
-        blending: one of ``PROMPT_BLENDINGS`` but ``predictions``.
+        blending: one of ``PROMPT_BLENDINGS`` but ``predictions`` and ``attention``.
 
     Returns:
         ``[prompt]``, summing to 1; with ``one_per_window`` a 1 and zeros.

@@ -61,7 +61,7 @@ class PromptTrack:
         return (self.in_window(window) > 0).any(dim=1).nonzero().flatten().tolist()
 
     def mixed(self, window: Window, overlap: int, blending: str, per_frame: bool) -> torch.Tensor:
-        """How much each prompt counts in a window whose embeddings are mixed.
+        """How much each prompt counts in a window that is denoised once.
 
         Args:
             window: which latent frames.
@@ -71,7 +71,7 @@ class PromptTrack:
         Returns:
             ``[prompt]``, or ``[prompt, latent frame of the window]``.
         """
-        if per_frame and blending != "one_per_window":
+        if blending == "attention" or (per_frame and blending != "one_per_window"):
             return self.in_window(window)
         return window_prompts(self.weights, window, overlap, blending)
 

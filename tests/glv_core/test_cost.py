@@ -27,7 +27,9 @@ def test_cost_with_phases_is_that_of_each_for_its_steps():
     assert run_cost(settings, 64, 20).ratio == pytest.approx((3.25 + 1) / 2)
 
 
-@pytest.mark.parametrize(("blending", "evaluations"), [("predictions", 5), ("embeddings", 4), ("one_per_window", 4)])
+@pytest.mark.parametrize(("blending", "evaluations"), [
+    ("predictions", 5), ("embeddings", 4), ("one_per_window", 4), ("attention", 4),
+])  # fmt: skip
 def test_a_window_counts_for_every_prompt_that_it_is_denoised_with(blending, evaluations):
     # Windows 0-15, 16-31, 32-47, 48-63, and a change at frame 36 of 64: the third one sees both prompts.
     schedule = parse_schedule("0: a\n36 [hard]: b", num_frames=64, fps=8)

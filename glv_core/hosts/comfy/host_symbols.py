@@ -357,6 +357,13 @@ SYMBOLS: tuple[Symbol, ...] = (
         "cross-frame attention", "<transformer block>",
         _need("attn1.forward", 1, "context", "value"), _need("disable_self_attn"),
     ),
+    *_all(
+        "prompts by attention", "comfy",
+        _need("ldm.modules.attention.attention_pytorch", 5), _need("ldm.modules.attention.wrap_attn", 1),
+        _need("model_base.BaseModel.apply_model", 6), _need("model_base.BaseModel.get_dtype"),
+    ),
+    *_all("prompts by attention", "<Wan network>", _ask("ref_conv")),
+    *_all("prompts by attention", "<model>", _need("manual_cast_dtype")),
     *_all("pooled norms", "<ResNet block>", _need("in_layers"), _need("out_layers")),
     *_all("pooled norms", "<image UNet>", _need("out")),
     *_all("what a ControlNet is made from", "<ControlLoRA>", _need("control_weights")),

@@ -11,6 +11,7 @@ import torch
 
 from ...fusion import select_window
 from ...prompts.blending import mix_embeddings
+from ...prompts.frame_attention import frame_bias
 from ...windows import Window
 
 #: Attributes of a pipeline that may hold its denoiser. Wan 2.2 has two, one for each half of the noise levels.
@@ -27,19 +28,24 @@ class DenoiserKind:
 
     ``sample`` names the argument that holds the latent, ``b c t h w``. ``text_per_frame``: the pipeline repeats the
     text embeddings for every frame, ``(b t) l d``, instead of ``b l d``. ``along``: arguments ``b c t h w`` that run
-    along the video as the latent does; ``shared``: tensors that are the same for every window.
+    along the video as the latent does; ``shared``: tensors that are the same for every window. ``text_attention``: the
+    name of the layers in which the latent frames, one after the other, attend to text alone; empty without such.
     """
 
     sample: str
     text_per_frame: bool = False
     along: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    text_attention: str = ""
 
 
 SUPPORTED: dict[str, DenoiserKind] = {
-    "WanTransformer3DModel": DenoiserKind("hidden_states"),
+    "WanTransformer3DModel": DenoiserKind("hidden_states", text_attention="attn2"),
     "WanVACETransformer3DModel": DenoiserKind(
-        "hidden_states", along=("control_hidden_states",), shared=("control_hidden_states_scale",)
+        "hidden_states",
+        along=("control_hidden_states",),
+        shared=("control_hidden_states_scale",),
+        text_attention="attn2",
     ),
     "UNet3DConditionModel": DenoiserKind("sample"),
     "UNetMotionModel": DenoiserKind("sample", text_per_frame=True),
@@ -98,14 +104,31 @@ class Row:
     """One row of a folded batch: row ``row`` of the pipeline's own batch, cut to a window, with one prompt.
 
     ``prompt`` is None where all prompts of the row are the same, as those of the unconditional half are, and where they
-    are mixed: then ``mix`` holds their weights, ``[prompt]`` or ``[prompt, latent frame of the window]``.
+    are seen in one pass: then ``mix`` holds their weights, ``[prompt]`` or ``[prompt, latent frame of the window]``,
+    and ``blending``, one of ``PROMPT_BLENDINGS``, says how.
     """
 
     window: int
     row: int
     prompt: int | None
     mix: torch.Tensor | None = None
-    spherical: bool = False
+    blending: str = ""
+
+    @property
+    def mixed(self) -> list[int]:
+        """The prompts that are seen in one pass; none where ``mix`` is None."""
+        if self.mix is None:
+            return []
+        return self.mix.reshape(len(self.mix), -1).any(dim=1).nonzero().flatten().tolist()
+
+    @property
+    def texts(self) -> int:
+        """Prompts that stand side by side in its text."""
+        return len(self.mixed) if self.blending == "attention" else 1
+
+    def text_bias(self, text_length: int) -> torch.Tensor:
+        """What its attention to ``texts`` prompts, of so many tokens each, heeds: ``latent frames, tokens``."""
+        return frame_bias(self.mix[self.mixed], [text_length] * self.texts)  # type: ignore[index]
 
 
 @dataclass(frozen=True)
@@ -195,8 +218,10 @@ class Call:
         text = select_window(self.text[row.row], window, 0) if self.kind.text_per_frame else self.text[row.row]
         if row.mix is None:
             return text[:, row.prompt or 0]
-        prompts = row.mix.reshape(len(row.mix), -1).any(dim=1).nonzero().flatten().tolist()
-        return mix_embeddings([text[:, prompt] for prompt in prompts], row.mix[prompts], row.spherical)
+        seen = [text[:, prompt] for prompt in row.mixed]
+        if row.blending == "attention":
+            return torch.cat(seen, dim=1)
+        return mix_embeddings(seen, row.mix[row.mixed], row.blending == "embeddings_spherical")
 
     def _timestep(self, pairs: list[tuple[Row, Window]]) -> torch.Tensor | float:
         timestep = self.timestep

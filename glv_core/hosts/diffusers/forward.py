@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ...prompts import PromptSchedule, PromptTrack
 from ...timeline import Timebase
 from ...windows import Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
+from .frame_text import attending, check_attention
 from .held import Held
 
 
@@ -76,6 +78,8 @@ def co_denoising(
     wrapped: list[tuple[torch.nn.Module, Any, LongForward]] = []
     try:
         for module, kind in denoisers_of(pipeline):
+            if settings.prompt_blending == "attention":
+                check_attention(type(module).__name__, kind)
             long_forward = LongForward(module, kind, pipeline, settings, timebase, track, text_length, progress, held)
             wrapped.append((module, module.__dict__.get("forward"), long_forward))
             module.forward = long_forward
@@ -158,13 +162,16 @@ class LongForward:
         """Yield the index and prediction (``b c window h w``) of every window."""
         batch = call.sample.shape[0]
         rows = self._rows(call, windows, self.settings.at(step, num_steps).overlap)
+        rows.sort(key=lambda row: row.texts)  # rows of one forward pass have as many tokens of text
         waiting = Counter(row.window for row in rows)
         predictions: dict[int, torch.Tensor] = {}
         size = batch * self.settings.largest_batch
-        for start in range(0, len(rows), size):
-            group = rows[start : start + size]
+        alike = [list(each) for _, each in groupby(rows, key=lambda row: row.texts)]
+        done = 0
+        for group in (each[start : start + size] for each in alike for start in range(0, len(each), size)):
             outputs = self._forward(call, group, [windows[row.window] for row in group])
-            self._report(Progress(step, num_steps, start + len(group), len(rows), len(windows)))
+            done += len(group)
+            self._report(Progress(step, num_steps, done, len(rows), len(windows)))
             for row, output in zip(group, outputs, strict=True):
                 window = windows[row.window]
                 if row.window not in predictions:
@@ -185,14 +192,12 @@ class LongForward:
                 elif self.settings.prompt_blending == "predictions":
                     rows += [Row(index, row, prompt) for prompt in self.track.active(window)]
                 else:
-                    rows.append(Row(index, row, None, *self._mix(window, overlap)))
+                    rows.append(Row(index, row, None, self._mix(window, overlap), self.settings.prompt_blending))
         return rows
 
-    def _mix(self, window: Window, overlap: int) -> tuple[torch.Tensor, bool]:
-        """The weights of the prompts in a window that sees them mixed, and whether on the sphere."""
-        blending = self.settings.prompt_blending
-        weights = self.track.mixed(window, overlap, blending, self.kind.text_per_frame)
-        return weights, blending == "embeddings_spherical"
+    def _mix(self, window: Window, overlap: int) -> torch.Tensor:
+        """The weights of the prompts in a window that sees them in one pass."""
+        return self.track.mixed(window, overlap, self.settings.prompt_blending, self.kind.text_per_frame)
 
     def _prompt_weights(self, call: Call, row: Row, window: Window) -> torch.Tensor | float:
         """How much a row counts at each latent frame of its window, to be multiplied with ``c t h w``."""
@@ -204,13 +209,21 @@ class LongForward:
     def _forward(self, call: Call, rows: list[Row], windows: list[Window]) -> torch.Tensor:
         arguments = call.cut(rows, windows)
         sample = arguments[self.kind.sample]
-        output = self.original(**arguments)[0]
+        with self._attention(rows, sample):
+            output = self.original(**arguments)[0]
         if output.shape != sample.shape:
             raise UnsupportedDenoiserError(
                 f"{type(self.module).__name__} makes {tuple(output.shape)} of {tuple(sample.shape)}; only "
                 "text-to-video models, whose output has the shape of their latent, can be co-denoised."
             )
         return output
+
+    def _attention(self, rows: list[Row], sample: torch.Tensor) -> AbstractContextManager[None]:
+        """The attention of one forward pass: to several prompts side by side, or as it is."""
+        if rows[0].texts == 1:
+            return nullcontext()
+        bias = torch.stack([row.text_bias(self.text_length) for row in rows]).to(sample.device)
+        return attending(self.module, self.kind, bias, (sample.shape[3], sample.shape[4]))
 
     def _report(self, progress: Progress) -> None:
         if self.progress is not None:

@@ -140,6 +140,7 @@ def ran(tiny_wan_folder, tmp_path_factory):
         {"--dtype": "bfloat16"},
         {"--closed-loop": True},
         {"--prompt-blending": "one_per_window"},
+        {"--prompt-blending": "attention"},
         {"--noise": "stable"},
     ],
     ids=str,
@@ -356,6 +357,14 @@ def test_streaming_goes_on_from_a_video_and_from_an_image(tiny_wan_folder, tmp_p
         assert "chunks      2, 2 found" in capsys.readouterr().out
         latents.append(made)
     assert not torch.allclose(latents[0][:, :, :2], latents[1][:, :, :2], atol=1e-2)
+
+
+def test_attention_to_prompts_needs_a_denoiser_that_has_it(tiny_pipelines, tmp_path, capsys):
+    tiny_pipelines("text_to_video_sd").save_pretrained(tmp_path / "model")
+    given = arguments(tmp_path / "model", tmp_path / "a.mp4", {"--prompt-blending": "attention"})
+    assert cli.main(given) == 2
+    said = capsys.readouterr().err
+    assert "--prompt-blending attention: " in said and "UNet3DConditionModel does not support" in said
 
 
 def test_a_start_as_long_as_the_video_is_refused(tiny_wan_folder, tmp_path, capsys):

@@ -247,12 +247,12 @@ def call_denoiser(module, x, timestep, prompts, name):
 
 def test_mixed_prompts_cost_one_pass_a_window(tiny_pipelines):
     passes = {}
-    for blending in ("predictions", "embeddings", "one_per_window"):
+    for blending in ("predictions", "embeddings", "one_per_window", "attention"):
         seen = []
         settings = CoDenoiseSettings(4, 2, "static", prompt_blending=blending)
         video(tiny_pipelines("wan"), "wan", settings, guidance_scale=1.0, progress=seen.append)
         passes[blending] = seen[-1].num_passes
-    assert passes == {"predictions": 7, "embeddings": 4, "one_per_window": 4}
+    assert passes == {"predictions": 7, "embeddings": 4, "one_per_window": 4, "attention": 4}
 
 
 @pytest.mark.parametrize("name", KINDS)

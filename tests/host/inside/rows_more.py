@@ -19,7 +19,7 @@ from comfy_extras import (
 
 import tiny
 from rows_judge import sliced
-from rows_parts import TEXT, StandIn, Vae, build, text, texts, video, vision
+from rows_parts import TEXT, StandIn, Vae, build, cosmos_2_model, cosmos_model, text, texts, video, vision
 from rows_spy import ABSENT, WINDOW, AnyOf, Made, Row
 
 ALONG = ("sliced", 2, 1, 0)
@@ -231,38 +231,15 @@ def kandinsky_many(length: int) -> Made:
     return _kandinsky_image(length, 25, _started)
 
 
-def _cosmos(config: str, channels: int) -> Any:
-    return build(
-        config, max_img_h=240, max_img_w=240, max_frames=128, in_channels=channels, out_channels=16, patch_spatial=2,
-        patch_temporal=1, model_channels=128, block_config="FA-CA-MLP", concat_padding_mask=True,
-        pos_emb_cls="rope3d", pos_emb_learnable=False, pos_emb_interpolation="crop", block_x_format="THWBD",
-        affline_emb_norm=True, use_adaln_lora=True, adaln_lora_dim=16, num_blocks=1, num_heads=2,
-        crossattn_emb_channels=TEXT, extra_per_block_abs_pos_emb=True, rope_h_extrapolation_ratio=1.0,
-        rope_w_extrapolation_ratio=1.0, rope_t_extrapolation_ratio=2.0, extra_per_block_abs_pos_emb_type="learnable",
-    )  # fmt: skip
-
-
 def cosmos(length: int) -> Made:
-    return Made(_cosmos("CosmosT2V", 16), *texts(), tiny.latent(length), frames=8)
+    return Made(cosmos_model("CosmosT2V", 16), *texts(), tiny.latent(length), frames=8)
 
 
 def cosmos_image(length: int) -> Made:
     latent = nodes_cosmos.CosmosImageToVideoLatent.execute(
         Vae(time=8), **_sizes(length, scale=8), start_image=video(1), end_image=video(1)
     ).args[0]
-    return Made(_cosmos("CosmosI2V", 17), *texts(), latent, {"c_concat": ALONG}, frames=8)
-
-
-def _cosmos_2(config: str, channels: int) -> Any:
-    return build(
-        config, max_img_h=240, max_img_w=240, max_frames=128, in_channels=channels, out_channels=16, patch_spatial=2,
-        patch_temporal=1, model_channels=128, concat_padding_mask=True, crossattn_emb_channels=TEXT,
-        pos_emb_cls="rope3d", pos_emb_learnable=True, pos_emb_interpolation="crop", min_fps=1, max_fps=30,
-        use_adaln_lora=True, adaln_lora_dim=16, num_blocks=1, num_heads=1, extra_per_block_abs_pos_emb=False,
-        rope_h_extrapolation_ratio=3.0, rope_w_extrapolation_ratio=3.0, rope_t_extrapolation_ratio=1.0,
-        extra_h_extrapolation_ratio=1.0, extra_w_extrapolation_ratio=1.0, extra_t_extrapolation_ratio=1.0,
-        rope_enable_fps_modulation=False,
-    )  # fmt: skip
+    return Made(cosmos_model("CosmosI2V", 17), *texts(), latent, {"c_concat": ALONG}, frames=8)
 
 
 def cosmos_2_image(length: int) -> Made:
@@ -270,11 +247,11 @@ def cosmos_2_image(length: int) -> Made:
         Vae(), **_sizes(length), start_image=video(1), end_image=video(1)
     ).args[0]
     expected = {"c_concat": ALONG, "denoise_mask": ALONG, "timestep": ("sliced", 1, 1, 0)}
-    return Made(_cosmos_2("CosmosI2VPredict2", 17), *texts(), latent, expected)
+    return Made(cosmos_2_model("CosmosI2VPredict2", 17), *texts(), latent, expected)
 
 
 def cosmos_2(length: int) -> Made:
-    return Made(_cosmos_2("CosmosT2IPredict2", 16), *texts(), tiny.latent(length))
+    return Made(cosmos_2_model("CosmosT2IPredict2", 16), *texts(), tiny.latent(length))
 
 
 def mochi(length: int) -> Made:

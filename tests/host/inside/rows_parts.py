@@ -114,3 +114,26 @@ def build(config: str, network: torch.nn.Module | None = None, **unet: Any) -> A
     else:
         model.diffusion_model = network
     return comfy.model_patcher.ModelPatcher(model, load_device=CPU, offload_device=CPU)
+
+
+def cosmos_model(config: str, channels: int) -> Any:
+    return build(
+        config, max_img_h=240, max_img_w=240, max_frames=128, in_channels=channels, out_channels=16, patch_spatial=2,
+        patch_temporal=1, model_channels=128, block_config="FA-CA-MLP", concat_padding_mask=True,
+        pos_emb_cls="rope3d", pos_emb_learnable=False, pos_emb_interpolation="crop", block_x_format="THWBD",
+        affline_emb_norm=True, use_adaln_lora=True, adaln_lora_dim=16, num_blocks=1, num_heads=2,
+        crossattn_emb_channels=TEXT, extra_per_block_abs_pos_emb=True, rope_h_extrapolation_ratio=1.0,
+        rope_w_extrapolation_ratio=1.0, rope_t_extrapolation_ratio=2.0, extra_per_block_abs_pos_emb_type="learnable",
+    )  # fmt: skip
+
+
+def cosmos_2_model(config: str, channels: int) -> Any:
+    return build(
+        config, max_img_h=240, max_img_w=240, max_frames=128, in_channels=channels, out_channels=16, patch_spatial=2,
+        patch_temporal=1, model_channels=128, concat_padding_mask=True, crossattn_emb_channels=TEXT,
+        pos_emb_cls="rope3d", pos_emb_learnable=True, pos_emb_interpolation="crop", min_fps=1, max_fps=30,
+        use_adaln_lora=True, adaln_lora_dim=16, num_blocks=1, num_heads=1, extra_per_block_abs_pos_emb=False,
+        rope_h_extrapolation_ratio=3.0, rope_w_extrapolation_ratio=3.0, rope_t_extrapolation_ratio=1.0,
+        extra_h_extrapolation_ratio=1.0, extra_w_extrapolation_ratio=1.0, extra_t_extrapolation_ratio=1.0,
+        rope_enable_fps_modulation=False,
+    )  # fmt: skip

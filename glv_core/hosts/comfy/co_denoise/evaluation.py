@@ -17,6 +17,7 @@ from .batching import batch_key, collate, mix_entries
 from .conditioning import Entry
 from .controls import control_for
 from .driven import drives, options_for
+from .frame_text import join_prompts, with_frame_text
 from .model_patches import one_at_a_time
 from .packed import PackedLatent
 from .prompt_tags import TAG
@@ -59,7 +60,8 @@ class Evaluation:
         self.conds = conds
         self.x = x
         self.timestep = timestep
-        self.model_options = model_options
+        by_attention = run.settings.prompt_blending == "attention"
+        self.model_options = with_frame_text(model_options) if by_attention else model_options
         self.on_windows = on_windows
         sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
         self.step, self.num_steps = run.step_of(
@@ -136,7 +138,7 @@ class Evaluation:
         return [] if part is None else [Slot(output, part)]
 
     def _mixed(self, output: int, prompts: list[Entry], view: View) -> list[Slot]:
-        """One slot for all prompts of a schedule, with their embeddings mixed."""
+        """One slot for all prompts of a schedule: with their embeddings mixed, or side by side."""
         blending = self.run.settings.prompt_blending
         per_frame = self.run.time_dim == 0  # every frame is a row of the batch
         table = self.run.track(prompts[0][TAG].schedule).mixed(view.window, self.overlap, blending, per_frame)
@@ -146,8 +148,10 @@ class Evaluation:
         slots = [slot for n in active for slot in self._slot(output, prompts[n], view, None)]
         if len(slots) < 2:  # one prompt, or an area outside the window, which all entries of a group share
             return slots
-        entry = mix_entries([slot.entry for slot in slots], weights[active], blending == "embeddings_spherical")
-        return [Slot(output, entry)]
+        entries, weights = [slot.entry for slot in slots], weights[active]
+        if blending == "attention":
+            return [Slot(output, join_prompts(entries, weights, self.run.family))]
+        return [Slot(output, mix_entries(entries, weights, blending == "embeddings_spherical"))]
 
     def _fitting(self, view: View, slots: list[Slot]) -> int:
         clones = self.model_options.get("multigpu_clones") or {self.device: self.model.current_patcher}

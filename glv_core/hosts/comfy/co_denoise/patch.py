@@ -12,6 +12,7 @@ import torch
 from ....co_denoise import Stage
 from ....timeline import Place
 from ..families import family_of, time_dim_of
+from .frame_text import check_attention
 from .handler import CoDenoiseHandler
 from .options import NoiseOptions, WindowOptions
 from .run import OnWindows
@@ -46,7 +47,8 @@ def patch_model(
         ValueError: the model has no frames, or the options do not fit it.
     """
     time_dim_of(model.model.latent_format)  # raises where there are no frames
-    options.settings(family_of(model.model).compression)
+    if options.settings(family_of(model.model).compression).prompt_blending == "attention":
+        check_attention(model.model)
     patched = model.clone()
     existing = patched.model_options.get("context_handler")
     if existing is not None:

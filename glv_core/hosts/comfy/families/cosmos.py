@@ -6,6 +6,6 @@ from ....video_models import COSMOS, COSMOS_PREDICT2
 from .family import Family
 
 FAMILIES = (
-    Family(COSMOS, latent_formats=("Cosmos1CV8x8x8",)),
-    Family(COSMOS_PREDICT2, classes=("CosmosPredict2",)),
+    Family(COSMOS, latent_formats=("Cosmos1CV8x8x8",), frame_text={"CosmosVideo": 2}),
+    Family(COSMOS_PREDICT2, classes=("CosmosPredict2",), frame_text={"CosmosPredict2": 2}),
 )

@@ -79,6 +79,9 @@ class Family:
             They are sliced where the host does it itself, or where they have a part for every latent frame.
         unbatched: model conds with which the host's network takes one window at a time.
         whole: those of ``unbatched`` that all rows of a window share, and that are not repeated for them.
+        frame_text: classes in ``comfy.model_base`` whose latent frames, one after the other, attend to text alone ->
+            latent pixels a side of a token.
+        frame_text_refused: model conds that put other tokens among theirs -> what they are, in words.
         references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
         chunk_along: keys of a CONDITIONING that run along the video -> how.
         chunk_refused: keys of a CONDITIONING that run along the video and cannot be sliced for a chunk -> words.
@@ -106,6 +109,8 @@ class Family:
     refused: Mapping[str, str] = field(default_factory=dict)
     unbatched: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
+    frame_text: Mapping[str, int] = field(default_factory=dict)
+    frame_text_refused: Mapping[str, str] = field(default_factory=dict)
     references: int = 0
     chunk_along: Mapping[str, Along] = field(default_factory=lambda: {key: Along() for key in START_IMAGE})
     chunk_refused: Mapping[str, str] = field(default_factory=dict)

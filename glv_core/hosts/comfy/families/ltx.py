@@ -107,6 +107,8 @@ FAMILIES = (
     Family(
         LTX,
         latent_formats=("LTXV",),
+        frame_text={"LTXV": 1},
+        frame_text_refused=_GUIDES,
         guided=_guided,
         by_window=_BY_WINDOW,
         refused=_GENERATED,
@@ -116,6 +118,8 @@ FAMILIES = (
     Family(
         LTX_2,
         latent_formats=("LTXAV",),
+        frame_text={"LTXAV": 1},
+        frame_text_refused=_GUIDES,
         streams=("video", "audio"),
         stream_channels=(128, 8),
         streams_beside=_sound,

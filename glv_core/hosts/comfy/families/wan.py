@@ -81,6 +81,8 @@ _POSES = {
 _WAN: dict[str, Any] = {
     "along": {"vace_context": Along(3)},
     "shared": _SHARED,
+    "frame_text": dict.fromkeys(("WAN21", "WAN21_Vace", "WAN21_Camera", "WAN22", "WAN22_Animate"), 2),
+    "frame_text_refused": {"context_latents": "latents of other videos (Bernini)"},
     "refused": {
         **_SPEECH,
         "face_pixel_values": "Wan Animate's face video",

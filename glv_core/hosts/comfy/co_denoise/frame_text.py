@@ -1,0 +1,172 @@
+"""Prompts by attention: a window's prompts side by side in one forward pass, and every latent frame attends to its own.
+
+The prompts' tokens stand one after the other in one cond entry, and the bias of the window's latent frames is a cond of
+it, so that the host stacks, moves and splits both alike. Around a forward pass that has one, the host's attention is
+overridden where it goes from the video's tokens to those of the text, which are known by their numbers.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.conds
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from comfy.patcher_extension import WrappersMP
+
+from ....prompts.frame_attention import UNSEEN, frame_bias, free_length, query_bias
+from ..families import Family, family_of
+from .conditioning import Entry
+
+#: The model cond ``b t tokens`` with the bias, and where a forward pass finds it for its queries, ``b 1 query tokens``.
+_BIAS = "co_denoise_text_bias"
+_REPLACED = "co_denoise_replaced_override"  # the override of attention that was there before
+_APPLIED = "co_denoise_text_bias_applied"
+_OVERRIDE = "optimized_attention_override"
+_REMEDY = "Set prompt_blending to predictions."
+
+
+def check_attention(model: Any) -> None:
+    """Check that the latent frames of a model, in ``comfy.model_base``, can attend to prompts of their own.
+
+    Raises:
+        ValueError: they cannot, or nobody knows.
+    """
+    if not _token_side(model):
+        raise ValueError(
+            f"prompt_blending is attention, which {family_of(model).name} ({_class_of(model)}) does not support: it "
+            "needs attention from the latent frames, one after the other, to text alone, as in Wan, LTX and Cosmos. "
+            f"{_REMEDY}"
+        )
+
+
+def _class_of(model: Any) -> str:
+    """The host's class that a model is of; this pack and others make classes of theirs from it."""
+    kinds = type(model).__mro__
+    return next((kind for kind in kinds if kind.__module__ == "comfy.model_base"), kinds[0]).__name__
+
+
+def _token_side(model: Any) -> int:
+    """Latent pixels a side of a query token; 0 where latent frames cannot attend to prompts of their own."""
+    return family_of(model).frame_text.get(_class_of(model), 0)
+
+
+def join_prompts(entries: Sequence[Entry], weights: torch.Tensor, family: Family) -> Entry:
+    """One cond entry that holds several prompts side by side.
+
+    Args:
+        entries: sliced for the same window, at least two.
+        weights: of each of them, ``[entry, latent frame that the model is shown]``.
+        family: of the model.
+
+    Raises:
+        ValueError: they differ in more than their text, or hold what attention to several prompts does not support.
+    """
+    first = entries[0]
+    conds = dict(first["model_conds"])
+    for key in dict.fromkeys(key for entry in entries for key in entry["model_conds"]):
+        if key in family.frame_text_refused:
+            what = family.frame_text_refused[key]
+            raise ValueError(f"prompt_blending is attention, which does not support {what}. {_REMEDY}")
+        values = [getattr(entry["model_conds"].get(key), "cond", None) for entry in entries]
+        if key in ("c_crossattn", "attention_mask") and all(isinstance(value, torch.Tensor) for value in values):
+            conds[key] = conds[key]._copy_with(torch.cat(values, dim=1))
+        elif not all(_same(values[0], value) for value in values[1:]):
+            raise ValueError(
+                f"prompt_blending is attention, and the prompts of a schedule differ in '{key}', which attention "
+                f"cannot give to each latent frame. {_REMEDY}"
+            )
+    if len(getattr(conds.get("latent_shapes"), "cond", ())) > 1:
+        raise ValueError(f"prompt_blending is attention, which does not support {family.combined} together. {_REMEDY}")
+    area = first.get("area", ())
+    if len(area) == 6:  # in time as well: the model is shown a part of the window
+        weights = weights[:, area[3] : area[3] + area[0]]
+    tokens = [entry["model_conds"]["c_crossattn"].cond.shape[1] for entry in entries]
+    conds[_BIAS] = comfy.conds.CONDRegular(frame_bias(weights, tokens)[None])
+    names = "+".join(f"{entry['uuid']}*{weight.tolist()}" for entry, weight in zip(entries, weights, strict=True))
+    return {**first, "model_conds": conds, "uuid": uuid.uuid5(first["uuid"], names)}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return one is other or (one.shape == other.shape and torch.equal(one, other))
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
+        return all(_same(a, b) for a, b in zip(one, other, strict=True))
+    return one is other or one == other
+
+
+def with_frame_text(model_options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a model whose forward passes heed the bias of joined prompts; the given ones are not changed."""
+    options = model_options.get("transformer_options", {})
+    wrappers = options.get("wrappers", {})
+    around = {**wrappers.get(WrappersMP.APPLY_MODEL, {}), _BIAS: [_apply]}
+    wrappers = {**wrappers, WrappersMP.APPLY_MODEL: around}
+    return {**model_options, "transformer_options": {**options, "wrappers": wrappers}}
+
+
+def _apply(
+    executor: Any,
+    x: torch.Tensor,
+    t: torch.Tensor,
+    c_concat: Any = None,
+    c_crossattn: Any = None,
+    control: Any = None,
+    transformer_options: Any = None,
+    **conds: Any,
+) -> Any:
+    """Wraps ``BaseModel.apply_model``, outside of what a compiled network is."""
+    options = {} if transformer_options is None else transformer_options
+    bias = conds.pop(_BIAS, None)
+    if bias is None:
+        return executor(x, t, c_concat, c_crossattn, control, options, **conds)
+    model = executor.class_obj
+    side = _token_side(model)
+    per_frame = -(-x.shape[-2] // side) * -(-x.shape[-1] // side)
+    # Wan puts the tokens of a reference image before the video's, and latent frames that it is shown besides behind.
+    before = per_frame if "reference_latent" in conds and getattr(model.diffusion_model, "ref_conv", None) else 0
+    beside = conds.get("time_dim_concat")
+    after = 0 if beside is None else beside.shape[2] * per_frame
+    clip = conds.get("clip_fea")
+    queries = before + x.shape[2] * per_frame + after
+    text = c_crossattn.shape[1]
+    more = free_length(text, {queries, 0 if clip is None else clip.shape[-2]}) - text
+    if more:
+        c_crossattn = torch.nn.functional.pad(c_crossattn, (0, 0, 0, more))
+        bias = torch.nn.functional.pad(bias, (0, more), value=UNSEEN)
+        if "attention_mask" in conds:
+            conds["attention_mask"] = torch.nn.functional.pad(conds["attention_mask"], (0, more))
+    dtype = model.manual_cast_dtype or model.get_dtype()
+    applied: list[bool] = []
+    options = {
+        **options,
+        _BIAS: query_bias(bias.to(x.device), per_frame, before, after).to(dtype),
+        _REPLACED: options.get(_OVERRIDE),
+        _APPLIED: applied,
+        _OVERRIDE: _attend,
+    }
+    output = executor(x, t, c_concat, c_crossattn, control, options, **conds)
+    if not applied:
+        raise RuntimeError(
+            "prompt_blending is attention, but nothing in this model's forward pass was attention from its latent "
+            f"frames to the prompts: a patch on the MODEL may have replaced it. {_REMEDY}"
+        )
+    return output
+
+
+def _attend(func: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, *args: Any, **given: Any) -> Any:
+    """The host's override of attention. One function for all passes, so that a compiled network is compiled once."""
+    options = given["transformer_options"]
+    bias = options[_BIAS]
+    if (q.shape[0], q.shape[-2], k.shape[-2]) != (bias.shape[0], *bias.shape[-2:]):
+        replaced = options[_REPLACED]
+        everything = (q, k, v, heads, *args)
+        return func(*everything, **given) if replaced is None else replaced(func, *everything, **given)
+    options[_APPLIED].append(True)
+    mask, rest = (args[0], args[1:]) if args else (given.pop("mask", None), ())
+    bias = bias.to(q.dtype)
+    if mask is not None:
+        bias = (bias + mask).clamp(min=torch.finfo(q.dtype).min)
+    # Not every kernel that a user may have chosen for attention heeds a mask; the host's own for PyTorch does.
+    return attention_pytorch(q, k, v, heads, bias, *rest, **given)

@@ -1,0 +1,59 @@
+import math
+
+import pytest
+import torch
+
+from glv_core.prompts.frame_attention import UNSEEN, frame_bias, free_length, query_bias
+
+WEIGHTS = torch.tensor([[1.0, 0.25, 0.0], [0.0, 0.75, 1.0]])
+
+
+def test_the_bias_is_the_log_of_the_weight():
+    seen = [[math.log(weight) if weight else UNSEEN for weight in column for _ in range(3)] for column in WEIGHTS.T]
+    torch.testing.assert_close(frame_bias(WEIGHTS, [3, 3]), torch.tensor(seen))
+    assert frame_bias(WEIGHTS, [1, 4])[0].tolist() == [0.0, *[UNSEEN] * 4]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_what_is_not_seen_has_no_part_in_any_type(dtype):
+    """The softmax by hand, of logits as large as a network's."""
+    logits = torch.tensor([10.0, 30.0, 12.0]).to(dtype)
+    bias = frame_bias(WEIGHTS, [1, 2]).to(dtype)
+    assert bias.isfinite().all() and torch.softmax(logits + bias[0], dim=0).tolist() == [1.0, 0.0, 0.0]
+    shares = [0.25 * math.exp(10 - 30), 0.75 * math.exp(0), 0.75 * math.exp(12 - 30)]
+    expected = torch.tensor([share / sum(shares) for share in shares])
+    torch.testing.assert_close(torch.softmax((logits + bias[1]).float(), dim=0), expected, rtol=0, atol=1e-3)
+
+
+def test_every_token_of_a_frame_has_its_bias():
+    bias = torch.arange(12.0).reshape(2, 3, 2)
+    rows = query_bias(bias, 2)
+    assert rows.shape == (2, 1, 6, 2)
+    for query in range(6):
+        assert torch.equal(rows[:, 0, query], bias[:, query // 2])
+
+
+def test_tokens_around_the_video_see_the_mean_of_its_weights():
+    rows = query_bias(frame_bias(WEIGHTS, [1, 1])[None], 2, before=1, after=3)[0, 0].exp()
+    assert rows.shape == (10, 2)
+    torch.testing.assert_close(rows[[0, 7, 8, 9]], WEIGHTS.mean(dim=1).expand(4, 2))
+    torch.testing.assert_close(rows[1:7], WEIGHTS.T.repeat_interleave(2, dim=0))
+
+
+def test_a_free_length():
+    assert [free_length(length, {5, 6, 9}) for length in (4, 5, 6, 9)] == [4, 7, 7, 10]
+
+
+def test_prompt_relays_penalty_without_a_prompt_of_the_whole_video_is_a_cut():
+    """Its formula by hand, for segments of 7, 12 and 5 latent frames, against weights that change from 0 to 1."""
+    lengths, sigma = [7, 12, 5], 1 / math.log(1 / 1e-3)
+    penalties, owners, start = [], [], 0
+    for index, length in enumerate(lengths):
+        middle = start + length / 2
+        far = [max(abs(frame + 0.5 - middle) - (length / 2 - 2), 0.0) for frame in range(sum(lengths))]
+        penalties.append([-(each**2) / (2 * sigma**2) for each in far])
+        owners += [index] * length
+        start += length
+    hard = torch.nn.functional.one_hot(torch.tensor(owners)).T.float()
+    relay, ours = (torch.softmax(each, dim=0) for each in (torch.tensor(penalties), frame_bias(hard, [1] * 3).T))
+    torch.testing.assert_close(ours, relay, rtol=0, atol=1e-6)
