@@ -327,6 +327,30 @@ def test_what_h3_cannot_do_is_refused_before_the_first_pass(h3, options, words):
     assert not spy.calls
 
 
+def test_texts_of_h3_are_not_mixed(h3):
+    """Two texts of other lengths: the layout of one does not fit the mix."""
+    from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
+
+    class Clip:
+        def tokenize(self, prompt):
+            return prompt
+
+        def encode_from_tokens_scheduled(self, tokens):
+            return combined.text("h3", len(tokens), tokens=len(tokens))
+
+    positive = MultiPromptSchedule.execute(Clip(), "one | another", 124, 24.0, "linear", 16.0).args[0]
+    options = {"window": 56, "overlap": 22, "positive": positive, "steps": 1}
+    spy = combined.Spy(h3)
+    for blending in ("embeddings", "embeddings_spherical"):
+        with pytest.raises(ValueError, match=r"mixes the embeddings .*Set prompt_blending to predictions"):
+            ours("h3", h3, combined.latent("h3", 37), prompt_blending=blending, **options)
+    assert not spy.calls
+    for blending in ("predictions", "one_per_window"):
+        ours("h3", h3, combined.latent("h3", 37), prompt_blending=blending, **options)
+    assert {call["minimax_payload"]["layout"].signature[0] for call in spy.calls} == {3, 7}
+    assert all(call["context"].shape[1] == call["minimax_payload"]["layout"].signature[0] for call in spy.calls)
+
+
 def test_latents_that_do_not_fit_are_named(wan):
     with pytest.raises(ValueError, match=r"combines 2 streams, but this model's latents .* are video alone"):
         tiny.co_denoise(wan, combined.latent("ltx", 12))
