@@ -23,9 +23,11 @@ from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_
 from glv_core.plan_image import draw_plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 from glv_core.timeline import Compression, Timebase
-from glv_core.video_models import DEMO, WAN_5B
+from glv_core.video_models import DEMO, LTX_2, MINIMAX_H3, WAN_5B
 
 WAN = Compression.causal(4)
+#: By how the names of workflows begin.
+KINDS = {"wan": WAN, "ltx2": LTX_2.compression, "minimax_h3": MINIMAX_H3.compression}
 
 SCALE, GAP, CAPTION, PER_ROW, EVERY = 2, 6, 26, 10, 8
 
@@ -102,7 +104,7 @@ def chunk_plan(name: str) -> Image.Image:
     node, latent = values["StreamingExtend"], values.get("LongLatent")
     num_frames = node["length"] if latent is None else round(latent["length"] * latent["fps"])
     fps = values["MultiPromptSchedule"]["fps"]
-    kind = WAN if name.startswith("wan") else Compression((1,))
+    kind = kind_of(name) or Compression()
     fps = WAN_5B.fps if isinstance(fps, list) else fps
     timebase = Timebase.of_latent(kind.num_latent_frames(num_frames), fps, kind)
     schedule = parse_schedule(
@@ -115,6 +117,11 @@ def chunk_plan(name: str) -> Image.Image:
         "linear_in_overlap",
     )
     return draw_plan(settings, timebase, schedule, 1)
+
+
+def kind_of(name: str) -> Compression | None:
+    """How the latents of a workflow's public video model hold frames; None where its latent frames are frames."""
+    return next((kind for start, kind in KINDS.items() if name.startswith(start)), None)
 
 
 def refine_plan(name: str) -> Image.Image:
@@ -132,17 +139,20 @@ def window_plan(name: str) -> Image.Image:
     """The windows of a workflow for a public checkpoint."""
     prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
-    sampler, latent, clip = values["CoDenoiseKSampler"], values.get("LongLatent"), values.get("LoadLongVideo")
-    fps = (latent or clip)["fps"]
-    timebase = Timebase(clip["length"] if latent is None else round(latent["length"] * fps), fps, WAN)
-    timebase = Timebase.of_latent(timebase.num_latent_frames, timebase.fps, WAN)
+    sampler = values.get("CoDenoiseKSampler") or values["CoDenoiseModel"]
+    steps = sampler["steps"] if "steps" in sampler else len(values["ManualSigmas"]["sigmas"].split(",")) - 1
+    [clip] = (values[each] for each in ("LongLatent", "LoadLongVideo", "MiniMaxH3ImageToVideo") if each in values)
+    fps, kind = clip.get("fps", MINIMAX_H3.fps), kind_of(name)
+    num_frames = round(clip["length"] * fps) if clip.get("unit") == "seconds" else int(clip["length"])
+    timebase = Timebase.of_latent(kind.whole_clip(kind.num_latent_frames(num_frames)), fps, kind)
     schedule = parse_schedule(spoken(prompt), num_frames=timebase.num_frames, fps=timebase.fps)
     settings = CoDenoiseSettings(
-        timebase.compression.num_latent_frames(sampler["window"]),
-        timebase.compression.latent_span(sampler["overlap"]),
+        kind.whole_clip(kind.num_latent_frames(sampler["window"])),
+        kind.latent_span(sampler["overlap"]),
         sampler["schedule"],
+        grain=kind.grain,
     )
-    return draw_plan(settings, timebase, schedule, sampler["steps"])
+    return draw_plan(settings, timebase, schedule, steps)
 
 
 def preset_plan(prompt: dict) -> Image.Image:
@@ -164,9 +174,9 @@ def preset_plan(prompt: dict) -> Image.Image:
 
 
 def spoken(prompt: dict) -> str:
-    """What a workflow asks for: its prompt schedule, or the first text that is not empty."""
+    """What a workflow asks for: its prompt schedule or prompt, or the first text that is not empty."""
     inputs = [node["inputs"] for node in prompt.values()]
-    return next((each["prompts"] for each in inputs if "prompts" in each), "") or next(
+    return next((each[key] for each in inputs for key in ("prompts", "prompt") if key in each), "") or next(
         each["text"] for node in prompt.values() if node["class_type"] == "CLIPTextEncode" and (each := node["inputs"])
         and each["text"]
     )  # fmt: skip
@@ -210,7 +220,7 @@ def thumbnail(name: str) -> Image.Image:
     if name.startswith("demo_") and any(node["class_type"] == "LongVaceConditioning" for node in prompt.values()):
         return before_and_after(prompt)
     streams = any(node["class_type"] == "StreamingExtend" for node in prompt.values())
-    if not name.startswith(("demo_", "wan")) and not streams:
+    if not name.startswith("demo_") and not kind_of(name) and not streams:
         return preset_plan(prompt)
     if any(node["class_type"] == "RefineLongVideo" for node in prompt.values()) and not streams:
         return refine_plan(name)

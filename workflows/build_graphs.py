@@ -2,7 +2,8 @@
 
 ``python workflows/build_graphs.py [--server http://127.0.0.1:8188]`` reads each ``api/*.json`` and the node
 descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values. It is to be the oldest
-release that the pack supports: newer editors read its graphs, and not the other way round.
+release that the pack supports: newer editors read its graphs, and not the other way round. Workflows with nodes that it
+has not are left as they are; name them in a second run with a newer one.
 """
 
 from __future__ import annotations
@@ -99,6 +100,29 @@ NOTES = {
     "`transformers/IDEA-Research/grounding-dino-tiny` and `transformers/facebook/sam-vit-huge` as on Hugging Face (or "
     "switch on **allow_download**).\n\nAs the paper's code: masks frame by frame, SAM's regions as control, nothing "
     "put back outside the mask. Put **Composite Edit** behind it to keep the rest of the video.",
+    "ltx2.3_three_prompts": "## 30 seconds of LTX-2.3 with sound, three prompts\nFiles: "
+    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
+    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors`. Needs a ComfyUI with LTX-2.3."
+    "\n\n**Long Latent** holds video and sound, by its **audio_vae**; each window of 121 frames has its part of both, "
+    "so say in every prompt what is heard. At 25 fps a latent frame is 8 latents of the sound. Eight distilled steps "
+    "at CFG 1: the negative prompt is not used.",
+    "ltx2.3_image_to_video": "## An image and 30 seconds of LTX-2.3 with sound\nFiles: "
+    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
+    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors`. Needs a ComfyUI with LTX-2.3. "
+    "Choose your image in **Load Image** and describe what happens in it, and what is heard.\n\nThe image goes into "
+    "the video's part of the latent, where the noise mask keeps it. For another size change **Long Latent** and the "
+    "image's scale.",
+    "minimax_h3_three_prompts": "## 30 seconds of MiniMax H3 with sound, three prompts\nFiles: "
+    "`diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors`, "
+    "`text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors`, `vae/minimax_h3_video_vae_fp16.safetensors` and "
+    "`vae/minimax_h3_audio_vae_fp32.safetensors`.\n\nWindows of 192 frames, 153 apart, which the model takes for parts "
+    "of one video; their latents hold sound by themselves. Keep 24 fps and CFG 1: the negative input is not used.",
+    "minimax_h3_image_to_video": "## An image and 30 seconds of MiniMax H3 with sound\nFiles: "
+    "`diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors`, "
+    "`text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors`, `vae/minimax_h3_video_vae_fp16.safetensors` and "
+    "`vae/minimax_h3_audio_vae_fp32.safetensors`. Choose your image in **Load Image**; the prompt calls it "
+    "*<Picture 1>*.\n\nEvery window reads of the image in its prompt, and the first one has it as its first frame. "
+    "**length** may be 17 n + 5 frames, up to 3592. For another size change the image's scale and the node behind it.",
     "wan2.1_1.3B_three_prompts": "## 15 seconds of Wan 2.1 1.3B, three prompts\nFiles: "
     "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "
@@ -113,7 +137,8 @@ NOTES = {
 _MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
 _COLUMN, _GAP = 380, 40
-_PREVIEW = {"CoDenoiseKSampler": 320, "StreamingExtend": 320}  #: room below a node that grows by an image as it runs
+#: Room below a node that grows by an image as it runs.
+_PREVIEW = {"CoDenoiseKSampler": 320, "SamplerCustomAdvanced": 320, "StreamingExtend": 320}
 
 
 def is_widget(spec: list) -> bool:
@@ -211,13 +236,22 @@ def build(prompt: dict, info: dict, note: str) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", default="http://127.0.0.1:8188", help="address of a running ComfyUI with the pack")
-    server = parser.parse_args().server
-    with urllib.request.urlopen(f"{server}/object_info") as answer:
+    parser.add_argument("names", nargs="*", help="workflows (default: all)")
+    given = parser.parse_args()
+    with urllib.request.urlopen(f"{given.server}/object_info") as answer:
         info = json.load(answer)
-    if unexplained := {path.stem for path in (HERE / "api").glob("*.json")} - set(NOTES):
+    paths = {path.stem: path for path in sorted((HERE / "api").glob("*.json"))}
+    if unexplained := set(paths) - set(NOTES):
         parser.error(f"NOTES has no text for {', '.join(sorted(unexplained))}. Write what is shown beside the graph.")
-    for path in sorted((HERE / "api").glob("*.json")):
-        graph = build(json.loads(path.read_text(encoding="utf-8")), info, NOTES[path.stem])
+    if unknown := set(given.names) - set(paths):
+        parser.error(f"There is no {', '.join(sorted(unknown))} in {HERE / 'api'}.")
+    for name in given.names or paths:
+        path = paths[name]
+        prompt = json.loads(path.read_text(encoding="utf-8"))
+        if missing := {node["class_type"] for node in prompt.values()} - set(info):
+            print(f"{name} is left as it is: this ComfyUI has no {', '.join(sorted(missing))}.")
+            continue
+        graph = build(prompt, info, NOTES[name])
         (HERE / path.name).write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from comfyui_hosts import default_of, inputs_of
+from comfyui_hosts import default_of, inputs_of, skip_without_model
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
@@ -34,6 +34,7 @@ def differences(queued, shipped, info):
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_graph_opens_and_queues_its_api_prompt(page, server, name):
+    skip_without_model(server, name)
     page.messages.clear()
     graph = json.loads((ROOT / "workflows" / name).read_text())
     queued = page.evaluate(

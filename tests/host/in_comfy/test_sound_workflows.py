@@ -1,0 +1,206 @@
+"""The shipped workflows for LTX-2.3 and MiniMax H3 from end to end, with tiny models, at 64 x 64 pixels.
+
+Nodes, links and values are those of the API prompts, but for the steps of MiniMax H3; loaders give random models.
+"""
+
+import functools
+import importlib
+import itertools
+import json
+from contextlib import suppress
+from pathlib import Path
+
+import av
+import combined
+import folder_paths
+import long_video_pack
+import nodes
+import numpy as np
+import pytest
+import tiny_sound
+import torch
+from PIL import Image
+from torch.testing import assert_close
+
+pytestmark = pytest.mark.every_host
+PROMPTS = Path(long_video_pack.__file__).parent / "workflows" / "api"
+SIDE = 64
+needs_h3 = pytest.mark.skipif(not combined.HAS_H3, reason="this ComfyUI has no MiniMax H3")
+
+
+@functools.cache
+def h3_tokenizer():
+    """The host's own."""
+    from comfy.text_encoders.minimax import MiniMaxH3Tokenizer
+
+    return MiniMaxH3Tokenizer()
+
+
+class Clip:
+    """A text encoder whose embeddings depend on the tokens alone; those of H3 are the host's own tokens."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind, self.seen = kind, []
+
+    def tokenize(self, text, images=()):
+        if self.kind == "ltx":
+            tokens = [(ord(letter), 1.0) for letter in text]
+        else:
+            [tokens] = h3_tokenizer().tokenize_with_weights(text, images=list(images)).values()
+            tokens = tokens[0]
+        self.seen.append(tokens)
+        return tokens
+
+    def encode_from_tokens_scheduled(self, tokens):
+        numbers = [token for token, _ in tokens if not isinstance(token, dict)]
+        made = combined.text(self.kind, sum(numbers) % 9973, len(tokens))
+        if self.kind == "h3":
+            made[0][1]["minimax_token_tags"] = torch.tensor([int(not isinstance(token, dict)) for token, _ in tokens])
+        return made
+
+
+class Run:
+    """A workflow's nodes, run in ComfyUI's order of need; ``values``: what each gives, ``spy``: the network's calls."""
+
+    def __init__(self, name: str) -> None:
+        self.prompt = json.loads((PROMPTS / f"{name}.json").read_text())
+        self.kind = "ltx" if name.startswith("ltx") else "h3"
+        self.model = combined.model(self.kind)
+        self.spy, self.clip, self.values = combined.Spy(self.model), Clip(self.kind), {}
+        self.vae, self.audio_vae = (
+            (tiny_sound.ltx_video_vae(), tiny_sound.ltx_audio_vae())
+            if self.kind == "ltx"
+            else (tiny_sound.minimax_video_vae(), tiny_sound.minimax_audio_vae())
+        )
+        noise = np.random.default_rng(1).integers(0, 256, (90, 160, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(Path(folder_paths.get_input_directory()) / "example.png")
+        for node in self.prompt.values():
+            node["inputs"] |= dict.fromkeys({"width", "height"} & set(node["inputs"]), SIDE)
+            node["inputs"] |= {"steps": 4} if "steps" in node["inputs"] else {}
+        self.saved = self.of(self.number("SaveLongVideo"))[0].get_stream_source()
+
+    def of(self, number: str) -> tuple:
+        """What a node gives."""
+        if number not in self.values:
+            node = self.prompt[number]
+            inputs = {
+                name: self.of(value[0])[value[1]] if isinstance(value, list) else value
+                for name, value in node["inputs"].items()
+            }
+            self.values[number] = self._loaded(node["class_type"], inputs) or run(node["class_type"], inputs)
+        return self.values[number]
+
+    def _loaded(self, kind: str, inputs: dict) -> tuple | None:
+        is_sound = "audio" in inputs.get("vae_name", "")
+        return {
+            "CheckpointLoaderSimple": (self.model, None, self.vae), "UNETLoader": (self.model,),
+            "LoraLoaderModelOnly": (self.model,), "LTXAVTextEncoderLoader": (self.clip,), "CLIPLoader": (self.clip,),
+            "LTXVAudioVAELoader": (self.audio_vae,), "VAELoader": (self.audio_vae if is_sound else self.vae,),
+        }.get(kind)  # fmt: skip
+
+    def number(self, kind: str) -> str:
+        """The one node of a kind."""
+        [found] = [number for number, node in self.prompt.items() if node["class_type"] == kind]
+        return found
+
+    def sampled(self) -> list[torch.Tensor]:
+        """The streams that are saved."""
+        saver = self.prompt[self.number("SaveLongVideo")]["inputs"]
+        return list(self.of(saver["samples"][0])[0]["samples"].unbind())
+
+
+def run(kind: str, inputs: dict) -> tuple:
+    """A node of core or of the pack."""
+    if kind in nodes.NODE_CLASS_MAPPINGS:
+        node = nodes.NODE_CLASS_MAPPINGS[kind]
+        return getattr(node(), node.FUNCTION)(**inputs)
+    for module in ("nodes_lt", "nodes_custom_sampler", "nodes_minimax_h3"):
+        with suppress(ImportError):
+            if node := getattr(importlib.import_module(f"comfy_extras.{module}"), kind, None):
+                return node.execute(**inputs).args
+    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind).strip("_")
+    name = name.replace("_k_sampler", "_ksampler")
+    return getattr(importlib.import_module(f"long_video_pack.nodes.{name}"), kind).execute(**inputs).args
+
+
+def check_saved(made: Run, frames: int, fps: int) -> None:
+    """A video of so many frames and a sound as long, neither of them still."""
+    with av.open(made.saved) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == fps
+        seen = [frame.to_ndarray(format="gray").astype(int) for frame in container.decode(stream)]
+    with av.open(made.saved) as container:
+        stream = container.streams.audio[0]
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(stream)])
+        assert len(heard) / stream.rate == pytest.approx(frames / fps, abs=0.1)
+    assert len(seen) == frames and seen[0].shape == (SIDE, SIDE)
+    assert heard.std() > 0
+    assert sum(np.any(one != other) for one, other in itertools.pairwise(seen)) > frames / 2
+
+
+def lengths(made: Run) -> list[set[int]]:
+    """The latent frames of video and of sound in the network's calls."""
+    streams = [call["streams"] for call in made.spy.calls]
+    return [{each[0].shape[2] for each in streams}, {each[1].shape[2 if made.kind == "ltx" else 3] for each in streams}]
+
+
+def test_ltx_makes_30_seconds_from_three_prompts():
+    made = Run("ltx2.3_three_prompts")
+    video, sound = made.sampled()
+    assert video.shape[2] == 95 and sound.shape[2] == 753
+    assert len({tuple(tokens) for tokens in made.clip.seen}) == 4  # three prompts, and the negative one
+    windows, heard = lengths(made)
+    assert windows == {16} and heard <= {126, 127}
+    # 8 windows a step, of which some see two prompts: as on the thumbnail. Nothing of the negative prompt.
+    rows = [row.sum().item() for call in made.spy.calls for row in call["context"]]
+    assert len(rows) == 86 and len({round(row, 2) for row in rows}) == 3
+    check_saved(made, 753, 25)
+
+
+def test_ltx_begins_with_the_image():
+    made = Run("ltx2.3_image_to_video")
+    video, sound = made.sampled()
+    known = made.of(made.number("LTXVImgToVideoInplace"))[0]["samples"]
+    shown = made.of(made.number("LTXVPreprocess"))[0]
+    assert_close(known[:, :, :1], made.vae.encode(shown))
+    assert known[:, :, :1].std() > 0.01
+    assert_close(video[:, :, :1], known[:, :, :1], rtol=0, atol=1e-4)
+    assert (video[:, :, 1:] - known[:, :, 1:]).abs().amax(dim=(0, 1, 3, 4)).min() > 0.01
+    assert sound.shape[2] == 753 and sound.std() > 0.01
+    check_saved(made, 753, 25)
+
+
+@needs_h3
+def test_h3_makes_30_seconds_from_three_prompts():
+    made = Run("minimax_h3_three_prompts")
+    video, sound = made.sampled()
+    assert video.shape[2] == 217 and sound.shape[3] == 1227
+    assert lengths(made) == [{57}, {320}]
+    from comfy_extras.nodes_minimax_h3 import MiniMaxH3ImageToVideo
+
+    ours = list(made.clip.seen)
+    for line in made.prompt[made.number("MultiPromptSchedule")]["inputs"]["prompts"].splitlines():
+        MiniMaxH3ImageToVideo.execute(made.clip, made.vae, line.partition(": ")[2], SIDE, SIDE, 124)
+    assert made.clip.seen[len(ours) :] == ours and len(ours) == 3
+    payloads = [call["minimax_payload"] for call in made.spy.calls]
+    assert {payload["layout"].signature[0] for payload in payloads} == {len(tokens) for tokens in ours}
+    assert all(len(payload["text_token_tags"]) == payload["layout"].signature[0] for payload in payloads)
+    check_saved(made, 736, 24)
+
+
+@needs_h3
+def test_h3_begins_with_the_image():
+    made = Run("minimax_h3_image_to_video")
+    video, sound = made.sampled()
+    assert video.shape[2] == 217 and sound.shape[3] == 1227
+    assert any(isinstance(token, dict) for token, _ in made.clip.seen[0])
+    image = made.vae.encode(made.of(made.number("ImageScale"))[0])
+    held = []
+    for call in made.spy.calls:
+        payload = call["minimax_payload"]
+        given = payload["cond_video_latents"]
+        assert all(torch.equal(each, image) for each in given)
+        assert [kind for _, _, kind in payload["layout"].segments].count("cond") == len(given)
+        held.append(len(given))
+    assert sorted(held) == [0] * 18 + [1] * 4  # once a step, in the first of 5 or 6 windows
+    check_saved(made, 736, 24)
