@@ -148,11 +148,16 @@ class PackedLatent:
 
 def map_streams(samples: Any, change: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]) -> Any:
     """A LATENT's samples, nested or not, with their streams changed."""
-    if not getattr(samples, "is_nested", False):
-        return change([samples])[0]
+    return nested(change(streams_of(samples)))
+
+
+def nested(streams: Sequence[torch.Tensor]) -> Any:
+    """A LATENT's samples, or its mask, of streams."""
+    if len(streams) == 1:
+        return streams[0]
     from comfy.nested_tensor import NestedTensor
 
-    return NestedTensor(change(list(samples.unbind())))
+    return NestedTensor(streams)
 
 
 def streams_of(samples: Any) -> list[torch.Tensor]:

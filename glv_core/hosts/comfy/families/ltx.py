@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
@@ -97,6 +98,13 @@ def _sound(shapes: Sequence[Sequence[int]]) -> list[Stream]:
     return [Stream.proportional(sound, frames, 2, keeps_power=True)]
 
 
+def _sound_per_frame(entries: Sequence[Mapping[str, Any]], frames: int, sound: int) -> float:
+    """25 latent frames of sound a second, if the latent was made at the frame rate that the model is told."""
+    rate = next((entry["frame_rate"] for entry in entries if entry.get("frame_rate")), 25)  # the host's own default
+    exact = 25 / rate
+    return exact if sound in (round(exact * frames), math.ceil(exact * frames)) else sound / frames
+
+
 _GENERATED = {"generated_keyframes": "LTX keyframes that are generated"}
 _GUIDES = {
     "keyframe_idxs": "LTX guide frames (LTXVAddGuide)",
@@ -119,11 +127,13 @@ FAMILIES = (
         streams=("video", "audio"),
         stream_channels=(128, 8),
         streams_beside=_sound,
+        sound_per_frame=_sound_per_frame,
         of_stream={"audio_denoise_mask": 1},
         shared=frozenset({"ref_audio"}),
         guided=_guided,
         by_window=_BY_WINDOW,
         chunk_refused=_GUIDES,
         refused=_GENERATED,
+        continuation=lambda model: CleanFramesAndGuide(),
     ),
 )
