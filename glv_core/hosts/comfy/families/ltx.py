@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
@@ -99,10 +98,9 @@ def _sound(shapes: Sequence[Sequence[int]]) -> list[Stream]:
 
 
 def _sound_per_frame(entries: Sequence[Mapping[str, Any]], frames: int, sound: int) -> float:
-    """25 latent frames of sound a second, if the latent was made at the frame rate that the model is told."""
-    rate = next((entry["frame_rate"] for entry in entries if entry.get("frame_rate")), 25)  # the host's own default
-    exact = 25 / rate
-    return exact if sound in (round(exact * frames), math.ceil(exact * frames)) else sound / frames
+    """25 latent frames of sound a second, at the frame rate that the model is told; otherwise as the latent has it."""
+    rate = next((entry["frame_rate"] for entry in entries if entry.get("frame_rate")), None)
+    return 25 / rate if rate else sound / frames
 
 
 _GENERATED = {"generated_keyframes": "LTX keyframes that are generated"}

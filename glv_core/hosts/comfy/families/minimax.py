@@ -21,6 +21,8 @@ from .family import Family
 
 #: Positions in time, and latent frames of sound, for each frame of the video: 40 a second at 24 frames a second.
 PER_FRAME = 5 / 3
+#: Frames of one round of the pattern.
+_ROUND = sum(MINIMAX_H3.compression.pattern)
 #: Tokens that lie on the video's timeline, and those of the sound to be made, which counts its own latent frames.
 _ON_TIMELINE, _SOUND = ("video", "cond", "cond_audio"), "audio"
 
@@ -77,8 +79,26 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
 
 
 def _keyframes_of_chunk(keyframes: Sequence[Mapping[str, Any]], place: Place, length: int) -> list[dict[str, Any]]:
-    """The keyframes of a chunk, on the clock of its own clip."""
-    return _keyframes(keyframes, first_frame_of(place.start), first_frame_of(place.start + length))
+    """The keyframes of a chunk, on the clock of its own clip; of one that begins before it, what lies in the chunk."""
+    held = _keyframes(keyframes, first_frame_of(place.start), first_frame_of(place.start + length))
+    return [_without_rounds(frame, -(frame["resolved_frame_index"] // _ROUND)) for frame in held]
+
+
+def _without_rounds(keyframe: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """A keyframe without its first rounds of the pattern of latent frames."""
+    if rounds <= 0:
+        return keyframe
+    frames = rounds * _ROUND
+    shorter = {**keyframe, "resolved_frame_index": keyframe["resolved_frame_index"] + frames}
+    for name, axis, elements in (
+        ("latent", 2, rounds * MINIMAX_H3.compression.grain),
+        ("audio_latent", 3, round(frames * PER_FRAME)),
+    ):
+        value = keyframe.get(name)
+        if value is not None:
+            count = value.shape[axis] - elements
+            shorter[name] = value.narrow(axis, elements, count) if count > 0 else None
+    return shorter
 
 
 def _keyframes(keyframes: Sequence[Mapping[str, Any]], start: int, stop: int) -> list[dict[str, Any]]:

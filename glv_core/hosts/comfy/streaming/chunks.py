@@ -186,7 +186,7 @@ class ComfyChunks:
         if self.clip_vision:
             second["clip_vision"] = self._vision_hash
         if len(self.shapes) > 1:
-            second["beside"] = [self._sound_hash, self._shapes_of(chunk)[1:]]
+            second["beside"] = [self._sound_hash if chunk.overlap else "", self._shapes_of(chunk)[1:]]
         return {
             **second,
             "model": self._model_hash,
