@@ -200,6 +200,9 @@ class Voice:
         cpu = torch.device("cpu")
         self.patcher = comfy.model_patcher.ModelPatcher(self.network, cpu, cpu)
 
+    def spacial_compression_encode(self):
+        return 1
+
     def decode(self, latents):
         self.decoded.append(latents.clone())
         time = 2 if latents.shape[1] == 8 else 3
@@ -234,6 +237,30 @@ def test_sound_is_handed_on_as_a_waveform(kind):
     first_chunk = combined.sound_of(kind, CHUNK[kind])
     assert torch.equal(plain[1].narrow(AXIS[kind], 0, first_chunk), sound.narrow(AXIS[kind], 0, first_chunk))
     assert not torch.equal(plain[1], sound)
+
+
+@each_kind
+def test_sound_goes_through_the_host_s_own_audio_vaes(kind):
+    """What they make of an element depends on what is near it: none is moved, and where it all begins is not heard."""
+    from long_video_pack.glv_core.hosts.comfy.streaming.sound import MARGIN, SoundAgain
+
+    again, axis = SoundAgain(combined.audio_vae(kind)), AXIS[kind]
+    sound = torch.randn(combined.latent(kind, 50)["samples"].unbind()[1].shape)
+    first, known, far = 150, 37, sound.shape[axis]
+    assert far > first + known
+
+    def known_part(before):
+        return again(sound.narrow(axis, first - before, before + known), before, axis)
+
+    def apart(one, other):
+        return (one - other).abs().mean()
+
+    with_margin, count = known_part(MARGIN), known - 12  # close to the end both hear that it ends
+    assert with_margin.shape == sound.narrow(axis, first, known).shape and with_margin.isfinite().all()
+    assert apart(with_margin, known_part(first)) < 0.05 * apart(with_margin, known_part(0))
+    later = again(sound.narrow(axis, first - MARGIN + 1, MARGIN + known), MARGIN, axis)
+    aligned = apart(later.narrow(axis, 0, count), with_margin.narrow(axis, 1, count))
+    assert aligned < 0.2 * apart(later.narrow(axis, 0, count), with_margin.narrow(axis, 0, count))
 
 
 @each_kind
@@ -371,6 +398,22 @@ def test_a_chunk_in_windows(kind):
 
 
 @each_kind
+def test_a_second_model_makes_the_last_steps_of_both_streams(kind):
+    """The same model twice goes on as one does; another one for the last steps changes both streams."""
+    options = {"steps": 4, "length": CHUNK[kind] * 2 - OVERLAP[kind]}
+    one = extend(kind, combined.model(kind), **options)[0]
+    two = extend(kind, combined.model(kind), low_noise_model=combined.model(kind), switch_at_step=2, **options)[0]
+    for alone, together in zip(one, two, strict=True):
+        assert_close(together, alone, atol=2e-3, rtol=1e-2)
+    other = combined.model(kind)
+    with torch.no_grad():
+        for weight in other.model.diffusion_model.parameters():
+            weight.mul_(0.5)
+    changed = extend(kind, combined.model(kind), low_noise_model=other, switch_at_step=2, **options)[0]
+    assert all((left - right).abs().max() > 0.05 for left, right in zip(one, changed, strict=True))
+
+
+@each_kind
 def test_drift_is_drawn_back_in_the_video(kind):
     model = combined.model(kind)
     free, drawn = (extend(kind, model, drift_correction=strength)[0] for strength in (0.0, 1.0))
@@ -395,9 +438,11 @@ def test_every_prompt_of_a_timeline_sees_the_anchor_of_ltx_2():
     model = combined.model("ltx")
     spy = combined.Spy(model)
     (video, _), _ = extend("ltx", model, steps=1, anchor="first", positive=timeline("ltx", "0: a\n60: b"))
-    assert [call["streams"][0].shape[2] for call in spy.calls] == [6, 7, 7, 7]  # the second chunk sees both prompts
+    assert [call["streams"][0].shape[2] for call in spy.calls] == [6, 7, 7]
+    assert [call["streams"][0].shape[0] for call in spy.calls] == [1, 2, 1]  # the second chunk sees both prompts
     for call in spy.calls[1:]:
-        assert_close(call["streams"][0][:, :, -1], video[:, :, 0], atol=1e-5, rtol=1e-5)
+        shown = call["streams"][0][:, :, -1]
+        assert_close(shown, video[:, :, 0].expand_as(shown), atol=1e-5, rtol=1e-5)
         assert call["keyframe_idxs"][0, 0].unique().tolist() == [-48, -40]
 
 

@@ -65,10 +65,10 @@ class PackedLatent:
         return self.shapes[0][self.time_dim] - len(self.guided)
 
     def with_guides(self, view: View) -> View:
-        """A view with the guides of its latent frames."""
+        """A view with the guides of its latent frames, and those that stand before the video."""
         if not self.guided:
             return view
-        shown = [number for number, index in enumerate(self.guided) if index in view.video]
+        shown = [number for number, index in enumerate(self.guided) if index < 0 or index in view.video]
         guided = tuple(self.guided[number] for number in shown)
         return View(view.window, view.lead, tuple(shown), guided, self.length)
 

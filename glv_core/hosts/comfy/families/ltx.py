@@ -50,8 +50,11 @@ def _times(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seque
     parts = [cond.cond[:, :, :0]]
     for guide, guided in zip(view.guides, view.guided, strict=True):
         part = cond.cond[:, :, guide * tokens : (guide + 1) * tokens].clone()
-        part[:, 0] -= 8 * (guided - list(view.video).index(guided))
-        part[:, 0] = part[:, 0].clamp(min=0)  # a window's first latent frame holds one frame
+        if guided < 0:
+            part[:, 0] -= 8 * view.video[0]
+        else:
+            part[:, 0] -= 8 * (guided - list(view.video).index(guided))
+            part[:, 0] = part[:, 0].clamp(min=0)  # a window's first latent frame holds one frame
         parts.append(part)
     return cond._copy_with(torch.cat(parts, dim=2))
 

@@ -38,7 +38,7 @@ class SoundAgain:
         if latents.shape[time_dim] == before:
             return latents.narrow(time_dim, before, 0)
         audio = LTXVAudioVAEDecode.execute({"samples": latents}, self.vae).args[0]
-        again = LTXVAudioVAEEncode.execute(audio, self.vae).args[0]["samples"].to(latents)
+        again = LTXVAudioVAEEncode.execute(self._uncut(audio), self.vae).args[0]["samples"].to(latents)
         count = latents.shape[time_dim]
         sizes, expected = list(again.shape), list(latents.shape)
         if len(sizes) != len(expected) or sizes[time_dim] < count or sizes[:time_dim] != expected[:time_dim]:
@@ -47,3 +47,17 @@ class SoundAgain:
                 "model."
             )
         return again.narrow(time_dim, before, count - before)
+
+    def _uncut(self, audio: dict[str, Any]) -> dict[str, Any]:
+        """An AUDIO at the rate that the VAE encodes, with its end mirrored to a length of which the host cuts nothing
+        off: it cuts what is over at both ends alike, and all would be heard too soon.
+        """
+        rate = getattr(self.vae, "audio_sample_rate", None)
+        if rate is None:  # older hosts cut nothing
+            return audio
+        from torchaudio.functional import resample
+
+        waveform = resample(audio["waveform"], audio["sample_rate"], rate)
+        missing = -waveform.shape[-1] % self.vae.spacial_compression_encode()
+        mirrored = waveform.flip(-1).repeat(1, 1, -(-missing // waveform.shape[-1]))[..., :missing]
+        return {"waveform": torch.cat([waveform, mirrored], dim=-1), "sample_rate": rate}
