@@ -190,7 +190,8 @@ class Voice:
 
     sample_rate = output_sample_rate = audio_sample_rate = 16000
 
-    def __init__(self, number=0):
+    def __init__(self, kind, number=0):
+        self.latent_channels = combined.latent(kind, 2)["samples"].unbind()[1].shape[1]
         self.first_stage_model = self
         self.decoded = []
         self.network = torch.nn.Linear(2, 2)
@@ -218,7 +219,7 @@ class Voice:
 
 @each_kind
 def test_sound_is_handed_on_as_a_waveform(kind):
-    model, voice = combined.model(kind), Voice()
+    model, voice = combined.model(kind), Voice(kind)
     spy = combined.Spy(model)
     made, report = extend(kind, model, steps=1, audio_vae=voice)
     sound = made[1]
@@ -244,8 +245,9 @@ def test_sound_goes_through_the_host_s_own_audio_vaes(kind):
     """What they make of an element depends on what is near it: none is moved, and where it all begins is not heard."""
     from long_video_pack.glv_core.hosts.comfy.streaming.sound import MARGIN, SoundAgain
 
-    again, axis = SoundAgain(combined.audio_vae(kind)), AXIS[kind]
+    axis = AXIS[kind]
     sound = torch.randn(combined.latent(kind, 50)["samples"].unbind()[1].shape)
+    again = SoundAgain(combined.audio_vae(kind), sound.shape[1])
     first, known, far = 150, 37, sound.shape[axis]
     assert far > first + known
 
@@ -282,9 +284,9 @@ def test_finished_chunks_are_found_again_with_their_sound(kind):
     assert found == 2 and all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
     longer, found = run(length=LENGTH[kind] + CHUNK[kind] - OVERLAP[kind])
     assert found == 3 and torch.equal(longer[0][:, :, : LENGTH[kind]], first[0])
-    assert run(audio_vae=Voice())[1] == 1  # the first knows no sound
-    assert run(audio_vae=Voice())[1] == 3
-    assert run(audio_vae=Voice(1))[1] == 1
+    assert run(audio_vae=Voice(kind))[1] == 1  # the first knows no sound
+    assert run(audio_vae=Voice(kind))[1] == 3
+    assert run(audio_vae=Voice(kind, 1))[1] == 1
     assert run()[1] == 3
 
 
@@ -476,9 +478,12 @@ def test_h3_begins_with_an_image():
     assert "audio_denoise_mask" not in spy.calls[0]
 
 
-class Wrong(Voice):
+class Short(Voice):
+    """Makes fewer elements of a sound than it has."""
+
     def encode(self, audio):
-        return super().encode(audio)[:, :5]
+        whole = super().encode(audio)
+        return whole.narrow(self.time, 1, whole.shape[self.time] - 1)
 
 
 @each_kind
@@ -487,21 +492,32 @@ def test_mistakes_are_named(kind):
     spy = combined.Spy(model)
     empty = [torch.zeros_like(each) for each in combined.latent(kind, CHUNK[kind])["samples"].unbind()]
     full = [each + 1 for each in empty]
+    other = Voice(kind)
+    other.latent_channels = 5
     cases = [
         (combined.nested(torch.ones(1, 16, 6, 4, 4), empty[1]), {}, r"has 16 channels, but this model's latents"),
         (combined.nested(full[0], full[1].narrow(AXIS[kind], 0, 3)), {}, r"has 3 latent frames of audio, and"),
         (combined.nested(full[0], empty[1]), {}, r"latent has 0 latent frames of audio, and its video lasts for"),
         (combined.nested(empty[0], full[1]), {}, r"latent holds audio but no video for it"),
         (None, {"overlap": combined.frames_of(kind, CHUNK[kind])}, r"overlap must be below chunk"),
+        (None, {"audio_vae": torch.nn.Linear(1, 1)}, r"audio_vae is not an audio VAE"),
+        (None, {"audio_vae": other}, r"audio_vae makes latents of 5 channels, and this model's sound has (8|32)\."),
     ]  # fmt: skip
     for latent, options, words in cases:
         with pytest.raises(ValueError, match=words):
             extend(kind, model, latent, **options)
     assert not spy.calls
-    with pytest.raises(ValueError, match="Connect the audio VAE of this model"):
-        extend(kind, model, steps=1, audio_vae=Wrong())
+    with pytest.raises(ValueError, match=r"audio_vae makes latents .* of sound whose latents are"):
+        extend(kind, model, steps=1, audio_vae=Short(kind))
 
 
 def test_another_family_s_sound_is_refused(wan):
     with pytest.raises(ValueError, match=r"combines 2 streams, but this model's latents .* are video alone"):
         extend("ltx", wan, combined.latent("ltx", 6), positive=tiny.conditioning(1), negative=tiny.conditioning(0))
+
+
+def test_an_audio_vae_without_sound_is_named():
+    model = combined.model("ltx")
+    latent = {"samples": torch.zeros(1, 128, 6, 4, 4)}
+    with pytest.raises(ValueError, match=r"audio_vae is connected, but this video of LTX-2 has no sound"):
+        extend("ltx", model, latent, audio_vae=Voice("ltx"))

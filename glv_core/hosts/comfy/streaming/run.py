@@ -105,6 +105,7 @@ def stream_long(
     clocks = _clocks(family, start, positive, margin=0 if audio_vae is None else MARGIN)
     if chunks:
         _check_sound(family, start, clocks, chunks[0])
+    sound = None if audio_vae is None else _sound_again(family, start, audio_vae)
     for schedule in schedules_of(positive, negative):
         track_of(schedule, length, compression)
     anchor_video = None if anchor_latents is None else to_video(anchor_latents, time_dim)
@@ -128,7 +129,6 @@ def stream_long(
     counts = windows.window_counts(chunk, Stage.whole(sampler.steps))
     found_chunks: list[int] = []
     with WindowProgress(counts * max(1, len(chunks)), model) as progress:
-        sound = SoundAgain(audio_vae) if audio_vae is not None and len(clocks) > 1 else None
         shapes = [
             (*shape[: clock.time_dim], clock.length(length), *shape[clock.time_dim + 1 :])
             for shape, clock in zip(start.shapes, clocks, strict=True)
@@ -155,7 +155,7 @@ def stream_long(
     ]
     report += _rounded(family, options, length, chunk, overlap)
     if beside:
-        handed = "its latents" if chunk_sampler.sound is None else "a waveform, encoded again"
+        handed = "its latents" if sound is None else "a waveform, encoded again"
         report.append(f"Sound goes on from chunk to chunk as {handed}.")
     if low_noise is not None:
         report.append(f"From step {low_noise.step} of {sampler.steps} on the low-noise model goes on.")
@@ -200,6 +200,16 @@ def _clocks(family: Family, start: VideoStart, positive: list, margin: int) -> l
     for shape, axis in zip(start.shapes[1:], start.time_dims[1:], strict=True):
         clocks.append(SoundClock(axis, margin, family.sound_per_frame(entries, frames, shape[axis]), compression))
     return clocks
+
+
+def _sound_again(family: Family, start: VideoStart, audio_vae: Any) -> SoundAgain:
+    """What hands sound on as a waveform."""
+    if len(start.shapes) == 1:
+        raise ValueError(
+            f"audio_vae is connected, but this video of {family.name} has no sound. Connect a latent with both, or "
+            "disconnect audio_vae."
+        )
+    return SoundAgain(audio_vae, start.shapes[1][1])
 
 
 def _check_sound(family: Family, start: VideoStart, clocks: Sequence[Clock], chunk: Chunk) -> None:

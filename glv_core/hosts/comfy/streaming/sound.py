@@ -8,8 +8,8 @@ import torch
 
 from .hashes import weights_hash
 
-#: Latent frames of sound before a chunk, of LTX-2 two seconds and of MiniMax H3 more than one, that are decoded and
-#: encoded with what the chunk knows, so that it does not hear where they begin.
+#: Latent frames of sound before a chunk that are decoded and encoded with what it knows, so that it does not hear where
+#: they begin. MiniMax H3's decoder looks at 17 to each side and its encoder, but for its attention, at 12.
 MARGIN = 50
 
 
@@ -17,9 +17,24 @@ class SoundAgain:
     """Sound latents through their VAE and back.
 
     Latents that go on from latents wander off from what a VAE makes of any sound: after some chunks speech is none.
+
+    Args:
+        audio_vae: the VAE.
+        channels: of the latents.
+
+    Raises:
+        ValueError: it is no audio VAE, or that of other latents.
     """
 
-    def __init__(self, audio_vae: Any) -> None:
+    def __init__(self, audio_vae: Any, channels: int) -> None:
+        network = getattr(audio_vae, "first_stage_model", audio_vae)  # in older hosts it is the network itself
+        if not hasattr(network, "output_sample_rate"):
+            raise ValueError("audio_vae is not an audio VAE. Connect the audio VAE of this model.")
+        if audio_vae.latent_channels != channels:
+            raise ValueError(
+                f"audio_vae makes latents of {audio_vae.latent_channels} channels, and this model's sound has "
+                f"{channels}. Connect the audio VAE of this model."
+            )
         self.vae = audio_vae
 
     def hash(self) -> str:
@@ -31,7 +46,7 @@ class SoundAgain:
         """Latents decoded and encoded again, without the first ``before`` elements.
 
         Raises:
-            ValueError: the VAE's latents are of another kind.
+            ValueError: the VAE makes other latents of them, or fewer.
         """
         from comfy_extras.nodes_lt_audio import LTXVAudioVAEDecode, LTXVAudioVAEEncode
 
@@ -40,11 +55,10 @@ class SoundAgain:
         audio = LTXVAudioVAEDecode.execute({"samples": latents}, self.vae).args[0]
         again = LTXVAudioVAEEncode.execute(self._uncut(audio), self.vae).args[0]["samples"].to(latents)
         count = latents.shape[time_dim]
-        sizes, expected = list(again.shape), list(latents.shape)
-        if len(sizes) != len(expected) or sizes[time_dim] < count or sizes[:time_dim] != expected[:time_dim]:
+        if again.narrow(time_dim, 0, min(count, again.shape[time_dim])).shape != latents.shape:
             raise ValueError(
-                f"audio_vae makes latents {sizes} of sound whose latents are {expected}. Connect the audio VAE of this "
-                "model."
+                f"audio_vae makes latents {list(again.shape)} of sound whose latents are {list(latents.shape)}. "
+                "Connect the audio VAE of this model."
             )
         return again.narrow(time_dim, before, count - before)
 
