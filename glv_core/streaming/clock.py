@@ -36,9 +36,9 @@ class Clock:
         return min(self.margin, self.part(chunk).start)
 
     def known(self, stream: torch.Tensor, filled: int, chunk: Chunk) -> torch.Tensor:
-        """What a chunk knows of a stream that is made up to an element, with what stands before the chunk."""
+        """What a chunk knows of a stream that is there up to an element, with what stands before the chunk."""
         start = self.part(chunk).start - self.before(chunk)
-        stop = min(filled, self.length(chunk.first_new))
+        stop = min(filled, self.part(chunk).stop)
         return stream.narrow(self.time_dim, start, stop - start).clone()
 
     def without_margin(self, known: torch.Tensor, chunk: Chunk) -> torch.Tensor:

@@ -61,7 +61,8 @@ class StreamsSampler(Protocol):
 
         Args:
             chunk: which.
-            known: what is known of each stream, the video first, behind its clock's margin; empty where nothing is.
+            known: what there is of each stream already, the video first, behind its clock's margin; empty where there
+                is nothing.
             anchor: of the video.
 
         Returns:
@@ -80,7 +81,7 @@ class _VideoAlone:
         return self.sampler.cache_inputs(chunk)
 
     def sample(self, chunk: Chunk, known: Sequence[torch.Tensor], anchor: torch.Tensor | None) -> list[torch.Tensor]:
-        return [self.sampler.sample(chunk, known[0] if known else None, anchor)]
+        return [self.sampler.sample(chunk, known[0] if chunk.overlap else None, anchor)]
 
 
 @dataclass(frozen=True)
@@ -247,8 +248,8 @@ class _Stream:
 
     @property
     def video(self) -> torch.Tensor | None:
-        """The latent frames."""
-        return self.streams[0] if self.streams else None
+        """The latent frames; None where there are none yet."""
+        return self.streams[0] if self.streams and self.filled[0] else None
 
     def begin(self, given: Sequence[torch.Tensor]) -> None:
         """Begin with streams, which are not changed."""
@@ -264,12 +265,8 @@ class _Stream:
 
     def inputs(self, chunk: Chunk) -> _ChunkInputs:
         """What a chunk goes on from."""
-        known = []
-        if chunk.overlap:
-            known = [
-                clock.known(stream, filled, chunk)
-                for clock, stream, filled in zip(self.clocks, self.streams, self.filled, strict=True)
-            ]
+        lying = zip(self.clocks, self.streams, self.filled, strict=True) if self.streams else ()
+        known = [clock.known(stream, filled, chunk) for clock, stream, filled in lying]
         anchor = self.anchor.frames(self.video, chunk)
         # An anchor also steers drift; without one, the beginning of the video does.
         steering = self.anchor if self.anchor.kind != "none" else AnchorChoice("first")
@@ -314,7 +311,8 @@ class _Stream:
             self.begin([each.narrow(clock.time_dim, 0, 0) for clock, each in nothing])
         for clock, stream, made in zip(self.clocks, self.streams, latents, strict=True):
             clock.put(stream, chunk, made)
-        self.filled = [clock.length(chunk.stop) for clock in self.clocks]
+        ends = [clock.length(chunk.stop) for clock in self.clocks]
+        self.filled = [max(each, end) for each, end in zip(self.filled, ends, strict=True)]
 
 
 def _listed(lengths: Sequence[int]) -> str:

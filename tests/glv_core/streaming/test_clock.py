@@ -180,3 +180,19 @@ def test_a_video_without_its_sound_at_the_beginning():
     assert [each.shape for each in sampler.told[0]] == [(1, 2, 1, 1, 1), (1, 2, 2, 0)]
     assert video[0, 0, 0] == 9 and sound[0, 0, 0, 0] == 0 and sound[0, 1].min() == 0
     assert chunks[0] == Chunk(0, 0, 17, 1)
+
+
+def test_sound_that_is_there_already_is_told_and_kept():
+    """All of the sound and nothing of the video, as for a video that is made to a song."""
+    clocks, chunks, length = planned("h3")
+    whole = torch.arange(float(clocks[1].length(length))).expand(1, 2, 2, -1).clone()
+    sampler = Numbered(clocks)
+    video, sound = stream_all(
+        sampler, chunks, length, clocks=clocks, given=[torch.zeros(1, 2, 0, 1, 1), whole],
+        anchor=AnchorChoice("last_chunk"), drift_correction=0.5,
+    )  # fmt: skip
+    assert torch.equal(sound, whole) and video.isfinite().all()
+    for chunk, told in zip(chunks, sampler.told, strict=True):
+        part = clocks[1].part(chunk)
+        assert told[0].shape[2] == chunk.overlap
+        assert told[1][0, 0, 0].tolist() == list(range(max(0, part.start - 4), min(part.stop, whole.shape[3])))

@@ -185,6 +185,37 @@ def test_a_masked_first_frame_is_kept_and_all_sound_is_made(kind):
     assert torch.equal(made[1], expected[1])
 
 
+@each_kind
+@pytest.mark.parametrize("image", [0, 1])
+def test_sound_that_is_there_is_kept_and_the_video_is_made_to_it(kind, image):
+    """A whole sound, and no video or an image to begin with; the oracle is the host's KSampler with the masks."""
+    model, latent = combined.model(kind), combined.latent(kind, LENGTH[kind])
+    video, sound = latent["samples"].unbind()
+    sound.copy_(torch.randn(sound.shape))
+    if image:
+        video[:, :, :1] = torch.randn(video[:, :, :1].shape)
+        masks = [torch.ones_like(video), torch.zeros_like(sound)]
+        masks[0][:, :, :1] = 0
+        latent["noise_mask"] = combined.nested(*masks)["samples"]
+    spy = combined.Spy(model)
+    made = extend(kind, model, latent)[0]
+    assert torch.equal(made[1], sound) and torch.equal(made[0][:, :, :image], video[:, :, :image])
+    heard = [call["audio_denoise_mask"].amax() for call in spy.calls]
+    last_stop = sound_span(kind, starts(kind)[-1])[1]
+    assert last_stop == sound.shape[AXIS[kind]] and heard == [0] * len(heard)
+    for number, start in enumerate(starts(kind)):
+        first, last = sound_span(kind, start)
+        alone = combined.latent(kind, CHUNK[kind])
+        shown, heard = alone["samples"].unbind()
+        heard.copy_(sound.narrow(AXIS[kind], first, last - first))
+        known = image if number == 0 else OVERLAP[kind]
+        shown[:, :, :known] = made[0][:, :, start : start + known]
+        masks = [torch.ones_like(shown), torch.zeros_like(heard)]
+        masks[0][:, :, :known] = 0
+        expected = hosts(kind, model, {**alone, "noise_mask": combined.nested(*masks)["samples"]}, number)
+        assert torch.equal(made[0][:, :, start + known : start + CHUNK[kind]], expected[0][:, :, known:])
+
+
 class Voice:
     """A stand-in for an audio VAE of both hosts: encoding what was decoded gives half of the latents and one."""
 
@@ -498,7 +529,6 @@ def test_mistakes_are_named(kind):
         (combined.nested(torch.ones(1, 16, 6, 4, 4), empty[1]), {}, r"has 16 channels, but this model's latents"),
         (combined.nested(full[0], full[1].narrow(AXIS[kind], 0, 3)), {}, r"has 3 latent frames of audio, and"),
         (combined.nested(full[0], empty[1]), {}, r"latent has 0 latent frames of audio, and its video lasts for"),
-        (combined.nested(empty[0], full[1]), {}, r"latent holds audio but no video for it"),
         (None, {"overlap": combined.frames_of(kind, CHUNK[kind])}, r"overlap must be below chunk"),
         (None, {"audio_vae": torch.nn.Linear(1, 1)}, r"audio_vae is not an audio VAE"),
         (None, {"audio_vae": other}, r"audio_vae makes latents of 5 channels, and this model's sound has (8|32)\."),

@@ -81,7 +81,8 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
 def _keyframes_of_chunk(keyframes: Sequence[Mapping[str, Any]], place: Place, length: int) -> list[dict[str, Any]]:
     """The keyframes of a chunk, on the clock of its own clip; of one that begins before it, what lies in the chunk."""
     held = _keyframes(keyframes, first_frame_of(place.start), first_frame_of(place.start + length))
-    return [_without_rounds(frame, -(frame["resolved_frame_index"] // _ROUND)) for frame in held]
+    cut = [_without_rounds(frame, -(frame["resolved_frame_index"] // _ROUND)) for frame in held]
+    return [frame for frame in cut if any(frame.get(name) is not None for name in ("latent", "audio_latent"))]
 
 
 def _without_rounds(keyframe: dict[str, Any], rounds: int) -> dict[str, Any]:

@@ -214,7 +214,7 @@ class ComfyChunks:
         if self.continuation.uses_gray and self.vae is not None and self._gray is None:
             self._gray = _gray(self.vae, self.family.compression.num_frames(chunk.length), self.shape)
         given = ContinuationInputs(
-            chunk, empty, known[0] if known else None, anchor, self._gray, self.options.blend, self._decode,
+            chunk, empty, known[0] if chunk.overlap else None, anchor, self._gray, self.options.blend, self._decode,
             self._embed, self._encode, chunk_seed(self.sampler.seed, chunk.index),
         )  # fmt: skip
         place, by_chunk = Place(chunk.start, self.shape[2]), self.family.by_chunk
@@ -248,6 +248,7 @@ class ComfyChunks:
         self, inputs: SamplingInputs, chunk: Chunk, shapes: Sequence[Sequence[int]], known: Sequence[torch.Tensor]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor] | None]:
         """What a chunk is sampled from, of every stream, and masks of what of it is to be made; None is all."""
+        video_mask = inputs.noise_mask
         beside = [torch.zeros(shape) for shape in shapes[1:]]
         masks = [torch.ones_like(each[:, :1]) for each in beside]
         for clock, samples, mask, stream in zip(self.clocks[1:], beside, masks, known[1:], strict=False):
@@ -257,7 +258,9 @@ class ComfyChunks:
                 told = clock.without_margin(stream, chunk)
             _begin_with(samples, told, clock.time_dim)
             _begin_with(mask, torch.zeros_like(told[:, :1]), clock.time_dim)
-        return [inputs.samples, *beside], None if inputs.noise_mask is None else [inputs.noise_mask, *masks]
+            if video_mask is None and told.shape[clock.time_dim]:
+                video_mask = torch.ones_like(inputs.samples[:, :1])
+        return [inputs.samples, *beside], None if video_mask is None else [video_mask, *masks]
 
     def _shapes_of(self, chunk: Chunk) -> list[list[int]]:
         """The shapes of a chunk's streams."""

@@ -79,12 +79,7 @@ def video_start(
         mask = None if masks is None or number >= len(masks) else masks[number]
         is_open = number >= num_given or (masks is not None and mask is None) or not torch.count_nonzero(stream)
         given.append(stream.narrow(axis, 0, 0) if is_open else _known(stream, mask, axis))
-    if not given[0].shape[2]:
-        if any(each.shape[axis] for each, axis in zip(given, time_dims, strict=True)):
-            raise ValueError(
-                f"latent holds {family.streams[1]} but no video for it, and streaming goes on with both. Give the "
-                "video as well, or an empty latent."
-            )
+    if not any(each.shape[axis] for each, axis in zip(given, time_dims, strict=True)):
         given = []
     return VideoStart(tuple(given), shapes, time_dims)
 
