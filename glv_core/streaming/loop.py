@@ -19,16 +19,20 @@ log = logging.getLogger(__name__)
 ANCHORS = ("none", "first", "segment", "image", "last_chunk", "past")
 
 
-class ChunkSampler(Protocol):
-    """What a host does for streaming.
+class _Sampler(Protocol):
+    """What a host does for streaming, whatever its streams.
 
-    ``latent_frame_size``: values in a latent frame, ``b c h w`` together.
+    ``latent_frame_size``: values of all streams for a latent frame; of the video ``b c h w`` together.
     """
 
     latent_frame_size: int
 
     def cache_inputs(self, chunk: Chunk) -> Mapping[str, Any]:
         """Everything that a chunk depends on but the latents it goes on from, in types that JSON can hold."""
+
+
+class ChunkSampler(_Sampler, Protocol):
+    """What a host does for streaming of video."""
 
     def sample(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
         """Sample a chunk.
@@ -43,16 +47,8 @@ class ChunkSampler(Protocol):
         """
 
 
-class StreamsSampler(Protocol):
-    """What a host does for streaming of several streams; otherwise as ``ChunkSampler``.
-
-    ``latent_frame_size``: values of all streams for a latent frame.
-    """
-
-    latent_frame_size: int
-
-    def cache_inputs(self, chunk: Chunk) -> Mapping[str, Any]:
-        """Everything that a chunk depends on but the latents it goes on from, in types that JSON can hold."""
+class StreamsSampler(_Sampler, Protocol):
+    """What a host does for streaming of several streams."""
 
     def sample(
         self, chunk: Chunk, known: Sequence[torch.Tensor], anchor: torch.Tensor | None
@@ -63,10 +59,10 @@ class StreamsSampler(Protocol):
             chunk: which.
             known: what there is of each stream already, the video first, behind its clock's margin; empty where there
                 is nothing.
-            anchor: of the video.
+            anchor: of the video, as for ``ChunkSampler``.
 
         Returns:
-            The streams of the chunk on the CPU, without margins.
+            The streams of the chunk on the CPU, without margins, what is known first, as it shall be from now on.
         """
 
 

@@ -546,6 +546,14 @@ def test_another_family_s_sound_is_refused(wan):
         extend("ltx", wan, combined.latent("ltx", 6), positive=tiny.conditioning(1), negative=tiny.conditioning(0))
 
 
+def test_chunks_too_short_for_h3_are_named():
+    model = combined.model("h3")
+    spy = combined.Spy(model)
+    with pytest.raises(ValueError, match=r"chunk is 5 frames, of which none would be new: .* Use 22 or more"):
+        extend("h3", model, chunk=5, overlap=4)
+    assert not spy.calls
+
+
 def test_an_audio_vae_without_sound_is_named():
     model = combined.model("ltx")
     latent = {"samples": torch.zeros(1, 128, 6, 4, 4)}

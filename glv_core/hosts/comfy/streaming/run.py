@@ -99,7 +99,7 @@ def stream_long(
         )
     ramp(1, options.blend)
     check_strength(options.drift_correction)
-    length, chunk, overlap = _latent_sizes(compression, options)
+    length, chunk, overlap = _latent_sizes(family, options)
     num_given = start.given[0].shape[2] if start.given else 0
     chunks = plan_chunks(length, chunk, overlap, num_given, compression.grain)
     clocks = _clocks(family, start, positive, margin=0 if audio_vae is None else MARGIN)
@@ -166,15 +166,22 @@ def stream_long(
     return Streamed(nested([from_video(video, time_dim), *beside]), "\n".join(report))
 
 
-def _latent_sizes(compression: Compression, options: StreamOptions) -> tuple[int, int, int]:
+def _latent_sizes(family: Family, options: StreamOptions) -> tuple[int, int, int]:
     """Length, chunk and overlap in latent frames, of which the model can make clips."""
+    compression = family.compression
     length, chunk = (
         compression.whole_clip(compression.num_latent_frames(each))
         for each in (options.length_frames, options.chunk_frames)
     )
     overlap = compression.overlap(options.overlap_frames)
-    if compression.rest and overlap >= chunk > compression.grain:
+    if compression.rest and overlap >= chunk:
         overlap = chunk - compression.grain
+        if overlap < 1:
+            least = compression.num_frames(compression.whole_clip(compression.grain))
+            raise ValueError(
+                f"chunk is {options.chunk_frames} frames, of which none would be new: {family.name} goes on from clips "
+                f"of whole rounds. Use {least} or more."
+            )
     return length, chunk, overlap
 
 

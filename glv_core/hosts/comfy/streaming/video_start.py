@@ -77,8 +77,9 @@ def video_start(
     given = []
     for number, (stream, axis) in enumerate(zip(streams, time_dims, strict=True)):
         mask = None if masks is None or number >= len(masks) else masks[number]
-        is_open = number >= num_given or (masks is not None and mask is None) or not torch.count_nonzero(stream)
-        given.append(stream.narrow(axis, 0, 0) if is_open else _known(stream, mask, axis))
+        is_open = number >= num_given or (masks is not None and mask is None)
+        known = stream.narrow(axis, 0, 0) if is_open else _known(stream, mask, axis)
+        given.append(known if torch.count_nonzero(known) else known.narrow(axis, 0, 0))
     if not any(each.shape[axis] for each, axis in zip(given, time_dims, strict=True)):
         given = []
     return VideoStart(tuple(given), shapes, time_dims)
