@@ -63,6 +63,13 @@ class Compression:
         """The latent frames of the shortest clip of at least so many."""
         return num_latent_frames + (self.rest - num_latent_frames) % self.grain
 
+    def num_frames_of_clip(self, num_frames: int) -> int:
+        """Frames of the longest clip of at most so many; 1 where there is none."""
+        longest = self.num_latent_frames(num_frames)
+        while longest > 1 and (self.whole_clip(longest) != longest or self.num_frames(longest) > num_frames):
+            longest -= 1
+        return self.num_frames(longest)
+
     def num_frames(self, num_latent_frames: int) -> int:
         """Frames that so many latent frames decode to."""
         _whole("num_latent_frames", num_latent_frames, 1)
@@ -84,6 +91,14 @@ class Compression:
     def latent_span(self, num_frames: float) -> int:
         """Latent frames of a stretch inside a video (an overlap): the nearest number, and at least 1 above 0."""
         return max(math.floor(num_frames / self.ratio + 0.5), int(num_frames > 0))
+
+    def overlap(self, num_frames: int) -> int:
+        """Latent frames that a clip can know of the one before, nearest to so many frames."""
+        if not self.rest:
+            return self.latent_span(num_frames)
+        above = self.whole_clip(self.num_latent_frames(num_frames))
+        below = above - self.grain
+        return below if below > 0 and 2 * num_frames < self.num_frames(below) + self.num_frames(above) else above
 
     def frame_span(self, num_latent_frames: int) -> float:
         """Frames of a stretch of latent frames inside a video, on average; a whole number where it is one."""

@@ -71,7 +71,8 @@ class StreamingExtend(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="The video to extend. An empty latent (LongLatent) only says how large the video is.",
+                    tooltip="The video to extend, for LTX-2 and MiniMax H3 with its sound. An empty latent "
+                    "(LongLatent) only says how large the video is.",
                 ),
                 io.Image.Input(
                     "image",
@@ -180,6 +181,13 @@ class StreamingExtend(io.ComfyNode):
                     tooltip="Noise levels of every chunk in place of steps and scheduler, as from core's Align Your "
                     "Steps for SVD.",
                 ),
+                io.Vae.Input(
+                    "audio_vae",
+                    optional=True,
+                    tooltip="For LTX-2 and MiniMax H3 with sound: what each chunk knows of it is decoded and encoded "
+                    "again. Without it the latents of the sound are handed on as they are, and after some chunks "
+                    "speech is none.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The finished video's latent; decode and save it at "
@@ -228,22 +236,23 @@ class StreamingExtend(io.ComfyNode):
         switch_at_step: int = 0,
         clip_vision: Any = None,
         sigmas: torch.Tensor | None = None,
+        audio_vae: Any = None,
         **options: Any,
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
             wanted = StreamOptions(length, chunk, overlap, window, window_overlap, run_name=run_name, **options)
             folder = RunFolder(run_folder(run_name)) if wanted.keeps else None
-            given, size = video_start(model, latent, image, vae, width, height, folder)
+            start = video_start(model, latent, image, vae, width, height, folder)
             anchor = None
             if wanted.anchor == "image" and anchor_image is not None:
-                anchor = anchor_latents(model, anchor_image, vae, size, folder)
+                anchor = anchor_latents(model, anchor_image, vae, start.size, folder)
             sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler).at_levels(sigmas)
             low_noise = None
             if low_noise_model is not None:
                 low_noise = LowNoise(low_noise_model, switch_at_step or sampler.steps // 2)
             result = stream_long(
                 model, positive, negative, sampler, wanted,
-                given=given, size=size, anchor_latents=anchor, vae=vae, folder=folder,
-                low_noise=low_noise, clip_vision=clip_vision,
+                start=start, anchor_latents=anchor, vae=vae, folder=folder, low_noise=low_noise,
+                clip_vision=clip_vision, audio_vae=audio_vae,
             )  # fmt: skip
         return io.NodeOutput({"samples": result.samples}, result.report, ui={"text": (result.report,)})

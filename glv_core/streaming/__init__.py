@@ -1,7 +1,8 @@
 """Streaming: a long video chunk by chunk, each from the end of what there is, with every finished chunk on the disk."""
 
+from .clock import Clock, SoundClock
 from .drift import check_strength, correct_drift, statistics
-from .loop import ANCHORS, AnchorChoice, ChunkSampler, stream
+from .loop import ANCHORS, AnchorChoice, ChunkSampler, StreamsSampler, stream, stream_all
 from .plan import Chunk, chunk_seed, num_held, plan_chunks, ramp
 from .run_folder import RunFolder, RunFolderError, chunk_key, digest_of, weights_digest
 
@@ -10,8 +11,11 @@ __all__ = [
     "AnchorChoice",
     "Chunk",
     "ChunkSampler",
+    "Clock",
     "RunFolder",
     "RunFolderError",
+    "SoundClock",
+    "StreamsSampler",
     "check_strength",
     "chunk_key",
     "chunk_seed",
@@ -22,5 +26,6 @@ __all__ = [
     "ramp",
     "statistics",
     "stream",
+    "stream_all",
     "weights_digest",
 ]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from .clock import Clock, lengths_of
 from .drift import correct_drift
 from .plan import Chunk
 from .run_folder import RunFolder, chunk_key, digest_of
@@ -18,16 +19,20 @@ log = logging.getLogger(__name__)
 ANCHORS = ("none", "first", "segment", "image", "last_chunk", "past")
 
 
-class ChunkSampler(Protocol):
-    """What a host does for streaming.
+class _Sampler(Protocol):
+    """What a host does for streaming, whatever its streams.
 
-    ``latent_frame_size``: values in a latent frame, ``b c h w`` together.
+    ``latent_frame_size``: values of all streams for a latent frame; of the video ``b c h w`` together.
     """
 
     latent_frame_size: int
 
     def cache_inputs(self, chunk: Chunk) -> Mapping[str, Any]:
         """Everything that a chunk depends on but the latents it goes on from, in types that JSON can hold."""
+
+
+class ChunkSampler(_Sampler, Protocol):
+    """What a host does for streaming of video."""
 
     def sample(self, chunk: Chunk, known: torch.Tensor | None, anchor: torch.Tensor | None) -> torch.Tensor:
         """Sample a chunk.
@@ -40,6 +45,39 @@ class ChunkSampler(Protocol):
         Returns:
             ``b c chunk.length h w`` on the CPU, the known latent frames first, as they shall be from now on.
         """
+
+
+class StreamsSampler(_Sampler, Protocol):
+    """What a host does for streaming of several streams."""
+
+    def sample(
+        self, chunk: Chunk, known: Sequence[torch.Tensor], anchor: torch.Tensor | None
+    ) -> Sequence[torch.Tensor]:
+        """Sample a chunk.
+
+        Args:
+            chunk: which.
+            known: what there is of each stream already, the video first, behind its clock's margin; empty where there
+                is nothing.
+            anchor: of the video, as for ``ChunkSampler``.
+
+        Returns:
+            The streams of the chunk on the CPU, without margins, what is known first, as it shall be from now on.
+        """
+
+
+@dataclass
+class _VideoAlone:
+    """A ``ChunkSampler`` as a ``StreamsSampler``."""
+
+    sampler: ChunkSampler
+    latent_frame_size: int
+
+    def cache_inputs(self, chunk: Chunk) -> Mapping[str, Any]:
+        return self.sampler.cache_inputs(chunk)
+
+    def sample(self, chunk: Chunk, known: Sequence[torch.Tensor], anchor: torch.Tensor | None) -> list[torch.Tensor]:
+        return [self.sampler.sample(chunk, known[0] if chunk.overlap else None, anchor)]
 
 
 @dataclass(frozen=True)
@@ -103,19 +141,45 @@ def stream(
     length: int,
     *,
     given: torch.Tensor | None = None,
-    folder: RunFolder | None = None,
-    anchor: AnchorChoice = AnchorChoice(),
-    drift_correction: float = 0.0,
-    description: Mapping[str, Any] | None = None,
-    on_chunk: OnChunk | None = None,
+    **options: Any,
 ) -> torch.Tensor:
-    """Make a video chunk by chunk.
+    """Make a video chunk by chunk; ``options`` and errors are those of ``stream_all``.
 
     Args:
         sampler: samples a chunk.
         chunks: from ``plan_chunks``.
         length: latent frames of the finished video.
         given: what there is already, ``b c t h w``.
+
+    Returns:
+        ``b c length h w`` on the CPU.
+    """
+    alone = _VideoAlone(sampler, sampler.latent_frame_size)
+    [video] = stream_all(alone, chunks, length, given=() if given is None else (given,), **options)
+    return video
+
+
+def stream_all(
+    sampler: StreamsSampler,
+    chunks: Sequence[Chunk],
+    length: int,
+    *,
+    clocks: Sequence[Clock] = (Clock(),),
+    given: Sequence[torch.Tensor] = (),
+    folder: RunFolder | None = None,
+    anchor: AnchorChoice = AnchorChoice(),
+    drift_correction: float = 0.0,
+    description: Mapping[str, Any] | None = None,
+    on_chunk: OnChunk | None = None,
+) -> list[torch.Tensor]:
+    """Make a video of several streams chunk by chunk.
+
+    Args:
+        sampler: samples a chunk.
+        chunks: from ``plan_chunks``.
+        length: latent frames of the finished video.
+        clocks: how each stream lies on the video's latent frames, the video's own first.
+        given: what there is already of each stream; empty where there is nothing.
         folder: where finished chunks are kept; those that it has are not sampled again.
         anchor: what later chunks stay close to.
         drift_correction: how far the statistics of later chunks are drawn to those of the anchor, 0 ... 1; without an
@@ -124,14 +188,14 @@ def stream(
         on_chunk: see ``OnChunk``.
 
     Returns:
-        ``b c length h w`` on the CPU.
+        The streams on the CPU, each as long as ``length`` latent frames.
 
     Raises:
         ValueError: the sampler returned another shape.
         RunFolderError: there is too little space, or a chunk cannot be written.
     """
-    run = _Stream(sampler, len(chunks), length, folder, anchor, drift_correction, description or {})
-    if given is not None:
+    run = _Stream(sampler, len(chunks), length, tuple(clocks), folder, anchor, drift_correction, description or {})
+    if given:
         run.begin(given)
     for chunk in chunks:
         inputs = run.inputs(chunk)
@@ -142,9 +206,9 @@ def stream(
         if latents is None:
             latents = run.make(chunk, inputs)
         run.keep(chunk, inputs, latents, found)
-    if run.video is None:
+    if not run.streams:
         raise ValueError("There is nothing to make: no chunk and no given video.")
-    return run.video
+    return run.streams
 
 
 @dataclass(frozen=True)
@@ -154,7 +218,7 @@ class _ChunkInputs:
     ``cache_inputs``: all that it depends on but ``known``. ``key``: a hash of both.
     """
 
-    known: torch.Tensor | None
+    known: list[torch.Tensor]
     anchor: torch.Tensor | None
     reference: torch.Tensor | None
     cache_inputs: Mapping[str, Any]
@@ -163,31 +227,42 @@ class _ChunkInputs:
 
 @dataclass
 class _Stream:
-    """The video so far, and what has to be known to go on."""
+    """The video so far, and what has to be known to go on; ``filled``: how many elements of each stream there are."""
 
-    sampler: ChunkSampler
+    sampler: StreamsSampler
     num_chunks: int
     length: int
+    clocks: tuple[Clock, ...]
     folder: RunFolder | None
     anchor: AnchorChoice
     drift_correction: float
     description: Mapping[str, Any]
-    video: torch.Tensor | None = None
+    streams: list[torch.Tensor] = field(default_factory=list)
+    filled: list[int] = field(default_factory=list)
     finished: list[dict[str, Any]] = field(default_factory=list)
     has_sampled: bool = False
 
-    def begin(self, given: torch.Tensor) -> torch.Tensor:
-        """Begin with a video, which is not changed."""
-        self.video = given.new_zeros((*given.shape[:2], self.length, *given.shape[3:]), device="cpu")
-        count = min(self.length, given.shape[2])
-        self.video[:, :, :count] = given[:, :, :count]
-        return self.video
+    @property
+    def video(self) -> torch.Tensor | None:
+        """The latent frames; None where there are none yet."""
+        return self.streams[0] if self.streams and self.filled[0] else None
+
+    def begin(self, given: Sequence[torch.Tensor]) -> None:
+        """Begin with streams, which are not changed."""
+        for clock, stream in zip(self.clocks, given, strict=True):
+            length = clock.length(self.length)
+            count = min(length, stream.shape[clock.time_dim])
+            shape = list(stream.shape)
+            shape[clock.time_dim] = length
+            whole = stream.new_zeros(shape, device="cpu")
+            whole.narrow(clock.time_dim, 0, count).copy_(stream.narrow(clock.time_dim, 0, count))
+            self.streams.append(whole)
+            self.filled.append(count)
 
     def inputs(self, chunk: Chunk) -> _ChunkInputs:
         """What a chunk goes on from."""
-        known = None
-        if self.video is not None and chunk.overlap:
-            known = self.video[:, :, chunk.start : chunk.first_new].clone()
+        lying = zip(self.clocks, self.streams, self.filled, strict=True) if self.streams else ()
+        known = [clock.known(stream, filled, chunk) for clock, stream, filled in lying]
         anchor = self.anchor.frames(self.video, chunk)
         # An anchor also steers drift; without one, the beginning of the video does.
         steering = self.anchor if self.anchor.kind != "none" else AnchorChoice("first")
@@ -198,34 +273,43 @@ class _Stream:
             "anchor": digest_of(anchor),
             "drift": None if reference is None else [self.drift_correction, digest_of(reference)],
         }
-        return _ChunkInputs(known, anchor, reference, cache_inputs, chunk_key(cache_inputs, known))
+        return _ChunkInputs(known, anchor, reference, cache_inputs, chunk_key(cache_inputs, *known))
 
-    def find(self, chunk: Chunk, inputs: _ChunkInputs) -> torch.Tensor | None:
+    def find(self, chunk: Chunk, inputs: _ChunkInputs) -> list[torch.Tensor] | None:
         """The chunk, if it was finished before."""
         return None if self.folder is None else self.folder.load(chunk.index, inputs.key)
 
-    def make(self, chunk: Chunk, inputs: _ChunkInputs) -> torch.Tensor:
+    def make(self, chunk: Chunk, inputs: _ChunkInputs) -> list[torch.Tensor]:
         """Sample the chunk and take its drift back."""
         if self.folder is not None and not self.has_sampled:
             size = 4 * self.sampler.latent_frame_size * chunk.length
             self.folder.check_space(self.num_chunks - chunk.index, size)
         self.has_sampled = True
-        latents = self.sampler.sample(chunk, inputs.known, inputs.anchor)
-        if latents.shape[2] != chunk.length:
-            raise ValueError(f"Chunk {chunk.index + 1} has {latents.shape[2]} latent frames, not {chunk.length}.")
+        video, *beside = self.sampler.sample(chunk, inputs.known, inputs.anchor)
+        made, wanted = lengths_of([video, *beside], self.clocks), [len(clock.part(chunk)) for clock in self.clocks]
+        if made != wanted:
+            raise ValueError(f"Chunk {chunk.index + 1} has {_listed(made)} latent frames, not {_listed(wanted)}.")
         if inputs.reference is not None:
-            latents = correct_drift(latents, chunk.overlap, inputs.reference, self.drift_correction)
-        return latents.cpu()
+            video = correct_drift(video, chunk.overlap, inputs.reference, self.drift_correction)
+        return [video.cpu(), *(each.cpu() for each in beside)]
 
-    def keep(self, chunk: Chunk, inputs: _ChunkInputs, latents: torch.Tensor, found: bool) -> None:
+    def keep(self, chunk: Chunk, inputs: _ChunkInputs, latents: Sequence[torch.Tensor], found: bool) -> None:
         """Put the chunk on the disk, and into the video."""
         if self.folder is not None:
             if not found:
-                self.folder.save(chunk.index, inputs.key, latents)
+                self.folder.save(chunk.index, inputs.key, *latents)
             file = self.folder.file_of(chunk.index, inputs.key).name
             self.finished.append({**inputs.cache_inputs, "key": inputs.key, "file": file})
             if not found or chunk.index == self.num_chunks - 1:
                 self.folder.write_manifest(self.description, self.finished)
-        video = self.begin(latents[:, :, :0]) if self.video is None else self.video
-        stop = min(chunk.stop, self.length)
-        video[:, :, chunk.start : stop] = latents[:, :, : stop - chunk.start]
+        if not self.streams:
+            nothing = zip(self.clocks, latents, strict=True)
+            self.begin([each.narrow(clock.time_dim, 0, 0) for clock, each in nothing])
+        for clock, stream, made in zip(self.clocks, self.streams, latents, strict=True):
+            clock.put(stream, chunk, made)
+        ends = [clock.length(chunk.stop) for clock in self.clocks]
+        self.filled = [max(each, end) for each, end in zip(self.filled, ends, strict=True)]
+
+
+def _listed(lengths: Sequence[int]) -> str:
+    return " and ".join(str(length) for length in lengths)

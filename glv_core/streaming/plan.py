@@ -34,7 +34,7 @@ class Chunk:
         return self.start + self.overlap
 
 
-def plan_chunks(length: int, chunk: int, overlap: int, given: int = 0) -> tuple[Chunk, ...]:
+def plan_chunks(length: int, chunk: int, overlap: int, given: int = 0, grain: int = 1) -> tuple[Chunk, ...]:
     """The chunks of a video.
 
     Args:
@@ -42,12 +42,13 @@ def plan_chunks(length: int, chunk: int, overlap: int, given: int = 0) -> tuple[
         chunk: latent frames of a chunk.
         overlap: latent frames of a chunk that are known; fewer where fewer are given.
         given: latent frames that there are already, from the start of the video.
+        grain: chunks begin at multiples of it; where they would not, more is known, and less is new.
 
     Returns:
         The chunks in order; none where ``given`` is as long as the video. A longer video has the same chunks first.
 
     Raises:
-        ValueError: a size out of range; overlap must be at least 1 and below chunk.
+        ValueError: a size out of range; overlap must be at least 1 and below chunk, all of which is on the grain.
     """
     if length < 1:
         raise ValueError(f"length is {length} latent frames; it must be at least 1.")
@@ -61,7 +62,7 @@ def plan_chunks(length: int, chunk: int, overlap: int, given: int = 0) -> tuple[
     chunks: list[Chunk] = []
     done = given
     while done < length:
-        known = min(overlap, done)
+        known = min(overlap + (done - overlap) % grain, done)
         chunks.append(Chunk(len(chunks), done - known, chunk, known))
         done = chunks[-1].stop
     return tuple(chunks)

@@ -34,10 +34,13 @@ class RunFolderError(OSError):
     """A run folder that cannot be used; the message says why and what to do."""
 
 
-def digest_of(tensor: torch.Tensor | None) -> str:
-    """SHA-256 of a tensor's type, shape and values; of None, an empty string."""
-    if tensor is None:
-        return ""
+def digest_of(*tensors: torch.Tensor | None) -> str:
+    """SHA-256 of the type, shape and values of tensors; of None or nothing, an empty string."""
+    digests = [_digest(tensor) for tensor in tensors if tensor is not None]
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if len(digests) > 1 else "".join(digests)
+
+
+def _digest(tensor: torch.Tensor) -> str:
     values = tensor.detach().cpu().contiguous()
     described = hashlib.sha256(f"{values.dtype}{tuple(values.shape)}".encode())
     described.update(values.flatten().view(torch.uint8).numpy().data)
@@ -58,9 +61,9 @@ def weights_digest(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
     return digest.hexdigest()
 
 
-def chunk_key(cache_inputs: Mapping[str, Any], known: torch.Tensor | None) -> str:
+def chunk_key(cache_inputs: Mapping[str, Any], *known: torch.Tensor | None) -> str:
     """The key of a chunk: SHA-256 over its cache inputs (what JSON can hold) and the latents it goes on from."""
-    text = json.dumps({"inputs": cache_inputs, "known": digest_of(known)}, sort_keys=True)
+    text = json.dumps({"inputs": cache_inputs, "known": digest_of(*known)}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -105,22 +108,22 @@ class RunFolder:
         """Where a chunk is, or would be."""
         return self.path / f"chunk_{index:05}_{key[:16]}.safetensors"
 
-    def load(self, index: int, key: str) -> torch.Tensor | None:
-        """A finished chunk ``b c t h w``, or None where there is none that can be used.
+    def load(self, index: int, key: str) -> list[torch.Tensor] | None:
+        """The streams of a finished chunk, its video ``b c t h w`` first, or None where there is none that can be used.
 
         A file that is damaged, or is not what its name says, is reported in the log with the reason, set aside under
         a name that ends in ``.refused``, and counts as not there.
         """
         return _load(self.file_of(index, key), key)
 
-    def save(self, index: int, key: str, latents: torch.Tensor) -> None:
-        """Write a finished chunk; when this returns it is on the disk.
+    def save(self, index: int, key: str, *latents: torch.Tensor) -> None:
+        """Write the streams of a finished chunk; when this returns it is on the disk.
 
         Raises:
             RunFolderError: it cannot be written; finished chunks are as they were.
         """
         try:
-            _save(self.file_of(index, key), key, latents)
+            _save(self.file_of(index, key), key, *latents)
         except OSError as error:
             raise RunFolderError(
                 f"Chunk {index + 1} could not be written to {self.path} ({error.strerror or error}). The chunks before "
@@ -135,9 +138,9 @@ class RunFolder:
             RunFolderError: it cannot be written.
         """
         path = self.path / f"{name}_{key[:16]}.safetensors"
-        latents = _load(path, key)
-        if latents is None:
-            latents = make().detach().cpu()
+        found = _load(path, key)
+        latents = make().detach().cpu() if found is None else found[0]
+        if found is None:
             try:
                 _save(path, key, latents)
             except OSError as error:
@@ -174,7 +177,7 @@ class RunFolder:
             )
 
 
-def _load(path: Path, key: str) -> torch.Tensor | None:
+def _load(path: Path, key: str) -> list[torch.Tensor] | None:
     if not path.exists():
         return None
     try:
@@ -186,23 +189,27 @@ def _load(path: Path, key: str) -> torch.Tensor | None:
         return None
 
 
-def _save(path: Path, key: str, latents: torch.Tensor) -> None:
-    latents = latents.detach().cpu().contiguous()
-    metadata = {"format": CHUNK_FORMAT, "key": key, "sha256": digest_of(latents)}
-    _write_whole(path, save({"latents": latents}, metadata))
+def _save(path: Path, key: str, *latents: torch.Tensor) -> None:
+    streams = [each.detach().cpu().contiguous() for each in latents]
+    metadata = {"format": CHUNK_FORMAT, "key": key, "sha256": digest_of(*streams)}
+    _write_whole(path, save({_name(number): each for number, each in enumerate(streams)}, metadata))
 
 
-def _read_chunk(path: Path, key: str) -> torch.Tensor:
+def _read_chunk(path: Path, key: str) -> list[torch.Tensor]:
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != CHUNK_FORMAT:
             raise ValueError(f"it is no chunk of this pack (format {metadata.get('format')!r})")
         if metadata.get("key") != key:
             raise ValueError("it was made with other settings than its name says")
-        latents = file.get_tensor("latents")
-    if digest_of(latents) != metadata.get("sha256"):
+        streams = [file.get_tensor(_name(number)) for number in range(len(file.keys()))]
+    if digest_of(*streams) != metadata.get("sha256"):
         raise ValueError("its checksum is wrong")
-    return latents
+    return streams
+
+
+def _name(stream: int) -> str:
+    return f"latents_{stream}" if stream else "latents"
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -12,6 +12,7 @@ settings.load_profile("fixed")
 WAN = Compression.causal(4)
 EVEN = Compression((4,))
 PATTERN = Compression((1, 4, 4, 4, 4))
+H3 = Compression((1, 4, 4, 4, 4), rest=2)
 compressions = st.builds(
     Compression, st.lists(st.integers(1, 12), min_size=1, max_size=6).map(tuple), st.integers(0, 3)
 )
@@ -121,3 +122,23 @@ def test_the_centre_of_a_latent_frame_that_is_partly_filled_lies_in_the_video():
     short = Timebase(3, 16, Compression.causal(4))
     assert [short.centre_of(index) for index in range(2)] == [0, 2]
     assert Timebase(5, 16, Compression.causal(4)).centre_of(1) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "latent_frames"),
+    [(1, 2), (5, 2), (13, 2), (14, 7), (16, 7), (22, 7), (30, 7), (31, 12), (39, 12), (48, 17), (56, 17)],
+)
+def test_what_a_clip_of_h3_knows_is_a_clip(asked, latent_frames):
+    """Clips of it have 5, 22, 39 ... frames in 2, 7, 12 ... latent frames."""
+    assert H3.overlap(asked) == latent_frames
+
+
+def test_what_a_clip_of_others_knows_is_any_stretch():
+    assert [WAN.overlap(frames) for frames in (1, 5, 6, 16, 18)] == [1, 1, 2, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("frames", "clip"), [(1, 1), (4, 1), (5, 5), (21, 5), (22, 22), (38, 22), (39, 39), (124, 124), (140, 124)]
+)
+def test_the_longest_clip_of_h3_in_so_many_frames(frames, clip):
+    assert H3.num_frames_of_clip(frames) == clip

@@ -263,6 +263,11 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("append_keyframe", 8, "in_channels"), _ask("append_keyframe", 8, "causal_fix"),
     ),
     *_all(
+        "sound that is handed on as a waveform", "comfy_extras.nodes_lt_audio",
+        _need("LTXVAudioVAEDecode.execute", 2), _need("LTXVAudioVAEEncode.execute", 2),
+    ),
+    *_all("sound that is handed on as a waveform", "<VAE>", _ask("audio_sample_rate")),
+    *_all(
         "ComfyUI's folders", "folder_paths",
         _need("add_model_folder_path", 2), _need("filter_files_content_types", 2), _need("get_annotated_filepath", 1),
         _need("get_filename_list", 1), _need("get_folder_paths", 1), _need("get_full_path", 2),
@@ -290,7 +295,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "what a model says of its latents", "<latent format>",
         _need("latent_channels"), _need("latent_dimensions"), _need("spacial_downscale_ratio"),
-        _ask("temporal_downscale_ratio"),
+        _ask("temporal_downscale_ratio"), _ask("fix_empty_latent", 1),
     ),
     *_all("noise levels", "<model sampling>", _need("set_parameters", 0, "shift", "multiplier"), _need("multiplier"),
           _need("noise_scaling", 4), _need("calculate_input", 2),
@@ -325,6 +330,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("choosing among inputs", "<input>", _need("id")),
     *_all("videos in memory", "<video components>", _need("images"), _need("audio"), _need("frame_rate")),
     *_all("latents of images and sound", "comfy.nested_tensor", _need("NestedTensor", 1)),
+    *_all("positions of a window in MiniMax H3", "comfy.ldm.minimax.model",
+          _ask("PackedLayout", 5, "keyframes", "refs")),
     *_all("latents of images and sound", "<combined latent>", _need("is_nested"), _need("unbind")),
     *_all(
         "sound beside video", "<LTX audio VAE>",

@@ -87,3 +87,18 @@ def test_a_ramp_of_half():
     assert ramp(4, 0) == [0, 0, 0, 0]
     with pytest.raises(ValueError, match="blend is 2"):
         ramp(4, 2)
+
+
+@given(chunk=st.integers(1, 8), overlap=st.integers(0, 7), given=st.integers(0, 60), length=st.integers(1, 200))
+def test_chunks_begin_on_the_grain_whatever_is_given(chunk, overlap, given, length):
+    """MiniMax H3: chunks and overlaps of 5 n + 2 latent frames, at multiples of 5."""
+    if overlap >= chunk:
+        return
+    size, known = 5 * chunk + 2, 5 * overlap + 2
+    done = given
+    for each in plan_chunks(length, size, known, given, grain=5):
+        assert each.start % 5 == 0 and each.length == size
+        assert each.first_new == done  # nothing is left out, and nothing made twice
+        assert each.overlap >= min(known, done) and each.overlap - known < 5
+        done = each.stop
+    assert done >= length

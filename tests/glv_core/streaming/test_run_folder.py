@@ -22,7 +22,7 @@ def test_a_chunk_comes_back_bit_for_bit(tmp_path):
     assert folder.load(4, KEY) is None
     folder.save(4, KEY, LATENTS)
     again = RunFolder(tmp_path / "a" / "b")
-    assert torch.equal(again.load(4, KEY), LATENTS)
+    assert torch.equal(again.load(4, KEY)[0], LATENTS)
     assert again.load(5, KEY) is None
     assert again.load(4, chunk_key({"seed": 2}, None)) is None
     assert [path.name for path in folder.path.iterdir()] == [folder.file_of(4, KEY).name]
@@ -103,7 +103,7 @@ def test_a_bad_file_is_refused_with_a_reason_and_kept_aside(tmp_path, caplog, ha
     assert not path.exists()
     assert path.with_name(path.name + ".refused").exists()
     folder.save(0, KEY, LATENTS)
-    assert torch.equal(folder.load(0, KEY), LATENTS)
+    assert torch.equal(folder.load(0, KEY)[0], LATENTS)
 
 
 def test_a_manifest_of_something_else_is_refused(tmp_path):
@@ -153,7 +153,7 @@ def test_a_full_disk_loses_no_finished_chunk(tmp_path, monkeypatch):
         folder.write_manifest({}, [])
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == [folder.file_of(0, KEY).name]
-    assert torch.equal(folder.load(0, KEY), LATENTS)
+    assert torch.equal(folder.load(0, KEY)[0], LATENTS)
 
 
 def test_a_write_that_was_cut_off_leaves_no_chunk(tmp_path):
@@ -162,7 +162,7 @@ def test_a_write_that_was_cut_off_leaves_no_chunk(tmp_path):
     left.write_bytes(b"half")
     assert folder.load(0, KEY) is None
     folder.save(0, KEY, LATENTS)
-    assert torch.equal(folder.load(0, KEY), LATENTS)
+    assert torch.equal(folder.load(0, KEY)[0], LATENTS)
     assert not left.exists()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import comfy.model_base
 import comfy.nested_tensor
+import comfy.sd
 import torch
 
 import rows_parts
@@ -79,3 +81,54 @@ class Spy:
             return said
 
         patcher.model.diffusion_model.forward = called
+
+
+def audio_vae(kind: str) -> Any:
+    """A small audio VAE of a kind with random weights, as the host's own loaders make it."""
+    if kind == "h3":
+        return _h3_audio_vae()
+    import comfy.ldm.lightricks.vae.audio_vae as host
+
+    encoder = {
+        "double_z": True, "mel_bins": 64, "z_channels": 8, "resolution": 256, "downsample_time": False,
+        "in_channels": 2, "out_ch": 2, "ch": 8, "ch_mult": [1, 2, 4], "num_res_blocks": 1, "attn_resolutions": [],
+        "dropout": 0.0, "mid_block_add_attention": False, "norm_type": "pixel", "causality_axis": "height",
+    }  # fmt: skip
+    autoencoder = {
+        "model": {"params": {"ddconfig": encoder, "sampling_rate": 16000}},
+        "preprocessing": {"stft": {"filter_length": 1024, "hop_length": 160}},
+    }
+    vocoder = {
+        "upsample_initial_channel": 64, "upsample_rates": [6, 5, 2, 2, 2], "upsample_kernel_sizes": [16, 15, 8, 4, 4],
+    }  # fmt: skip
+    metadata = {"config": {"audio_vae": autoencoder, "vocoder": vocoder}}
+    if hasattr(host.AudioVAE, "device_manager") or "state_dict" in host.AudioVAE.__init__.__annotations__:
+        made = host.AudioVAE({}, metadata)
+        made.load_state_dict(_filled(made))
+        return made
+    return comfy.sd.VAE(sd=_filled(host.AudioVAE(metadata)), metadata=metadata)
+
+
+def _h3_audio_vae() -> Any:
+    import comfy.ldm.minimax.audio_vae as host
+
+    whole = host.MiniMaxH3AudioVAE
+    host.MiniMaxH3AudioVAE = functools.partial(whole, encoder_dim=4, latent_dim=64, decoder_dim=128)
+    try:
+        return comfy.sd.VAE(sd=_filled(host.MiniMaxH3AudioVAE()))
+    finally:
+        host.MiniMaxH3AudioVAE = whole
+
+
+def _filled(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Random weights, and statistics that change nothing."""
+    generator = torch.Generator().manual_seed(4)
+    filled = {name: value.clone() for name, value in module.state_dict().items()}
+    for name, value in module.named_parameters():
+        filled[name] = torch.randn(value.shape, generator=generator) * 0.1
+    for name in filled:
+        if name.rpartition(".")[2] in ("latents_mean", "mean-of-means", "zero_k_bias"):
+            filled[name].zero_()
+        elif name.rpartition(".")[2] in ("latents_std", "std-of-means"):
+            filled[name].fill_(1)
+    return filled

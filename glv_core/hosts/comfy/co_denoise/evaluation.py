@@ -230,10 +230,10 @@ class GuideSum:
 
 def _with_lead(weights: torch.Tensor, view: View) -> torch.Tensor:
     """Weights ``... [latent frame of the window]`` with those of its first one for what stands before it, and with
-    those of what they guide for guides behind it.
+    those of what they guide for guides behind it; of the first one for guides that stand before the video.
     """
     weights = torch.cat([weights[..., :1]] * view.lead + [weights], dim=-1)
     if not view.guides:
         return weights
-    places = [list(view.video).index(index) for index in view.guided]
+    places = [0 if index < 0 else list(view.video).index(index) for index in view.guided]
     return torch.cat([weights, weights[..., places]], dim=-1)

@@ -65,10 +65,10 @@ class PackedLatent:
         return self.shapes[0][self.time_dim] - len(self.guided)
 
     def with_guides(self, view: View) -> View:
-        """A view with the guides of its latent frames."""
+        """A view with the guides of its latent frames, and those that stand before the video."""
         if not self.guided:
             return view
-        shown = [number for number, index in enumerate(self.guided) if index in view.video]
+        shown = [number for number, index in enumerate(self.guided) if index < 0 or index in view.video]
         guided = tuple(self.guided[number] for number in shown)
         return View(view.window, view.lead, tuple(shown), guided, self.length)
 
@@ -148,11 +148,16 @@ class PackedLatent:
 
 def map_streams(samples: Any, change: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]) -> Any:
     """A LATENT's samples, nested or not, with their streams changed."""
-    if not getattr(samples, "is_nested", False):
-        return change([samples])[0]
+    return nested(change(streams_of(samples)))
+
+
+def nested(streams: Sequence[torch.Tensor]) -> Any:
+    """A LATENT's samples, or its mask, of streams."""
+    if len(streams) == 1:
+        return streams[0]
     from comfy.nested_tensor import NestedTensor
 
-    return NestedTensor(change(list(samples.unbind())))
+    return NestedTensor(streams)
 
 
 def streams_of(samples: Any) -> list[torch.Tensor]:

@@ -1,7 +1,7 @@
 """What differs between families of models: one file a family, which every other room may ask. Adding one is a file."""
 
 from .continuation import Continuation, ContinuationInputs, SamplingInputs
-from .family import SHARED, Along, Family
+from .family import SHARED, Along, ByChunk, Family
 from .image import FRAMES_OF_A_WINDOW, IMAGE, LAYERS_OVER_TIME, clips_in, with_frames
 from .latents import (
     compression_of_vae,
@@ -25,6 +25,7 @@ __all__ = [
     "LAYERS_OVER_TIME",
     "SHARED",
     "Along",
+    "ByChunk",
     "Continuation",
     "ContinuationInputs",
     "Family",

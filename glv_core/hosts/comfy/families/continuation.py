@@ -108,8 +108,10 @@ class CleanFrames(Continuation):
     def prepare(
         self, model: Any, positive: Conditioning, negative: Conditioning, given: ContinuationInputs
     ) -> SamplingInputs:
-        mask = torch.ones_like(given.empty[:, :1])
-        prepared = SamplingInputs(model, positive, negative, given.empty, mask)
+        prepared = SamplingInputs(model, positive, negative, given.empty)
+        if given.known is None and given.anchor is None:
+            return prepared
+        prepared.noise_mask = mask = torch.ones_like(given.empty[:, :1])
         if given.known is not None:
             count = given.known.shape[2]
             prepared.samples = torch.cat([given.known, given.empty[:, :, count:]], dim=2)
@@ -123,6 +125,12 @@ class CleanFrames(Continuation):
         prepared.samples = torch.cat([given.anchor, prepared.samples], dim=2)
         prepared.noise_mask = torch.nn.functional.pad(prepared.noise_mask, (0, 0, 0, 0, 1, 0))
         prepared.lead = 1
+
+
+class CleanClips(CleanFrames):
+    """As ``CleanFrames``, for models of which a latent frame more would make no clip."""
+
+    uses_anchor = False
 
 
 def num_kept(given: ContinuationInputs) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ....streams import Stream
-from ....timeline import Compression
+from ....timeline import Compression, Place
 from ....video_models import VideoModel
 from ....windows import View
 from .continuation import Continuation, KnownLatents
@@ -25,6 +25,12 @@ START_IMAGE = ("concat_latent_image", "concat_mask")
 
 #: Called with a model cond, a view, the shapes that it shows of each stream, and its first elements of each.
 ByWindow = Callable[[Any, View, Sequence[Sequence[int]], Sequence[int]], Any]
+
+#: Called with the value of a CONDITIONING's key, where a chunk lies, and its latent frames.
+ByChunk = Callable[[Any, Place, int], Any]
+
+#: Called with the entries of all prompts, and with frames and elements of sound that a latent holds.
+SoundPerFrame = Callable[[Sequence[Mapping[str, Any]], int, int], float]
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Family:
         stream_channels: the channels of each, where a latent format names one number for all.
         streams_beside: how the streams beside the video lie on its timeline, from the shapes of all; None where the
             latents hold video alone.
+        sound_per_frame: elements of the sound that belong to a frame.
         guided: which latent frames the guides guide that lie behind the video in its latent, from the entries of all
             prompts before they are model conds and the latent's shape; None where there can be none.
         of_stream: model conds that run along a stream beside the video -> its number, from 1.
@@ -84,6 +91,7 @@ class Family:
         frame_text_refused: model conds that put other tokens among theirs -> what they are, in words.
         references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
         chunk_along: keys of a CONDITIONING that run along the video -> how.
+        by_chunk: keys of a CONDITIONING that the family makes anew for a chunk.
         chunk_refused: keys of a CONDITIONING that run along the video and cannot be sliced for a chunk -> words.
         start_image: those of ``chunk_along`` that streaming sets itself after the first chunk.
         continuation: how a model, in ``comfy.model_base``, goes on from the end of a video.
@@ -98,6 +106,7 @@ class Family:
     streams: tuple[str, ...] = ("video",)
     stream_channels: tuple[int, ...] = ()
     streams_beside: Callable[[Sequence[Sequence[int]]], Sequence[Stream]] | None = None
+    sound_per_frame: SoundPerFrame | None = None
     guided: Callable[[Sequence[Mapping[str, Any]], Sequence[int]], Sequence[int]] | None = None
     of_stream: Mapping[str, int] = field(default_factory=dict)
     by_window: Mapping[str, ByWindow] = field(default_factory=dict)
@@ -113,6 +122,7 @@ class Family:
     frame_text_refused: Mapping[str, str] = field(default_factory=dict)
     references: int = 0
     chunk_along: Mapping[str, Along] = field(default_factory=lambda: {key: Along() for key in START_IMAGE})
+    by_chunk: Mapping[str, ByChunk] = field(default_factory=dict)
     chunk_refused: Mapping[str, str] = field(default_factory=dict)
     start_image: frozenset[str] = frozenset()
     continuation: Callable[[Any], Continuation] = lambda model: _KNOWN_LATENTS

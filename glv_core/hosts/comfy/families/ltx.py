@@ -50,8 +50,11 @@ def _times(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seque
     parts = [cond.cond[:, :, :0]]
     for guide, guided in zip(view.guides, view.guided, strict=True):
         part = cond.cond[:, :, guide * tokens : (guide + 1) * tokens].clone()
-        part[:, 0] -= 8 * (guided - list(view.video).index(guided))
-        part[:, 0] = part[:, 0].clamp(min=0)  # a window's first latent frame holds one frame
+        if guided < 0:
+            part[:, 0] -= 8 * view.video[0]
+        else:
+            part[:, 0] -= 8 * (guided - list(view.video).index(guided))
+            part[:, 0] = part[:, 0].clamp(min=0)  # a window's first latent frame holds one frame
         parts.append(part)
     return cond._copy_with(torch.cat(parts, dim=2))
 
@@ -97,6 +100,12 @@ def _sound(shapes: Sequence[Sequence[int]]) -> list[Stream]:
     return [Stream.proportional(sound, frames, 2, keeps_power=True)]
 
 
+def _sound_per_frame(entries: Sequence[Mapping[str, Any]], frames: int, sound: int) -> float:
+    """25 latent frames of sound a second, at the frame rate that the model is told; otherwise as the latent has it."""
+    rate = next((entry["frame_rate"] for entry in entries if entry.get("frame_rate")), None)
+    return 25 / rate if rate else sound / frames
+
+
 _GENERATED = {"generated_keyframes": "LTX keyframes that are generated"}
 _GUIDES = {
     "keyframe_idxs": "LTX guide frames (LTXVAddGuide)",
@@ -123,11 +132,13 @@ FAMILIES = (
         streams=("video", "audio"),
         stream_channels=(128, 8),
         streams_beside=_sound,
+        sound_per_frame=_sound_per_frame,
         of_stream={"audio_denoise_mask": 1},
         shared=frozenset({"ref_audio"}),
         guided=_guided,
         by_window=_BY_WINDOW,
         chunk_refused=_GUIDES,
         refused=_GENERATED,
+        continuation=lambda model: CleanFramesAndGuide(),
     ),
 )

@@ -13,12 +13,16 @@ from typing import Any
 import comfy.conds
 
 from ....streams import Stream
+from ....timeline import Place
 from ....video_models import MINIMAX_H3
 from ....windows import View
+from .continuation import CleanClips
 from .family import Family
 
 #: Positions in time, and latent frames of sound, for each frame of the video: 40 a second at 24 frames a second.
 PER_FRAME = 5 / 3
+#: Frames of one round of the pattern.
+_ROUND = sum(MINIMAX_H3.compression.pattern)
 #: Tokens that lie on the video's timeline, and those of the sound to be made, which counts its own latent frames.
 _ON_TIMELINE, _SOUND = ("video", "cond", "cond_audio"), "audio"
 
@@ -55,10 +59,7 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
     payload = dict(whole)
     references = whole.get("refs") or []
     if "keyframes" in whole:
-        held = [frame for frame in whole["keyframes"] if _lies_in(frame, start, stop)]
-        payload["keyframes"] = [
-            {**frame, "resolved_frame_index": frame["resolved_frame_index"] - start} for frame in held
-        ]
+        held = payload["keyframes"] = _keyframes(whole["keyframes"], start, stop)
         for name, key in (("cond_video_latents", "latent"), ("cond_audio_latents", "audio_latent")):
             payload[name] = [each[key] for each in (*held, *references) if each.get(key) is not None]
     if "layout" in whole:
@@ -75,6 +76,39 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
                 layout.position_ids[first:last, 0] += firsts[1]
         payload["layout"] = layout
     return CONDAlone(payload)
+
+
+def _keyframes_of_chunk(keyframes: Sequence[Mapping[str, Any]], place: Place, length: int) -> list[dict[str, Any]]:
+    """The keyframes of a chunk, on the clock of its own clip; of one that begins before it, what lies in the chunk."""
+    held = _keyframes(keyframes, first_frame_of(place.start), first_frame_of(place.start + length))
+    cut = [_without_rounds(frame, -(frame["resolved_frame_index"] // _ROUND)) for frame in held]
+    return [frame for frame in cut if any(frame.get(name) is not None for name in ("latent", "audio_latent"))]
+
+
+def _without_rounds(keyframe: dict[str, Any], rounds: int) -> dict[str, Any]:
+    """A keyframe without its first rounds of the pattern of latent frames."""
+    if rounds <= 0:
+        return keyframe
+    frames = rounds * _ROUND
+    shorter = {**keyframe, "resolved_frame_index": keyframe["resolved_frame_index"] + frames}
+    for name, axis, elements in (
+        ("latent", 2, rounds * MINIMAX_H3.compression.grain),
+        ("audio_latent", 3, round(frames * PER_FRAME)),
+    ):
+        value = keyframe.get(name)
+        if value is not None:
+            count = value.shape[axis] - elements
+            shorter[name] = value.narrow(axis, elements, count) if count > 0 else None
+    return shorter
+
+
+def _keyframes(keyframes: Sequence[Mapping[str, Any]], start: int, stop: int) -> list[dict[str, Any]]:
+    """The keyframes that lie in the frames ``start`` to ``stop``, on a clock that begins with the first of these."""
+    return [
+        {**frame, "resolved_frame_index": frame["resolved_frame_index"] - start}
+        for frame in keyframes
+        if _lies_in(frame, start, stop)
+    ]
 
 
 def _lies_in(keyframe: Mapping[str, Any], start: int, stop: int) -> bool:
@@ -95,8 +129,11 @@ FAMILIES = (
         streams=("video", "audio"),
         stream_channels=(24, 32),
         streams_beside=_sound,
+        sound_per_frame=lambda entries, frames, sound: PER_FRAME,
         of_stream={"audio_denoise_mask": 1},
         by_window={"minimax_payload": _payload},
         unbatched=frozenset({"minimax_payload"}),
+        by_chunk={"minimax_keyframes": _keyframes_of_chunk},
+        continuation=lambda model: CleanClips(),
     ),
 )

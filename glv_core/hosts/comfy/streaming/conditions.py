@@ -9,7 +9,7 @@ import torch
 
 from ....timeline import Place
 from ..co_denoise.controls import check_control, control_for, hint_images
-from ..families import Along, Family
+from ..families import Along, ByChunk, Family
 
 _REMEDY = "Remove it, or make the video in one chunk."
 
@@ -70,12 +70,21 @@ def _check_the_rest(extras: Mapping[str, Any], family: Family, time_dim: int) ->
                 )
 
 
-def conditions_of(entries: list, along: Mapping[str, Along], place: Place, length: int, time_dim: int) -> list:
-    """A CONDITIONING for a chunk of ``length`` latent frames at a place of the video; ``along``: see ``Family``."""
+def conditions_of(
+    entries: list,
+    along: Mapping[str, Along],
+    place: Place,
+    length: int,
+    time_dim: int,
+    by_chunk: Mapping[str, ByChunk] = {},
+) -> list:
+    """A CONDITIONING for a chunk of ``length`` latent frames at a place of the video; ``along``, ``by_chunk``: see
+    ``Family``.
+    """
     indices = place.indices(length)
     sliced = []
     for tensor, extras in entries:
-        changed = {}
+        changed = {key: make(extras[key], place, length) for key, make in by_chunk.items() if extras.get(key)}
         for key, how in along.items():
             value = extras.get(key)
             if isinstance(value, (list, tuple)):

@@ -11,15 +11,28 @@ import folder_paths
 import torch
 
 from ....co_denoise import Stage
-from ....streaming import AnchorChoice, Chunk, RunFolder, check_strength, plan_chunks, ramp, stream
+from ....streaming import (
+    AnchorChoice,
+    Chunk,
+    Clock,
+    RunFolder,
+    SoundClock,
+    check_strength,
+    plan_chunks,
+    ramp,
+    stream_all,
+)
 from ....timeline import Compression, Timebase
 from ..co_denoise.model_patches import check_model_options
+from ..co_denoise.packed import nested
 from ..co_denoise.progress import WindowProgress
 from ..co_denoise.prompt_tags import schedules_of, track_of
 from ..co_denoise.sampling import SamplerOptions
-from ..families import family_of, time_dim_of
+from ..families import Family, family_of, time_dim_of
 from .chunks import ComfyChunks, LowNoise, StreamOptions, from_video, to_video
 from .conditions import check_conditions
+from .sound import MARGIN, SoundAgain
+from .video_start import VideoStart
 
 RUNS = "long_video_runs"  #: the folder of run folders, in ComfyUI's output folder
 
@@ -41,7 +54,7 @@ def run_folder(name: str) -> Path:
 class Streamed:
     """A finished run: the LATENT's samples, and what happened, in words."""
 
-    samples: torch.Tensor
+    samples: Any
     report: str
 
 
@@ -52,26 +65,26 @@ def stream_long(
     sampler: SamplerOptions,
     options: StreamOptions,
     *,
-    given: torch.Tensor | None,
-    size: Sequence[int],
+    start: VideoStart,
     anchor_latents: torch.Tensor | None = None,
     vae: Any = None,
     folder: RunFolder | None = None,
     low_noise: LowNoise | None = None,
     clip_vision: Any = None,
+    audio_vae: Any = None,
 ) -> Streamed:
     """Make or extend a long video chunk by chunk.
 
     Args:
         model, positive, negative, sampler: as for KSampler.
         options: sizes in frames.
-        given: the video so far, as a LATENT's samples; None to begin with the first chunk.
-        size: shape of the video's latent frames ``b c h w``; b is 1 where frames are the batch.
+        start: the video so far, or nothing but its size.
         anchor_latents: of the anchor image, as a LATENT's samples.
         vae: for models whose condition is an image or frames.
         folder: where finished chunks are kept and found.
         low_noise: the model for the last steps, where another one makes them.
         clip_vision: for models that see their anchor through it.
+        audio_vae: for handing sound on as a waveform; None hands on its latents.
 
     Raises:
         ValueError: something does not fit, before the first forward pass.
@@ -80,16 +93,19 @@ def stream_long(
     family = family_of(model.model)
     continuation = family.continuation(model.model)
     compression, time_dim = family.compression, time_dim_of(model.model.latent_format)
-    video = None if given is None else to_video(given, time_dim)
     if options.overlap_frames >= options.chunk_frames:
         raise ValueError(
             f"overlap is {options.overlap_frames} frames and chunk {options.chunk_frames}; overlap must be below chunk."
         )
     ramp(1, options.blend)
     check_strength(options.drift_correction)
-    length, chunk = (compression.num_latent_frames(each) for each in (options.length_frames, options.chunk_frames))
-    overlap = compression.latent_span(options.overlap_frames)
-    chunks = plan_chunks(length, chunk, overlap, 0 if video is None else video.shape[2])
+    length, chunk, overlap = _latent_sizes(family, options)
+    num_given = start.given[0].shape[2] if start.given else 0
+    chunks = plan_chunks(length, chunk, overlap, num_given, compression.grain)
+    clocks = _clocks(family, start, positive, margin=0 if audio_vae is None else MARGIN)
+    if chunks:
+        _check_sound(family, start, clocks, chunks[0])
+    sound = None if audio_vae is None else _sound_again(family, start, audio_vae)
     for schedule in schedules_of(positive, negative):
         track_of(schedule, length, compression)
     anchor_video = None if anchor_latents is None else to_video(anchor_latents, time_dim)
@@ -113,9 +129,13 @@ def stream_long(
     counts = windows.window_counts(chunk, Stage.whole(sampler.steps))
     found_chunks: list[int] = []
     with WindowProgress(counts * max(1, len(chunks)), model) as progress:
+        shapes = [
+            (*shape[: clock.time_dim], clock.length(length), *shape[clock.time_dim + 1 :])
+            for shape, clock in zip(start.shapes, clocks, strict=True)
+        ]
         chunk_sampler = ComfyChunks(
-            model, positive, negative, family, continuation, sampler, options, (*size[:2], length, *size[2:]), vae,
-            progress, len(chunks), low_noise, clip_vision,
+            model, positive, negative, family, continuation, sampler, options, shapes, clocks, vae, progress,
+            len(chunks), low_noise, clip_vision, sound,
         )  # fmt: skip
 
         def on_chunk(chunk: Chunk, found: bool) -> None:
@@ -123,9 +143,9 @@ def stream_long(
             if found:
                 found_chunks.append(chunk.index)
 
-        finished = stream(
-            chunk_sampler, chunks, length, given=video, folder=folder, anchor=anchor, on_chunk=on_chunk,
-            drift_correction=options.drift_correction,
+        video, *beside = stream_all(
+            chunk_sampler, chunks, length, clocks=clocks, given=start.given, folder=folder, anchor=anchor,
+            on_chunk=on_chunk, drift_correction=options.drift_correction,
             description={"sampler": vars(sampler), "options": vars(options)},
         )  # fmt: skip
     report = [
@@ -133,13 +153,81 @@ def stream_long(
         f"{len(chunks)} chunks of {chunk} latent frames, {overlap} of them known. "
         f"{len(found_chunks)} chunks were found from before.",
     ]
+    report += _rounded(family, options, length, chunk, overlap)
+    if beside:
+        handed = "its latents" if sound is None else "a waveform, encoded again"
+        report.append(f"Sound goes on from chunk to chunk as {handed}.")
     if low_noise is not None:
         report.append(f"From step {low_noise.step} of {sampler.steps} on the low-noise model goes on.")
     if options.anchor != "none" and not continuation.uses_anchor:
         report.append("This model takes no anchor as a condition; it steers drift correction only.")
     if folder is not None:
         report.append(f"Chunks are kept in {folder.path}.")
-    return Streamed(from_video(finished, time_dim), "\n".join(report))
+    return Streamed(nested([from_video(video, time_dim), *beside]), "\n".join(report))
+
+
+def _latent_sizes(family: Family, options: StreamOptions) -> tuple[int, int, int]:
+    """Length, chunk and overlap in latent frames, of which the model can make clips."""
+    compression = family.compression
+    length, chunk = (
+        compression.whole_clip(compression.num_latent_frames(each))
+        for each in (options.length_frames, options.chunk_frames)
+    )
+    overlap = compression.overlap(options.overlap_frames)
+    if compression.rest and overlap >= chunk:
+        overlap = chunk - compression.grain
+        if overlap < 1:
+            least = compression.num_frames(compression.whole_clip(compression.grain))
+            raise ValueError(
+                f"chunk is {options.chunk_frames} frames, of which none would be new: {family.name} goes on from clips "
+                f"of whole rounds. Use {least} or more."
+            )
+    return length, chunk, overlap
+
+
+def _rounded(family: Family, options: StreamOptions, length: int, chunk: int, overlap: int) -> list[str]:
+    """What of the sizes is not as it was asked for, where a model makes clips of certain lengths only, in words."""
+    if not family.compression.rest:
+        return []
+    asked = {"length": options.length_frames, "chunk": options.chunk_frames, "overlap": options.overlap_frames}
+    made = [family.compression.num_frames(each) for each in (length, chunk, overlap)]
+    changed = [
+        f"{name} {number} is {frames}"
+        for (name, number), frames in zip(asked.items(), made, strict=True)
+        if number != frames
+    ]
+    return [f"Rounded to what {family.name} makes, in frames: {', '.join(changed)}."] if changed else []
+
+
+def _clocks(family: Family, start: VideoStart, positive: list, margin: int) -> list[Clock]:
+    """How the streams of a video lie on its latent frames."""
+    entries, compression = [extras for _, extras in positive], family.compression
+    frames = compression.num_frames(start.shapes[0][2])
+    clocks = [Clock()]
+    for shape, axis in zip(start.shapes[1:], start.time_dims[1:], strict=True):
+        clocks.append(SoundClock(axis, margin, family.sound_per_frame(entries, frames, shape[axis]), compression))
+    return clocks
+
+
+def _sound_again(family: Family, start: VideoStart, audio_vae: Any) -> SoundAgain:
+    """What hands sound on as a waveform."""
+    if len(start.shapes) == 1:
+        raise ValueError(
+            f"audio_vae is connected, but this video of {family.name} has no sound. Connect a latent with both, or "
+            "disconnect audio_vae."
+        )
+    return SoundAgain(audio_vae, start.shapes[1][1])
+
+
+def _check_sound(family: Family, start: VideoStart, clocks: Sequence[Clock], chunk: Chunk) -> None:
+    """Check that there is sound where the first chunk goes on from."""
+    for clock, given, name in zip(clocks[1:], start.given[1:], family.streams[1:], strict=False):
+        needed, found = clock.part(chunk).start, given.shape[clock.time_dim]
+        if found < needed:
+            raise ValueError(
+                f"latent has {found} latent frames of {name}, and its video lasts for {clock.length(chunk.first_new)}. "
+                f"Give the {name} of all of it."
+            )
 
 
 def _check_pixels(options: StreamOptions, vae: Any, clip_vision: Any) -> None:

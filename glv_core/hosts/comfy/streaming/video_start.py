@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.utils
 import torch
 
 from ....streaming import RunFolder, chunk_key
+from ....timeline import Compression
+from ..co_denoise.packed import streams_of
 from ..co_denoise.sampling import samples_for
-from ..families import num_frames_encoded, time_dim_of
+from ..families import family_of, num_frames_encoded, time_dim_of
+from .chunks import to_video
 from .hashes import weights_hash
+
+
+@dataclass(frozen=True)
+class VideoStart:
+    """What a video begins with.
+
+    ``given``: what there is of each stream, the video ``b c t h w`` first; empty where there is nothing. ``shapes``: of
+    the streams of a latent of the video's size, of whatever length. ``time_dims``: their axes of time.
+    """
+
+    given: tuple[torch.Tensor, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    time_dims: tuple[int, ...]
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The video's latent frames, ``b c h w``; b is 1 where frames are the batch."""
+        return (*self.shapes[0][:2], *self.shapes[0][3:])
 
 
 def video_start(
@@ -21,23 +43,52 @@ def video_start(
     width: int,
     height: int,
     folder: RunFolder | None = None,
-) -> tuple[torch.Tensor | None, tuple[int, ...]]:
-    """The video so far, and the size ``b c h w`` of the latent frames to make; ``folder`` keeps what is encoded."""
-    latent_format = model.model.latent_format
+) -> VideoStart:
+    """The video so far, or nothing but its size; ``folder`` keeps what is encoded.
+
+    Raises:
+        ValueError: something is missing, is given twice, or does not fit the model.
+    """
+    latent_format, family = model.model.latent_format, family_of(model.model)
     if latent is not None and image is not None:
         raise ValueError("Both latent and image are connected. Connect the one that the video is to begin with.")
     if image is not None:
-        samples = samples_for(model, {"samples": encode_start(vae, image, "image", folder)})
-        return samples, _size(samples, latent_format)
-    if latent is not None:
-        samples = samples_for(model, latent)
-        known = _known(samples, latent.get("noise_mask"), time_dim_of(latent_format))
-        return (known if torch.count_nonzero(known) else None), _size(samples, latent_format)
-    scale = latent_format.spacial_downscale_ratio
-    for name, value in (("width", width), ("height", height)):
-        if value % scale:
-            raise ValueError(f"{name} is {value}; this model needs a multiple of {scale}.")
-    return None, (1, latent_format.latent_channels, height // scale, width // scale)
+        latent = {"samples": encode_start(vae, image, "image", folder, family.compression)}
+    if latent is None:
+        scale = latent_format.spacial_downscale_ratio
+        for name, value in (("width", width), ("height", height)):
+            if value % scale:
+                raise ValueError(f"{name} is {value}; this model needs a multiple of {scale}.")
+        channels = (*family.stream_channels, latent_format.latent_channels)[0]
+        streams = [torch.zeros(1, channels, 1, height // scale, width // scale)]
+        masks = None
+    else:
+        time_dim = time_dim_of(latent_format)
+        video, *beside = streams_of(samples_for(model, latent, combined=True))
+        streams, masks = [to_video(video, time_dim), *beside], latent.get("noise_mask")
+        if masks is not None:
+            mask, *masks_beside = streams_of(masks)
+            masks = [to_video(mask, time_dim) if mask.ndim == video.ndim else mask, *masks_beside]
+    num_given = len(streams)
+    if num_given == 1 and len(family.streams) > 1:
+        streams += _streams_that_must_be(latent_format, streams[0])
+    shapes = tuple(tuple(stream.shape) for stream in streams)
+    time_dims = (2, *(each.time_dim for each in family.streams_beside(shapes))) if len(streams) > 1 else (2,)
+    given = []
+    for number, (stream, axis) in enumerate(zip(streams, time_dims, strict=True)):
+        mask = None if masks is None or number >= len(masks) else masks[number]
+        is_open = number >= num_given or (masks is not None and mask is None)
+        known = stream.narrow(axis, 0, 0) if is_open else _known(stream, mask, axis)
+        given.append(known if torch.count_nonzero(known) else known.narrow(axis, 0, 0))
+    if not any(each.shape[axis] for each, axis in zip(given, time_dims, strict=True)):
+        given = []
+    return VideoStart(tuple(given), shapes, time_dims)
+
+
+def _streams_that_must_be(latent_format: Any, video: torch.Tensor) -> list[torch.Tensor]:
+    """The empty streams that a model's latents have beside a video, where the host says that they always do."""
+    fix = getattr(latent_format, "fix_empty_latent", None)  # of newer hosts
+    return [] if fix is None else streams_of(fix(torch.zeros_like(video)))[1:]
 
 
 def _known(samples: torch.Tensor, mask: torch.Tensor | None, time_dim: int) -> torch.Tensor:
@@ -67,19 +118,19 @@ def anchor_latents(
     model: Any, image: torch.Tensor, vae: Any, size: tuple[int, ...], folder: RunFolder | None = None
 ) -> torch.Tensor:
     """Latents of an anchor image ``b h w c``, of which the first counts, in the size ``b c h w`` of the video."""
-    return samples_for(model, {"samples": encode_start(vae, _resized(image[:1], vae, size), "anchor_image", folder)})
+    compression = family_of(model.model).compression
+    images = encode_start(vae, _resized(image[:1], vae, size), "anchor_image", folder, compression)
+    return streams_of(samples_for(model, {"samples": images}, combined=True))[0]
 
 
-def _size(samples: torch.Tensor, latent_format: Any) -> tuple[int, ...]:
-    batch = samples.shape[0] if time_dim_of(latent_format) == 2 else 1
-    return (batch, samples.shape[1], *samples.shape[-2:])
-
-
-def encode_start(vae: Any, frames: torch.Tensor, name: str, folder: RunFolder | None = None) -> torch.Tensor:
-    """Latents of images ``t h w c``; of a causal VAE as many frames as it can hold. ``folder`` keeps them."""
+def encode_start(
+    vae: Any, frames: torch.Tensor, name: str, folder: RunFolder | None, compression: Compression
+) -> torch.Tensor:
+    """Latents of images ``t h w c``; as many frames as its VAE and the model can hold. ``folder`` keeps them."""
     if vae is None:
         raise ValueError(f"{name} is connected, but no vae. Connect the VAE of the model.")
-    frames = frames[: num_frames_encoded(vae, len(frames)), ..., :3]
+    whole = compression.num_frames_of_clip(len(frames)) if compression.rest else num_frames_encoded(vae, len(frames))
+    frames = frames[:whole, ..., :3]
     if folder is None:
         return vae.encode(frames)
     key = chunk_key({"vae": weights_hash(vae.patcher)}, frames)

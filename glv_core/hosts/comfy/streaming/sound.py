@@ -1,0 +1,77 @@
+"""Handing sound on from chunk to chunk: as a waveform, which is encoded again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from .hashes import weights_hash
+
+#: Latent frames of sound before a chunk that are decoded and encoded with what it knows, so that it does not hear where
+#: they begin. MiniMax H3's decoder looks at 17 to each side and its encoder, but for its attention, at 12.
+MARGIN = 50
+
+
+class SoundAgain:
+    """Sound latents through their VAE and back.
+
+    Latents that go on from latents wander off from what a VAE makes of any sound: after some chunks speech is none.
+
+    Args:
+        audio_vae: the VAE.
+        channels: of the latents.
+
+    Raises:
+        ValueError: it is no audio VAE, or that of other latents.
+    """
+
+    def __init__(self, audio_vae: Any, channels: int) -> None:
+        network = getattr(audio_vae, "first_stage_model", audio_vae)  # in older hosts it is the network itself
+        if not hasattr(network, "output_sample_rate"):
+            raise ValueError("audio_vae is not an audio VAE. Connect the audio VAE of this model.")
+        if audio_vae.latent_channels != channels:
+            raise ValueError(
+                f"audio_vae makes latents of {audio_vae.latent_channels} channels, and this model's sound has "
+                f"{channels}. Connect the audio VAE of this model."
+            )
+        self.vae = audio_vae
+
+    def hash(self) -> str:
+        """A hash of the VAE's weights."""
+        patcher = getattr(self.vae, "patcher", None)
+        return weights_hash(patcher or self.vae.device_manager.patcher)  # the latter in older hosts
+
+    def __call__(self, latents: torch.Tensor, before: int, time_dim: int) -> torch.Tensor:
+        """Latents decoded and encoded again, without the first ``before`` elements.
+
+        Raises:
+            ValueError: the VAE makes other latents of them, or fewer.
+        """
+        from comfy_extras.nodes_lt_audio import LTXVAudioVAEDecode, LTXVAudioVAEEncode
+
+        if latents.shape[time_dim] == before:
+            return latents.narrow(time_dim, before, 0)
+        audio = LTXVAudioVAEDecode.execute({"samples": latents}, self.vae).args[0]
+        again = LTXVAudioVAEEncode.execute(self._uncut(audio), self.vae).args[0]["samples"].to(latents)
+        count = latents.shape[time_dim]
+        if again.narrow(time_dim, 0, min(count, again.shape[time_dim])).shape != latents.shape:
+            raise ValueError(
+                f"audio_vae makes latents {list(again.shape)} of sound whose latents are {list(latents.shape)}. "
+                "Connect the audio VAE of this model."
+            )
+        return again.narrow(time_dim, before, count - before)
+
+    def _uncut(self, audio: dict[str, Any]) -> dict[str, Any]:
+        """An AUDIO at the rate that the VAE encodes, with its end mirrored to a length of which the host cuts nothing
+        off: it cuts what is over at both ends alike, and all would be heard too soon.
+        """
+        rate = getattr(self.vae, "audio_sample_rate", None)
+        if rate is None:  # older hosts cut nothing
+            return audio
+        from torchaudio.functional import resample
+
+        waveform = resample(audio["waveform"], audio["sample_rate"], rate)
+        missing = -waveform.shape[-1] % self.vae.spacial_compression_encode()
+        mirrored = waveform.flip(-1).repeat(1, 1, -(-missing // waveform.shape[-1]))[..., :missing]
+        return {"waveform": torch.cat([waveform, mirrored], dim=-1), "sample_rate": rate}
