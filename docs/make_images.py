@@ -23,7 +23,7 @@ from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_
 from glv_core.plan_image import draw_plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 from glv_core.timeline import Compression, Timebase
-from glv_core.video_models import DEMO, LTX_2, MINIMAX_H3, WAN_5B
+from glv_core.video_models import DEMO, LTX_2, MINIMAX_H3, TEXT_TO_VIDEO_SD, WAN_5B
 
 WAN = Compression.causal(4)
 #: By how the names of workflows begin.
@@ -32,10 +32,10 @@ KINDS = {"wan": WAN, "ltx2": LTX_2.compression, "minimax_h3": MINIMAX_H3.compres
 SCALE, GAP, CAPTION, PER_ROW, EVERY = 2, 6, 26, 10, 8
 
 
-def strip(frames: torch.Tensor, schedule: PromptSchedule) -> Image.Image:
+def strip(frames: torch.Tensor, schedule: PromptSchedule, every: int = EVERY) -> Image.Image:
     """Every eighth frame (of a longer video, fewer), ten a row, with the prompt of each row's frames below them."""
     side = frames.shape[1] * SCALE
-    every = max(EVERY, len(frames) // (3 * PER_ROW))
+    every = max(every, len(frames) // (3 * PER_ROW))
     numbers = list(range(0, len(frames), every))[: 3 * PER_ROW]
     image = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 3 * (side + GAP + CAPTION) + GAP), "#f4f4f4")
     draw = ImageDraw.Draw(image)
@@ -184,27 +184,12 @@ def spoken(prompt: dict) -> str:
 
 def before_and_after(prompt: dict) -> Image.Image:
     """Frames of the video that a demo workflow makes first, and below them those of its edit; needs a ComfyUI."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from comfyui_hosts import find_host, start_server
-
-    from glv_core.video_io import open_clip
-
     [saved] = [node for node in prompt.values() if node["class_type"] == "SaveLongVideo"]
     settings = {key: value for key, value in saved["inputs"].items() if key not in ("images", "samples", "vae")}
     saved["inputs"] |= {"filename_prefix": "after", "crf": 8}
     both = {**prompt, "99": {"class_type": "SaveLongVideo", "inputs": {
         **settings, "images": ["6", 0], "filename_prefix": "before", "crf": 8}}}  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        server = start_server(find_host(), Path(folder))
-        try:
-            server.run(both, timeout=3000)
-        finally:
-            server.close()
-        rows = []
-        for name in ("before", "after"):
-            clip = open_clip(next((Path(folder) / "output").glob(f"{name}*.mp4")))
-            every = clip.num_frames // PER_ROW
-            rows.append(torch.cat(list(clip.frames()))[::every][:PER_ROW])
+    rows = [frames[:: len(frames) // PER_ROW][:PER_ROW] for frames in saved_videos(both, "before", "after")]
     side = 64 * SCALE
     image = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 2 * (side + GAP) + GAP), "#f4f4f4")
     for row, frames in enumerate(rows):
@@ -214,11 +199,41 @@ def before_and_after(prompt: dict) -> Image.Image:
     return image
 
 
+def saved_videos(prompt: dict, *names: str) -> list[torch.Tensor]:
+    """Frames ``t h w 3``, uint8, of the videos that a ComfyUI saves of a prompt under these names."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from comfyui_hosts import find_host, start_server
+
+    from glv_core.video_io import open_clip
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = start_server(find_host(), Path(folder))
+        try:
+            server.run(prompt, timeout=3000)
+        finally:
+            server.close()
+        return [
+            torch.cat(list(open_clip(next((Path(folder) / "output").glob(f"{name}*.mp4"))).frames())) for name in names
+        ]
+
+
+def streamed_in_comfyui(prompt: dict) -> Image.Image:
+    """Frames of a workflow on the small StreamingT2V; needs a ComfyUI with diffusers."""
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    values["SaveLongVideo"] |= {"filename_prefix": "made", "crf": 8, "upscale": 1}
+    [frames] = saved_videos(prompt, "made")
+    fps = TEXT_TO_VIDEO_SD.fps
+    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=len(frames), fps=fps)
+    return strip(frames / 255, schedule, every=1)
+
+
 def thumbnail(name: str) -> Image.Image:
     """A workflow's thumbnail: frames of a run on the demo model, the plan of one for a public checkpoint."""
     prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
     if name.startswith("demo_") and any(node["class_type"] == "LongVaceConditioning" for node in prompt.values()):
         return before_and_after(prompt)
+    if name.startswith("demo_") and any(node["class_type"] == "LoadStreamingT2V" for node in prompt.values()):
+        return streamed_in_comfyui(prompt)
     streams = any(node["class_type"] == "StreamingExtend" for node in prompt.values())
     if not name.startswith("demo_") and not kind_of(name) and not streams:
         return preset_plan(prompt)

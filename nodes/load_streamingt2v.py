@@ -1,10 +1,10 @@
-"""LoadStreamingT2V: the paper's checkpoint as MODEL, CLIP, VAE and CLIP_VISION."""
+"""LoadStreamingT2V: the paper's checkpoint, or the built-in one, as MODEL, CLIP, VAE and CLIP_VISION."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.loading.streamingt2v import list_bases, list_files, load_streamingt2v
+from ..glv_core.hosts.comfy.loading.streamingt2v import SMALL, list_bases, list_files, load_streamingt2v
 from .errors import naming
 from .inputs import CATEGORY
 
@@ -19,32 +19,35 @@ class LoadStreamingT2V(io.ComfyNode):
             display_name="Load StreamingT2V",
             category=f"{CATEGORY}/loaders",
             description="StreamingT2V's checkpoint: ModelScope's text-to-video model with attention to the frames "
-            "before and an anchor. Streaming Extend goes on with it from the frames themselves; without known frames "
-            "it is the plain model, for every sampler. Needs diffusers.",
-            search_aliases=["streamingt2v", "modelscope", "text to video", "cam", "apm"],
+            "before and an anchor; or the small one that comes with this pack, which draws coloured shapes. Streaming "
+            "Extend goes on with it from the frames themselves; without known frames it is the plain model, for every "
+            "sampler. Needs diffusers.",
+            search_aliases=["streamingt2v", "modelscope", "text to video", "cam", "apm", "demo model"],
             inputs=[
                 io.Combo.Input(
-                    "checkpoint", options=list_files(),
-                    tooltip="streaming_t2v.ckpt of PAIR/StreamingT2V (or VidXTend's file), in models/checkpoints.",
+                    "checkpoint", options=list_files(), default=SMALL,
+                    tooltip="streaming_t2v.ckpt of PAIR/StreamingT2V (or VidXTend's file), in models/checkpoints; or "
+                    "the built-in model: 64x64, 16 frames, and no download.",
                 ),
                 io.Combo.Input(
                     "base", options=list_bases(),
                     tooltip="Where the plain model, text encoder and VAE come from if the checkpoint lacks them: the "
-                    "folder text-to-video-ms-1.7b in models/diffusers.",
+                    "folder text-to-video-ms-1.7b in models/diffusers. The built-in model has its own.",
                 ),
                 io.Boolean.Input(
                     "make_smaller", default=True, advanced=True,
                     tooltip="Write the weights beside the checkpoint once, in half precision and without what only "
-                    "training needs (25.6 GB become about 6), and load those from then on.",
+                    "training needs (25.6 GB become about 6), and load those from then on. The built-in model is "
+                    "small.",
                 ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The model; frames are the batch."),
-                io.Clip.Output(display_name="clip", tooltip="Its text encoder, Stable Diffusion 2's."),
+                io.Clip.Output(display_name="clip", tooltip="Its text encoder, CLIP's."),
                 io.Vae.Output(display_name="vae", tooltip="Its VAE, Stable Diffusion's."),
                 io.ClipVision.Output(
-                    display_name="clip_vision", tooltip="OpenCLIP ViT-H, for the anchor; empty where the checkpoint "
-                    "lacks it: load it with Load CLIP Vision.",
+                    display_name="clip_vision", tooltip="What sees the anchor: OpenCLIP ViT-H, or the built-in model's "
+                    "own. Empty where the checkpoint lacks it: load it with Load CLIP Vision.",
                 ),
             ],
         )  # fmt: skip

@@ -84,12 +84,13 @@ def test_readme_and_help_name_the_comfyuis_that_were_run():
         assert f"ComfyUI {oldest}" in text and newest in text
 
 
-def test_the_demo_model_is_small_and_safe():
-    files = [path for path in (ROOT / "glv_core" / "demo" / "model").rglob("*") if path.is_file()]
+@pytest.mark.parametrize(("folder", "pipeline"), [("model", "WanPipeline"), ("streaming_t2v", "TextToVideoSDPipeline")])
+def test_the_demo_models_are_small_and_safe(folder, pipeline):
+    files = [path for path in (ROOT / "glv_core" / "demo" / folder).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 20e6
     assert not [path.name for path in files if path.suffix in {".bin", ".pt", ".pth", ".ckpt", ".pkl"}]
-    index = json.loads((ROOT / "glv_core" / "demo" / "model" / "model_index.json").read_text())
-    assert index["_class_name"] == "WanPipeline"
+    index = json.loads((ROOT / "glv_core" / "demo" / folder / "model_index.json").read_text())
+    assert index["_class_name"] == pipeline
 
 
 def test_every_node_is_registered_explained_and_tested():

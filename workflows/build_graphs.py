@@ -28,6 +28,15 @@ NOTES = {
     "demo_image_to_video": "## From one image\nRuns as it is: the left part makes an image with the demo model. With "
     "a model of your own put **Load Image** in its place. The image becomes the first frame; every chunk goes on from "
     "the end of the one before.",
+    "demo_streamingt2v": "## StreamingT2V, small\nNeeds diffusers in ComfyUI's Python, and no download: a small "
+    "StreamingT2V comes with the pack. Its first 16 frames are made from the text alone. Each later chunk sees the 8 "
+    "frames before it through conditional attention (CAM), and the first frame of all as anchor (APM).\n\nSet **anchor** "
+    "to *none*, or connect **Anchor Guidance** behind the model, to see what the anchor does. Finished chunks are kept "
+    "in `output/long_video_runs/demo_streamingt2v`.",
+    "demo_streamingt2v_image": "## StreamingT2V from frames of yours\nNeeds diffusers in ComfyUI's Python, and no "
+    "download. The left part makes 16 frames with the small StreamingT2V that comes with the pack; they may come from "
+    "any model or file. **Streaming Extend** goes on from them as pixels, and every chunk stays close to the "
+    "**anchor_image**, the first of them.",
     "wan2.2_5B_streaming": "## 30 seconds of Wan 2.2 5B, three prompts, chunk by chunk\nFiles: "
     "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan2.2_vae.safetensors`.\n\nPeak memory is that of one 121-frame clip, whatever the length.",

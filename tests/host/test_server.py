@@ -260,6 +260,17 @@ def test_streaming_workflows_run_as_shipped_and_are_found_again(server, name, nu
     assert np.abs(other.astype(int) - frames.astype(int)).mean() < 8
 
 
+@pytest.mark.parametrize(("name", "num_frames"), [("demo_streamingt2v", 80), ("demo_streamingt2v_image", 72)])
+def test_the_workflows_of_the_built_in_streamingt2v_show_their_prompts(server, name, num_frames):
+    shutil.rmtree(server.base / "output" / "long_video_runs", ignore_errors=True)
+    prompt = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+    history, _ = server.run(prompt)
+    assert "conditional attention" in history["outputs"]["5"]["text"][0]
+    frames, fps = video_of(server, history, "6")
+    assert frames.shape == (num_frames, 256, 256, 3) and fps == 8
+    assert share_that_agrees(frames, prompt["3"]["inputs"]["prompts"], num_frames, margin=8) >= 0.9
+
+
 def test_a_saved_video_carries_its_workflow(server):
     prompt = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 4, "color": 255}},

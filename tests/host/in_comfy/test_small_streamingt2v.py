@@ -40,12 +40,6 @@ def load(base=loading.IN_THE_CHECKPOINT):
     return loading.Loaded(*execute(LoadStreamingT2V, checkpoint=loading.SMALL, base=base).args)
 
 
-def test_it_is_offered_where_it_is(folder, monkeypatch, tmp_path):
-    assert loading.list_files()[0] == loading.SMALL
-    monkeypatch.setattr(loading, "STREAMING_T2V_DIR", tmp_path)
-    assert loading.SMALL not in loading.list_files()
-
-
 @pytest.fixture
 def loaded(folder):
     return load()
@@ -232,7 +226,7 @@ def test_what_it_needs_is_said(folder, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=r"needs diffusers .*pip install diffusers"):
         load()
     monkeypatch.setattr(loading, "STREAMING_T2V_DIR", tmp_path / "streaming_t2v")
-    with pytest.raises(ValueError, match=r"unet, text_encoder, .*streaming_t2v\.safetensors is missing in .*Train"):
+    with pytest.raises(ValueError, match=r"unet, text_encoder, .*streaming_t2v\.safetensors is missing in .*Download"):
         load()
 
 

@@ -1,4 +1,4 @@
-"""Loading StreamingT2V's checkpoint, or this pack's small one, as ComfyUI's MODEL, CLIP, VAE and CLIP_VISION.
+"""Loading StreamingT2V's checkpoint, or the built-in one, as ComfyUI's MODEL, CLIP, VAE and CLIP_VISION.
 
 The UNet is diffusers' with what the paper adds hooked on; see ``hosts.diffusers.streamingt2v``. Frames are the batch,
 so that every sampler, and the VAE of an image model, take it.
@@ -29,7 +29,7 @@ from .weight_files import find_weight_file, list_weight_files
 
 FOLDERS = ("checkpoints", "diffusion_models")
 IN_THE_CHECKPOINT = "in the checkpoint"
-SMALL = "small StreamingT2V (trained here)"
+SMALL = "demo StreamingT2V (built in)"
 _PARTS = ("unet", "text_encoder", "tokenizer", "vae", "image_encoder", "feature_extractor", ADDED)
 
 
@@ -43,8 +43,8 @@ class Loaded(NamedTuple):
 
 
 def list_files() -> list[str]:
-    """The small model where it was trained, and files of weights in the host's folders."""
-    return [*([SMALL] if (STREAMING_T2V_DIR / ADDED).is_file() else ()), *list_weight_files(FOLDERS)]
+    """The built-in model, and files of weights in the host's folders."""
+    return [SMALL, *list_weight_files(FOLDERS)]
 
 
 def list_bases() -> list[str]:
@@ -62,7 +62,7 @@ def load_streamingt2v(name: str, base: str, make_smaller: bool) -> Loaded:
         name: of ``list_files``.
         base: of ``list_bases``: for what the checkpoint lacks.
         make_smaller: write the weights beside the file once, in half precision and without the optimizer's, and load
-            those from then on; nothing for the small model.
+            those from then on; the built-in model is small.
 
     Raises:
         ValueError: files are missing or hold other weights, all of them in one message; or diffusers is not installed.
@@ -92,8 +92,8 @@ def _load_small(base: str) -> Loaded:
     folder = STREAMING_T2V_DIR
     if missing := [part for part in _PARTS if not (folder / part).exists()]:
         raise ValueError(
-            f"checkpoint is {SMALL!r}, and {', '.join(missing)} is missing in {folder}. Train the model: "
-            "python -m training.streamingt2v.train --out runs/streamingt2v."
+            f"checkpoint is {SMALL!r}, and {', '.join(missing)} is missing in {folder}. Download this pack again, "
+            "or train the model: python -m training.streamingt2v.train --out runs/streamingt2v."
         )
     model = load_model(folder / ADDED, SMALL)
     model.cached_patcher_init = (load_model, (folder / ADDED, SMALL))
