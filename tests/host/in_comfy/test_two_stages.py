@@ -35,13 +35,13 @@ def in_two(model, latent, split, **options):
 @pytest.fixture
 def steps_seen(monkeypatch):
     """The step and the number of steps of every evaluation."""
-    seen, original = [], handler_module.co_denoise
+    seen, original = [], handler_module.co_denoise_streams
 
     def spy(x, step, *arguments, **more):
         seen.append((step, more["num_steps"]))
         return original(x, step, *arguments, **more)
 
-    monkeypatch.setattr(handler_module, "co_denoise", spy)
+    monkeypatch.setattr(handler_module, "co_denoise_streams", spy)
     return seen
 
 
