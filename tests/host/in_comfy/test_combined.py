@@ -298,6 +298,18 @@ def test_windows_of_ltx_2_share_forward_passes():
 
 
 @each_kind
+def test_a_latent_that_stays_off_the_device_is_made_the_same(kind):
+    options = {"window": combined.frames_of(kind, 7), "overlap": 8, "steps": 2, "schedule": "shifted"}
+    length = 12 if kind == "h3" else 15
+    made = [
+        ours(kind, combined.model(kind), combined.latent(kind, length), offload_latent=offload, **options)
+        for offload in (False, True)
+    ]
+    for one, other in zip(*made, strict=True):
+        assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@each_kind
 @pytest.mark.parametrize("noise", ["stable", "shuffled", "mixed", "repeated"])
 def test_long_noise_is_made_for_every_stream(kind, noise):
     from long_video_pack.nodes.long_noise import LongNoise
