@@ -26,8 +26,10 @@ def test_an_overlap_stays_below_its_window(window, overlap, expected):
 
 
 def test_windows_start_where_clips_of_the_family_may():
-    settings = WindowOptions(39, 5).settings(Compression((1, 4, 4, 4, 4)))  # MiniMax H3: 5 k + 2 latent frames
-    assert (settings.window, settings.grain) == (12, 5)
+    h3 = Compression((1, 4, 4, 4, 4), rest=2)  # clips are of 5 k + 2 latent frames, 17 k + 5 frames
+    for frames in (23, 38, 39):
+        settings = WindowOptions(frames, 5).settings(h3)
+        assert (settings.window, settings.grain) == (12, 5)
     assert {window.start % 5 for step in range(9) for window in settings.windows(52, step)} == {0}
     assert WindowOptions(39, 5).settings(WAN).grain == 1
 
