@@ -109,7 +109,7 @@ def test_a_window_sees_the_depth_of_its_own_frames(per_forward, normalise):
                 torch.nn.functional.interpolate(DEPTH.mean(-1)[:, None], (8, 8), mode="bicubic")[:, 0], normalise
             )[part, None]
             alone.add_object_patch("concat_cond", lambda device, channel=channel, **_: channel.to(device))
-        assert torch.allclose(result[part], sample(alone, NOISE[part]), atol=1e-5)
+        assert torch.allclose(result[part], sample(alone, NOISE[part]), atol=1e-3, rtol=1e-4)  # they reach 200
     wrong = sample(with_depth(sd2(), DEPTH[:4], "per_frame"), NOISE[4:8])
     assert (result[4:8] - wrong).abs().max() > 1e-3
 
