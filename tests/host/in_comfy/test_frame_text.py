@@ -23,7 +23,6 @@ from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
 from rows_parts import build, cosmos_2_model, cosmos_model, vision
 from torch.testing import assert_close
 
-pytestmark = pytest.mark.every_host
 
 #: How the layer that ends self-attention is called in these networks.
 ENDS = ("self_attn.o.", "attn1.to_out.", "self_attn.output_proj.", "block.attn.to_out.")

@@ -25,7 +25,6 @@ from video_files import execute
 
 diffusers = pytest.importorskip("diffusers")
 transformers = pytest.importorskip("transformers")
-pytestmark = pytest.mark.every_host
 NAME = "tiny-i2vgen-xl"
 SIDE = 64  # pixels
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}

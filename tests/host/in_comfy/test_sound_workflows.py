@@ -22,7 +22,6 @@ import torch
 from PIL import Image
 from torch.testing import assert_close
 
-pytestmark = pytest.mark.every_host
 PROMPTS = Path(long_video_pack.__file__).parent / "workflows" / "api"
 SIDE = 64
 needs_h3 = pytest.mark.skipif(not combined.HAS_H3, reason="this ComfyUI has no MiniMax H3")
