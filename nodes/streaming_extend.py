@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
-from ..glv_core.hosts.comfy.streaming.chunks import LowNoise, StreamOptions
+from ..glv_core.hosts.comfy.streaming.options import LowNoise, StreamOptions
 from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
 from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from comfyui_hosts import inputs_of, skip_without_model, start_server
 
-from glv_core.demo.detector import expected, read_frames
+from glv_core.demo.detector import expected, read_clip, read_frames
 from glv_core.prompts import parse_schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -268,7 +268,12 @@ def test_the_workflows_of_the_built_in_streamingt2v_show_their_prompts(server, n
     assert "conditional attention" in history["outputs"]["5"]["text"][0]
     frames, fps = video_of(server, history, "6")
     assert frames.shape == (num_frames, 256, 256, 3) and fps == 8
-    assert share_that_agrees(frames, prompt["3"]["inputs"]["prompts"], num_frames, margin=8) >= 0.9
+    text = prompt["3"]["inputs"]["prompts"]
+    assert share_that_agrees(frames, text, num_frames, margin=8) >= 0.9
+    for segment in parse_schedule(text, num_frames=num_frames, fps=8).segments:
+        part = frames[int(segment.start) + (8 if segment.start else 0) : int(segment.end) - 8]
+        seen = read_clip(part.reshape(len(part), 64, 4, 64, 4, 3).mean(axis=(2, 4)) / 255)
+        assert seen.direction == expected(segment.prompt)["direction"], segment.prompt
 
 
 def test_a_saved_video_carries_its_workflow(server):

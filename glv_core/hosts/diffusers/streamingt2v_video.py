@@ -26,7 +26,10 @@ from .streaming import OnProgress, modules_digest, telling
 from .streamingt2v import StreamingUNet
 
 #: What a scheduler's configuration says about the noise levels that a model was trained with.
-_TRAINED = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type")
+_TRAINED = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+    "rescale_betas_zero_snr",
+)  # fmt: skip
 #: Of the DDIM scheduler of text-to-video-ms-1.7b, where diffusers' own defaults are others.
 _PUBLISHED = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1, "timestep_spacing": "leading"}
 ANCHORS = ("none", "first", "segment", "last_chunk", "past")

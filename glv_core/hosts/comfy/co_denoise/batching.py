@@ -11,7 +11,6 @@ import comfy.utils
 import torch
 
 from ....prompts.blending import mix_embeddings
-from ..families.minimax import CONDAlone
 from .conditioning import Entry
 from .controls import can_share_a_forward
 
@@ -23,15 +22,7 @@ def mix_entries(entries: Sequence[Entry], weights: torch.Tensor, spherical: bool
         entries: sliced for the same window.
         weights: ``[entry]``, or ``[entry, row]`` where every row of the batch is a frame with a mix of its own.
         spherical: see ``mix_embeddings``.
-
-    Raises:
-        ValueError: something that belongs to each text cannot be mixed.
     """
-    if any(isinstance(cond, CONDAlone) for entry in entries for cond in entry["model_conds"].values()):
-        raise ValueError(
-            "prompt_blending mixes the embeddings of prompts, but this model has a place for every token of each. Set "
-            "prompt_blending to predictions or one_per_window."
-        )
     strongest = int(weights.sum(1).argmax() if weights.ndim == 2 else weights.argmax())
     mixed = dict(entries[strongest])
     mixed["model_conds"] = dict(mixed["model_conds"])

@@ -151,6 +151,11 @@ class Evaluation:
         entries, weights = [slot.entry for slot in slots], weights[active]
         if blending == "attention":
             return [Slot(output, join_prompts(entries, weights, self.run.family))]
+        if not self.run.family.mixes_texts:
+            raise ValueError(
+                f"prompt_blending is {blending}, and {self.run.family.name} cannot have embeddings of prompts mixed. "
+                "Set prompt_blending to predictions or one_per_window."
+            )
         return [Slot(output, mix_entries(entries, weights, blending == "embeddings_spherical"))]
 
     def _fitting(self, view: View, slots: list[Slot]) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -144,25 +143,6 @@ class PackedLatent:
             own = NoiseSettings(settings.kind, window, overlap, settings.shared)
             made.append(long_noise(like, (seed + number) % 2**63, own, stream.time_dim))
         return made
-
-
-def map_streams(samples: Any, change: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]) -> Any:
-    """A LATENT's samples, nested or not, with their streams changed."""
-    return nested(change(streams_of(samples)))
-
-
-def nested(streams: Sequence[torch.Tensor]) -> Any:
-    """A LATENT's samples, or its mask, of streams."""
-    if len(streams) == 1:
-        return streams[0]
-    from comfy.nested_tensor import NestedTensor
-
-    return NestedTensor(streams)
-
-
-def streams_of(samples: Any) -> list[torch.Tensor]:
-    """The streams of a LATENT's samples, nested or not."""
-    return list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
 
 
 def _split(x: torch.Tensor, shapes: Sequence[Sequence[int]]) -> list[torch.Tensor]:

@@ -16,7 +16,7 @@ import latent_preview
 import torch
 from comfy_execution.utils import get_executing_context
 
-from ..families import time_dim_of
+from ..families import streams_of, time_dim_of
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +72,7 @@ class WindowProgress:
 
         Of latents that combine video and sound, the video is shown.
         """
-        if getattr(x0, "is_nested", False):
-            x0 = x0.unbind()[0]
-        image = self._preview.play(x0) if self._preview is not None else None
+        image = self._preview.play(streams_of(x0)[0]) if self._preview is not None else None
         self._show(self._before[min(self._first_step + step + 1, len(self._before) - 1)], image)
 
     def _show(self, value: int, image: Any = None) -> None:

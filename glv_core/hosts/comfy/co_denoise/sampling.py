@@ -14,9 +14,9 @@ import torch
 from ....co_denoise import Stage
 from ....noise import NoiseSettings
 from ....timeline import Place
-from ..families import family_of, time_dim_of
+from ..families import family_of, map_streams, streams_of, time_dim_of
 from .options import NoiseOptions, WindowOptions
-from .packed import PackedLatent, map_streams, streams_of
+from .packed import PackedLatent
 from .patch import patch_model
 from .progress import WindowProgress
 

@@ -73,6 +73,7 @@ class Family:
         sound_per_frame: elements of the sound that belong to a frame.
         guided: which latent frames the guides guide that lie behind the video in its latent, from the entries of all
             prompts before they are model conds and the latent's shape; None where there can be none.
+        mixes_texts: whether the embeddings of several prompts may be mixed.
         of_stream: model conds that run along a stream beside the video -> its number, from 1.
         by_window: model conds that the family makes anew for a window: called with the cond, what the window shows,
             the shapes of that, and where it begins in each stream.
@@ -108,6 +109,7 @@ class Family:
     streams_beside: Callable[[Sequence[Sequence[int]]], Sequence[Stream]] | None = None
     sound_per_frame: SoundPerFrame | None = None
     guided: Callable[[Sequence[Mapping[str, Any]], Sequence[int]], Sequence[int]] | None = None
+    mixes_texts: bool = True
     of_stream: Mapping[str, int] = field(default_factory=dict)
     by_window: Mapping[str, ByWindow] = field(default_factory=dict)
     along: Mapping[str, Along] = field(default_factory=dict)

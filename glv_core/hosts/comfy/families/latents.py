@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -27,6 +27,21 @@ def time_dim_of(latent_format: Any) -> int:
             "frames. Connect a video model."
         )
     return 2 if dimensions == 3 else 0
+
+
+def streams_of(samples: Any) -> list[torch.Tensor]:
+    """The streams of a LATENT's samples or mask, nested or not, the video first."""
+    return list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
+
+
+def nested(streams: Sequence[torch.Tensor]) -> Any:
+    """A LATENT's samples, or its mask, of streams."""
+    return streams[0] if len(streams) == 1 else NestedTensor(streams)
+
+
+def map_streams(samples: Any, change: Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]) -> Any:
+    """A LATENT's samples, nested or not, with their streams changed."""
+    return nested(change(streams_of(samples)))
 
 
 def compression_of_vae(vae: Any) -> Compression:
@@ -69,12 +84,7 @@ def num_frames_decoded(vae: Any, samples: torch.Tensor) -> int:
 
 def num_frames_encoded(vae: Any, num_frames: int) -> int:
     """How many of so many frames a VAE can hold: a causal one leaves out those that do not fill a latent frame."""
-    compression = compression_of_vae(vae)
-    count = _num_latent_frames(compression, num_frames)
-    if compression.num_frames(count) == num_frames:
-        return num_frames
-    fewer = count - compression.grain
-    return compression.num_frames(fewer) if fewer > 0 else 0
+    return compression_of_vae(vae).num_frames_of_clip(num_frames)
 
 
 def num_frames_covering(vae: Any, num_frames: int) -> int:
@@ -94,7 +104,7 @@ def empty_latent(
     device = comfy.model_management.intermediate_device()
     samples = torch.zeros(tuple(shape), device=device, dtype=dtype)
     if sound_shape is not None:
-        samples = NestedTensor([samples, torch.zeros(tuple(sound_shape), device=device, dtype=dtype)])
+        samples = nested([samples, torch.zeros(tuple(sound_shape), device=device, dtype=dtype)])
     return {
         "samples": samples,
         "downscale_ratio_spacial": int(vae.spacial_compression_encode()),

@@ -1,4 +1,4 @@
-"""LTX-Video, and LTX-2 as far as it is video alone."""
+"""LTX-Video, and LTX-2, whose latents may hold sound beside the video."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def _guided(entries: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> tuple
 
 def _times(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Sequence[int]) -> Any:
     """When and where the guides of a window are, ``b (t h w) (tokens) (from, to)``, on the window's own clock."""
-    tokens = shapes[0][3] * shapes[0][4] if shapes else 1
     parts = [cond.cond[:, :, :0]]
     for guide, guided in zip(view.guides, view.guided, strict=True):
+        tokens = shapes[0][3] * shapes[0][4]
         part = cond.cond[:, :, guide * tokens : (guide + 1) * tokens].clone()
         if guided < 0:
             part[:, 0] -= 8 * view.video[0]

@@ -18,9 +18,10 @@ from ....video_models import MINIMAX_H3
 from ....windows import View
 from .continuation import CleanClips
 from .family import Family
+from .sound import MINIMAX_LATENTS_PER_SECOND
 
 #: Positions in time, and latent frames of sound, for each frame of the video: 40 a second at 24 frames a second.
-PER_FRAME = 5 / 3
+PER_FRAME = MINIMAX_LATENTS_PER_SECOND / MINIMAX_H3.fps
 #: Frames of one round of the pattern.
 _ROUND = sum(MINIMAX_H3.compression.pattern)
 #: Tokens that lie on the video's timeline, and those of the sound to be made, which counts its own latent frames.
@@ -130,6 +131,7 @@ FAMILIES = (
         stream_channels=(24, 32),
         streams_beside=_sound,
         sound_per_frame=lambda entries, frames, sound: PER_FRAME,
+        mixes_texts=False,  # it has a place for every token of each
         of_stream={"audio_denoise_mask": 1},
         by_window={"minimax_payload": _payload},
         unbatched=frozenset({"minimax_payload"}),

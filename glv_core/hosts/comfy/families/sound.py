@@ -10,7 +10,7 @@ import torch
 
 from ....video_models import LTX_2, MINIMAX_H3, VideoModel
 
-_MINIMAX_LATENTS_PER_SECOND = 40
+MINIMAX_LATENTS_PER_SECOND = 40
 _MINIMAX_SAMPLE_RATE = 32000
 
 
@@ -73,7 +73,7 @@ class SoundVAE:
 
 def minimax_sound_shape(num_frames: int, batch_size: int = 1) -> list[int]:
     """The shape of MiniMax H3's sound beside a video of so many frames: ``b 32 2 t``, 40 latents a second."""
-    return [batch_size, 32, 2, round(num_frames / MINIMAX_H3.fps * _MINIMAX_LATENTS_PER_SECOND)]
+    return [batch_size, 32, 2, round(num_frames / MINIMAX_H3.fps * MINIMAX_LATENTS_PER_SECOND)]
 
 
 def sound_vae_of(vae: Any) -> SoundVAE | None:
@@ -81,9 +81,9 @@ def sound_vae_of(vae: Any) -> SoundVAE | None:
     network = _network(vae)
     if hasattr(network, "num_of_latents_from_frames"):
         return _ltx(vae, network)
-    if getattr(network, "samples_per_latent", 0) == _MINIMAX_SAMPLE_RATE // _MINIMAX_LATENTS_PER_SECOND:
+    if getattr(network, "samples_per_latent", 0) == _MINIMAX_SAMPLE_RATE // MINIMAX_LATENTS_PER_SECOND:
         return SoundVAE(
-            MINIMAX_H3, vae, axis=3, shape=(32, 2), latents_per_second=_MINIMAX_LATENTS_PER_SECOND,
+            MINIMAX_H3, vae, axis=3, shape=(32, 2), latents_per_second=MINIMAX_LATENTS_PER_SECOND,
             sample_rate=_MINIMAX_SAMPLE_RATE, reach=(32, 32),
         )  # fmt: skip
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import comfy.sample
@@ -14,90 +14,24 @@ import torch
 from ....prompts import PromptSchedule, PromptTrack
 from ....streaming import Chunk, Clock, chunk_seed
 from ....timeline import Place
-from ..co_denoise.options import WindowOptions
-from ..co_denoise.packed import map_streams, nested, streams_of
 from ..co_denoise.patch import patch_model
 from ..co_denoise.progress import WindowProgress
 from ..co_denoise.prompt_tags import TAG, track_of
 from ..co_denoise.sampling import SamplerOptions, StepOptions
-from ..families import Continuation, ContinuationInputs, Family, SamplingInputs, time_dim_of
+from ..families import (
+    Continuation,
+    ContinuationInputs,
+    Family,
+    SamplingInputs,
+    map_streams,
+    nested,
+    streams_of,
+    time_dim_of,
+)
 from .conditions import conditions_of
 from .hashes import model_hash, value_hash, weights_hash
+from .options import LowNoise, StreamOptions
 from .sound import SoundAgain
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """What a user sets for streaming; sizes in frames of the video.
-
-    ``length_frames``: of the finished video. ``chunk_frames``: what is sampled at once. ``overlap_frames``: the part of
-    it that is known. ``window_frames``: what the model sees at once, 0 for a whole chunk; ``window_overlap_frames`` is
-    between windows. ``blend``: see ``ramp``. ``run_name``: of the run folder; empty keeps nothing.
-    """
-
-    length_frames: int
-    chunk_frames: int
-    overlap_frames: int
-    window_frames: int = 0
-    window_overlap_frames: int = 16
-    schedule: str = "shifted"
-    merge: str = "pyramid"
-    anchor: str = "none"
-    drift_correction: float = 0.0
-    blend: float = 0.5
-    run_name: str = ""
-
-    @property
-    def in_windows(self) -> bool:
-        """Whether a chunk is sampled in windows."""
-        return 0 < self.window_frames < self.chunk_frames
-
-    def windows(self, num_frames: int) -> WindowOptions:
-        """The windows of a chunk of so many frames: one, or where a window is set, windows of it.
-
-        Raises:
-            ValueError: windows and their overlap do not go together.
-        """
-        if not self.in_windows:
-            return WindowOptions(num_frames, 0, self.schedule, self.merge)
-        if self.window_overlap_frames >= self.window_frames:
-            raise ValueError(
-                f"window_overlap is {self.window_overlap_frames} frames and window {self.window_frames}; "
-                "window_overlap must be below window. Lower window_overlap."
-            )
-        return WindowOptions(self.window_frames, self.window_overlap_frames, self.schedule, self.merge)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether finished chunks are kept."""
-        return bool(self.run_name.strip())
-
-
-@dataclass(frozen=True)
-class LowNoise:
-    """A second MODEL, for the steps from ``step`` on, as Wan 2.2 14B has one for high and one for low noise."""
-
-    model: Any
-    step: int
-
-    def check(self, model: Any, steps: int) -> None:
-        """Check that it goes on from what ``model`` makes.
-
-        Raises:
-            ValueError: it is another kind of model, or there are no steps for one of the two.
-        """
-        kinds = [type(each.model.latent_format).__name__ for each in (model, self.model)]
-        if kinds[0] != kinds[1]:
-            raise ValueError(
-                f"low_noise_model has latents of another kind ({kinds[1]}) than model ({kinds[0]}). Connect two models "
-                "of one family."
-            )
-        if not 0 < self.step < steps:
-            raise ValueError(
-                f"switch_at_step is {self.step} and steps {steps}, so one of the two models would make no step. Use 1 "
-                f"to {steps - 1}."
-            )
-
 
 _ANY_SCHEDULER = "normal"  # the host wants a name where noise levels are given, too
 

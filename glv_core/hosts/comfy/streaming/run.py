@@ -24,13 +24,13 @@ from ....streaming import (
 )
 from ....timeline import Compression, Timebase
 from ..co_denoise.model_patches import check_model_options
-from ..co_denoise.packed import nested
 from ..co_denoise.progress import WindowProgress
 from ..co_denoise.prompt_tags import schedules_of, track_of
 from ..co_denoise.sampling import SamplerOptions
-from ..families import Family, family_of, time_dim_of
-from .chunks import ComfyChunks, LowNoise, StreamOptions, from_video, to_video
+from ..families import Family, family_of, nested, time_dim_of
+from .chunks import ComfyChunks, from_video, to_video
 from .conditions import check_conditions
+from .options import LowNoise, StreamOptions
 from .sound import MARGIN, SoundAgain
 from .video_start import VideoStart
 

@@ -10,9 +10,8 @@ import torch
 
 from ....streaming import RunFolder, chunk_key
 from ....timeline import Compression
-from ..co_denoise.packed import streams_of
 from ..co_denoise.sampling import samples_for
-from ..families import family_of, num_frames_encoded, time_dim_of
+from ..families import family_of, streams_of, time_dim_of
 from .chunks import to_video
 from .hashes import weights_hash
 
@@ -129,8 +128,7 @@ def encode_start(
     """Latents of images ``t h w c``; as many frames as its VAE and the model can hold. ``folder`` keeps them."""
     if vae is None:
         raise ValueError(f"{name} is connected, but no vae. Connect the VAE of the model.")
-    whole = compression.num_frames_of_clip(len(frames)) if compression.rest else num_frames_encoded(vae, len(frames))
-    frames = frames[:whole, ..., :3]
+    frames = frames[: compression.num_frames_of_clip(len(frames)), ..., :3]
     if folder is None:
         return vae.encode(frames)
     key = chunk_key({"vae": weights_hash(vae.patcher)}, frames)

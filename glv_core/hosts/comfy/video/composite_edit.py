@@ -12,7 +12,7 @@ from comfy_api.latest import InputImpl, Types
 
 from ....editing.composite import composite_frames
 from ....editing.composite_clip import composite_clip
-from ..families import num_frames_decoded
+from ..families import num_frames_decoded, streams_of
 from .frame_source import frame_source
 from .long_video import LongVideo, clip_of, color_space_of, frames_of
 from .memory_mapped import memory_mapped_zeros
@@ -74,7 +74,7 @@ def _edit(edited: Any, vae: Any) -> _Edit:
         if vae is None:
             raise ValueError("edited is a LATENT, but no vae is connected. Connect the VAE of the model.")
         samples = edited["samples"]
-        samples = samples.unbind()[0] if getattr(samples, "is_nested", False) else samples
+        samples = streams_of(samples)[0]
         if samples.ndim == 5 and len(samples) > 1:
             raise ValueError(f"edited holds {len(samples)} videos; composite them one by one (LatentFromBatch).")
         return _Edit(num_frames_decoded(vae, samples), lambda deep: decode_pieces(vae, samples))

@@ -9,7 +9,7 @@ import comfy.utils
 import torch
 
 from ....video_io import Audio, Waveform, frame_rate
-from ..families import checked_sound_vae, compression_of_vae, num_frames_decoded
+from ..families import checked_sound_vae, compression_of_vae, num_frames_decoded, streams_of
 from .long_video import clip_of, frames_of
 from .sound_pieces import LatentSound
 from .vae_pieces import decode_pieces
@@ -44,8 +44,7 @@ def frames_to_save(
 
 def _video_part(samples: dict) -> torch.Tensor:
     """The latent of the images, of models that make sound as well."""
-    latents = samples["samples"]
-    return latents.unbind()[0] if getattr(latents, "is_nested", False) else latents
+    return streams_of(samples["samples"])[0]
 
 
 def sound_to_save(
@@ -77,13 +76,13 @@ def sound_to_save(
 def _sound_of(samples: dict | None, vae: Any, audio_vae: Any, fps: float) -> LatentSound:
     """The sound of a LATENT, exactly as long as its video."""
     sound = checked_sound_vae(audio_vae)
-    latents = None if samples is None else samples["samples"]
-    if not getattr(latents, "is_nested", False):
+    streams = [] if samples is None else streams_of(samples["samples"])
+    if len(streams) < 2:
         raise ValueError(
             "audio_vae is connected, but samples has no sound beside the video. Connect a latent of video and sound "
             "(Long Latent with audio_vae makes one), or leave audio_vae out."
         )
-    video, tones = latents.unbind()
+    video, tones = streams
     sound.check(tones)
     seconds = num_frames_decoded(vae, video) / frame_rate(fps)
     return LatentSound(sound, tones, round(seconds * sound.sample_rate))

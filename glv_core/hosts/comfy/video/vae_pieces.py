@@ -193,5 +193,5 @@ def _encode_clips(
             yield size, vae.encode(held[: size + ahead])[:, :, :grain]
             held = held[size:]
     if len(held):
-        held = held[: max(1, num_frames_encoded(vae, len(held)))]
+        held = held[: num_frames_encoded(vae, len(held))]
         yield len(held), vae.encode(held)

@@ -1,0 +1,81 @@
+"""What a user sets for streaming; sizes in frames, as the editor shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..co_denoise.options import WindowOptions
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What a user sets for streaming; sizes in frames of the video.
+
+    ``length_frames``: of the finished video. ``chunk_frames``: what is sampled at once. ``overlap_frames``: the part of
+    it that is known. ``window_frames``: what the model sees at once, 0 for a whole chunk; ``window_overlap_frames`` is
+    between windows. ``blend``: see ``ramp``. ``run_name``: of the run folder; empty keeps nothing.
+    """
+
+    length_frames: int
+    chunk_frames: int
+    overlap_frames: int
+    window_frames: int = 0
+    window_overlap_frames: int = 16
+    schedule: str = "shifted"
+    merge: str = "pyramid"
+    anchor: str = "none"
+    drift_correction: float = 0.0
+    blend: float = 0.5
+    run_name: str = ""
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether a chunk is sampled in windows."""
+        return 0 < self.window_frames < self.chunk_frames
+
+    def windows(self, num_frames: int) -> WindowOptions:
+        """The windows of a chunk of so many frames: one, or where a window is set, windows of it.
+
+        Raises:
+            ValueError: windows and their overlap do not go together.
+        """
+        if not self.in_windows:
+            return WindowOptions(num_frames, 0, self.schedule, self.merge)
+        if self.window_overlap_frames >= self.window_frames:
+            raise ValueError(
+                f"window_overlap is {self.window_overlap_frames} frames and window {self.window_frames}; "
+                "window_overlap must be below window. Lower window_overlap."
+            )
+        return WindowOptions(self.window_frames, self.window_overlap_frames, self.schedule, self.merge)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether finished chunks are kept."""
+        return bool(self.run_name.strip())
+
+
+@dataclass(frozen=True)
+class LowNoise:
+    """A second MODEL, for the steps from ``step`` on, as Wan 2.2 14B has one for high and one for low noise."""
+
+    model: Any
+    step: int
+
+    def check(self, model: Any, steps: int) -> None:
+        """Check that it goes on from what ``model`` makes.
+
+        Raises:
+            ValueError: it is another kind of model, or there are no steps for one of the two.
+        """
+        kinds = [type(each.model.latent_format).__name__ for each in (model, self.model)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(
+                f"low_noise_model has latents of another kind ({kinds[1]}) than model ({kinds[0]}). Connect two models "
+                "of one family."
+            )
+        if not 0 < self.step < steps:
+            raise ValueError(
+                f"switch_at_step is {self.step} and steps {steps}, so one of the two models would make no step. Use 1 "
+                f"to {steps - 1}."
+            )
