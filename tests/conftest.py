@@ -5,6 +5,11 @@ All of them run in the newest; those marked ``every_host`` (or all, with ``--eve
 
 from __future__ import annotations
 
+import os
+
+# Tests run in several processes at once, see `in_comfy`, each on its share of the cores. Torch reads it when imported.
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +20,7 @@ from comfyui_hosts import Host, Server, Worker, hosts, start_server
 from in_comfy import (  # noqa: F401  (hooks)
     pytest_pycollect_makemodule,
     pytest_runtest_protocol,
+    pytest_runtestloop,
     pytest_sessionfinish,
 )
 

@@ -2,7 +2,9 @@
 
 Outside they are read, not imported: each test function becomes one item for each ComfyUI that it is to run in. To run
 it, a process that lives as long as the whole run (``tests/host/in_comfy_process.py``) is sent its name, runs it with
-pytest, and answers with pytest's own reports, one for each set of parameters.
+pytest, and answers with pytest's own reports, one for each set of parameters. The process of each ComfyUI begins when
+the run does and goes on by itself, beside the other one and the tests outside; a test's reports are given when its turn
+comes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import importlib.util
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -117,7 +121,58 @@ class ComfyProcess:
         self._process.stdout.close()
 
 
-_processes: dict[Host, ComfyProcess] = {}
+class Runner:
+    """The tests of one ComfyUI, one after the other in a thread of their own."""
+
+    def __init__(self, host: Host, items: Sequence[InComfyItem]) -> None:
+        self._host, self._items = host, items
+        self._answers: dict[str, Future[list[dict]]] = {item.nodeid: Future() for item in items}
+        self._process: ComfyProcess | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def reports(self, item: InComfyItem) -> list[dict]:
+        """Of a test, when it has been run.
+
+        Raises:
+            RuntimeError: the process has ended; the next test gets a new one.
+        """
+        return self._answers[item.nodeid].result()
+
+    def give_up(self, item: InComfyItem) -> None:
+        """End the process if it still runs a test."""
+        if not self._answers[item.nodeid].done():
+            self._end_process()
+
+    def stop(self) -> None:
+        """End the process, and run nothing more."""
+        self._stopped = True
+        # After the last test the process ends by itself, and is given time to take its files away.
+        self._end_process(30 if all(answer.done() for answer in self._answers.values()) else 0)
+        self._thread.join(30)
+
+    def _end_process(self, patience: float = 0) -> None:
+        """End what runs now; the next test gets a new process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.close(patience)
+
+    def _run(self) -> None:
+        for item in self._items:
+            if self._stopped:
+                return
+            answer = self._answers[item.nodeid]
+            try:
+                if self._process is None:
+                    self._process = ComfyProcess(self._host, item.config._tmp_path_factory.mktemp("in_comfy"))
+                answer.set_result(self._process.run(f"{item.path.relative_to(ROOT)}::{item.test.name}"))
+            except Exception as error:
+                self._end_process()
+                answer.set_exception(error)
+
+
+_runners: dict[Host, Runner] = {}
 
 
 def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -135,18 +190,27 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return True
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    items: dict[Host, list[InComfyItem]] = {}
+    for item in session.items:
+        if isinstance(item, InComfyItem) and item.host is not None:
+            items.setdefault(item.host, []).append(item)
+    session.config._tmp_path_factory.getbasetemp()  # made once, before there are threads
+    for host, own in items.items():
+        _runners[host] = Runner(host, own)
+
+
 def _reports(item: InComfyItem) -> list[pytest.TestReport]:
-    config = item.config
+    config, runner = item.config, _runners[item.host]
     try:
-        if item.host not in _processes:
-            base = config._tmp_path_factory.mktemp("in_comfy")
-            _processes[item.host] = ComfyProcess(item.host, base)
-        found = _processes[item.host].run(f"{item.path.relative_to(ROOT)}::{item.test.name}")
+        found = runner.reports(item)
     except KeyboardInterrupt:
-        _end(item.host)
         raise
-    except BaseException as error:  # it has crashed, or the time is up: the next test gets a new process
-        _end(item.host)
+    except BaseException as error:  # it has crashed, or the time is up
+        runner.give_up(item)
         return [pytest.TestReport(item.nodeid, item.location, {}, "failed", str(error), "call")]
     reports = []
     for data in found:
@@ -160,11 +224,6 @@ def _reports(item: InComfyItem) -> list[pytest.TestReport]:
     return reports
 
 
-def _end(host: Host) -> None:
-    if host in _processes:
-        _processes.pop(host).close()
-
-
 def pytest_sessionfinish() -> None:
-    for host in list(_processes):
-        _processes.pop(host).close(30)
+    for host in list(_runners):
+        _runners.pop(host).stop()

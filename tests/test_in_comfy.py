@@ -44,7 +44,9 @@ def outer(tmp_path):
             in_comfy.SCRIPT = pathlib.Path({str(tmp_path / "process.py")!r})
             old, new = (Host(pathlib.Path({str(tmp_path)!r}), sys.executable, v) for v in ("1.0", "2.0"))
             in_comfy.hosts = lambda: (new, old)
-            from in_comfy import pytest_pycollect_makemodule, pytest_runtest_protocol, pytest_sessionfinish
+            from in_comfy import (
+                pytest_pycollect_makemodule, pytest_runtest_protocol, pytest_runtestloop, pytest_sessionfinish,
+            )
             def pytest_addoption(parser):
                 parser.addoption("--every-host", action="store_true")
             """)
@@ -109,3 +111,32 @@ def test_a_file_that_cannot_be_imported_fails(outer):
 def test_tests_are_chosen_by_name_and_in_every_host_if_asked(outer):
     out = outer("def test_one():\n    pass\n\n\ndef test_two():\n    pass\n", "-k", "test_two", "--every-host")
     assert "2 passed" in out and "test_two[1.0]" in out and "test_one" not in out
+
+
+def test_every_host_runs_its_tests_at_the_same_time(outer, tmp_path):
+    out = outer(f"""
+        import os, pathlib, time
+
+        def test_they_meet():
+            place = pathlib.Path({str(tmp_path)!r})
+            (place / f"{{os.getpid()}}.here").touch()
+            for _ in range(300):
+                if len(list(place.glob("*.here"))) == 2:
+                    return
+                time.sleep(0.1)
+            assert False, "the other one did not come"
+        """, "--every-host")  # fmt: skip
+    assert "2 passed" in out, out
+
+
+def test_a_hung_test_ends_with_its_time_and_the_next_has_a_new_process(outer):
+    out = outer("""
+        import time
+
+        def test_hung():
+            time.sleep(100)
+
+        def test_after():
+            pass
+        """, "--timeout", "10")  # fmt: skip
+    assert "FAILED inner/test_it.py::test_hung[2.0]" in out and "1 failed, 1 passed" in out, out
