@@ -3,7 +3,8 @@
 ``python benchmarks/streamingt2v.py`` prints two Markdown tables. In the first, videos of random prompts are made in
 chunks of 16 frames, of which 8 are new: with conditional attention (CAM) and the anchor (APM), without the anchor,
 without both, and by the base alone whose first 8 frames are held to the chunk before's latents. All have the same first
-chunk and noise. Figures are means over the videos (``--seeds``; one prompt each, and NaN is left out).
+chunk and noise. With ``--unprompted`` only the first chunk is told what to show, so that the rest is remembered.
+Figures are means over the videos (``--seeds``; one prompt each, and NaN is left out).
 
 *Speed*: mean step of the object where chunks join over that inside chunks, and the mean distances of both from the
 video's own median step, in pixels a frame. *Shape*: overlap of the object with that of the frame before, at joins and
@@ -136,8 +137,14 @@ class Sampler:
 
 
 @torch.no_grad()
-def stream(sampler: Sampler, way: Way, prompts: Sequence[str], num_frames: int, seed: int) -> Iterator[Tensor]:
-    """The chunks of videos, one a prompt, as frames in -1..1 `b 16 3 h w`."""
+def stream(
+    sampler: Sampler, way: Way, prompts: Sequence[str], num_frames: int, seed: int, unprompted: bool = False
+) -> Iterator[Tensor]:
+    """The chunks of videos, one a prompt, as frames in -1..1 `b 16 3 h w`.
+
+    Args:
+        unprompted: chunks behind the first have an empty prompt.
+    """
     text = sampler.frozen.text(prompts)
     size = sampler.frozen.unet.config.sample_size
     grey = tokens = features = None
@@ -165,6 +172,8 @@ def stream(sampler: Sampler, way: Way, prompts: Sequence[str], num_frames: int, 
         if way.apm and tokens is None:
             anchor = before[1][:, 0]
             tokens, grey = sampler.anchor_tokens(anchor), sampler.anchor_tokens(grey_anchor(anchor))
+        if unprompted:
+            text = sampler.negative.expand(len(prompts), -1, -1)
         yield before[1]
 
 
@@ -235,13 +244,19 @@ def means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def measure(
-    sampler: Sampler, way: Way, clips: Sequence[Clip], num_frames: int, seed: int, clip: Path | None
+    sampler: Sampler,
+    way: Way,
+    clips: Sequence[Clip],
+    num_frames: int,
+    seed: int,
+    clip: Path | None,
+    unprompted: bool = False,
 ) -> dict[str, float]:
     """The figures of one way."""
     prompts = [each.prompt() for each in clips]
     sampler.passes.clear()
     begun = time.perf_counter()
-    chunks = [made.transpose(0, 1) for made in stream(sampler, way, prompts, num_frames, seed)]
+    chunks = [made.transpose(0, 1) for made in stream(sampler, way, prompts, num_frames, seed, unprompted)]
     seconds = time.perf_counter() - begun
     made = torch.cat(list(join_chunks(chunks))).permute(1, 0, 3, 4, 2)
     videos = list(((made + 1) / 2).numpy())
@@ -290,6 +305,8 @@ def main() -> int:
     parser.add_argument("--refined-frames", type=int, default=120, help="of each video that is refined")
     parser.add_argument("--strength", type=float, default=0.6, help="share of the steps that refine, above 0 to 1")
     parser.add_argument("--ways", nargs="+", choices=[way.name for way in WAYS], default=[way.name for way in WAYS])
+    parser.add_argument("--unprompted", action="store_true", help="chunks behind the first have an empty prompt")
+    parser.add_argument("--no-refining", action="store_true", help="without the second table")
     parser.add_argument("--clip", type=Path, help="folder of a CLIPModel of transformers, for the CLIP score")
     parser.add_argument("--json", type=Path, default=Path("streamingt2v.json"), help="where all figures go")
     arguments = parser.parse_args()
@@ -312,12 +329,15 @@ def main() -> int:
     print("|" + " --- |" * 12)
     for way in WAYS:
         if way.name in arguments.ways:
-            row = measure(sampler, way, clips, arguments.frames, 0, arguments.clip)
+            row = measure(sampler, way, clips, arguments.frames, 0, arguments.clip, arguments.unprompted)
             found["streaming"][way.name] = row
             print(_line(way.name, row), flush=True)
-    print(f"\n{plan_frames(arguments.refined_frames)[-1].stop} frames refined at strength {arguments.strength:g}\n")
-    print("| | spread | at joins | passes | seconds |\n| --- | --- | --- | --- | --- |")
-    for how in ("as drawn", *REFINEMENTS):
+    refinements = () if arguments.no_refining else ("as drawn", *REFINEMENTS)
+    if refinements:
+        length = plan_frames(arguments.refined_frames)[-1].stop
+        print(f"\n{length} frames refined at strength {arguments.strength:g}\n")
+        print("| | spread | at joins | passes | seconds |\n| --- | --- | --- | --- | --- |")
+    for how in refinements:
         row = measure_refining(sampler, how, clips, arguments.refined_frames, arguments.strength, 0)
         found["refining"][how] = row
         print(f"| {how} | {row['spread']:.3f} | {row['at_joins']:.3f} | {row['passes']:.0f} | {row['seconds']:.0f} |",

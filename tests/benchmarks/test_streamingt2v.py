@@ -71,6 +71,15 @@ def test_only_conditional_attention_sees_the_chunk_before(sampler, monkeypatch):
         assert changed == way.cam
 
 
+def test_unprompted_only_the_first_chunk_is_told_what_to_show(sampler):
+    way = WAYS[1]
+    told, silent = (list(stream(sampler, way, PROMPTS[:1], 24, 5, unprompted)) for unprompted in (False, True))
+    assert torch.equal(told[0], silent[0]) and (told[1] - silent[1]).abs().max() > 1e-3
+    # With a first chunk that an empty prompt made, there is no difference.
+    empty = [list(stream(sampler, way, [""], 24, 5, unprompted)) for unprompted in (False, True)]
+    assert torch.equal(empty[0][1], empty[1][1])
+
+
 def test_a_video_does_not_depend_on_those_beside_it(sampler):
     way = WAYS[0]
     both, alone = list(stream(sampler, way, PROMPTS, 24, 5)), list(stream(sampler, way, PROMPTS[:1], 24, 5))

@@ -47,6 +47,13 @@ class Muon(torch.optim.Optimizer):
         ]
         super().__init__(groups, {"momentum": momentum, "betas": betas})
 
+    def set_rate(self, chosen: set[int], adam_lr: float) -> None:
+        """Gives the parameters whose ``id`` is in `chosen`, which Adam trains, a learning rate of their own."""
+        rest = self.param_groups[1]
+        own = [p for p in rest["params"] if id(p) in chosen]
+        rest["params"] = [p for p in rest["params"] if id(p) not in chosen]
+        self.add_param_group({"params": own, "lr": adam_lr, "peak": adam_lr, "muon": False})
+
     def scale_lr(self, scale: float) -> None:
         """Sets every group's learning rate to `scale` times its peak."""
         for group in self.param_groups:

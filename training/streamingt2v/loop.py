@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -42,12 +42,21 @@ class Training:
         adam_lr: float,
         by_adam: Sequence[str] = (),
         ema_decay: float = 0.998,
+        faster: Mapping[str, float] | None = None,
     ) -> None:
-        """Muon trains matrices and kernels, Adam the rest and those whose names hold one of `by_adam`."""
+        """Muon trains matrices and kernels, Adam the rest and those whose names hold one of `by_adam`.
+
+        Args:
+            faster: how many times Adam's learning rate that of parameters is, by what their names end with.
+        """
         self.checkpoint, self.model, self.steps, self.ema_decay = checkpoint, model, steps, ema_decay
         self.average = copy.deepcopy(model).requires_grad_(False)
         chosen = [p for n, p in model.named_parameters() if any(part in n for part in by_adam)]
         self.optimizer = Muon(model.parameters(), lr=lr, adam_lr=adam_lr, adam_parameters=chosen)
+        for end, times in (faster or {}).items():
+            found = {id(p) for n, p in model.named_parameters() if n.endswith(end) and p.requires_grad}
+            if found:
+                self.optimizer.set_rate(found, times * adam_lr)
         self.done = 0
         self.seconds = 0.0  # of training, those before an interruption too
 

@@ -13,6 +13,7 @@ from training.streamingt2v.text import TEXT_WIDTH, load_tokenizer, new_text_enco
 from training.streamingt2v.train_image import new_image_encoder, prepare
 from training.streamingt2v.train_streaming import (
     BESIDE,
+    DROPOUT,
     LEVELS_POWER,
     TRAINED,
     Windows,
@@ -71,6 +72,17 @@ def test_windows_are_those_of_the_paper(windows):
     again = windows.batch(8, torch.Generator().manual_seed(3), anchored=True)
     assert torch.equal(again[1], conditions) and again[3] == prompts
     assert windows.batch(2, generator, anchored=False)[2] is None
+
+
+def test_drawn_windows_leave_text_and_anchor_out_as_their_table_says(windows):
+    lost = {"text": 0, "anchor": 0, "both": 0}
+    for number in range(40):
+        *_, anchors, prompts = windows.batch(25, torch.Generator().manual_seed(number), anchored=True)
+        for anchor, prompt in zip(anchors, prompts, strict=True):
+            kind = (not prompt, not anchor.any())
+            if any(kind):
+                lost[{(True, False): "text", (False, True): "anchor", (True, True): "both"}[kind]] += 1
+    assert {kind: count / 1000 for kind, count in lost.items()} == pytest.approx(DROPOUT, abs=0.04)
 
 
 def test_every_third_step_of_the_first_stage_is_the_bases_alone(unet, windows, tmp_path, monkeypatch):

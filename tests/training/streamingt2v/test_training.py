@@ -176,3 +176,24 @@ def test_a_run_that_was_cut_off_ends_with_the_same_weights(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     with pytest.raises(ValueError, match="run the stage missing first"):
         load_average(tmp_path / "missing.pt", nn.Linear(4, 4))
+
+
+def test_a_parameter_may_learn_faster_than_the_rest(tmp_path):
+    """Adam's steps are as long as its learning rate at first: that of the gate is 20 times as long."""
+    torch.manual_seed(0)
+
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.alpha = nn.Linear(4, 4), nn.Parameter(torch.zeros(()))
+
+    model, x = Gated(), torch.randn(8, 4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    training = Training(tmp_path / "m.pt", model, 4, 0.01, 1e-3, faster={"alpha": 20.0})
+    training.update((model.layer(x).sum() + model.alpha * x.sum()), warm_up=1)
+    gate, bias = (abs(model.state_dict()[name] - before[name]).max() for name in ("alpha", "layer.bias"))
+    torch.testing.assert_close(gate, torch.tensor(20e-3), rtol=1e-3, atol=0)
+    torch.testing.assert_close(bias, torch.tensor(1e-3), rtol=1e-3, atol=0)
+    training.save()
+    again = Training(tmp_path / "m.pt", Gated(), 4, 0.01, 1e-3, faster={"alpha": 20.0})
+    assert again.resume() and len(again.optimizer.param_groups) == 3
