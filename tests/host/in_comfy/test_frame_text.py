@@ -6,13 +6,14 @@ them shows can be told from runs with one prompt.
 
 import uuid
 
+import combined
 import comfy.ldm.wan.model
 import comfy.ops
 import comfy.sd
 import pytest
 import tiny
 import torch
-from comfy.conds import CONDConstant, CONDRegular
+from comfy.conds import CONDRegular
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from families import hunyuan, ltx, wan_vace, weights_of
 from long_video_pack.glv_core.hosts.comfy.co_denoise import frame_text
@@ -26,6 +27,8 @@ from torch.testing import assert_close
 
 #: How the layer that ends self-attention is called in these networks.
 ENDS = ("self_attn.o.", "attn1.to_out.", "self_attn.output_proj.", "block.attn.to_out.")
+#: Between video and sound.
+BETWEEN = ("audio_to_video_attn.to_out.", "video_to_audio_attn.to_out.")
 
 
 def close(a, b, atol: float = 1e-5) -> None:
@@ -37,7 +40,7 @@ def silence(model):
     found = 0
     for name, parameter in model.model.diffusion_model.named_parameters():
         cross = "attn2" in name or "cross_attn" in name or ".blocks.1." in name  # Cosmos 1: FA-CA-MLP
-        if any(end in name for end in ENDS) and not cross:
+        if any(end in name for end in ENDS + BETWEEN) and not cross:
             parameter.data.zero_()
             found += 1
     assert found
@@ -213,6 +216,51 @@ def test_folded_windows_have_each_their_own_bias(recorder):
     assert max(shape[0] for shape in recorder.shapes) == 4
 
 
+def sounding(model, length, positive, blending="attention", **more):
+    """Video and sound of our sampler."""
+    latent = combined.latent("ltx", length)
+    given = {"cfg": 1.0, "steps": 2, "prompt_blending": blending, "negative": combined.text("ltx", 0), **more}
+    return list(tiny.co_denoise(model, latent, positive=positive, **given).unbind())
+
+
+@pytest.mark.parametrize("extras", [{}, {"ref_audio": {"tokens": torch.ones(1, 3, 128)}}], ids=["", "reference"])
+def test_sound_hears_its_prompt_alone(extras):
+    """LTX-2 with sound, a cut in one window, and in windows."""
+    model = silence(combined.model("ltx"))
+    positive = prompts("a | b", 65, width=128, **extras)
+    whole = sounding(model, 9, positive, window=65, overlap=0)
+    windows = sounding(model, 9, positive, window=33, overlap=16)
+    a, b = (sounding(model, 9, [[tensor, untagged(more)]], window=65) for tensor, more in positive)
+    # The cut is behind latent frame 4 of 9; sound fades from its middle to that of frame 5.
+    length = whole[1].shape[2]
+    first, last = int(4.5 * length / 9), int(5.5 * length / 9) + 1
+    for kind, (before, after) in enumerate([(slice(0, 5), slice(5, 9)), (slice(0, first), slice(last, length))]):
+        assert (a[kind] - b[kind]).abs().amax(dim=(0, 1, 3)).min() > 1e-4
+        for made in (whole, windows):
+            close(made[kind][:, :, before], a[kind][:, :, before])
+            close(made[kind][:, :, after], b[kind][:, :, after])
+        assert (whole[1] - windows[1])[:, :, first:last].abs().max() < 1e-3  # each sees to its own ends
+    assert (whole[1] - a[1])[:, :, first + 1 : last].abs().max() > 1e-4
+
+
+def test_two_prompts_that_say_the_same_are_one_in_sound_too():
+    model = combined.model("ltx")
+    positive = prompts("ab | ba", 65, fade=32.0, width=128)
+    ours = sounding(model, 9, positive, window=65)
+    for one, other in zip(ours, sounding(model, 9, [[positive[0][0], {}]], window=65), strict=True):
+        close(one, other, 1e-4)
+
+
+def test_sound_that_cannot_be_told_from_the_video_is_refused():
+    """As many tokens of both."""
+    model, latent = combined.model("ltx"), combined.nested(torch.zeros(1, 128, 5, 4, 4), torch.zeros(1, 8, 80, 16))
+    with pytest.raises(ValueError, match="80 tokens of video and as many of sound"):
+        tiny.co_denoise(
+            model, latent, window=33, positive=prompts("a | b", 33, width=128), prompt_blending="attention",
+            negative=combined.text("ltx", 0),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(("length", "size"), [(8, 4), (2, 8)])
 def test_as_many_tokens_of_text_as_of_video(length, size):
     """32 of both; self-attention is not taken for attention to text."""
@@ -291,9 +339,8 @@ def test_prompts_that_cannot_stand_side_by_side(wan):
     for entries in ([entry(), image], [image, entry()], [image, entry(y=torch.zeros(1, 4))]):
         with pytest.raises(ValueError, match=r"differ in 'y'.*Set prompt_blending to predictions"):
             frame_text.join_prompts(entries, weights, family)
-    both = {"uuid": uuid.uuid4(), "model_conds": {**image["model_conds"], "latent_shapes": CONDConstant([(1,), (2,)])}}
     with pytest.raises(ValueError, match=r"together.*Set prompt_blending to predictions"):
-        frame_text.join_prompts([both, both], weights, family)
+        frame_text.join_prompts([image, same], weights, family, [weights])
     with pytest.raises(ValueError, match="Bernini"):
         frame_text.join_prompts([entry(context_latents=torch.zeros(1, 16, 1, 4, 4))] * 2, weights, family)
 

@@ -20,8 +20,10 @@ from ....prompts.frame_attention import UNSEEN, frame_bias, free_length, query_b
 from ..families import Family, family_of
 from .conditioning import Entry
 
-#: The model cond ``b t tokens`` with the bias, and where a forward pass finds it for its queries, ``b 1 query tokens``.
+#: The model cond ``b t tokens`` with the bias, and where a forward pass finds those of its queries, each
+#: ``b 1 query tokens``.
 _BIAS = "co_denoise_text_bias"
+_SOUND_BIAS = "co_denoise_sound_text_bias"  # the same, of the elements of sound
 _REPLACED = "co_denoise_replaced_override"  # the override of attention that was there before
 _APPLIED = "co_denoise_text_bias_applied"
 _OVERRIDE = "optimized_attention_override"
@@ -53,13 +55,16 @@ def _token_side(model: Any) -> int:
     return family_of(model).frame_text.get(_class_of(model), 0)
 
 
-def join_prompts(entries: Sequence[Entry], weights: torch.Tensor, family: Family) -> Entry:
+def join_prompts(
+    entries: Sequence[Entry], weights: torch.Tensor, family: Family, beside: Sequence[torch.Tensor] = ()
+) -> Entry:
     """One cond entry that holds several prompts side by side.
 
     Args:
         entries: sliced for the same window, at least two.
         weights: of each of them, ``[entry, latent frame that the model is shown]``.
         family: of the model.
+        beside: the same for the streams beside the video, ``[entry, element]`` each.
 
     Raises:
         ValueError: they differ in more than their text, or hold what attention to several prompts does not support.
@@ -78,13 +83,15 @@ def join_prompts(entries: Sequence[Entry], weights: torch.Tensor, family: Family
                 f"prompt_blending is attention, and the prompts of a schedule differ in '{key}', which attention "
                 f"cannot give to each latent frame. {_REMEDY}"
             )
-    if len(getattr(conds.get("latent_shapes"), "cond", ())) > 1:
+    if beside and not family.sound_text:
         raise ValueError(f"prompt_blending is attention, which does not support {family.combined} together. {_REMEDY}")
     area = first.get("area", ())
     if len(area) == 6:  # in time as well: the model is shown a part of the window
         weights = weights[:, area[3] : area[3] + area[0]]
     tokens = [entry["model_conds"]["c_crossattn"].cond.shape[1] for entry in entries]
     conds[_BIAS] = comfy.conds.CONDRegular(frame_bias(weights, tokens)[None])
+    for sound in beside:
+        conds[_SOUND_BIAS] = comfy.conds.CONDRegular(frame_bias(sound, tokens)[None])
     names = "+".join(f"{entry['uuid']}*{weight.tolist()}" for entry, weight in zip(entries, weights, strict=True))
     return {**first, "model_conds": conds, "uuid": uuid.uuid5(first["uuid"], names)}
 
@@ -118,36 +125,48 @@ def _apply(
 ) -> Any:
     """Wraps ``BaseModel.apply_model``, outside of what a compiled network is."""
     options = {} if transformer_options is None else transformer_options
-    bias = conds.pop(_BIAS, None)
+    bias, of_sound = conds.pop(_BIAS, None), conds.pop(_SOUND_BIAS, None)
     if bias is None:
         return executor(x, t, c_concat, c_crossattn, control, options, **conds)
     model = executor.class_obj
     side = _token_side(model)
-    per_frame = -(-x.shape[-2] // side) * -(-x.shape[-1] // side)
+    frames, height, width = (x.shape if of_sound is None else conds["latent_shapes"][0])[-3:]
+    per_frame = -(-height // side) * -(-width // side)
     # Wan puts the tokens of a reference image before the video's, and latent frames that it is shown besides behind.
     before = per_frame if "reference_latent" in conds and getattr(model.diffusion_model, "ref_conv", None) else 0
     beside = conds.get("time_dim_concat")
     after = 0 if beside is None else beside.shape[2] * per_frame
     clip = conds.get("clip_fea")
-    queries = before + x.shape[2] * per_frame + after
+    queries = [before + frames * per_frame + after]
+    biases = [query_bias(bias.to(x.device), per_frame, before, after)]
+    if of_sound is not None:
+        reference = conds.get("ref_audio")  # its tokens stand before those of the sound
+        before = 0 if reference is None else reference["tokens"].shape[1]
+        queries.append(before + of_sound.shape[1])
+        biases.append(query_bias(of_sound.to(x.device), 1, before))
+        if queries[0] == queries[1]:
+            raise ValueError(
+                f"prompt_blending is attention, and a window has {queries[0]} tokens of video and as many of sound, "
+                f"which cannot be told apart. Change the window or the size of the picture. {_REMEDY}"
+            )
     text = c_crossattn.shape[1]
-    more = free_length(text, {queries, 0 if clip is None else clip.shape[-2]}) - text
+    more = free_length(text, {*queries, 0 if clip is None else clip.shape[-2]}) - text
     if more:
         c_crossattn = torch.nn.functional.pad(c_crossattn, (0, 0, 0, more))
-        bias = torch.nn.functional.pad(bias, (0, more), value=UNSEEN)
+        biases = [torch.nn.functional.pad(each, (0, more), value=UNSEEN) for each in biases]
         if "attention_mask" in conds:
             conds["attention_mask"] = torch.nn.functional.pad(conds["attention_mask"], (0, more))
     dtype = model.manual_cast_dtype or model.get_dtype()
-    applied: list[bool] = []
+    applied: set[int] = set()
     options = {
         **options,
-        _BIAS: query_bias(bias.to(x.device), per_frame, before, after).to(dtype),
+        _BIAS: [each.to(dtype) for each in biases],
         _REPLACED: options.get(_OVERRIDE),
         _APPLIED: applied,
         _OVERRIDE: _attend,
     }
     output = executor(x, t, c_concat, c_crossattn, control, options, **conds)
-    if not applied:
+    if len(applied) < len(biases):
         raise RuntimeError(
             "prompt_blending is attention, but nothing in this model's forward pass was attention from its latent "
             f"frames to the prompts: a patch on the MODEL may have replaced it. {_REMEDY}"
@@ -158,12 +177,13 @@ def _apply(
 def _attend(func: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, *args: Any, **given: Any) -> Any:
     """The host's override of attention. One function for all passes, so that a compiled network is compiled once."""
     options = given["transformer_options"]
-    bias = options[_BIAS]
-    if (q.shape[0], q.shape[-2], k.shape[-2]) != (bias.shape[0], *bias.shape[-2:]):
+    shape = (q.shape[0], q.shape[-2], k.shape[-2])
+    bias = next((each for each in options[_BIAS] if (each.shape[0], *each.shape[-2:]) == shape), None)
+    if bias is None:
         replaced = options[_REPLACED]
         everything = (q, k, v, heads, *args)
         return func(*everything, **given) if replaced is None else replaced(func, *everything, **given)
-    options[_APPLIED].append(True)
+    options[_APPLIED].add(q.shape[-2])
     mask, rest = (args[0], args[1:]) if args else (given.pop("mask", None), ())
     bias = bias.to(q.dtype)
     if mask is not None:

@@ -125,12 +125,19 @@ class PackedLatent:
             streams.append(tensor.narrow(stream.time_dim, lead, tensor.shape[stream.time_dim] - lead))
         return streams
 
+    def beside(self, weights: torch.Tensor, view: View) -> list[torch.Tensor]:
+        """Weights of a view's latent frames, ``... [latent frame]``, at the elements of the other streams' parts."""
+        video = weights[..., : len(view.video)]
+        return [
+            stream.in_part(view if view.lead else view.window, video, stream.part(view), not view.lead)
+            for stream in self.streams
+        ]
+
     def mask(self, weights: torch.Tensor, view: View) -> torch.Tensor:
         """Weights of a view's latent frames as ComfyUI multiplies a part with them, ``1 n``, of several streams."""
-        shapes, video = self.shapes_of(view), weights[..., : len(view.video)]
+        shapes = self.shapes_of(view)
         rows = [weights.reshape(_with_length([1] * (len(shapes[0]) - 1), self.time_dim - 1, -1)).expand(shapes[0][1:])]
-        for shape, stream in zip(shapes[1:], self.streams, strict=True):
-            values = stream.in_part(view if view.lead else view.window, video, stream.part(view), not view.lead)
+        for shape, stream, values in zip(shapes[1:], self.streams, self.beside(weights, view), strict=True):
             rows.append(values.reshape(_with_length([1] * (len(shape) - 1), stream.time_dim - 1, -1)).expand(shape[1:]))
         return torch.cat([row.reshape(1, -1) for row in rows], dim=-1)
 

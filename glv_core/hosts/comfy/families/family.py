@@ -90,6 +90,7 @@ class Family:
         frame_text: classes in ``comfy.model_base`` whose latent frames, one after the other, attend to text alone ->
             latent pixels a side of a token.
         frame_text_refused: model conds that put other tokens among theirs -> what they are, in words.
+        sound_text: whether sound beside the video attends to text alone too, element by element.
         references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
         chunk_along: keys of a CONDITIONING that run along the video -> how.
         by_chunk: keys of a CONDITIONING that the family makes anew for a chunk.
@@ -122,6 +123,7 @@ class Family:
     whole: frozenset[str] = frozenset()
     frame_text: Mapping[str, int] = field(default_factory=dict)
     frame_text_refused: Mapping[str, str] = field(default_factory=dict)
+    sound_text: bool = False
     references: int = 0
     chunk_along: Mapping[str, Along] = field(default_factory=lambda: {key: Along() for key in START_IMAGE})
     by_chunk: Mapping[str, ByChunk] = field(default_factory=dict)

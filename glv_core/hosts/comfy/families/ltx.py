@@ -129,6 +129,7 @@ FAMILIES = (
         latent_formats=("LTXAV",),
         frame_text={"LTXAV": 1},
         frame_text_refused=_GUIDES,
+        sound_text=True,
         streams=("video", "audio"),
         stream_channels=(128, 8),
         streams_beside=_sound,
