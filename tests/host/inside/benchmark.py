@@ -55,7 +55,7 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
     for phase in phases:
         chain = CoDenoisePhase.execute(
             phase["start"], phase.get("schedule", "unchanged"), frames.get(phase.get("overlap"), -1),
-            phase.get("stride", 0), phase.get("merge", "unchanged"), chain,
+            phase.get("stride", 0), phase.get("merge", "unchanged"), chain, max(0, 4 * phase.get("window", 0) - 3),
         ).args[0]  # fmt: skip
     samples = CoDenoiseKSampler.execute(
         model, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent, 1.0, window=4 * window - 3,
