@@ -77,11 +77,10 @@ class Run:
         self._stage = stage
         self._model = model
         self.kept: dict[int, torch.Tensor] = {}  #: what model patches made of the whole video
-        blendings = {settings.prompt_blending: settings for settings in self.each[1:]}
-        #: settings of later phases, for each way of blending prompts that is not tried yet
-        self.unblended = tuple(
-            s for name, s in blendings.items() if name not in ("predictions", self.each[0].prompt_blending)
-        )
+        blendings = {settings.prompt_blending: settings for settings in self.each}
+        known = ("predictions", self.each[0].prompt_blending)
+        #: settings of later phases, one for each way of blending prompts that is still to be tried
+        self.unblended = tuple(settings for name, settings in blendings.items() if name not in known)
         self._checked = False
         self._tracks: dict[PromptSchedule, PromptTrack] = {}
         self._limit = self.settings.largest_batch
