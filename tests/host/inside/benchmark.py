@@ -19,8 +19,8 @@ def _pipeline():
 def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int, window: int, path: str) -> dict:
     """Makes a video and saves its frames ``t h w c``.
 
-    Returns starts and ends of its windows at every step, the latent frames that went through the model for one prompt, with
-    those that a host shows beside a window and throws away, and the time.
+    Returns starts and ends of its windows at every step, the latent frames that went through the model for one prompt,
+    with those that a host shows beside a window and throws away, and the time.
     """
     model, clip, vae = _pipeline()
     model, counted = model.clone(), []
