@@ -56,12 +56,13 @@ class Row:
     merge: str = "pyramid"
     core: bool = False
     freenoise: bool = False
+    window: int = WINDOW
     more: dict = field(default_factory=dict)
 
     def settings(self) -> CoDenoiseSettings:
         phases = tuple(Phase(**phase) for phase in self.more.get("phases", ()))
         rest = {key: value for key, value in self.more.items() if key not in ("phases", "noise")}
-        return CoDenoiseSettings(WINDOW, self.overlap, self.schedule, self.merge, phases=phases, **rest)
+        return CoDenoiseSettings(self.window, self.overlap, self.schedule, self.merge, phases=phases, **rest)
 
 
 OURS = [
@@ -97,11 +98,11 @@ def jerk(readings: list, size: int = 64) -> float:
     return float(np.mean(squares) ** 0.5) if squares else float("nan")
 
 
-def measure(row: Row, video: np.ndarray, prompt: str, starts: list[list[int]]) -> dict[str, float]:
-    """The figures of one video ``t h w c``; ``starts`` are the starts of its windows at every step."""
+def measure(row: Row, video: np.ndarray, prompt: str, windows: list[list[list[int]]]) -> dict[str, float]:
+    """The figures of one video ``t h w c``; ``windows`` are starts and ends of its windows at every step."""
     timebase = Timebase.of_latent(LENGTH, 16, Compression.causal(4))
     frames = video[: timebase.num_frames]
-    first = sorted({edge for start in starts[0] for edge in (start, start + WINDOW)} - {0, LENGTH})
+    first = sorted({edge for window in windows[0] for edge in window} - {0, LENGTH})
     own = sorted({timebase.frames_of(edge)[0] for edge in first})
     isolated = CoDenoiseSettings(WINDOW, 0, "batched").windows(LENGTH, 0)
     differences = frame_differences(frames)
@@ -132,7 +133,7 @@ def main() -> None:
           "| seconds a video |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row, videos in (in_comfyui if comfyui else in_diffusers)(rows, arguments):
-        figures = [measure(row, video, PROMPTS[seed], starts) for seed, (video, starts, *_) in enumerate(videos)]
+        figures = [measure(row, video, PROMPTS[seed], windows) for seed, (video, windows, *_) in enumerate(videos)]
         calls = sum(len(step) for step in videos[0][1]) / (arguments.steps * LENGTH / WINDOW)
         shown = videos[0][2] / (arguments.steps * LENGTH)
 
@@ -146,7 +147,7 @@ def main() -> None:
 
 
 def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
-    """Yields each row with its videos: images, starts of the windows at every step, latent frames, seconds."""
+    """Yields each row with its videos: images, windows at every step, latent frames, seconds."""
     import logging
     import time
 
@@ -167,12 +168,13 @@ def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
             frames = generate(
                 pipeline, parse_schedule(PROMPTS[seed], num_frames=timebase.num_frames, fps=16), timebase, settings,
                 seed=seed, num_inference_steps=arguments.steps, guidance_scale=arguments.cfg, height=64, width=64,
-                noise=NoiseSettings(row.more.get("noise", "independent"), WINDOW, row.overlap),
+                noise=NoiseSettings(row.more.get("noise", "independent"), row.window, row.overlap),
                 progress=lambda *_: None,
             )  # fmt: skip
-            starts = [[w.start for w in settings.windows(LENGTH, s, arguments.steps)] for s in range(arguments.steps)]
-            frames_seen = WINDOW * sum(map(len, starts))
-            videos.append((frames.numpy(), starts, frames_seen, time.perf_counter() - begin))
+            windows = [settings.windows(LENGTH, step, arguments.steps) for step in range(arguments.steps)]
+            frames_seen = sum(each.length for step in windows for each in step)
+            ends = [[[each.start, each.stop] for each in step] for step in windows]
+            videos.append((frames.numpy(), ends, frames_seen, time.perf_counter() - begin))
         yield row, videos
 
 
@@ -185,9 +187,9 @@ def in_comfyui(rows: list[Row], arguments: argparse.Namespace):
             for seed in range(arguments.seeds):
                 made = call(
                     "benchmark", "video", row=asdict(row), prompt=PROMPTS[seed], seed=seed, steps=arguments.steps,
-                    cfg=arguments.cfg, length=LENGTH, window=WINDOW, path=str(path),
+                    cfg=arguments.cfg, length=LENGTH, window=row.window, path=str(path),
                 )  # fmt: skip
-                videos.append((np.load(path), made["starts"], made["frames"], made["seconds"]))
+                videos.append((np.load(path), made["windows"], made["frames"], made["seconds"]))
             yield row, videos
 
 

@@ -8,7 +8,7 @@ deterministic samplers, and the only form that keeps the variance right for the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -64,8 +64,9 @@ class Stage:
 class Phase:
     """Other windows from some point of the sampling on; what is None stays as it was.
 
-    ``start`` is the share of the steps of the whole noise schedule, 0 ... 1, after which it begins. ``overlap`` is
-    measured as that of the settings it belongs to.
+    ``start`` is the share of the steps of the whole noise schedule, 0 ... 1, after which it begins. ``overlap`` and
+    ``window`` are measured as those of the settings it belongs to. Another ``prompt_blending`` early than late is
+    TunerDiT's idea (arXiv 2605.31590).
     """
 
     start: float
@@ -73,6 +74,8 @@ class Phase:
     overlap: int | None = None
     stride: int | None = None
     merge: str | None = None
+    window: int | None = None
+    prompt_blending: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start <= 1:
@@ -80,7 +83,7 @@ class Phase:
 
     def apply(self, settings: CoDenoiseSettings) -> CoDenoiseSettings:
         """The settings during this phase, without phases of their own."""
-        own = {name: getattr(self, name) for name in ("schedule", "overlap", "stride", "merge")}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "start"}
         return replace(settings, phases=(), **{name: value for name, value in own.items() if value is not None})
 
 
@@ -114,8 +117,7 @@ class CoDenoiseSettings:
             raise ValueError(f"windows_per_forward is {self.windows_per_forward}; use 0 (automatic) or more.")
         if self.prompt_blending not in PROMPT_BLENDINGS:
             raise ValueError(f"Unknown prompt_blending {self.prompt_blending!r}. Known: {', '.join(PROMPT_BLENDINGS)}.")
-        for phase in self.phases:
-            phase.apply(self)
+        self.each()
 
     @property
     def largest_batch(self) -> int:
@@ -123,12 +125,27 @@ class CoDenoiseSettings:
         return self.windows_per_forward or AUTOMATIC_WINDOWS_PER_FORWARD
 
     def at(self, step: int, num_steps: int) -> CoDenoiseSettings:
-        """The settings of one sampling step: those of the phase that began last."""
+        """The settings of one sampling step: what the phases begun by then made of them."""
+        return self._after((step + 1e-6) / num_steps)
+
+    def each(self, stage: Stage | None = None) -> tuple[CoDenoiseSettings, ...]:
+        """The settings that a run's steps have, each once and as they come; of all phases where ``stage`` is None."""
+        if stage is None:
+            shares = sorted({0.0, *(phase.start for phase in self.phases)})
+            return tuple(dict.fromkeys(self._after(share) for share in shares))
+        steps = range(stage.first, stage.first + max(1, stage.count))
+        return tuple(dict.fromkeys(self.at(step, stage.total) for step in steps))
+
+    def _after(self, share: float) -> CoDenoiseSettings:
         settings = replace(self, phases=()) if self.phases else self
         for phase in sorted(self.phases, key=lambda phase: phase.start):
-            if step >= phase.start * num_steps - 1e-6:
+            if phase.start <= share:
                 settings = phase.apply(settings)
         return settings
+
+    def cuts(self, length: int) -> bool:
+        """Whether a latent of ``length`` latent frames is seen in parts, phases left out."""
+        return length > self.window or self.closed_loop
 
     def windows(self, length: int, step: int, num_steps: int = 1) -> tuple[Window, ...]:
         """The windows of sampling step ``step`` of ``num_steps`` for a latent of ``length`` latent frames."""

@@ -13,8 +13,8 @@ class Cost:
     """Windows through the model in a whole run, without guidance, which adds one for every window.
 
     ``windows``: over all steps. ``evaluations``: a window counts once for every prompt that it is denoised with.
-    ``minimum``: windows that the length alone needs, ``steps * length / window``. ``peak_batch``: the most windows in
-    one forward pass, if memory allows.
+    ``minimum``: windows that the length alone needs, ``length / window`` at each step. ``peak_batch``: the most
+    windows in one forward pass, if memory allows.
     """
 
     windows: int
@@ -37,12 +37,14 @@ def run_cost(settings: CoDenoiseSettings, length: int, num_steps: int, track: Pr
         num_steps: sampling steps.
         track: the prompts; None counts every window once.
     """
-    seen = track if settings.prompt_blending == "predictions" else None
     windows = evaluations = peak = 0
+    minimum = 0.0
     for step in range(num_steps):
+        at_step = settings.at(step, num_steps)
+        seen = track if at_step.prompt_blending == "predictions" else None
         now = settings.windows(length, step, num_steps)
         windows += len(now)
         peak = max(peak, len(now))
         evaluations += len(now) if seen is None else sum(len(seen.active(window)) for window in now)
-    minimum = num_steps * length / min(settings.window, length)
+        minimum += length / min(at_step.window, length)
     return Cost(windows, evaluations, minimum, min(peak, settings.largest_batch))

@@ -198,8 +198,10 @@ def facts(plan: Plan) -> tuple[str, str, str]:
     per_step = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     cost = plan.cost
     compression = timebase.compression
-    window = min(settings.window, length)
-    window_frames = compression.num_frames(window)
+    lengths = [min(each.window, length) for each in settings.each(Stage.whole(plan.steps))]
+    lengths = [now for before, now in zip([0, *lengths], lengths, strict=False) if now != before]
+    window_frames = " then ".join(str(compression.num_frames(each)) for each in lengths)
+    window = " then ".join(map(str, lengths))
     spaced = f", stride {settings.stride}" if settings.stride > 1 else ""
     num_frames, looped = timebase.num_frames, ""
     if settings.closed_loop:

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.options import PhaseOptions
+from ..glv_core.prompts import PROMPT_BLENDINGS
 from ..glv_core.windows import SCHEDULES
 from .errors import naming
 from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, Phases
@@ -23,8 +24,8 @@ class CoDenoisePhase(io.ComfyNode):
             display_name="Co-Denoise Phase",
             category=f"{CATEGORY}/sampling",
             description="Changes the windows during sampling: for example spaced windows (stride 2) while the noise is "
-            "high, so that all of the video agrees on its content, then neighbouring frames; or much overlap at first "
-            "and little later. Chain several through 'earlier'.",
+            "high, so that all of the video agrees on its content, then neighbouring frames; or much overlap or long "
+            "windows at first and little later. Chain several through 'earlier'.",
             search_aliases=["context schedule", "window schedule", "dilated windows"],
             inputs=[
                 io.Float.Input(
@@ -54,6 +55,24 @@ class CoDenoisePhase(io.ComfyNode):
                 ),
                 io.Combo.Input("merge", options=[_SAME, *MERGES], default=_SAME, tooltip=MERGE_TOOLTIP),
                 Phases.Input("earlier", optional=True, tooltip="Phases that begin at other times."),
+                io.Int.Input(
+                    "window",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    tooltip="Length of a window in frames from then on, above 'overlap'; 0 leaves it unchanged. Memory "
+                    "is that of the longest.",
+                ),
+                io.Combo.Input(
+                    "prompt_blending",
+                    options=[_SAME, *PROMPT_BLENDINGS],
+                    default=_SAME,
+                    optional=True,
+                    tooltip="What a window sees from then on that touches two prompts, as in the sampler. Embeddings "
+                    "mixed in the first fifth and predictions from then on let a change of prompts keep its scene "
+                    "(TunerDiT).",
+                ),
             ],
             outputs=[
                 Phases.Output(display_name="phases", tooltip="For the input 'phases' of a sampler or model node.")
@@ -69,6 +88,8 @@ class CoDenoisePhase(io.ComfyNode):
         stride: int,
         merge: str,
         earlier: tuple[PhaseOptions, ...] | None = None,
+        window: int = 0,
+        prompt_blending: str = _SAME,
     ) -> io.NodeOutput:
         with naming("CoDenoisePhase"):
             phase = PhaseOptions(
@@ -77,6 +98,8 @@ class CoDenoisePhase(io.ComfyNode):
                 None if overlap < 0 else overlap,
                 None if stride < 1 else stride,
                 None if merge == _SAME else merge,
+                None if window < 1 else window,
+                None if prompt_blending == _SAME else prompt_blending,
             )
             if any(other.start == start for other in earlier or ()):
                 raise ValueError(f"start is {start}, and so is that of a phase in 'earlier'. Give each its own start.")

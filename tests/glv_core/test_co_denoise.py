@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 import torch
@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glv_core.co_denoise import CoDenoiseSettings, Phase, Stage, co_denoise, nearest_step
-from glv_core.fusion import select_window
+from glv_core.cost import run_cost
+from glv_core.fusion import MERGES, select_window
+from glv_core.windows import SCHEDULES
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -157,8 +159,8 @@ def test_a_phase_changes_nothing_that_it_does_not_name():
     settings = CoDenoiseSettings(16, 8, "static", "flat", 3, 2, True, 7, (), "embeddings", 1)
     for phase in (Phase(0), Phase(1)):
         assert phase.apply(settings) == settings
-    changed = CoDenoiseSettings(16, 4, "shifted", "hann", 3, 1, True, 7, (), "embeddings", 1)
-    assert Phase(0.5, "shifted", 4, 1, "hann").apply(settings) == changed
+    changed = CoDenoiseSettings(20, 4, "shifted", "hann", 3, 1, True, 7, (), "attention", 1)
+    assert Phase(0.5, "shifted", 4, 1, "hann", 20, "attention").apply(settings) == changed
 
 
 def test_the_settings_of_a_step_have_no_phases():
@@ -171,6 +173,66 @@ def test_a_phase_begins_on_time_though_its_share_of_the_steps_is_a_little_too_la
     assert 0.07 * 100 > 7
     settings = CoDenoiseSettings(16, 8, phases=(Phase(0.07, overlap=0),))
     assert [settings.at(step, 100).overlap for step in (6, 7)] == [8, 0]
+
+
+def test_the_settings_of_a_run_s_steps():
+    settings = CoDenoiseSettings(16, 4, phases=(Phase(0.75, window=8), Phase(0.25, window=24, overlap=0)))
+    base, long, short = CoDenoiseSettings(16, 4), CoDenoiseSettings(24, 0), CoDenoiseSettings(8, 0)
+    assert settings.each() == settings.each(Stage.whole(4)) == (base, long, short)
+    assert settings.each(Stage(1, 2, 4)) == (long,) and settings.each(Stage(3, 1, 4)) == (short,)
+    assert settings.each(Stage(2, 0, 4)) == (long,)
+    assert CoDenoiseSettings(16, 4).each() == (base,)
+    at_once = CoDenoiseSettings(16, 4, phases=(Phase(0.0, window=3, overlap=0), Phase(0.5, window=16)))
+    assert at_once.each() == (CoDenoiseSettings(3, 0), CoDenoiseSettings(16, 0))
+
+
+def test_what_is_cut():
+    assert [CoDenoiseSettings(5, 2).cuts(length) for length in (4, 5, 6)] == [False, False, True]
+    assert CoDenoiseSettings(5, 2, closed_loop=True).cuts(4)
+
+
+@st.composite
+def phased(draw):
+    """Settings with phases of any windows that hold their overlap."""
+    window = draw(st.integers(1, 24))
+    phases, sizes = [], [(window, draw(st.integers(0, window - 1)))]
+    for start in sorted(draw(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.5, 0.75, 1.0]), max_size=4, unique=True))):
+        window = draw(st.integers(1, 24))
+        sizes.append((window, draw(st.integers(0, window - 1))))
+        schedule = draw(st.sampled_from([None, *SCHEDULES]))
+        phases.append(Phase(start, schedule, sizes[-1][1], draw(st.sampled_from([None, 1, 3])), window=window))
+    rest = {"closed_loop": draw(st.booleans()), "seed": draw(st.integers(0, 3))}
+    return CoDenoiseSettings(*sizes[0], draw(st.sampled_from(sorted(SCHEDULES))), phases=tuple(phases), **rest), sizes
+
+
+@given(phased(), st.integers(1, 80), st.integers(1, 12), st.sampled_from(sorted(set(MERGES) - {"earliest"})))
+def test_every_step_of_every_phase_covers_the_video_with_weights_that_sum_to_one(drawn, length, num_steps, merge):
+    settings, sizes = replace(drawn[0], merge=merge), drawn[1]
+    counts = []
+    for step in range(num_steps):
+        begun = sum(phase.start * num_steps <= step for phase in settings.phases)
+        windows = settings.windows(length, step, num_steps)
+        assert {window.length for window in windows} == {min(sizes[begun][0], length)}
+        total = torch.zeros(length)
+        for window, weight in zip(windows, settings.weights(windows, length, step, num_steps), strict=True):
+            assert len(set(window.indices)) == window.length
+            total[list(window.indices)] += weight
+        torch.testing.assert_close(total, torch.ones(length))
+        counts.append(len(windows))
+    assert settings.window_counts(length, Stage.whole(num_steps)) == counts
+    cost = run_cost(settings, length, num_steps)
+    assert cost.windows == cost.evaluations == sum(counts)
+    assert max(each.window for each in settings.each(Stage.whole(num_steps))) >= max(
+        sizes[sum(phase.start * num_steps <= step for phase in settings.phases)][0] for step in range(num_steps)
+    )
+
+
+def test_a_step_whose_window_holds_all_is_the_model_s_own_prediction(long_latent):
+    settings = CoDenoiseSettings(5, 2, phases=(Phase(0.5, window=13),))
+    for step, same in ((0, False), (1, True)):
+        merged = co_denoise(long_latent, step, settings, host(long_latent), num_outputs=2, num_steps=2)
+        expected = affine_model(long_latent)
+        assert [torch.equal(*pair) for pair in zip(merged, expected, strict=True)] == [same, same]
 
 
 def test_a_run_has_one_step_unless_it_says_more(long_latent):
@@ -241,6 +303,9 @@ def test_any_windows_equal_a_sum_frame_by_frame(long_latent, settings):
         ({"prompt_blending": "x"}, "Unknown prompt_blending 'x'. Known: predictions, "),
         ({"phases": (Phase(0.5, overlap=5),)}, "overlap is 5 .* window 5"),
         ({"phases": (Phase(0.5, schedule="x"),)}, "Unknown window schedule 'x'"),
+        ({"phases": (Phase(0.5, prompt_blending="x"),)}, "Unknown prompt_blending 'x'"),
+        ({"phases": (Phase(0.5, window=1),)}, "overlap is 1 .* window 1"),
+        ({"phases": (Phase(0.7, overlap=3), Phase(0.5, window=3))}, "overlap is 3 .* window 3"),
     ],
 )
 def test_bad_options(arguments, words):

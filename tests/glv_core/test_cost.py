@@ -27,6 +27,21 @@ def test_cost_with_phases_is_that_of_each_for_its_steps():
     assert run_cost(settings, 64, 20).ratio == pytest.approx((3.25 + 1) / 2)
 
 
+def test_the_minimum_of_a_phase_is_that_of_its_own_windows():
+    settings = CoDenoiseSettings(16, 0, "static", phases=(Phase(0.25, window=8), Phase(0.75, window=80)))
+    cost = run_cost(settings, 64, 4)
+    assert (cost.windows, cost.minimum, cost.ratio) == (4 + 8 + 8 + 1, 4 + 8 + 8 + 1, 1)
+
+
+def test_prompts_count_in_phases_that_blend_predictions():
+    schedule = parse_schedule("0: a\n36 [hard]: b", num_frames=64, fps=8)
+    track = PromptTrack.of(schedule, 64, Compression())
+    for first, then, evaluations in (("predictions", "embeddings", 5 + 4 * 3), ("attention", "predictions", 4 + 5 * 3)):
+        phases = (Phase(0.25, prompt_blending=then),)
+        settings = CoDenoiseSettings(16, 0, "static", prompt_blending=first, phases=phases)
+        assert run_cost(settings, 64, 4, track).evaluations == evaluations
+
+
 @pytest.mark.parametrize(("blending", "evaluations"), [
     ("predictions", 5), ("embeddings", 4), ("one_per_window", 4), ("attention", 4),
 ])  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.co_denoise import CoDenoiseSettings, Phase
 from glv_core.plan_image import COLORS, INK, LEFT, PAPER, PLAIN, RIGHT, WIDTH, Plan, draw_plan, facts, pack, shorten
 from glv_core.prompts import parse_schedule
 from glv_core.timeline import Compression, Timebase
@@ -39,6 +39,15 @@ def test_the_numbers_in_the_text():
 
 def test_a_moving_schedule_says_how_many_windows_at_least_and_at_most():
     assert facts(Plan(SETTINGS, DEMO, None, 20))[2].startswith("4 to 5 windows a step, 87 in 20 steps")
+
+
+def test_windows_of_several_lengths_are_said_as_they_come():
+    phases = (Phase(0.5, window=9), Phase(0.75, overlap=0), Phase(0.9, window=41))
+    settings = CoDenoiseSettings(16, 6, "static", phases=phases)
+    assert "static windows of 61 then 33 then 161 frames (16 then 9 then 41 latent), " in facts(
+        Plan(settings, DEMO, None, 20)
+    )[1]  # fmt: skip
+    assert [name for name, _ in Plan(settings, DEMO, None, 4).shown()] == ["step 1", "step 3", "step 4"]
 
 
 def test_a_short_video_has_one_window_of_its_own_length():

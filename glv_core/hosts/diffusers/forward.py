@@ -78,7 +78,7 @@ def co_denoising(
     wrapped: list[tuple[torch.nn.Module, Any, LongForward]] = []
     try:
         for module, kind in denoisers_of(pipeline):
-            if settings.prompt_blending == "attention":
+            if any(each.prompt_blending == "attention" for each in settings.each()):
                 check_attention(type(module).__name__, kind)
             long_forward = LongForward(module, kind, pipeline, settings, timebase, track, text_length, progress, held)
             wrapped.append((module, module.__dict__.get("forward"), long_forward))
@@ -161,7 +161,7 @@ class LongForward:
     ) -> Iterator[tuple[int, list[torch.Tensor]]]:
         """Yield the index and prediction (``b c window h w``) of every window."""
         batch = call.sample.shape[0]
-        rows = self._rows(call, windows, self.settings.at(step, num_steps).overlap)
+        rows = self._rows(call, windows, self.settings.at(step, num_steps))
         rows.sort(key=lambda row: row.texts)  # rows of one forward pass have as many tokens of text
         waiting = Counter(row.window for row in rows)
         predictions: dict[int, torch.Tensor] = {}
@@ -181,7 +181,7 @@ class LongForward:
                 if not waiting[row.window]:
                     yield row.window, [predictions.pop(row.window)]
 
-    def _rows(self, call: Call, windows: Sequence[Window], overlap: int) -> list[Row]:
+    def _rows(self, call: Call, windows: Sequence[Window], settings: CoDenoiseSettings) -> list[Row]:
         """What to evaluate: every window, for every row of the pipeline's batch and every prompt active on it."""
         equal = [call.text_is_equal(row) for row in range(call.sample.shape[0])]
         rows = []
@@ -189,15 +189,13 @@ class LongForward:
             for row, is_equal in enumerate(equal):
                 if is_equal:
                     rows.append(Row(index, row, None))
-                elif self.settings.prompt_blending == "predictions":
+                elif settings.prompt_blending == "predictions":
                     rows += [Row(index, row, prompt) for prompt in self.track.active(window)]
                 else:
-                    rows.append(Row(index, row, None, self._mix(window, overlap), self.settings.prompt_blending))
+                    blending, per_frame = settings.prompt_blending, self.kind.text_per_frame
+                    mix = self.track.mixed(window, settings.overlap, blending, per_frame)
+                    rows.append(Row(index, row, None, mix, blending))
         return rows
-
-    def _mix(self, window: Window, overlap: int) -> torch.Tensor:
-        """The weights of the prompts in a window that sees them in one pass."""
-        return self.track.mixed(window, overlap, self.settings.prompt_blending, self.kind.text_per_frame)
 
     def _prompt_weights(self, call: Call, row: Row, window: Window) -> torch.Tensor | float:
         """How much a row counts at each latent frame of its window, to be multiplied with ``c t h w``."""

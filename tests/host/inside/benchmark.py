@@ -19,8 +19,8 @@ def _pipeline():
 def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int, window: int, path: str) -> dict:
     """Makes a video and saves its frames ``t h w c``.
 
-    Returns the starts of its windows at every step, the latent frames that went through the model for one prompt, with
-    those that a host shows beside a window and throws away, and the time.
+    Returns starts and ends of its windows at every step, the latent frames that went through the model for one prompt,
+    with those that a host shows beside a window and throws away, and the time.
     """
     model, clip, vae = _pipeline()
     model, counted = model.clone(), []
@@ -36,11 +36,11 @@ def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int
     latent = {"samples": torch.zeros(1, 16, length, 8, 8)}
     begin = time.perf_counter()
     run = _core if row["core"] else _ours
-    samples, starts = run(model, row, positive, negative, latent, seed, steps, cfg, window)
+    samples, windows = run(model, row, positive, negative, latent, seed, steps, cfg, window)
     seconds = time.perf_counter() - begin
     frames = vae.decode(samples)
     np.save(path, frames.reshape(-1, *frames.shape[-3:]).float().numpy())
-    return {"starts": starts, "frames": sum(counted), "seconds": seconds}
+    return {"windows": windows, "frames": sum(counted), "seconds": seconds}
 
 
 def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
@@ -55,7 +55,7 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
     for phase in phases:
         chain = CoDenoisePhase.execute(
             phase["start"], phase.get("schedule", "unchanged"), frames.get(phase.get("overlap"), -1),
-            phase.get("stride", 0), phase.get("merge", "unchanged"), chain,
+            phase.get("stride", 0), phase.get("merge", "unchanged"), chain, max(0, 4 * phase.get("window", 0) - 3),
         ).args[0]  # fmt: skip
     samples = CoDenoiseKSampler.execute(
         model, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent, 1.0, window=4 * window - 3,
@@ -73,7 +73,8 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
         **more,
     )
     length = latent["samples"].shape[2]
-    return samples, [[w.start for w in settings.windows(length, step, steps)] for step in range(steps)]
+    plan = [settings.windows(length, step, steps) for step in range(steps)]
+    return samples, [[[each.start, each.stop] for each in step] for step in plan]
 
 
 def _core(model, row, positive, negative, latent, seed, steps, cfg, window):
@@ -93,17 +94,17 @@ def _core(model, row, positive, negative, latent, seed, steps, cfg, window):
     context_windows.create_prepare_sampling_wrapper(patched)
     if row.get("freenoise"):
         context_windows.create_sampler_sample_wrapper(patched)
-    starts = []
+    windows = []
     original = handler.get_context_windows
 
     def listen(model, x_in, model_options):
         made = original(model, x_in, model_options)
-        starts.append([each.index_list[0] for each in made])
+        windows.append([[each.index_list[0], each.index_list[-1] + 1] for each in made])
         return made
 
     handler.get_context_windows = listen
     samples = nodes.common_ksampler(patched, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent)[0]
-    return samples["samples"], starts[:steps]
+    return samples["samples"], windows[:steps]
 
 
 def _wan_1_3b(tiny_model: bool):

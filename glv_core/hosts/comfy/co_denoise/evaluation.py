@@ -9,6 +9,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
+from ....co_denoise import CoDenoiseSettings
 from ....windows import View, Window
 from ..families import with_frames
 from ..memory import ran_out_of_memory
@@ -60,14 +61,12 @@ class Evaluation:
         self.conds = conds
         self.x = x
         self.timestep = timestep
-        by_attention = run.settings.prompt_blending == "attention"
-        self.model_options = with_frame_text(model_options) if by_attention else model_options
         self.on_windows = on_windows
-        sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
-        self.step, self.num_steps = run.step_of(
-            float(timestep.flatten()[0]), None if sigmas is None else sigmas.tolist()
-        )
-        self.overlap = run.settings.at(self.step, self.num_steps).overlap
+        self.step, self.num_steps = run.moment(timestep, model_options)
+        self.settings = run.settings.at(self.step, self.num_steps)
+        self.is_long = self.settings.cuts(run.length)
+        by_attention = self.settings.prompt_blending == "attention"
+        self.model_options = with_frame_text(model_options) if by_attention else model_options
         self.guides: list[GuideSum] = []
         self.device = model.current_patcher.load_device if run.options.offload_latent else x.device
 
@@ -77,7 +76,7 @@ class Evaluation:
         views = [self.run.view(window) for window in windows]
         alone = self.run.family.unbatched | one_at_a_time(self.model_options)
         for index, view in enumerate(views):
-            slots = self._slots(view)
+            slots = self._slots(view, self.settings)
             key = (view.length, tuple((slot.output, batch_key(slot.entry, index, alone)) for slot in slots))
             groups.setdefault(key, []).append((index, slots))
         maps = self._attention_maps()
@@ -113,7 +112,18 @@ class Evaluation:
         keeper = map_keeper(self.model_options) if self.run.time_dim == 0 else None
         return None if keeper is None else AttentionMaps(keeper, self.run.length)
 
-    def _slots(self, view: View) -> list[Slot]:
+    def check_blendings(self) -> None:
+        """Check once in a run that phases to come can have their prompts blended, by blending them.
+
+        Raises:
+            ValueError: they cannot, or not by this family; the message says what to do.
+        """
+        for settings in self.run.unblended:
+            for window in settings.windows(self.run.length, 0):
+                self._slots(self.run.view(window), settings)
+        self.run.unblended = ()
+
+    def _slots(self, view: View, settings: CoDenoiseSettings) -> list[Slot]:
         slots = []
         for output, entries in enumerate(self.conds):
             tagged: dict[Any, list[Entry]] = {}
@@ -122,14 +132,14 @@ class Evaluation:
                     slots += self._slot(output, entry, view, None)
                     continue
                 tag = entry[TAG]
-                if self.run.settings.prompt_blending != "predictions":
+                if settings.prompt_blending != "predictions":
                     tagged.setdefault((tag.schedule, *_differences(entry)), []).append(entry)
                     continue
                 weights = self.run.track(tag.schedule).in_window(view.window)[tag.prompt]
                 if (weights > 0).any():
                     slots += self._slot(output, entry, view, None if (weights > 1 - 1e-6).all() else weights)
             for prompts in tagged.values():
-                slots += self._mixed(output, prompts, view)
+                slots += self._mixed(output, prompts, view, settings)
         return slots
 
     def _slot(self, output: int, entry: Entry, view: View, weights: torch.Tensor | None) -> list[Slot]:
@@ -137,11 +147,11 @@ class Evaluation:
         part = self.run.conditions.slice(entry, view, weights)
         return [] if part is None else [Slot(output, part)]
 
-    def _mixed(self, output: int, prompts: list[Entry], view: View) -> list[Slot]:
+    def _mixed(self, output: int, prompts: list[Entry], view: View, settings: CoDenoiseSettings) -> list[Slot]:
         """One slot for all prompts of a schedule: with their embeddings mixed, or side by side."""
-        blending = self.run.settings.prompt_blending
+        blending = settings.prompt_blending
         per_frame = self.run.time_dim == 0  # every frame is a row of the batch
-        table = self.run.track(prompts[0][TAG].schedule).mixed(view.window, self.overlap, blending, per_frame)
+        table = self.run.track(prompts[0][TAG].schedule).mixed(view.window, settings.overlap, blending, per_frame)
         table = _with_lead(table, view) if table.ndim == 2 else table
         weights = table[[entry[TAG].prompt for entry in prompts]]
         active = [n for n in range(len(prompts)) if (weights[n] > 1e-6).any()]
@@ -181,14 +191,14 @@ class Evaluation:
         for column in zip(*slots, strict=True):
             entry = collate([slot.entry for slot in column], rows, x.shape[2:], x.device, self.run.family.whole)
             control = entry.get("control")
-            if control is not None and self.run.is_long:
+            if control is not None and self.is_long:
                 if id(control) not in controls:
                     shown = [index for view in views for index in view.indices]
                     controls[id(control)] = control_for(control, shown, self.run.length)
                 entry["control"] = controls[id(control)]
             conds[column[0].output].append(entry)
         options = with_frames(self.model_options, rows) if self.run.time_dim == 0 else self.model_options
-        if self.run.is_long and drives(options.get("transformer_options", {})):
+        if self.is_long and drives(options.get("transformer_options", {})):
             [view] = views
             options = options_for(options, view, self.run.latent.shapes[0][2:], self.run.kept)
         outputs = self.calc_cond_batch(self.model, conds, x, timestep, options)

@@ -67,7 +67,8 @@ class CoDenoiseHandler(ContextHandlerABC):
         if self.noise is None or self.noise.kind == "independent" or self._run is None or not noise.any():
             return noise
         run = self._run
-        settings = self.noise.settings(run.settings.window, run.settings.overlap)
+        first = run.each[0]
+        settings = self.noise.settings(first.window, first.overlap)
         made = run.latent.noise(run.latent.split(noise.cpu()), seed % 2**63, settings)
         return run.latent.join(made).to(noise.device)
 
@@ -85,10 +86,14 @@ class CoDenoiseHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict
     ) -> bool:
-        """Whether windows are needed: a latent longer than one, a loop, or offloaded, or several prompts."""
-        if self.run_of(model, x_in.shape).is_long or self.options.offload_latent:
+        """Whether windows are needed: a latent longer than this step's, a loop, or offloaded, or several prompts."""
+        run = self.run_of(model, x_in.shape)
+        if self.options.offload_latent or any(len(schedule.prompts) > 1 for schedule in schedules_in(conds)):
             return True
-        return any(len(schedule.prompts) > 1 for schedule in schedules_in(conds))
+        if not run.is_long or all(settings.cuts(run.length) for settings in run.each):
+            return run.is_long
+        run.check(without_copied_tags(conds), model_options)  # what a later phase cannot slice is said now
+        return run.settings.at(*run.moment(timestep, model_options)).cuts(run.length)
 
     def get_resized_cond(self, cond_in: list, x_in: torch.Tensor, window: Any, device: Any = None) -> list:
         """Part of the host's interface, which it does not call itself: ``cond_in`` for one window of the run."""
@@ -112,6 +117,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         conds = without_copied_tags(conds)
         run.check(conds, model_options)
         evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
+        evaluation.check_blendings()
         merged = co_denoise_streams(
             run.latent.videos(run.latent.split(x_in)),
             evaluation.step,

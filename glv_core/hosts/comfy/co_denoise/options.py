@@ -34,6 +34,8 @@ class PhaseOptions:
     overlap_frames: int | None = None
     stride: int | None = None
     merge: str | None = None
+    window_frames: int | None = None
+    prompt_blending: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,36 +71,41 @@ class WindowOptions:
             raise ValueError(f"Unknown start_image {self.start_image!r}. Known: {', '.join(START_IMAGES)}.")
         if compression.rest:
             self._check_unbroken()
-        window = compression.whole_clip(compression.num_latent_frames(self.window_frames))
+
+        def sizes(window_frames: int, overlap_frames: int, where: str = "") -> tuple[int, int]:
+            window = compression.whole_clip(compression.num_latent_frames(window_frames))
+            if not 0 <= overlap_frames < window_frames:
+                raise ValueError(
+                    f"overlap{where} is {overlap_frames} frames and window {window_frames}; overlap must be 0 or more "
+                    "and below window. Lower overlap or raise window."
+                )
+            return window, min(compression.latent_span(overlap_frames), window - 1)
+
         if self.isolated_clips:
+            window, _ = sizes(self.window_frames, 0)
             return CoDenoiseSettings(
                 window, 0, "batched", "earliest", self.windows_per_forward, seed=seed,
                 prompt_blending=self.prompt_blending, grain=compression.grain,
             )  # fmt: skip
-
-        def latent(overlap_frames: int, where: str = "") -> int:
-            if not 0 <= overlap_frames < self.window_frames:
-                raise ValueError(
-                    f"overlap{where} is {overlap_frames} frames and window {self.window_frames}; overlap must be 0 or "
-                    "more and below window. Lower overlap or raise window."
+        phases, frames = [], (self.window_frames, self.overlap_frames)
+        for phase in sorted(self.phases, key=lambda phase: phase.start):
+            own = phase.window_frames, phase.overlap_frames
+            frames = tuple(was if now is None else now for was, now in zip(frames, own, strict=True))
+            window, overlap = sizes(*frames, f" of the phase that starts at {phase.start:g}")
+            phases.append(
+                Phase(
+                    phase.start,
+                    phase.schedule,
+                    None if own == (None, None) else overlap,
+                    phase.stride,
+                    phase.merge,
+                    None if phase.window_frames is None else window,
+                    phase.prompt_blending,
                 )
-            return min(compression.latent_span(overlap_frames), window - 1)
-
-        phases = tuple(
-            Phase(
-                phase.start,
-                phase.schedule,
-                None
-                if phase.overlap_frames is None
-                else latent(phase.overlap_frames, f" of the phase that starts at {phase.start:g}"),
-                phase.stride,
-                phase.merge,
             )
-            for phase in self.phases
-        )
         return CoDenoiseSettings(
-            window, latent(self.overlap_frames), self.schedule, self.merge, self.windows_per_forward, self.stride,
-            self.closed_loop, seed, phases, self.prompt_blending, compression.grain,
+            *sizes(self.window_frames, self.overlap_frames), self.schedule, self.merge, self.windows_per_forward,
+            self.stride, self.closed_loop, seed, tuple(phases), self.prompt_blending, compression.grain,
         )  # fmt: skip
 
     def _check_unbroken(self) -> None:

@@ -47,7 +47,8 @@ def patch_model(
         ValueError: the model has no frames, or the options do not fit it.
     """
     time_dim_of(model.model.latent_format)  # raises where there are no frames
-    if options.settings(family_of(model.model).compression).prompt_blending == "attention":
+    each = options.settings(family_of(model.model).compression).each(stage)
+    if any(settings.prompt_blending == "attention" for settings in each):
         check_attention(model.model)
     patched = model.clone()
     existing = patched.model_options.get("context_handler")
@@ -84,12 +85,15 @@ def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
-    """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits."""
+    """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits.
+
+    Of phases with windows of several lengths, the longest.
+    """
     handler = (kwargs.get("model_options") or {}).get("context_handler")
     if isinstance(handler, CoDenoiseHandler):
         run = handler.run_of(model.model, noise_shape)
         run.decide_lead([entry for entries in conds.values() for entry in entries or ()])
-        noise_shape = run.latent.packed_shape_of(run.view(run.settings.windows(run.length, 0)[-1]))
+        noise_shape = run.latent.packed_shape_of(run.largest_view)
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 
@@ -110,7 +114,8 @@ def _sampler_sample(
         return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, disable_pbar)
     run = handler.run_of(guider.model_patcher.model, noise.shape)
     run.check(list(guider.conds.values()), extra_args["model_options"])
-    view = run.view(run.settings.windows(run.length, 0)[0])
+    shortest = min(run.each, key=lambda settings: settings.window)
+    view = run.view(shortest.windows(run.length, 0)[0])
     move = Mover()
     guider.conds = {
         name: [run.conditions.offloaded(entry, view, move) for entry in entries]

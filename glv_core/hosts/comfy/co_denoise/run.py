@@ -69,6 +69,7 @@ class Run:
         shape, self.length = shapes[0], self.latent.length
         self.options = options
         self.settings = options.settings(self.family.compression, seed)
+        self.each = self.settings.each(stage)  #: the settings that its steps may have, without phases
         ask_host = host_slices(model, shape, self.time_dim)
         self.conditions = Conditions(self.family, self.length, self.time_dim, ask_host, self.latent)
         self.lead = 1 if options.start_image == "every_window" else 0
@@ -76,14 +77,24 @@ class Run:
         self._stage = stage
         self._model = model
         self.kept: dict[int, torch.Tensor] = {}  #: what model patches made of the whole video
+        blendings = {settings.prompt_blending: settings for settings in self.each}
+        known = ("predictions", self.each[0].prompt_blending)
+        #: settings of later phases, one for each way of blending prompts that is still to be tried
+        self.unblended = tuple(settings for name, settings in blendings.items() if name not in known)
         self._checked = False
         self._tracks: dict[PromptSchedule, PromptTrack] = {}
         self._limit = self.settings.largest_batch
 
     @property
     def is_long(self) -> bool:
-        """Whether a window is less than what the latent shows, so that everything along it has to be sliced."""
-        return self.length > self.settings.window or self.settings.closed_loop
+        """Whether some step's windows are less than what the latent shows: what runs along it has to be sliced then."""
+        return any(settings.cuts(self.length) for settings in self.each)
+
+    @property
+    def largest_view(self) -> View:
+        """The most that the model is shown in a step."""
+        views = [self.view(settings.windows(self.length, 0)[-1]) for settings in self.each]
+        return max(views, key=lambda view: view.length)
 
     def view(self, window: Window) -> View:
         """What the model is shown for a window: it, behind the first latent frame if all windows are to see that."""
@@ -108,9 +119,15 @@ class Run:
         check_driven(model_options.get("transformer_options", {}), self.length)
         for entry in entries:
             check_control(entry.get("control"), self.length, self.time_dim)
-            for window in self.settings.windows(self.length, 0)[:2]:
-                self.conditions.check(entry, self.view(window))
+            for settings in self.each:
+                for window in settings.windows(self.length, 0)[:2] if settings.cuts(self.length) else ():
+                    self.conditions.check(entry, self.view(window))
         self._checked = True
+
+    def moment(self, timestep: torch.Tensor, model_options: Mapping[str, Any]) -> tuple[int, int]:
+        """``step_of`` an evaluation at ``timestep``."""
+        sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+        return self.step_of(float(timestep.flatten()[0]), None if sigmas is None else sigmas.tolist())
 
     def step_of(self, sigma: float, sigmas: Sequence[float] | None) -> tuple[int, int]:
         """The step of the whole noise schedule that an evaluation belongs to, and how many steps that has.

@@ -179,14 +179,15 @@ def sample_long(
     samples = samples_for(model, latent, combined=True)
     time_dim = time_dim_of(model.model.latent_format)
     settings = options.settings(family_of(model.model).compression, sampler.seed)
+    stage = step_options.stage(sampler.steps, denoise) if sigmas is None else Stage(0, len(sigmas) - 1, len(sigmas) - 1)
     if initial_noise is not None:
         noise = initial_noise.generate_noise({**latent, "samples": samples})
     elif step_options.add_noise:
-        noise_settings = noise_options.settings(settings.window, settings.overlap)
+        first = settings.at(stage.first, stage.total)
+        noise_settings = noise_options.settings(first.window, first.overlap)
         noise = make_noise(samples, sampler.seed, noise_settings, model.model, latent)
     else:
         noise = map_streams(samples, lambda streams: [torch.zeros_like(each, device="cpu") for each in streams])
-    stage = step_options.stage(sampler.steps, denoise) if sigmas is None else Stage(0, len(sigmas) - 1, len(sigmas) - 1)
     guided = family_of(model.model).guided
     guides = 0 if guided is None else len(guided([extras for _, extras in positive], samples.shape))
     with WindowProgress(settings.window_counts(samples.shape[time_dim] - guides, stage), model) as progress:
