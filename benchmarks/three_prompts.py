@@ -54,13 +54,13 @@ ROWS = [
     Row("static, overlap 24", "static", 24),
     Row("static, overlap 48", "static", 48),
     Row("shifted, overlap 0", "shifted", 0),
-    Row("**shifted, overlap 8 (default)**", "shifted", 8),
+    Row("shifted, overlap 8, predictions", "shifted", 8),
     Row("shifted, overlap 24", "shifted", 24),
     Row("shifted, overlap 8, embeddings", "shifted", 8, "embeddings"),
     Row("shifted, overlap 8, embeddings_spherical", "shifted", 8, "embeddings_spherical"),
     Row("shifted, overlap 8, one_per_window", "shifted", 8, "one_per_window"),
-    Row("shifted, overlap 8, attention", "shifted", 8, "attention"),
-    Row("shifted, overlap 8, attention at cuts (Prompt Relay's)", "shifted", 8, "attention", True),
+    Row("**shifted, overlap 8, attention (default)**", "shifted", 8, "attention"),
+    Row("shifted, overlap 8, attention, cuts in place of fades", "shifted", 8, "attention", True),
 ]
 
 

@@ -209,6 +209,8 @@ def facts(plan: Plan) -> tuple[str, str, str]:
     overlap = 0 if settings.schedule == "batched" else settings.overlap
     phases = f", {len(settings.phases)} more phase{'s' * (len(settings.phases) > 1)}" if settings.phases else ""
     prompted = f", {cost.evaluations} with prompts" if cost.evaluations > cost.windows else ""
+    if plan.schedule is not None and settings.prompt_blending != "predictions":
+        prompted += f", prompts by {settings.prompt_blending}"
     return (
         f"{num_frames:g} frames, {num_frames / timebase.fps:.4g} s at {timebase.fps:g} fps, {length} latent frames"
         f"{looped}",

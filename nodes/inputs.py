@@ -11,7 +11,7 @@ from ..glv_core.co_denoise import AUTOMATIC_WINDOWS_PER_FORWARD
 from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.options import START_IMAGES, PhaseOptions, WindowOptions
 from ..glv_core.noise import NOISES
-from ..glv_core.prompts import PROMPT_BLENDINGS
+from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.video_models import clip_lengths
 from ..glv_core.windows import SCHEDULES
 
@@ -74,10 +74,11 @@ def window_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "prompt_blending",
-            options=list(PROMPT_BLENDINGS),
-            default="predictions",
+            options=[AUTO, *PROMPT_BLENDINGS],
+            default=AUTO,
             optional=True,
-            tooltip="What a window sees that touches two prompts. predictions: it is denoised with both and blended "
+            tooltip="What a window sees that touches two prompts. auto: attention where the model can have it, else "
+            "predictions. predictions: it is denoised with both and blended "
             "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
             "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
             "by Gen-L-Video's rule; attention: once, and every latent frame attends to its own prompts (Wan, LTX, "

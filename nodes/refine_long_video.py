@@ -11,7 +11,7 @@ from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
 from ..glv_core.hosts.comfy.editing.refine import CHUNKS, RefineOptions, refine_long
 from ..glv_core.hosts.comfy.video.refine_source import FITS, encode_to_refine
-from ..glv_core.prompts import PROMPT_BLENDINGS
+from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES
 from .errors import naming
 from .inputs import CATEGORY, MERGE_TOOLTIP, check_chunks, sampler_inputs, seed_input
@@ -101,7 +101,7 @@ class RefineLongVideo(io.ComfyNode):
                     "result does not depend on it.",
                 ),
                 io.Combo.Input(
-                    "prompt_blending", options=list(PROMPT_BLENDINGS), default="predictions", optional=True,
+                    "prompt_blending", options=[AUTO, *PROMPT_BLENDINGS], default=AUTO, optional=True,
                     advanced=True, tooltip="What a chunk sees that touches two prompts; see Co-Denoise KSampler.",
                 ),
                 io.Sigmas.Input(
@@ -144,7 +144,7 @@ class RefineLongVideo(io.ComfyNode):
         tile_height: int = 0,
         tile_overlap: int = 128,
         windows_per_forward: int = 0,
-        prompt_blending: str = "predictions",
+        prompt_blending: str = AUTO,
         sigmas: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         with naming("RefineLongVideo"):

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import schedules_of, track_of
-from ..glv_core.hosts.comfy.families import vae_timebase
+from ..glv_core.hosts.comfy.families import family_of_vae, vae_timebase
 from ..glv_core.plan_image import Plan, draw_plan, facts
 from .errors import naming
 from .inputs import CATEGORY, check_windows, isolated_input, video_inputs, window_inputs, window_options
@@ -62,8 +62,10 @@ class WindowPlan(io.ComfyNode):
         cls, vae: Any, length: int, fps: float, steps: int, conditioning: list | None = None, **windows: Any
     ) -> io.NodeOutput:
         with naming("WindowPlan"):
-            timebase = vae_timebase(vae, length, fps)
-            settings = window_options(**windows).settings(timebase.compression)
+            timebase, family = vae_timebase(vae, length, fps), family_of_vae(vae)
+            settings = window_options(**windows).settings(
+                timebase.compression, attention=bool(family and family.frame_text)
+            )
             schedule = next(iter(schedules_of(conditioning or [])), None)
             if schedule is not None:
                 track_of(schedule, timebase.num_latent_frames, timebase.compression)

@@ -64,7 +64,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
         from ..hosts.diffusers.frame_text import check_attention
         from ..hosts.diffusers.schedulers import make_scheduler, scheduler_class
         from ..noise import NoiseSettings
-        from ..prompts import parse_schedule
+        from ..prompts import AUTO, parse_schedule
         from ..timeline import Timebase
     except ImportError as error:
         remedy = "Install what the command line needs: pip install genlong-video[standalone]"
@@ -96,6 +96,9 @@ def prepare(arguments: argparse.Namespace) -> Job:
     stride = at_least("--stride", arguments.stride, 1)
     with option("--stride-until", arguments.stride_until):
         phases = (Phase(arguments.stride_until, stride=1),) if arguments.stride_until != 1 else ()
+    kind, blending = SUPPORTED[folder.denoiser], arguments.prompt_blending
+    if blending == AUTO:
+        blending = "attention" if kind.text_attention else "predictions"
     with option("--overlap", arguments.overlap):
         settings = CoDenoiseSettings(
             window,
@@ -107,12 +110,12 @@ def prepare(arguments: argparse.Namespace) -> Job:
             arguments.closed_loop,
             arguments.seed,
             phases,
-            arguments.prompt_blending,
+            blending,
             folder.compression.grain,
         )
-    if arguments.prompt_blending == "attention":
+    if blending == "attention":
         with option("--prompt-blending", arguments.prompt_blending):
-            check_attention(folder.denoiser, SUPPORTED[folder.denoiser])
+            check_attention(folder.denoiser, kind)
     with option("--shared-noise", arguments.shared_noise):
         noise = NoiseSettings(arguments.noise, window, overlap, arguments.shared_noise)
     with option("--scheduler", arguments.scheduler):

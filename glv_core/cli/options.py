@@ -20,7 +20,7 @@ MERGES = (
     "pyramid", "hann", "flat", "gaussian", "linear_in_overlap", "relative", "squared", "earliest", "random_cut",
     "random_cut_paper",
 )  # fmt: skip
-PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window", "attention")
+PROMPT_BLENDINGS = ("auto", "predictions", "embeddings", "embeddings_spherical", "one_per_window", "attention")
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
 CONTROLS = ("depth", "canny", "scribble", "mask", "ready")
@@ -184,8 +184,8 @@ def _add_windows(parser: argparse.ArgumentParser, loop: bool) -> None:
     if loop:
         add("--closed-loop", action="store_true", help="the end of the video flows into its beginning; the length is "
             "rounded to whole latent frames")  # fmt: skip
-    add("--prompt-blending", choices=PROMPT_BLENDINGS, default="predictions", help="what a window sees that touches "
-        "two prompts (default: %(default)s)")  # fmt: skip
+    add("--prompt-blending", choices=PROMPT_BLENDINGS, default="auto", help="what a window sees that touches two "
+        "prompts; auto: attention with a model that can have it, else predictions (default: %(default)s)")  # fmt: skip
     add("--windows-per-forward", type=int, default=0, metavar="N", help="windows that share a forward pass; less needs "
         "less memory (default: 0, which is 4)")  # fmt: skip
     add("--isolated", action="store_true", help="baseline: clips side by side that know nothing of each other; the "

@@ -14,6 +14,8 @@ from ..windows import Window
 #: the timeline says at the window's centre. ``one_per_window``: once, with one prompt, by Gen-L-Video's rule.
 #: ``attention``: once, with all prompts that it sees, and every latent frame attends to its own, see ``frame_bias``.
 PROMPT_BLENDINGS = ("predictions", "embeddings", "embeddings_spherical", "one_per_window", "attention")
+#: In place of one of them: ``attention`` with a model that can have it, else ``predictions``.
+AUTO = "auto"
 
 
 def weights_at(weights: torch.Tensor, position: float, closed_loop: bool = False) -> torch.Tensor:

@@ -25,7 +25,7 @@ from glv_core.fusion import MERGES
 from glv_core.hosts.diffusers import folder as folders
 from glv_core.noise import NOISES
 from glv_core.prompts import TRANSITION_KINDS
-from glv_core.prompts.blending import PROMPT_BLENDINGS
+from glv_core.prompts.blending import AUTO, PROMPT_BLENDINGS
 from glv_core.video_io import read_video, save_video
 from glv_core.windows import SCHEDULES
 
@@ -140,7 +140,7 @@ def ran(tiny_wan_folder, tmp_path_factory):
         {"--dtype": "bfloat16"},
         {"--closed-loop": True},
         {"--prompt-blending": "one_per_window"},
-        {"--prompt-blending": "attention"},
+        {"--prompt-blending": "predictions"},
         {"--noise": "stable"},
     ],
     ids=str,
@@ -177,7 +177,12 @@ def test_windows_per_forward_changes_how_many_share_one(tiny_wan_folder, tmp_pat
 
 def test_the_isolated_baseline_has_no_overlap(job):
     settings = job(isolated=True, overlap=None, schedule=None).settings
-    assert settings == CoDenoiseSettings(5, 0, "batched", "earliest")
+    assert settings == CoDenoiseSettings(5, 0, "batched", "earliest", prompt_blending="attention")
+
+
+@pytest.mark.parametrize(("asked", "meant"), [("auto", "attention"), ("predictions", "predictions")])
+def test_prompts_are_blended_by_attention_where_the_model_can(job, asked, meant):
+    assert job(prompt_blending=asked).settings.prompt_blending == meant
 
 
 def test_defaults_come_from_the_model(job):
@@ -407,7 +412,7 @@ def test_the_choices_are_those_of_the_core():
     assert set(options.SCHEDULES) == set(SCHEDULES)
     assert set(options.MERGES) == set(MERGES)
     assert set(options.NOISES) == set(NOISES)
-    assert set(options.PROMPT_BLENDINGS) == set(PROMPT_BLENDINGS)
+    assert set(options.PROMPT_BLENDINGS) == {AUTO, *PROMPT_BLENDINGS}
     assert set(options.TRANSITIONS) == set(TRANSITION_KINDS)
 
 

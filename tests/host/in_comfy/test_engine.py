@@ -3,6 +3,7 @@
 import threading
 from types import SimpleNamespace
 
+import comfy.ldm.wan.vae
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -175,6 +176,7 @@ class WanVae:
 
     latent_dim, latent_channels = 3, 16
     upscale_ratio = (lambda a: max(0, a * 4 - 3), 8, 8)
+    first_stage_model = comfy.ldm.wan.vae.WanVAE.__new__(comfy.ldm.wan.vae.WanVAE)
 
     def temporal_compression_decode(self):
         return 4

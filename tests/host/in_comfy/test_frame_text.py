@@ -345,12 +345,44 @@ def test_prompts_that_cannot_stand_side_by_side(wan):
         frame_text.join_prompts([entry(context_latents=torch.zeros(1, 16, 1, 4, 4))] * 2, weights, family)
 
 
-def test_a_patch_that_hides_the_attention_is_an_error(wan, monkeypatch):
+def test_a_patch_that_hides_the_attention_is_an_error(wan, monkeypatch, caplog):
     """As of nodes that bring their own attention to text: nothing would keep the prompts apart."""
     forward = comfy.ldm.wan.model.WanT2VCrossAttention.forward
     monkeypatch.setattr(
         comfy.ldm.wan.model.WanT2VCrossAttention, "forward",
         lambda self, x, context, transformer_options=None, **more: forward(self, x, context, **more),
     )  # fmt: skip
-    with pytest.raises(RuntimeError, match="a patch on the MODEL may have replaced it"):
-        run(wan, 5, prompts("a | b", 17))
+    positive = prompts("a | b", 17)
+    with pytest.raises(ValueError, match="a patch on the MODEL may have replaced it"):
+        run(wan, 5, positive)
+    caplog.clear()
+    made = run(wan, 5, positive, prompt_blending="auto")
+    assert torch.equal(made, run(wan, 5, positive, prompt_blending="predictions"))
+    assert [record.message for record in caplog.records if "may have replaced it" in record.message]
+
+
+@pytest.mark.parametrize("kind", ["Wan", "LTX"])
+def test_auto_is_attention_with_a_model_that_can_have_it(kind):
+    model, extras = KINDS[kind]()
+    frames = 1 + 4 * SCALE.get(kind, 4)
+    positive = prompts("a | b", frames, fade=8.0, **extras)
+    made = {
+        each: run(model, 5, positive, window=frames, prompt_blending=each)
+        for each in ("auto", "attention", "predictions")
+    }
+    assert torch.equal(made["auto"], made["attention"]) and not torch.equal(made["auto"], made["predictions"])
+
+
+def test_auto_is_predictions_where_attention_is_not_possible():
+    """With a model that cannot; and with one that can, whose prompts have an image each."""
+    model, latent, (given, _) = hunyuan()
+    frames = 4 * latent["samples"].shape[2] - 3
+    positive = prompts("a | b", frames, width=given[0][0].shape[-1], **given[0][1])
+    both = [{"prompt_blending": each, "positive": positive, "negative": given} for each in ("auto", "predictions")]
+    assert torch.equal(*(tiny.co_denoise(model, latent, **each) for each in both))
+    model, extras = wan_image()
+    positive = prompts("a | b", 17, fade=8.0, **extras)
+    positive[1][1]["concat_latent_image"] = extras["concat_latent_image"] + 1
+    with pytest.raises(ValueError, match="differ in"):
+        run(model, 5, positive)
+    assert torch.equal(*(run(model, 5, positive, prompt_blending=each) for each in ("auto", "predictions")))

@@ -8,7 +8,7 @@ overridden where it goes from the video's tokens to those of the text, which are
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import comfy.conds
@@ -30,14 +30,30 @@ _OVERRIDE = "optimized_attention_override"
 _REMEDY = "Set prompt_blending to predictions."
 
 
+class NoFrameText(ValueError):
+    """The latent frames of a model cannot attend to prompts of their own, or not to these."""
+
+
+def has_frame_text(model: Any, entries: Iterable[Entry], streams: int) -> bool:
+    """Whether the latent frames of a model, in ``comfy.model_base``, can attend to prompts of their own.
+
+    Args:
+        entries: of all prompts, which may bring what it is not possible with.
+        streams: of the latent, 1 where it holds video alone.
+    """
+    family = family_of(model)
+    refused = any(key in entry for entry in entries for key in family.frame_text_refused)
+    return bool(_token_side(model)) and not refused and (streams == 1 or family.sound_text)
+
+
 def check_attention(model: Any) -> None:
     """Check that the latent frames of a model, in ``comfy.model_base``, can attend to prompts of their own.
 
     Raises:
-        ValueError: they cannot, or nobody knows.
+        NoFrameText: they cannot, or nobody knows.
     """
     if not _token_side(model):
-        raise ValueError(
+        raise NoFrameText(
             f"prompt_blending is attention, which {family_of(model).name} ({_class_of(model)}) does not support: it "
             "needs attention from the latent frames, one after the other, to text alone, as in Wan, LTX and Cosmos. "
             f"{_REMEDY}"
@@ -67,24 +83,24 @@ def join_prompts(
         beside: the same for the streams beside the video, ``[entry, element]`` each.
 
     Raises:
-        ValueError: they differ in more than their text, or hold what attention to several prompts does not support.
+        NoFrameText: they differ in more than their text, or hold what attention to several prompts does not support.
     """
     first = entries[0]
     conds = dict(first["model_conds"])
     for key in dict.fromkeys(key for entry in entries for key in entry["model_conds"]):
         if key in family.frame_text_refused:
             what = family.frame_text_refused[key]
-            raise ValueError(f"prompt_blending is attention, which does not support {what}. {_REMEDY}")
+            raise NoFrameText(f"prompt_blending is attention, which does not support {what}. {_REMEDY}")
         values = [getattr(entry["model_conds"].get(key), "cond", None) for entry in entries]
         if key in ("c_crossattn", "attention_mask") and all(isinstance(value, torch.Tensor) for value in values):
             conds[key] = conds[key]._copy_with(torch.cat(values, dim=1))
         elif not all(_same(values[0], value) for value in values[1:]):
-            raise ValueError(
+            raise NoFrameText(
                 f"prompt_blending is attention, and the prompts of a schedule differ in '{key}', which attention "
                 f"cannot give to each latent frame. {_REMEDY}"
             )
     if beside and not family.sound_text:
-        raise ValueError(f"prompt_blending is attention, which does not support {family.combined} together. {_REMEDY}")
+        raise NoFrameText(f"prompt_blending is attention, which does not support {family.combined} together. {_REMEDY}")
     area = first.get("area", ())
     if len(area) == 6:  # in time as well: the model is shown a part of the window
         weights = weights[:, area[3] : area[3] + area[0]]
@@ -145,7 +161,7 @@ def _apply(
         queries.append(before + of_sound.shape[1])
         biases.append(query_bias(of_sound.to(x.device), 1, before))
         if queries[0] == queries[1]:
-            raise ValueError(
+            raise NoFrameText(
                 f"prompt_blending is attention, and a window has {queries[0]} tokens of video and as many of sound, "
                 f"which cannot be told apart. Change the window or the size of the picture. {_REMEDY}"
             )
@@ -167,7 +183,7 @@ def _apply(
     }
     output = executor(x, t, c_concat, c_crossattn, control, options, **conds)
     if len(applied) < len(biases):
-        raise RuntimeError(
+        raise NoFrameText(
             "prompt_blending is attention, but nothing in this model's forward pass was attention from its latent "
             f"frames to the prompts: a patch on the MODEL may have replaced it. {_REMEDY}"
         )

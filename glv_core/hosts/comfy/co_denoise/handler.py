@@ -12,6 +12,7 @@ from ....co_denoise import Stage, co_denoise_streams
 from ....timeline import Place
 from .conditioning import Entry
 from .evaluation import Evaluation
+from .frame_text import NoFrameText
 from .options import NoiseOptions, WindowOptions
 from .prompt_tags import schedules_in, without_copied_tags
 from .run import OnWindows, Run
@@ -116,6 +117,25 @@ class CoDenoiseHandler(ContextHandlerABC):
         run = self.run_of(model, x_in.shape)
         conds = without_copied_tags(conds)
         run.check(conds, model_options)
+        given = (run, calc_cond_batch, model, conds, x_in, timestep, model_options)
+        try:
+            return self._evaluate(*given)
+        except NoFrameText as error:
+            if not run.by_attention:
+                raise
+            run.do_without_attention(error)
+        return self._evaluate(*given)
+
+    def _evaluate(
+        self,
+        run: Run,
+        calc_cond_batch: Callable,
+        model: Any,
+        conds: list[list[Entry] | None],
+        x_in: torch.Tensor,
+        timestep: torch.Tensor,
+        model_options: dict,
+    ) -> list[torch.Tensor]:
         evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
         evaluation.check_blendings()
         merged = co_denoise_streams(

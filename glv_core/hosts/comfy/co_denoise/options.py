@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ....co_denoise import CoDenoiseSettings, Phase
 from ....noise import NoiseSettings
+from ....prompts import AUTO
 from ....timeline import Compression
 
 #: Which windows see the video's first latent frame, where a start or reference image stands. auto: every window where
@@ -44,6 +45,7 @@ class WindowOptions:
 
     ``offload_latent``: the long latent stays in the computer's memory, and only windows go to the device.
     ``start_image``: which windows see the first latent frame, one of ``START_IMAGES``.
+    ``prompt_blending``: one of ``PROMPT_BLENDINGS``, or ``AUTO``.
     ``isolated_clips``: windows side by side that share nothing, whatever the other options say.
     """
 
@@ -54,14 +56,19 @@ class WindowOptions:
     windows_per_forward: int = 0
     stride: int = 1
     closed_loop: bool = False
-    prompt_blending: str = "predictions"
+    prompt_blending: str = AUTO
     phases: tuple[PhaseOptions, ...] = ()
     offload_latent: bool = False
     start_image: str = "auto"
     isolated_clips: bool = False
 
-    def settings(self, compression: Compression, seed: int = 0) -> CoDenoiseSettings:
+    def settings(self, compression: Compression, seed: int = 0, attention: bool = False) -> CoDenoiseSettings:
         """These options in latent frames.
+
+        Args:
+            compression: of the model.
+            seed: for schedules and merges that draw.
+            attention: whether the model's latent frames can attend to prompts of their own, see ``AUTO``.
 
         Raises:
             ValueError: overlap not below window, an unknown schedule, merge or start_image, or windows that clips of a
@@ -81,11 +88,14 @@ class WindowOptions:
                 )
             return window, min(compression.latent_span(overlap_frames), window - 1)
 
+        blending = self.prompt_blending
+        if blending == AUTO:
+            blending = "attention" if attention else "predictions"
         if self.isolated_clips:
             window, _ = sizes(self.window_frames, 0)
             return CoDenoiseSettings(
                 window, 0, "batched", "earliest", self.windows_per_forward, seed=seed,
-                prompt_blending=self.prompt_blending, grain=compression.grain,
+                prompt_blending=blending, grain=compression.grain,
             )  # fmt: skip
         phases, frames = [], (self.window_frames, self.overlap_frames)
         for phase in sorted(self.phases, key=lambda phase: phase.start):
@@ -105,7 +115,7 @@ class WindowOptions:
             )
         return CoDenoiseSettings(
             *sizes(self.window_frames, self.overlap_frames), self.schedule, self.merge, self.windows_per_forward,
-            self.stride, self.closed_loop, seed, tuple(phases), self.prompt_blending, compression.grain,
+            self.stride, self.closed_loop, seed, tuple(phases), blending, compression.grain,
         )  # fmt: skip
 
     def _check_unbroken(self) -> None:

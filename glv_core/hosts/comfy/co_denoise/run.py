@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ....co_denoise import Stage, nearest_step
-from ....prompts import PromptSchedule, PromptTrack
+from ....prompts import AUTO, PromptSchedule, PromptTrack
 from ....timeline import Place
 from ....windows import View, Window
 from ..families import family_of, time_dim_of
@@ -18,6 +18,7 @@ from ..memory import free_for_windows
 from .conditioning import Conditions, Entry, begins_with_an_image, host_slices
 from .controls import check_control
 from .driven import check_driven
+from .frame_text import has_frame_text
 from .model_patches import check_model_options
 from .options import WindowOptions
 from .packed import PackedLatent
@@ -68,8 +69,8 @@ class Run:
         self.latent = PackedLatent.of(self.family, shapes, self.time_dim, guided)
         shape, self.length = shapes[0], self.latent.length
         self.options = options
-        self.settings = options.settings(self.family.compression, seed)
-        self.each = self.settings.each(stage)  #: the settings that its steps may have, without phases
+        self._seed = seed
+        self.by_attention = options.prompt_blending == AUTO and has_frame_text(model, entries, len(shapes))
         ask_host = host_slices(model, shape, self.time_dim)
         self.conditions = Conditions(self.family, self.length, self.time_dim, ask_host, self.latent)
         self.lead = 1 if options.start_image == "every_window" else 0
@@ -77,13 +78,26 @@ class Run:
         self._stage = stage
         self._model = model
         self.kept: dict[int, torch.Tensor] = {}  #: what model patches made of the whole video
+        self._settle()
+        self._checked = False
+        self._tracks: dict[PromptSchedule, PromptTrack] = {}
+        self._limit = self.settings.largest_batch
+
+    def _settle(self) -> None:
+        self.settings = self.options.settings(self.family.compression, self._seed, self.by_attention)
+        self.each = self.settings.each(self._stage)  #: the settings that its steps may have, without phases
         blendings = {settings.prompt_blending: settings for settings in self.each}
         known = ("predictions", self.each[0].prompt_blending)
         #: settings of later phases, one for each way of blending prompts that is still to be tried
         self.unblended = tuple(settings for name, settings in blendings.items() if name not in known)
-        self._checked = False
-        self._tracks: dict[PromptSchedule, PromptTrack] = {}
-        self._limit = self.settings.largest_batch
+
+    def do_without_attention(self, reason: Exception) -> None:
+        """Blend the predictions of prompts for the rest of the run, where attention was chosen and turned out not to
+        be possible.
+        """
+        log.warning("Prompts are blended by their predictions: %s", reason)
+        self.by_attention = False
+        self._settle()
 
     @property
     def is_long(self) -> bool:

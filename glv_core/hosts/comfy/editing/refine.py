@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ....fusion import MERGES
+from ....prompts import AUTO
 from ....streamingt2v.lengths import LENGTH_POLICIES, PRESETS, Chunking, chunking_for
 from ....timeline import Place
 from ..co_denoise.options import WindowOptions
@@ -40,7 +41,7 @@ class RefineOptions:
     merge: str = "random_cut"
     length_policy: str = "cover"
     windows_per_forward: int = 0
-    prompt_blending: str = "predictions"
+    prompt_blending: str = AUTO
     tile: tuple[int, int] | None = None
     tile_overlap: int = 0
 

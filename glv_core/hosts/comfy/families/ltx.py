@@ -116,6 +116,7 @@ FAMILIES = (
     Family(
         LTX,
         latent_formats=("LTXV",),
+        vae_classes=("comfy.ldm.lightricks.vae.causal_video_autoencoder.VideoVAE",),  # and LTX-2's
         frame_text={"LTXV": 1},
         frame_text_refused=_GUIDES,
         guided=_guided,
