@@ -196,7 +196,8 @@ def phased(draw):
     """Settings with phases of any windows that hold their overlap."""
     window = draw(st.integers(1, 24))
     phases, sizes = [], [(window, draw(st.integers(0, window - 1)))]
-    for start in sorted(draw(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.5, 0.75, 1.0]), max_size=4, unique=True))):
+    starts = st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.5, 0.75, 1.0])
+    for start in sorted(draw(st.lists(starts, max_size=4, unique=True))):
         window = draw(st.integers(1, 24))
         sizes.append((window, draw(st.integers(0, window - 1))))
         schedule = draw(st.sampled_from([None, *SCHEDULES]))
