@@ -199,7 +199,8 @@ def facts(plan: Plan) -> tuple[str, str, str]:
     per_step = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     cost = plan.cost
     compression = timebase.compression
-    lengths = [window for window, _ in groupby(min(each.window, length) for each in settings.each())]
+    each = settings.each(Stage.whole(plan.steps))
+    lengths = [window for window, _ in groupby(min(phase.window, length) for phase in each)]
     window_frames = " then ".join(str(compression.num_frames(window)) for window in lengths)
     window = " then ".join(map(str, lengths))
     spaced = f", stride {settings.stride}" if settings.stride > 1 else ""
