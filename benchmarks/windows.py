@@ -48,7 +48,10 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class Row:
-    """A way to make the videos. ``core``: ComfyUI's own context windows, with their names for schedule and merge."""
+    """A way to make the videos. ``core``: ComfyUI's own context windows, with their names for schedule and merge.
+
+    ``more``: settings besides, ``phases``, the ``noise``, and ``noise_overlap``, for which overlap that is made.
+    """
 
     name: str
     overlap: int
@@ -61,7 +64,7 @@ class Row:
 
     def settings(self) -> CoDenoiseSettings:
         phases = tuple(Phase(**phase) for phase in self.more.get("phases", ()))
-        rest = {key: value for key, value in self.more.items() if key not in ("phases", "noise")}
+        rest = {key: value for key, value in self.more.items() if key not in ("phases", "noise", "noise_overlap")}
         return CoDenoiseSettings(self.window, self.overlap, self.schedule, self.merge, phases=phases, **rest)
 
 
@@ -75,6 +78,10 @@ OURS = [
     Row("shifted, 6 then 0 after 30 %", 6, more={"phases": [{"start": 0.3, "overlap": 0}]}),
     Row("shifted, 2, hann", 2, merge="hann"),
     Row("shifted, 2, shuffled noise", 2, more={"noise": "shuffled"}),
+    Row("shifted, 2, noise shuffled by 4", 2, more={"noise": "shuffled", "noise_overlap": 12}),
+    Row("shifted, 2, windows of 24, 16 after 20 %", 2, window=24, more={"phases": [{"start": 0.2, "window": 16}]}),
+    Row("shifted, 2, windows of 16, 12 after 50 %", 2, more={"phases": [{"start": 0.5, "window": 12}]}),
+    Row("shifted, 4 then 0 after 20 %", 4, more={"phases": [{"start": 0.2, "overlap": 0}]}),
 ]
 CORE = [
     Row(f"core {schedule}, {overlap}{', FreeNoise' if free else ''}", overlap, schedule, "pyramid", True, free)
@@ -168,7 +175,9 @@ def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
             frames = generate(
                 pipeline, parse_schedule(PROMPTS[seed], num_frames=timebase.num_frames, fps=16), timebase, settings,
                 seed=seed, num_inference_steps=arguments.steps, guidance_scale=arguments.cfg, height=64, width=64,
-                noise=NoiseSettings(row.more.get("noise", "independent"), row.window, row.overlap),
+                noise=NoiseSettings(
+                    row.more.get("noise", "independent"), row.window, row.more.get("noise_overlap", row.overlap)
+                ),
                 progress=lambda *_: None,
             )  # fmt: skip
             windows = [settings.windows(LENGTH, step, arguments.steps) for step in range(arguments.steps)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -198,9 +199,9 @@ def facts(plan: Plan) -> tuple[str, str, str]:
     per_step = str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     cost = plan.cost
     compression = timebase.compression
-    lengths = [min(each.window, length) for each in settings.each(Stage.whole(plan.steps))]
-    lengths = [now for before, now in zip([0, *lengths], lengths, strict=False) if now != before]
-    window_frames = " then ".join(str(compression.num_frames(each)) for each in lengths)
+    each = settings.each(Stage.whole(plan.steps))
+    lengths = [window for window, _ in groupby(min(phase.window, length) for phase in each)]
+    window_frames = " then ".join(str(compression.num_frames(window)) for window in lengths)
     window = " then ".join(map(str, lengths))
     spaced = f", stride {settings.stride}" if settings.stride > 1 else ""
     num_frames, looped = timebase.num_frames, ""

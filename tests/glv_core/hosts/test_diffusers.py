@@ -255,6 +255,61 @@ def test_mixed_prompts_cost_one_pass_a_window(tiny_pipelines):
     assert passes == {"predictions": 7, "embeddings": 4, "one_per_window": 4, "attention": 4}
 
 
+@pytest.mark.parametrize(("window", "lengths"), [(3, [9, 3]), (9, [3, 9])])
+def test_windows_of_each_step_have_the_phase_s_length(tiny_pipelines, monkeypatch, window, lengths):
+    """A step whose window holds the whole latent is the plain pipeline's, bit for bit."""
+    pipeline, calls = tiny_pipelines("wan"), []
+    original = pipeline.transformer.forward
+
+    def spy(*args, **kwargs):
+        output = original(*args, **kwargs)
+        calls.append((int(kwargs["timestep"].flatten()[0]), kwargs["hidden_states"], output[0]))
+        return output
+
+    monkeypatch.setattr(pipeline.transformer, "forward", spy)
+    settings = CoDenoiseSettings(lengths[0], 1, "static", "flat", phases=(Phase(0.5, window=window),))
+    changing = video(pipeline, "wan", settings, "a red circle", guidance_scale=1.0)
+    levels = list(dict.fromkeys(level for level, *_ in calls))
+    seen = [[x.shape[2] for level, x, _ in calls if level == each for _ in x] for each in levels]
+    assert seen == [[9] if length == 9 else [3] * 4 for length in lengths]
+    first = calls[0]
+    calls.clear()
+    plain = video(pipeline, "wan", CoDenoiseSettings(9, 1), "a red circle", guidance_scale=1.0)
+    assert not torch.equal(changing, plain)
+    if lengths[0] == 9:
+        assert torch.equal(first[1], calls[0][1]) and torch.equal(first[2], calls[0][2])
+
+
+@pytest.mark.parametrize(("first", "then", "passes"), [
+    ("embeddings", "predictions", [4, 7]), ("predictions", "attention", [7, 4]), ("attention", "embeddings", [4, 4]),
+])  # fmt: skip
+def test_blending_changes_at_the_phase_s_step(tiny_pipelines, first, then, passes):
+    """Oracle: two runs of one Euler step without phases, each with its own blending."""
+    seen, pipeline = [], tiny_pipelines("wan")
+    start = torch.randn(1, 16, 9, 4, 4, generator=torch.Generator().manual_seed(4))
+    euler = make_scheduler(pipeline.scheduler, "FlowMatchEulerDiscreteScheduler")
+
+    def run(blending, latents, sigmas, **more):
+        settings = CoDenoiseSettings(4, 2, "static", prompt_blending=blending, **more)
+        options = {"guidance_scale": 1.0, "scheduler": euler, "sigmas": sigmas, "progress": seen.append}
+        return video(pipeline, "wan", settings, latents=latents, **options)
+
+    ours = run(first, start, [1.0, 0.5, 0.0], phases=(Phase(0.5, prompt_blending=then),))
+    assert [max(each.num_passes for each in seen if each.step == step) for step in (0, 1)] == passes
+    halfway = (start + run(first, start, [1.0, 0.0])) / 2
+    torch.testing.assert_close(ours, run(then, halfway, [0.5, 0.0]), atol=4e-6, rtol=0)
+    assert (ours - run(first, halfway, [0.5, 0.0])).abs().max() > 2e-5  # these networks hardly heed their text
+
+
+def test_a_phase_of_attention_is_refused_before_the_first_forward_pass(tiny_pipelines, monkeypatch):
+    pipeline, calls = tiny_pipelines("text_to_video_sd"), []
+    monkeypatch.setattr(pipeline.unet, "forward", lambda *args, **kwargs: calls.append(1))
+    settings = CoDenoiseSettings(4, 2, phases=(Phase(0.5, prompt_blending="attention"),))
+    with pytest.raises(ValueError, match="prompt_blending is attention"):
+        video(pipeline, "text_to_video_sd", settings)
+    assert not calls
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_noise_of_a_kind_is_what_the_run_starts_from(tiny_pipelines, name):
     pipeline = tiny_pipelines(name)

@@ -119,6 +119,8 @@ def phase(**changed):
         ({}, {"phases": phase(overlap=12)}),
         ({}, {"phases": phase(stride=2)}),
         ({}, {"phases": phase(merge="flat")}),
+        ({}, {"phases": phase(window=21)}),
+        ({}, {"phases": phase(prompt_blending="one_per_window")}),
         ({"phases": phase(overlap=12)}, {"phases": phase(overlap=12, start=0.75)}),
     ],
 )

@@ -47,10 +47,15 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
     from long_video_pack.glv_core.co_denoise import CoDenoiseSettings, Phase
     from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
     from long_video_pack.nodes.co_denoise_phase import CoDenoisePhase
+    from long_video_pack.nodes.long_noise import LongNoise
 
     more = dict(row.get("more", {}))
     phases = more.pop("phases", ())
     frames = {overlap: 4 * overlap for overlap in range(window)}
+    if "noise_overlap" in more:
+        overlap = frames[more.pop("noise_overlap")]
+        noise = LongNoise.execute(model, seed, more.pop("noise"), 0.5, 4 * window - 3, overlap)
+        more["initial_noise"] = noise.args[0]
     chain = ()
     for phase in phases:
         chain = CoDenoisePhase.execute(
@@ -62,7 +67,7 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
         overlap=frames[row["overlap"]], schedule=row["schedule"], merge=row.get("merge", "pyramid"), phases=chain,
         **more,
     ).args[0]["samples"]  # fmt: skip
-    more.pop("noise", None)
+    more = {key: value for key, value in more.items() if key not in ("noise", "initial_noise")}
     settings = CoDenoiseSettings(
         window,
         row["overlap"],

@@ -91,8 +91,9 @@ class CoDenoiseHandler(ContextHandlerABC):
         run = self.run_of(model, x_in.shape)
         if self.options.offload_latent or any(len(schedule.prompts) > 1 for schedule in schedules_in(conds)):
             return True
-        if not run.is_long or all(settings.cuts(run.length) for settings in run.each):
-            return run.is_long
+        cut = [settings.cuts(run.length) for settings in run.each]
+        if all(cut) or not any(cut):
+            return cut[0]
         run.check(without_copied_tags(conds), model_options)  # what a later phase cannot slice is said now
         return run.settings.at(*run.moment(timestep, model_options)).cuts(run.length)
 

@@ -183,7 +183,7 @@ def sample_long(
     if initial_noise is not None:
         noise = initial_noise.generate_noise({**latent, "samples": samples})
     elif step_options.add_noise:
-        first = settings.at(stage.first, stage.total)
+        first = settings.each(stage)[0]
         noise_settings = noise_options.settings(first.window, first.overlap)
         noise = make_noise(samples, sampler.seed, noise_settings, model.model, latent)
     else:
