@@ -18,11 +18,12 @@ from torch.testing import assert_close
 
 pytestmark = pytest.mark.every_host
 LENGTH, WINDOW, OVERLAP, SIDE = 20, 7, 3, 4
+SOUND = combined.sound_of("ltx", LENGTH)
 STARTS = (0, 4, 8, 12, 13)
 NEWER = {"iclora_parameters", "attention_mask"} <= inspect.signature(LTXVAddGuide.execute).parameters.keys()
 newer = pytest.mark.skipif(not NEWER, reason="this ComfyUI's guides have no IC-LoRA parameters")
 KINDS = ["ltxv", "ltx-2", "ltx-2 with sound"]
-FORMS = ["plain", "weak", pytest.param("small", marks=newer), pytest.param("masked", marks=newer),
+FORMS = ["plain", "weak", pytest.param("small", marks=newer), pytest.param("mask", marks=newer),
          pytest.param("moving mask", marks=newer), pytest.param("short mask", marks=newer)]  # fmt: skip
 each_kind, each_form = pytest.mark.parametrize("kind", KINDS), pytest.mark.parametrize("form", FORMS)
 
@@ -36,6 +37,10 @@ def texts(kind: str) -> tuple:
     if kind == "ltxv":
         return rows_parts.texts(attention_mask=torch.ones(1, 8, dtype=torch.long))
     return combined.text("ltx", 1), combined.text("ltx", 0)
+
+
+def streams_of(samples) -> list[torch.Tensor]:
+    return list(samples.unbind()) if samples.is_nested else [samples]
 
 
 class Control:
@@ -57,21 +62,18 @@ def options_of(form: str, start: int, stop: int) -> dict:
         return {"strength": 0.6}
     if form == "small":
         return {"strength": 1.0, "iclora_parameters": {"reference_downscale_factor": 2}}
-    if not form.endswith("ask") and form != "masked":
+    if form == "plain":
         return {"strength": 1.0}
-    generator = torch.Generator().manual_seed(6)
-    if form == "masked":
-        return {"strength": 0.8, "attention_mask": torch.rand(1, 128, 128, generator=generator)}
-    frames = torch.rand(LENGTH, 128, 128, generator=generator)  # one for each latent frame
-    if form == "short mask":
-        short = torch.rand(1 + (LENGTH - 1) // 2, 128, 128, generator=generator)
-        frames = torch.cat([short[:1], short[1:].repeat_interleave(-(-(LENGTH - 1) // (len(short) - 1)), dim=0)])
-        nearest = [0, *(1 + place * (len(short) - 1) // (LENGTH - 1) for place in range(LENGTH - 1))]
-        frames = short if (start, stop) == (0, LENGTH) else short[nearest]
-        return {"strength": 1.0, "attention_mask": frames[start:stop] if len(frames) == LENGTH else frames}
-    if (start, stop) == (0, LENGTH):
-        return {"strength": 1.0, "attention_mask": torch.cat([frames[:1], frames[1:].repeat_interleave(8, dim=0)])}
-    return {"strength": 1.0, "attention_mask": frames[start:stop]}
+    count = {"mask": 1, "moving mask": LENGTH, "short mask": 1 + LENGTH // 2}[form]
+    frames = torch.rand(count, 128, 128, generator=torch.Generator().manual_seed(6))
+    if form == "moving mask" and stop - start == LENGTH:  # eight for each latent frame, as a video has
+        frames = torch.cat([frames[:1], frames[1:].repeat_interleave(8, dim=0)])
+    elif form == "moving mask":
+        frames = frames[start:stop]
+    elif form == "short mask" and stop - start < LENGTH:  # for each latent frame the nearest
+        nearest = [0, *(1 + place * (count - 1) // (LENGTH - 1) for place in range(LENGTH - 1))]
+        frames = frames[nearest[start:stop]]
+    return {"strength": 1.0, "attention_mask": frames}
 
 
 def guided(kind: str, form: str, start: int = 0, stop: int = LENGTH) -> tuple:
@@ -87,9 +89,6 @@ def guided(kind: str, form: str, start: int = 0, stop: int = LENGTH) -> tuple:
         sound = {"samples": torch.zeros(1, 8, last - first, 16), "noise_mask": torch.ones(1, 1, last - first, 16)}
         latent = LTXVConcatAVLatent.execute(latent, sound).args[0]
     return positive, negative, latent
-
-
-SOUND = combined.sound_of("ltx", LENGTH)
 
 
 @contextmanager
@@ -133,7 +132,7 @@ def test_every_window_sees_the_control_of_its_frames_as_if_they_were_all(kind, f
         )  # fmt: skip
     seen = [row for call in calls for row in rows_of(call)]
     assert len(seen) == len(STARTS)
-    control = Control(0, 1).rest if form != "small" else None
+    control = Control(0, 1).rest
     found = []
     for start in STARTS:
         positive, negative, latent = guided(kind, form, start, start + WINDOW)
@@ -148,7 +147,7 @@ def test_every_window_sees_the_control_of_its_frames_as_if_they_were_all(kind, f
         assert row["x"].shape == expected["x"].shape
         if form != "weak":  # else there is noise in it, of another place in the whole
             assert_close(row["x"][:, WINDOW:], guide, rtol=0, atol=1e-5)
-        if control is not None and form != "weak":
+        if form not in ("weak", "small"):
             assert_close(guide, control[0, :, start : start + WINDOW], rtol=0, atol=1e-5)
         assert torch.equal(row["times"], expected["times"])
         assert_close(row["mask"], expected["mask"], rtol=0, atol=1e-6)
@@ -157,7 +156,7 @@ def test_every_window_sees_the_control_of_its_frames_as_if_they_were_all(kind, f
             assert ours.keys() == theirs.keys()
             assert all(ours[key] == theirs[key] for key in ours.keys() - {"pixel_mask"})
             masks = [weights(each) for each in (ours, theirs)]
-            assert (masks[0] is None) == (masks[1] is None) == (not form.endswith("mask") and form != "masked")
+            assert (masks[0] is None) == (masks[1] is None) == ("mask" not in form)
             if masks[0] is not None:
                 assert_close(*masks)
     assert sorted(found) == list(range(len(STARTS)))
@@ -179,37 +178,36 @@ def test_a_control_video_in_one_window_is_bit_identical_to_ksampler(kind, form):
         run(model_of(kind), latent, positive=positive, negative=negative, steps=3, **more)
         for run, more in ((tiny.co_denoise, {"window": 8 * LENGTH - 7, "overlap": 8}), (tiny.ksampler, {}))
     )
-    streams = [each.unbind() if getattr(each, "is_nested", False) else [each] for each in (made, theirs)]
-    assert all(torch.equal(one, other) for one, other in zip(*streams, strict=True))
+    assert all(map(torch.equal, streams_of(made), streams_of(theirs)))
 
 
 @each_kind
-@each_form
-def test_the_control_changes_the_video_where_it_changes(kind, form):
-    """A control that is another from latent frame 14 on leaves the windows before it as they are."""
-    positive, negative, latent = guided(kind, form)
-    changed = {**latent, "samples": latent["samples"].clone() if not _nested(latent) else None}
-    if _nested(latent):
-        video, sound = latent["samples"].unbind()
-        video = video.clone()
-        video[:, :, LENGTH + 14 :] *= -1
-        changed["samples"] = combined.nested(video, sound)["samples"]
-    else:
-        changed["samples"][:, :, LENGTH + 14 :] *= -1
+def test_a_control_is_seen_by_the_windows_that_it_guides(kind):
+    """One that is another from latent frame 14 on leaves what only windows before it make as it is."""
+    positive, negative, latent = guided(kind, "plain")
+    video, *sound = streams_of(latent["samples"])
+    changed = video.clone()
+    changed[:, :, LENGTH + 14 :] *= -1
+    changed = {**latent, "samples": combined.nested(changed, *sound)["samples"] if sound else changed}
     one, other = (
-        _video(tiny.co_denoise(
-            model_of(kind), each, positive=positive, negative=negative, steps=2, window=8 * WINDOW - 7,
-            overlap=0, schedule="static",
-        ))[:, :, :LENGTH]
+        streams_of(tiny.co_denoise(
+            model_of(kind), each, positive=positive, negative=negative, steps=1, window=8 * WINDOW - 7, overlap=0,
+        ))[0]
         for each in (latent, changed)
     )  # fmt: skip
-    apart = (one - other).abs().amax(dim=(0, 1, 3, 4))
-    assert torch.count_nonzero(apart[:13]) == 0 and apart[14:].min() > 1e-5
+    apart = (one - other)[:, :, :LENGTH].abs().amax(dim=(0, 1, 3, 4))
+    assert torch.count_nonzero(apart[:13]) == 0 and apart[14:].min() > 0
 
 
-def _nested(latent: dict) -> bool:
-    return getattr(latent["samples"], "is_nested", False)
+@newer
+@pytest.mark.parametrize("frames", [1, 2, 5, 19, 20, 40, 153, 160])
+@pytest.mark.parametrize("count", [1, 2, 20])
+def test_a_mask_of_any_length_counts_in_a_window_as_in_the_whole(frames, count):
+    from comfy.ldm.lightricks.model import LTXVModel
+    from long_video_pack.glv_core.hosts.comfy.families.ltx import _of_latent_frames
 
-
-def _video(samples):
-    return samples.unbind()[0] if getattr(samples, "is_nested", False) else samples
+    mask = torch.rand(1, 1, frames, 8, 8, generator=torch.Generator().manual_seed(8))
+    whole = LTXVModel._downsample_mask_to_latent(mask, count, 4, 4).view(count, 16)
+    for own in ([0], range(count), [count - 1], range(count // 2, count)):
+        part = mask if frames == 1 else _of_latent_frames(mask, count, own)
+        assert_close(LTXVModel._downsample_mask_to_latent(part, len(own), 4, 4).view(len(own), 16), whole[list(own)])
