@@ -76,6 +76,8 @@ def encode_in_pieces(sound: SoundVAE, audio: Audio | None, shape: Sequence[int])
     if audio is not None:
         waveform = resample(read_audio(audio), audio.sample_rate, rate)[:, : heard.shape[1]]
         heard[:, : waveform.shape[1]] = waveform  # of one channel both are that
+    if not count:  # of one frame at a high rate
+        return torch.zeros(tuple(shape))
     pieces = []
     for start in range(0, count, PIECE):
         comfy.model_management.throw_exception_if_processing_interrupted()
