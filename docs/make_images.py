@@ -98,23 +98,27 @@ def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
 
 
 def chunk_plan(name: str) -> Image.Image:
-    """The chunks of a workflow for a public checkpoint, drawn as windows that stay."""
+    """The chunks of a workflow for a public checkpoint, drawn as windows that stay.
+
+    Of one that extends a video of yours, the first stands for that video.
+    """
     prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     node, latent = values["StreamingExtend"], values.get("LongLatent")
-    num_frames = node["length"] if latent is None else round(latent["length"] * latent["fps"])
-    fps = values["MultiPromptSchedule"]["fps"]
+    rates = [each["fps"] for each in (latent, values.get("LoadLongVideo"), values["MultiPromptSchedule"]) if each]
+    fps = next((rate for rate in rates if not isinstance(rate, list)), WAN_5B.fps)
+    num_frames = node["length"] if latent is None else round(latent["length"] * fps)
     kind = kind_of(name) or Compression()
-    fps = WAN_5B.fps if isinstance(fps, list) else fps
-    timebase = Timebase.of_latent(kind.num_latent_frames(num_frames), fps, kind)
+    timebase = Timebase.of_latent(kind.whole_clip(kind.num_latent_frames(num_frames)), fps, kind)
     schedule = parse_schedule(
         values["MultiPromptSchedule"]["prompts"], num_frames=timebase.num_frames, fps=timebase.fps
     )
     settings = CoDenoiseSettings(
-        timebase.compression.num_latent_frames(node["chunk"]),
-        timebase.compression.latent_span(node["overlap"]),
+        kind.whole_clip(kind.num_latent_frames(node["chunk"])),
+        kind.latent_span(node["overlap"]),
         "static",
         "linear_in_overlap",
+        grain=kind.grain,
     )
     return draw_plan(settings, timebase, schedule, 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 
@@ -13,7 +13,7 @@ from .co_denoise import CoDenoiseSettings, Stage
 from .cost import Cost, run_cost
 from .prompts import PromptSchedule, PromptTrack
 from .timeline import Timebase
-from .windows import Window
+from .windows import Window, smallest_overlap
 
 Color = tuple[int, int, int]
 
@@ -207,7 +207,10 @@ def facts(plan: Plan) -> tuple[str, str, str]:
     num_frames, looped = timebase.num_frames, ""
     if settings.closed_loop:
         num_frames, looped = compression.frame_span(length), ", closed loop"
-    overlap = 0 if settings.schedule == "batched" else settings.overlap
+    first = replace(settings, phases=())
+    overlap = min(smallest_overlap(first.windows(length, step, plan.steps)) for step in range(plan.steps))
+    on_grain = overlap > 0 and compression.grain > 1  # what windows share is then a clip of its own
+    overlap_frames = compression.num_frames(overlap) if on_grain else compression.frame_span(overlap)
     phases = f", {len(settings.phases)} more phase{'s' * (len(settings.phases) > 1)}" if settings.phases else ""
     prompted = f", {cost.evaluations} with prompts" if cost.evaluations > cost.windows else ""
     if plan.schedule is not None and settings.prompt_blending != "predictions":
@@ -216,7 +219,7 @@ def facts(plan: Plan) -> tuple[str, str, str]:
         f"{num_frames:g} frames, {num_frames / timebase.fps:.4g} s at {timebase.fps:g} fps, {length} latent frames"
         f"{looped}",
         f"{settings.schedule} windows of {window_frames} frames ({window} latent), overlap "
-        f"{compression.frame_span(overlap):g} ({overlap} latent){spaced}, {settings.merge} merge{phases}",
+        f"{overlap_frames:g} ({overlap} latent){spaced}, {settings.merge} merge{phases}",
         f"{per_step} {'window' if per_step == '1' else 'windows'} a step, {cost.windows} in {plan.steps} steps"
         f"{prompted}: {cost.ratio:.2f} times the forwards that the length alone needs",
     )

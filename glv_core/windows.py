@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -276,6 +277,21 @@ def uniform(layout: Layout) -> list[Window]:
     turn = bit_reversed_fraction(layout.step)
     strides = sorted({_fitting(replace(layout, stride=2**k)).stride for k in range(layout.stride.bit_length())})
     return [window for stride in strides for window in _lay(replace(layout, stride=stride), turn)]
+
+
+def smallest_overlap(windows: Iterable[Window]) -> int:
+    """The fewest latent frames that a window of a step shares with the next one in its lane; 0 if none has a next."""
+    lanes: dict[tuple[int, int], list[Window]] = {}
+    for window in windows:
+        lanes.setdefault((window.stride, window.lane), []).append(window)
+    shared = []
+    for lane in lanes.values():
+        lane.sort(key=lambda window: window.place)
+        places = [window.place for window in lane]
+        if lane[0].cells and len(lane) > 1:
+            places.append(lane[0].cells + places[0])
+        shared += [lane[0].length - (after - before) for before, after in pairwise(places)]
+    return max(0, min(shared, default=0))
 
 
 def bit_reversed_fraction(step: int) -> float:

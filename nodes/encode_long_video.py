@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.families import num_frames_decoded
-from ..glv_core.hosts.comfy.video.encode_video import encode_video
+from ..glv_core.hosts.comfy.families import num_frames_decoded, streams_of
+from ..glv_core.hosts.comfy.video.encode_video import encode_video, encode_with_sound
 from ..glv_core.video_models import LTX, WAN
 from .errors import naming
 from .inputs import CATEGORY
@@ -23,8 +23,9 @@ class EncodeLongVideo(io.ComfyNode):
             display_name="Encode Long Video",
             category=f"{CATEGORY}/latent",
             description="Encodes a video as a latent, a few frames at a time, so that memory does not grow with its "
-            f"length. A causal VAE holds {WAN.lengths} frames (LTX {LTX.lengths}): up to {WAN.compression.ratio - 1} "
-            f"({LTX.compression.ratio - 1}) frames at the end are left out.",
+            f"length, with its sound for models that make sound. A causal VAE holds {WAN.lengths} frames (LTX "
+            f"{LTX.lengths}): up to {WAN.compression.ratio - 1} ({LTX.compression.ratio - 1}) frames at the end are "
+            "left out.",
             search_aliases=["vae encode video", "video to latent"],
             inputs=[
                 io.Video.Input("video", tooltip="The video, from LoadLongVideo for constant memory."),
@@ -37,6 +38,11 @@ class EncodeLongVideo(io.ComfyNode):
                     "height", default=0, min=0, max=16384, step=8, tooltip="Resize to this height; 0 is the video's, "
                     "down to whole latent pixels. Of an image with other proportions the middle is taken.",
                 ),
+                io.Vae.Input(
+                    "audio_vae", optional=True,
+                    tooltip="The audio VAE of LTX-2 or MiniMax H3: the latent then holds the video's sound beside it, "
+                    "for StreamingExtend to go on from both. What the video has no sound for is silence.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="For CoDenoiseKSampler or StreamingExtend."),
@@ -45,7 +51,10 @@ class EncodeLongVideo(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, video: Any, vae: Any, width: int, height: int) -> io.NodeOutput:
+    def execute(cls, video: Any, vae: Any, width: int, height: int, audio_vae: Any = None) -> io.NodeOutput:
         with naming("EncodeLongVideo"):
-            samples = encode_video(vae, video, width, height)
-        return io.NodeOutput({"samples": samples}, num_frames_decoded(vae, samples))
+            if audio_vae is None:
+                samples = encode_video(vae, video, width, height)
+            else:
+                samples = encode_with_sound(vae, audio_vae, video, width, height)
+        return io.NodeOutput({"samples": samples}, num_frames_decoded(vae, streams_of(samples)[0]))

@@ -121,6 +121,19 @@ NOTES = {
     "Choose your image in **Load Image** and describe what happens in it, and what is heard.\n\nThe image goes into "
     "the video's part of the latent, where the noise mask keeps it. For another size change **Long Latent** and the "
     "image's scale.",
+    "ltx2.3_extend": "## A video of yours goes on, with its sound, on LTX-2.3\nFiles: "
+    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
+    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors`. Needs a ComfyUI with LTX-2.3."
+    "\n\nChoose your video in **Load Long Video**; **Long Latent** says how long it is to be in the end. The first "
+    "prompt says what is seen and heard in your video, the others what follows. Every chunk of 121 frames goes on from "
+    "the end of the video and of its sound.",
+    "minimax_h3_extend": "## A video of yours goes on, with its sound, on MiniMax H3\nFiles: "
+    "`diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors`, "
+    "`text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors`, `vae/minimax_h3_video_vae_fp16.safetensors` and "
+    "`vae/minimax_h3_audio_vae_fp32.safetensors`.\n\nChoose your video in **Load Long Video**, which reads it at 24 "
+    "fps; of it 17 n + 5 frames are kept. **Long Latent** says how long it is to be in the end. The first prompt says "
+    "what is seen and heard in your video, the others what follows. Every chunk of 192 frames knows the last 39 and "
+    "their sound.",
     "minimax_h3_three_prompts": "## 30 seconds of MiniMax H3 with sound, three prompts\nFiles: "
     "`diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors`, "
     "`text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors`, `vae/minimax_h3_video_vae_fp16.safetensors` and "

@@ -9,6 +9,7 @@ from glv_core.co_denoise import CoDenoiseSettings, Phase
 from glv_core.plan_image import COLORS, INK, LEFT, PAPER, PLAIN, RIGHT, WIDTH, Plan, draw_plan, facts, pack, shorten
 from glv_core.prompts import parse_schedule
 from glv_core.timeline import Compression, Timebase
+from glv_core.video_models import LTX_2, MINIMAX_H3
 from glv_core.windows import Window
 
 WAN = Compression.causal(4)
@@ -35,6 +36,26 @@ def test_the_numbers_in_the_text():
     assert second == "static windows of 61 frames (16 latent), overlap 24 (6 latent), pyramid merge"
     # Windows 0-16, 10-26, 20-36, 25-41: 4 * 16 / 41 latent frames.
     assert third == "4 windows a step, 80 in 20 steps: 1.56 times the forwards that the length alone needs"
+
+
+@pytest.mark.parametrize(
+    ("length", "settings", "kind", "said"),
+    [
+        # Windows of 57 latents (192 frames) start at multiples of 5: 45 apart, where 39 frames asked for 46.
+        (217, CoDenoiseSettings(57, 11, grain=5), MINIMAX_H3.compression, "overlap 39 (12 latent)"),
+        (217, CoDenoiseSettings(57, 11, "static_balanced", grain=5), MINIMAX_H3.compression, "overlap 56 (17 latent)"),
+        (95, CoDenoiseSettings(16, 3), LTX_2.compression, "overlap 24 (3 latent)"),
+        # Windows 0-16 and 4-20 share 12, whatever was asked for.
+        (20, CoDenoiseSettings(16, 3, "static"), LTX_2.compression, "overlap 96 (12 latent)"),
+        (40, CoDenoiseSettings(16, 6, "batched"), WAN, "overlap 0 (0 latent)"),
+        (10, CoDenoiseSettings(16, 6), WAN, "overlap 0 (0 latent)"),
+        # Four windows of 16 on a loop of 40 are 10 apart.
+        (40, CoDenoiseSettings(16, 4, "static", closed_loop=True), WAN, "overlap 24 (6 latent)"),
+        (40, CoDenoiseSettings(16, 6, "static", phases=(Phase(0.5, overlap=2),)), WAN, "overlap 24 (6 latent)"),
+    ],
+)
+def test_the_overlap_is_that_of_the_windows(length, settings, kind, said):
+    assert said in facts(Plan(settings, Timebase.of_latent(length, 24, kind), None, 8))[1]
 
 
 def test_a_moving_schedule_says_how_many_windows_at_least_and_at_most():

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glv_core.windows import SCHEDULES, Layout, View, Window, bit_reversed_fraction, check_sizes, windows_for
+from glv_core.windows import (
+    SCHEDULES,
+    Layout,
+    View,
+    Window,
+    bit_reversed_fraction,
+    check_sizes,
+    smallest_overlap,
+    windows_for,
+)
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -339,3 +348,18 @@ def test_window_centres():
     assert Window(8, 4, 1, 10).centre == 9.5
     assert Window(9, 4, 1, 10).centre == 0.5
     assert Window(0, 3, 4).centre == 4
+
+
+@given(sizes(), st.sampled_from(["shifted", "shifted_random", "static", "static_balanced"]), st.integers(0, 9))
+def test_the_smallest_overlap_is_what_neighbours_share(size, schedule, step):
+    length, window, overlap = size
+    windows = sorted(windows_for(schedule, length, window, overlap, step), key=lambda each: each.start)
+    shared = [len({*one.indices} & {*other.indices}) for one, other in itertools.pairwise(windows)]
+    assert smallest_overlap(windows[::-1]) == min(shared, default=0)
+
+
+def test_the_smallest_overlap_counts_lanes_apart_and_goes_round_a_loop():
+    assert smallest_overlap([Window(0, 4, 2), Window(1, 4, 2, lane=1, place=0)]) == 0
+    loop = [Window(start, 6, 1, 12) for start in (0, 5, 8)]
+    assert smallest_overlap(loop) == 1  # 0 to 5, 5 to 8, and 8 to 12
+    assert smallest_overlap(loop[1:]) == 0  # 8 to 17, which is 5 of the next round

@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 import tiny_sound
 import torch
+from long_video_pack.glv_core.video_io import Waveform, save_video
 from PIL import Image
 from torch.testing import assert_close
 
 PROMPTS = Path(long_video_pack.__file__).parent / "workflows" / "api"
 SIDE = 64
+GIVEN = {"ltx": (121, 25), "h3": (141, 24)}  # frames and fps of the video that is extended
 needs_h3 = pytest.mark.skipif(not combined.HAS_H3, reason="this ComfyUI has no MiniMax H3")
 
 
@@ -33,6 +35,15 @@ def h3_tokenizer():
     from comfy.text_encoders.minimax import MiniMaxH3Tokenizer
 
     return MiniMaxH3Tokenizer()
+
+
+def save_example(frames: int, fps: int) -> None:
+    """A video with sound in the input folder: noise, and a tone that rises."""
+    images = np.random.default_rng(2).integers(0, 256, (frames, 64, 96, 3), dtype=np.uint8)
+    times = torch.arange(round(frames / fps * 48000)) / 48000
+    tone = 0.5 * torch.sin(6.2832 * (220 + 90 * times) * times)
+    path = Path(folder_paths.get_input_directory()) / "example.mp4"
+    save_video(path, iter([torch.from_numpy(images)]), fps, audio=Waveform(tone.repeat(2, 1), 48000))
 
 
 class Clip:
@@ -73,6 +84,8 @@ class Run:
         )
         noise = np.random.default_rng(1).integers(0, 256, (90, 160, 3), dtype=np.uint8)
         Image.fromarray(noise).save(Path(folder_paths.get_input_directory()) / "example.png")
+        if "LoadLongVideo" in {node["class_type"] for node in self.prompt.values()}:
+            save_example(*GIVEN[self.kind])
         for node in self.prompt.values():
             node["inputs"] |= dict.fromkeys({"width", "height"} & set(node["inputs"]), SIDE)
             node["inputs"] |= {"steps": 4} if "steps" in node["inputs"] else {}
@@ -143,6 +156,28 @@ def lengths(made: Run) -> list[set[int]]:
     return [{each[0].shape[2] for each in streams}, {each[1].shape[2 if made.kind == "ltx" else 3] for each in streams}]
 
 
+def check_extended(made: Run, length: int, sound_length: int, overlap: int, fps: int) -> None:
+    """The given video and sound as they were encoded, new ones behind them, and prompts along the whole timeline."""
+    axis = 2 if made.kind == "ltx" else 3
+    given, heard = made.of(made.number("EncodeLongVideo"))[0]["samples"].unbind()
+    video, sound = made.sampled()
+    assert (video.shape[2], sound.shape[axis]) == (length, sound_length)
+    count, tones = given.shape[2], heard.shape[axis]
+    assert torch.equal(video[:, :, :count], given) and torch.equal(sound.narrow(axis, 0, tones), heard)
+    assert given.std() > 0.01 and heard.std() > 0.01
+    assert video[:, :, count:].std() > 0.01 and sound.narrow(axis, tones, sound_length - tones).std() > 0.01
+    chunk = made.spy.calls[0]["streams"][0].shape[2]
+    for call in made.spy.calls[:4]:  # the first chunk knows the end of the video
+        assert_close(call["streams"][0][:1, :, :overlap], given[:, :, count - overlap :], rtol=0, atol=1e-4)
+    adds = chunk - overlap
+    report = made.of(made.number("StreamingExtend"))[1]
+    assert f"{-(-(length - count) // adds)} chunks of {chunk} latent frames, {overlap} of them known" in report
+    assert "Sound goes on from chunk to chunk as a waveform, encoded again." in report
+    rows = {round(row.sum().item(), 2) for call in made.spy.calls for row in call["context"]}
+    assert len(rows) == 3  # the prompts
+    check_saved(made, combined.frames_of(made.kind, length), fps)
+
+
 def test_ltx_makes_30_seconds_from_three_prompts():
     made = Run("ltx2.3_three_prompts")
     video, sound = made.sampled()
@@ -203,3 +238,14 @@ def test_h3_begins_with_the_image():
         held.append(len(given))
     assert sorted(held) == [0] * 18 + [1] * 4  # once a step, in the first of 5 or 6 windows
     check_saved(made, 736, 24)
+
+
+def test_ltx_goes_on_from_a_video_and_its_sound():
+    made = Run("ltx2.3_extend")
+    check_extended(made, 95, 753, 3, 25)
+
+
+@needs_h3
+def test_h3_goes_on_from_a_video_and_its_sound():
+    made = Run("minimax_h3_extend")
+    check_extended(made, 217, 1227, 12, 24)

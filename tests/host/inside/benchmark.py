@@ -51,19 +51,21 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
 
     more = dict(row.get("more", {}))
     phases = more.pop("phases", ())
-    frames = {overlap: 4 * overlap for overlap in range(window)}
+    ratio = row.get("ratio", 4)  # frames of a latent frame
+    frames = {overlap: ratio * overlap for overlap in range(window)}
     if "noise_overlap" in more:
         overlap = frames[more.pop("noise_overlap")]
-        noise = LongNoise.execute(model, seed, more.pop("noise"), 0.5, 4 * window - 3, overlap)
+        noise = LongNoise.execute(model, seed, more.pop("noise"), 0.5, ratio * (window - 1) + 1, overlap)
         more["initial_noise"] = noise.args[0]
     chain = ()
     for phase in phases:
         chain = CoDenoisePhase.execute(
             phase["start"], phase.get("schedule", "unchanged"), frames.get(phase.get("overlap"), -1),
-            phase.get("stride", 0), phase.get("merge", "unchanged"), chain, max(0, 4 * phase.get("window", 0) - 3),
+            phase.get("stride", 0), phase.get("merge", "unchanged"), chain,
+            ratio * (phase["window"] - 1) + 1 if "window" in phase else 0,
         ).args[0]  # fmt: skip
     samples = CoDenoiseKSampler.execute(
-        model, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent, 1.0, window=4 * window - 3,
+        model, seed, steps, cfg, "uni_pc", "simple", positive, negative, latent, 1.0, window=ratio * (window - 1) + 1,
         overlap=frames[row["overlap"]], schedule=row["schedule"], merge=row.get("merge", "pyramid"), phases=chain,
         **more,
     ).args[0]["samples"]  # fmt: skip
@@ -77,7 +79,7 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
         seed=seed,
         **more,
     )
-    length = latent["samples"].shape[2]
+    length = samples.shape[2] if not samples.is_nested else samples.unbind()[0].shape[2]
     plan = [settings.windows(length, step, steps) for step in range(steps)]
     return samples, [[[each.start, each.stop] for each in step] for step in plan]
 
@@ -114,56 +116,103 @@ def _core(model, row, positive, negative, latent, seed, steps, cfg, window):
 
 def _wan_1_3b(tiny_model: bool):
     """Wan 2.1 1.3B's shape with random weights in bfloat16, loaded by the stock loader."""
-    if "wan" not in _LOADED:
-        import comfy.ldm.wan.model
-        import comfy.ops
-        import comfy.sd
+    import comfy.ldm.wan.model
+    import comfy.ops
+    import comfy.sd
 
-        size = dict(dim=128, ffn_dim=64, num_heads=1, num_layers=2) if tiny_model else dict(
-            dim=1536, ffn_dim=8960, num_heads=12, num_layers=30
-        )  # fmt: skip
-        module = comfy.ldm.wan.model.WanModel(
-            model_type="t2v", in_dim=16, operations=comfy.ops.disable_weight_init, dtype=torch.bfloat16, device="cpu",
-            **size,
-        )  # fmt: skip
-        generator = torch.Generator().manual_seed(1)
-        weights = {}
-        for name, value in module.state_dict().items():
-            value = torch.randn(value.shape, generator=generator) * 0.02
-            weights[name] = (value + 1 if "norm" in name and name.endswith("weight") else value).to(torch.bfloat16)
-        _LOADED["wan"] = comfy.sd.load_diffusion_model_state_dict(weights)
-    return _LOADED["wan"]
+    size = dict(dim=128, ffn_dim=64, num_heads=1, num_layers=2) if tiny_model else dict(
+        dim=1536, ffn_dim=8960, num_heads=12, num_layers=30
+    )  # fmt: skip
+    module = comfy.ldm.wan.model.WanModel(
+        model_type="t2v", in_dim=16, operations=comfy.ops.disable_weight_init, dtype=torch.bfloat16, device="cpu",
+        **size,
+    )  # fmt: skip
+    return comfy.sd.load_diffusion_model_state_dict(_random(module).state_dict())
 
 
-def gpu(row: dict, frames: int, steps: int, width: int, height: int, tiny_model: bool) -> dict:
-    """Seconds, forward passes and peak device memory of sampling random weights; a short run first warms up."""
+def _ltx_2(tiny_model: bool):
+    """LTX-2's width with random weights in bfloat16, 4 of its 48 layers."""
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.supported_models
+
+    size = {"num_layers": 4} if not tiny_model else dict(
+        attention_head_dim=24, num_attention_heads=2, cross_attention_dim=48, caption_channels=64, num_layers=1,
+        audio_cross_attention_dim=32, audio_attention_head_dim=16, audio_num_attention_heads=2,
+        connector_attention_head_dim=16, connector_num_attention_heads=4, connector_num_layers=1,
+    )  # fmt: skip
+    made = comfy.supported_models.LTXAV({**comfy.supported_models.LTXAV.unet_config, **size})
+    made.set_inference_dtype(torch.bfloat16, None)
+    model = made.get_model({}, "", torch.device("cpu"))
+    _random(model.diffusion_model)
+    kind = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    management = comfy.model_management
+    return kind(model, load_device=management.get_torch_device(), offload_device=management.unet_offload_device())
+
+
+def _random(module: torch.nn.Module) -> torch.nn.Module:
+    """A network with random weights."""
+    torch.manual_seed(1)
+    for name, value in module.named_parameters():
+        value.data.normal_(1.0 if "norm" in name and name.endswith("weight") else 0.0, 0.02)
+    return module.requires_grad_(False)
+
+
+def _empty(kind: str, frames: int, width: int, height: int) -> dict:
+    """An empty LATENT of so many frames, of LTX-2 with its sound at 25 fps."""
+    import comfy.nested_tensor
+
+    if kind == "wan":
+        return {"samples": torch.zeros(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8)}
+    video = torch.zeros(1, 128, (frames - 1) // 8 + 1, height // 32, width // 32)
+    return {"samples": comfy.nested_tensor.NestedTensor([video, torch.zeros(1, 8, frames, 16)])}
+
+
+def gpu(kind: str, row: dict, frames: int, steps: int, width: int, height: int, tiny_model: bool) -> dict:
+    """Sampling random weights of a ``kind``, "wan" or "ltx"; a run of one window warms up.
+
+    Returns seconds, those in the network's forward passes, how many these were, and the peak of the device's memory.
+    """
     import comfy.model_management
 
-    model = _wan_1_3b(tiny_model).clone()
-    count = 0
+    if kind not in _LOADED:
+        _LOADED.clear()  # one model at a time
+        comfy.model_management.unload_all_models()
+        _LOADED[kind] = {"wan": _wan_1_3b, "ltx": _ltx_2}[kind](tiny_model)
+    model = _LOADED[kind].clone()
+    count, spent = 0, 0.0
+    cuda = torch.cuda.is_available() and not tiny_model
+
+    def now() -> float:
+        if cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
     def call(apply_model, arguments):
-        nonlocal count
-        count += 1
-        return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+        nonlocal count, spent
+        begin = now()
+        output = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+        spent, count = spent + now() - begin, count + 1
+        return output
 
     model.set_model_unet_function_wrapper(call)
-    positive, negative = ([[torch.randn(1, 512, 4096), {}]] for _ in range(2))
-    run = _core if row["core"] else _ours
+    text = (512, 4096) if kind == "wan" else (256, 128 if tiny_model else 2 * 3840)
+    positive, negative = ([[torch.randn(1, *text), {}]] for _ in range(2))
+    run, window = _core if row["core"] else _ours, row["window"]
 
-    def sample(length, steps):
-        latent = {"samples": torch.zeros(1, 16, length, height // 8, width // 8)}
-        run(model, row, positive, negative, latent, 0, steps, 5.0, 21)
+    def sample(frames, steps):
+        run(model, row, positive, negative, _empty(kind, frames, width, height), 0, steps, 5.0, window)
 
-    cuda = torch.cuda.is_available() and not tiny_model
-    sample(21, 1)
+    sample(row.get("ratio", 4) * (window - 1) + 1, 1)
     comfy.model_management.soft_empty_cache()
     if cuda:
         torch.cuda.reset_peak_memory_stats()
-    count, begin = 0, time.perf_counter()
-    sample((frames - 1) // 4 + 1, steps)
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "forwards": count, "peak": torch.cuda.max_memory_allocated() if cuda else 0}
+    count, spent = 0, 0.0
+    begin = now()
+    sample(frames, steps)
+    seconds = now() - begin
+    peak = torch.cuda.max_memory_allocated() if cuda else 0
+    return {"seconds": seconds, "spent": spent, "forwards": count, "peak": peak}
 
 
 def overhead(frames: int, steps: int = 8) -> dict:

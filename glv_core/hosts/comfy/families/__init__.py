@@ -19,7 +19,7 @@ from .latents import (
 )
 from .per_frame_timesteps import give_per_frame_timesteps
 from .registry import FAMILIES, family_of, family_of_vae
-from .sound import SoundVAE, checked_sound_vae, sound_vae_of
+from .sound import SoundVAE, checked_sound_vae, encode_sound, sound_rate_of, sound_vae_of
 
 __all__ = [
     "FAMILIES",
@@ -38,6 +38,7 @@ __all__ = [
     "clips_in",
     "compression_of_vae",
     "empty_latent",
+    "encode_sound",
     "family_of",
     "family_of_vae",
     "give_per_frame_timesteps",
@@ -48,6 +49,7 @@ __all__ = [
     "num_frames_decoded",
     "num_frames_encoded",
     "sound_latent_shape",
+    "sound_rate_of",
     "sound_vae_of",
     "streams_of",
     "time_dim_of",

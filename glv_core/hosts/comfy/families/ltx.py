@@ -79,15 +79,19 @@ def _guide_entries(cond: Any, view: View, shapes: Sequence[Sequence[int]], first
 
 
 def _of_latent_frames(mask: torch.Tensor, count: int, own: Sequence[int]) -> torch.Tensor:
-    """A mask ``1 1 frames h w`` of ``count`` latent frames as ``1 1 t h w`` of some of them."""
-    frames = mask.shape[2]
-    each = max(1, (frames - 1) // max(1, count - 1))
-    rows = [
-        mask[:, :, :1]
-        if place == 0
-        else mask[:, :, min(1 + (place - 1) * each, frames - 1) : 1 + place * each].mean(dim=2, keepdim=True)
-        for place in own
-    ]
+    """A mask ``1 1 frames h w`` of ``count`` latent frames as ``1 1 t h w`` of some of them, as the host reads it:
+    the first frame, and behind it as many for each, or the nearest where there are fewer.
+    """
+    behind = mask.shape[2] - 1
+    each = behind // max(1, count - 1)
+    rows = []
+    for place in own:
+        if place and each:
+            part = mask[:, :, 1 + (place - 1) * each : 1 + place * each]
+        else:
+            first = 1 + (place - 1) * behind // (count - 1) if place else 0
+            part = mask[:, :, first : first + 1]
+        rows.append(part.mean(dim=2, keepdim=True))
     return torch.cat(rows, dim=2)
 
 

@@ -71,6 +71,31 @@ class SoundVAE:
         return waveform[0].float().cpu()
 
 
+def encode_sound(audio_vae: Any, waveform: torch.Tensor, sample_rate: int) -> torch.Tensor:
+    """Latents of a waveform ``b channels samples``, the first of which lies at its beginning.
+
+    They may be more than it has samples for: its end is mirrored to a length of which the host cuts nothing off. It
+    cuts what is over at both ends alike, and all would be heard too soon.
+    """
+    from comfy_extras.nodes_lt_audio import LTXVAudioVAEEncode
+
+    rate = sound_rate_of(audio_vae, 0)
+    if rate:  # older hosts cut nothing
+        from torchaudio.functional import resample
+
+        waveform, sample_rate = resample(waveform, sample_rate, rate), rate
+        missing = -waveform.shape[-1] % audio_vae.spacial_compression_encode()
+        mirrored = waveform.flip(-1).repeat(1, 1, -(-missing // waveform.shape[-1]))[..., :missing]
+        waveform = torch.cat([waveform, mirrored], dim=-1)
+    audio = {"waveform": waveform, "sample_rate": sample_rate}
+    return LTXVAudioVAEEncode.execute(audio, audio_vae).args[0]["samples"]
+
+
+def sound_rate_of(audio_vae: Any, otherwise: int) -> int:
+    """The rate in Hz at which the host's VAE takes sound; ``otherwise`` in older hosts, whose VAEs take any."""
+    return getattr(audio_vae, "audio_sample_rate", otherwise)
+
+
 def minimax_sound_shape(num_frames: int, batch_size: int = 1) -> list[int]:
     """The shape of MiniMax H3's sound beside a video of so many frames: ``b 32 2 t``, 40 latents a second."""
     return [batch_size, 32, 2, round(num_frames / MINIMAX_H3.fps * MINIMAX_LATENTS_PER_SECOND)]

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from ..families import encode_sound
 from .hashes import weights_hash
 
 #: Latent frames of sound before a chunk that are decoded and encoded with what it knows, so that it does not hear where
@@ -48,12 +49,12 @@ class SoundAgain:
         Raises:
             ValueError: the VAE makes other latents of them, or fewer.
         """
-        from comfy_extras.nodes_lt_audio import LTXVAudioVAEDecode, LTXVAudioVAEEncode
+        from comfy_extras.nodes_lt_audio import LTXVAudioVAEDecode
 
         if latents.shape[time_dim] == before:
             return latents.narrow(time_dim, before, 0)
         audio = LTXVAudioVAEDecode.execute({"samples": latents}, self.vae).args[0]
-        again = LTXVAudioVAEEncode.execute(self._uncut(audio), self.vae).args[0]["samples"].to(latents)
+        again = encode_sound(self.vae, audio["waveform"], audio["sample_rate"]).to(latents)
         count = latents.shape[time_dim]
         if again.narrow(time_dim, 0, min(count, again.shape[time_dim])).shape != latents.shape:
             raise ValueError(
@@ -61,17 +62,3 @@ class SoundAgain:
                 "Connect the audio VAE of this model."
             )
         return again.narrow(time_dim, before, count - before)
-
-    def _uncut(self, audio: dict[str, Any]) -> dict[str, Any]:
-        """An AUDIO at the rate that the VAE encodes, with its end mirrored to a length of which the host cuts nothing
-        off: it cuts what is over at both ends alike, and all would be heard too soon.
-        """
-        rate = getattr(self.vae, "audio_sample_rate", None)
-        if rate is None:  # older hosts cut nothing
-            return audio
-        from torchaudio.functional import resample
-
-        waveform = resample(audio["waveform"], audio["sample_rate"], rate)
-        missing = -waveform.shape[-1] % self.vae.spacial_compression_encode()
-        mirrored = waveform.flip(-1).repeat(1, 1, -(-missing // waveform.shape[-1]))[..., :missing]
-        return {"waveform": torch.cat([waveform, mirrored], dim=-1), "sample_rate": rate}

@@ -8,7 +8,10 @@ from typing import Any
 import comfy.utils
 import torch
 
-from .long_video import clip_of, frames_of
+from ....video_models import MINIMAX_H3
+from ..families import checked_sound_vae, nested, num_frames_decoded, sound_latent_shape, vae_timebase
+from .long_video import clip_of, frames_of, rate_of, sound_of
+from .sound_pieces import encode_in_pieces
 from .vae_pieces import encode_pieces
 
 
@@ -36,6 +39,27 @@ def encode_video(vae: Any, video: Any, width: int = 0, height: int = 0) -> torch
 
     clip = clip_of(video)
     return encode_frames(vae, resized(), video.get_frame_count() if clip is None else clip.num_frames)
+
+
+def encode_with_sound(vae: Any, audio_vae: Any, video: Any, width: int = 0, height: int = 0) -> Any:
+    """A LATENT's samples of a VIDEO and its sound, the latter as long as the frames that ``vae`` can hold.
+
+    A video without sound, or whose sound ends before it, has silence there.
+
+    Raises:
+        ValueError: ``audio_vae`` is no audio VAE, is not that of the model of ``vae``, or makes sound for videos of
+            another frame rate.
+    """
+    sound, fps = checked_sound_vae(audio_vae), rate_of(video)
+    if sound.model == MINIMAX_H3 and fps != MINIMAX_H3.fps:
+        raise ValueError(
+            f"video has {fps:g} frames a second; {sound.model.name} makes {MINIMAX_H3.fps}, and sound that long. Set "
+            f"fps of Load Long Video to {MINIMAX_H3.fps}."
+        )
+    sound_latent_shape(vae, audio_vae, vae_timebase(vae, 1, fps))  # refuses VAEs of different models
+    samples = encode_video(vae, video, width, height)
+    shape = sound_latent_shape(vae, audio_vae, vae_timebase(vae, num_frames_decoded(vae, samples), fps))
+    return nested([samples, encode_in_pieces(sound, sound_of(video), shape)])
 
 
 def encode_frames(vae: Any, frames: Iterable[torch.Tensor], num_frames: int) -> torch.Tensor:

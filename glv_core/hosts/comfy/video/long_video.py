@@ -17,7 +17,18 @@ import av
 import torch
 from comfy_api.latest import Input, InputImpl, Types
 
-from ....video_io import COLOR_SPACES, CONTAINERS, ENCODERS, VideoClip, VideoFormat, open_clip, read_audio, save_video
+from ....video_io import (
+    COLOR_SPACES,
+    CONTAINERS,
+    ENCODERS,
+    Audio,
+    VideoClip,
+    VideoFormat,
+    Waveform,
+    open_clip,
+    read_audio,
+    save_video,
+)
 
 _USUAL_CRF = {"h264": 18, "h265": 18, "av1": 30, "vp9": 30}  # about as good as each other
 
@@ -259,6 +270,21 @@ def frames_of(video: Any, deep: bool = False) -> Iterator[torch.Tensor]:
     if clip is not None:
         return clip.frames(deep=deep)
     return (part[..., :3] for part in video.get_components().images.split(16))
+
+
+def rate_of(video: Any) -> float:
+    """Frames per second of any VIDEO."""
+    clip = clip_of(video)
+    return float(video.get_frame_rate() if clip is None else clip.fps)
+
+
+def sound_of(video: Any) -> Audio | None:
+    """The sound of any VIDEO, of one in a file read as it is needed; None where it has none."""
+    clip = clip_of(video)
+    if clip is not None:
+        return clip.audio()
+    stored = video.get_components().audio
+    return None if stored is None else Waveform(stored["waveform"], stored["sample_rate"])
 
 
 def color_space_of(video: Any) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from ....video_io import Audio, Waveform, frame_rate
 from ..families import checked_sound_vae, compression_of_vae, num_frames_decoded, streams_of
-from .long_video import clip_of, frames_of
+from .long_video import clip_of, frames_of, rate_of, sound_of
 from .sound_pieces import LatentSound
 from .vae_pieces import decode_pieces
 
@@ -38,8 +38,7 @@ def frames_to_save(
         return decode_pieces(vae, latents, lambda done, _: bar.update_absolute(done)), fps
     if images is not None:
         return iter(images[..., :3].split(16)), fps
-    clip = clip_of(video)
-    return frames_of(video, deep), float(video.get_frame_rate() if clip is None else clip.fps)
+    return frames_of(video, deep), rate_of(video)
 
 
 def _video_part(samples: dict) -> torch.Tensor:
@@ -64,13 +63,7 @@ def sound_to_save(
     if audio_vae is not None:
         return _sound_of(samples, vae, audio_vae, fps)
     source = video if audio_from is None else audio_from
-    if source is None:
-        return None
-    clip = clip_of(source)
-    if clip is not None:
-        return clip.audio()
-    stored = source.get_components().audio
-    return None if stored is None else Waveform(stored["waveform"], stored["sample_rate"])
+    return None if source is None else sound_of(source)
 
 
 def _sound_of(samples: dict | None, vae: Any, audio_vae: Any, fps: float) -> LatentSound:
