@@ -83,6 +83,11 @@ def _mix(seed: int, index: int) -> int:
     return (value ^ (value >> 31)) >> 1
 
 
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a noise that a step adds: of its own for every step, and unlike those that ``seed`` makes."""
+    return _mix(_mix(seed, -1), step)
+
+
 def shuffled(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:
     """FreeNoise (arXiv 2310.15169): the noise of one window, then again and again its latent frames in another
     order.

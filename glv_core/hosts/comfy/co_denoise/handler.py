@@ -32,6 +32,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         place: Place | None = None,
         stage: Stage | None = None,
         noise: NoiseOptions | None = None,
+        fresh: NoiseOptions | None = None,
     ) -> None:
         super().__init__()
         self.options = options
@@ -39,10 +40,11 @@ class CoDenoiseHandler(ContextHandlerABC):
         self.place = place
         self.stage = stage
         self.noise = noise
+        self.fresh = fresh
         self._run: Run | None = None
 
     def __deepcopy__(self, memo: dict) -> CoDenoiseHandler:
-        return type(self)(self.options, self.on_windows, self.place, self.stage, self.noise)
+        return type(self)(self.options, self.on_windows, self.place, self.stage, self.noise, self.fresh)
 
     def begin(
         self,

@@ -15,10 +15,14 @@ START_IMAGES = ("auto", "every_window", "first_window")
 
 @dataclass(frozen=True)
 class NoiseOptions:
-    """The kind of initial noise, and for ``mixed`` the shared part of its variance."""
+    """The kind of noise, and for ``mixed`` the shared part of its variance.
+
+    ``fresh_until``: before this share of the steps, each adds a noise of its own to what the model predicts.
+    """
 
     kind: str = "independent"
     shared: float = 0.5
+    fresh_until: float = 0.0
 
     def settings(self, window: int, overlap: int) -> NoiseSettings:
         """These options for windows of so many latent frames."""
