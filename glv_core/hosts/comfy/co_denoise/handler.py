@@ -68,10 +68,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         """The noise that a run starts from: of the handler's own kind, but where the sampler adds none."""
         if self.noise is None or self.noise.kind == "independent" or self._run is None or not noise.any():
             return noise
-        run = self._run
-        settings = self.noise.settings(run.settings.window, run.settings.overlap)
-        made = run.latent.noise(run.latent.split(noise.cpu()), seed % 2**63, settings)
-        return run.latent.join(made).to(noise.device)
+        return self._run.noise(noise, seed % 2**63, self.noise)
 
     def end(self) -> None:
         """Forget what was kept within a run."""

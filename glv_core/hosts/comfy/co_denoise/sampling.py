@@ -176,6 +176,11 @@ def sample_long(
         raise ValueError(
             "initial_noise is connected and add_noise is off. Switch add_noise on, or disconnect the noise."
         )
+    if initial_noise is not None and noise_options.fresh_until > 0:
+        raise ValueError(
+            f"initial_noise is connected and fresh_noise_until is {noise_options.fresh_until:g}, which puts other noise "
+            "in its place after one step. Set fresh_noise_until to 0, or disconnect the noise."
+        )
     samples = samples_for(model, latent, combined=True)
     time_dim = time_dim_of(model.model.latent_format)
     settings = options.settings(family_of(model.model).compression, sampler.seed)
