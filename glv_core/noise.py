@@ -84,8 +84,8 @@ def _mix(seed: int, index: int) -> int:
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of a noise that a step adds: of its own for every step, and unlike those that ``seed`` makes."""
-    return _mix(_mix(seed, -1), step)
+    """The seed of a noise that a sampling step adds: another for every step, and none of those that ``seed`` draws."""
+    return _mix(_mix(seed, step), step)
 
 
 def shuffled(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:

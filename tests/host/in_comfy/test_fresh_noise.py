@@ -255,17 +255,17 @@ def test_what_cannot_have_it_is_told(recorder):
     guider = Guider_Basic(windowed(recorder.model, 0.5))
     guider.set_conds(tiny.conditioning(1))
     sigmas = torch.tensor([1.0, 0.5, 0.0])
-    with pytest.raises(ValueError, match=r"fresh_noise_until is 0.5, and the sampler Other .* Set fresh_noise_until to 0"):
+    with pytest.raises(
+        ValueError, match=r"fresh_noise_until is 0.5, and the sampler Other .* Set fresh_noise_until to"
+    ):
         SamplerCustomAdvanced.execute(Noise_RandomNoise(SEED), guider, Other(), sigmas, tiny.latent(13))
     for until in (-0.1, 1.0):
         with pytest.raises(ValueError, match=rf"fresh_noise_until is {until:g}; it must be 0 to 0.95"):
             tiny.co_denoise(recorder.model, tiny.latent(13), fresh_noise_until=until)
         with pytest.raises(ValueError, match=rf"CoDenoiseModel: fresh_noise_until is {until:g}"):
             windowed(recorder.model, until)
-    with pytest.raises(ValueError, match="initial_noise is connected and fresh_noise_until is 0.5"):
-        tiny.co_denoise(
-            recorder.model, tiny.latent(13), initial_noise=Noise_RandomNoise(SEED), fresh_noise_until=0.5
-        )
+    with pytest.raises(ValueError, match=r"initial_noise is connected and fresh_noise_until is 0.5"):
+        tiny.co_denoise(recorder.model, tiny.latent(13), initial_noise=Noise_RandomNoise(SEED), fresh_noise_until=0.5)
     assert not recorder.shapes
     nodes.common_ksampler(
         windowed(recorder.model, 0.5), SEED, 1, 1.0, "euler", "simple", tiny.conditioning(1), tiny.conditioning(0),

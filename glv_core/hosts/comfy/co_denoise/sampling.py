@@ -178,8 +178,8 @@ def sample_long(
         )
     if initial_noise is not None and noise_options.fresh_until > 0:
         raise ValueError(
-            f"initial_noise is connected and fresh_noise_until is {noise_options.fresh_until:g}, which puts other noise "
-            "in its place after one step. Set fresh_noise_until to 0, or disconnect the noise."
+            f"initial_noise is connected and fresh_noise_until is {noise_options.fresh_until:g}, which puts other "
+            "noise in its place after one step. Set fresh_noise_until to 0, or disconnect the noise."
         )
     samples = samples_for(model, latent, combined=True)
     time_dim = time_dim_of(model.model.latent_format)
