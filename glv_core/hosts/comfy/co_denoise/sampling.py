@@ -195,8 +195,8 @@ def sample_long(
     guided = family_of(model.model).guided
     guides = 0 if guided is None else len(guided([extras for _, extras in positive], samples.shape))
     with WindowProgress(settings.window_counts(samples.shape[time_dim] - guides, stage), model) as progress:
-        stage = stage if sigmas is None else None
-        patched = patch_model(model, options, progress.on_windows, place, stage, fresh=noise_options)
+        known = stage if sigmas is None else None
+        patched = patch_model(model, options, progress.on_windows, place, known, fresh=noise_options)
         denoised = comfy.sample.sample(
             patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler, positive, negative,
             samples, denoise=denoise, noise_mask=latent.get("noise_mask"), callback=progress.on_step,
