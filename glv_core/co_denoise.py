@@ -59,6 +59,10 @@ class Stage:
         total = max(count, round(count / span))
         return cls(round(shares[0] * total), count, total)
 
+    def steps_before(self, share: float) -> int:
+        """How many steps of the run lie before a share of the whole schedule, 0 ... 1."""
+        return sum(step < share * self.total - 1e-6 for step in range(self.first, self.first + self.count))
+
 
 @dataclass(frozen=True)
 class Phase:

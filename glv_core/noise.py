@@ -83,6 +83,11 @@ def _mix(seed: int, index: int) -> int:
     return (value ^ (value >> 31)) >> 1
 
 
+def step_seed(seed: int, step: int) -> int:
+    """The seed of a noise that a sampling step adds: another for every step, and none of those that ``seed`` draws."""
+    return _mix(_mix(seed, step), step)
+
+
 def shuffled(shape: list[int], seed: int, settings: NoiseSettings, time_dim: int) -> torch.Tensor:
     """FreeNoise (arXiv 2310.15169): the noise of one window, then again and again its latent frames in another
     order.

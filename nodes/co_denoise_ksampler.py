@@ -13,6 +13,7 @@ from .inputs import (
     CATEGORY,
     check_steps,
     check_windows,
+    fresh_noise_input,
     initial_noise_input,
     isolated_input,
     noise_inputs,
@@ -66,6 +67,7 @@ class CoDenoiseKSampler(io.ComfyNode):
                 *step_inputs(),
                 isolated_input(),
                 initial_noise_input(),
+                fresh_noise_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )
@@ -102,6 +104,7 @@ class CoDenoiseKSampler(io.ComfyNode):
         end_at_step: int = 10_000,
         return_with_leftover_noise: bool = False,
         initial_noise: Any = None,
+        fresh_noise_until: float = 0.0,
         **windows: Any,
     ) -> io.NodeOutput:
         with naming("CoDenoiseKSampler"):
@@ -109,6 +112,6 @@ class CoDenoiseKSampler(io.ComfyNode):
             step_options = StepOptions(start_at_step, end_at_step, add_noise, return_with_leftover_noise)
             samples = sample_long(
                 model, sampler, positive, negative, latent_image, denoise, window_options(**windows),
-                NoiseOptions(noise, shared_noise), step_options, initial_noise,
+                NoiseOptions(noise, shared_noise, fresh_noise_until), step_options, initial_noise,
             )  # fmt: skip
             return io.NodeOutput(samples)

@@ -12,6 +12,7 @@ from .errors import naming
 from .inputs import (
     CATEGORY,
     check_windows,
+    fresh_noise_input,
     isolated_input,
     noise_inputs,
     start_image_input,
@@ -39,6 +40,7 @@ class CoDenoiseModel(io.ComfyNode):
                 *noise_inputs(),
                 start_image_input(),
                 isolated_input(),
+                fresh_noise_input(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )
@@ -49,8 +51,15 @@ class CoDenoiseModel(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, noise: str = "independent", shared_noise: float = 0.5, **windows: Any
+        cls,
+        model: Any,
+        noise: str = "independent",
+        shared_noise: float = 0.5,
+        fresh_noise_until: float = 0.0,
+        **windows: Any,
     ) -> io.NodeOutput:
         with naming("CoDenoiseModel"):
-            patched = patch_model(model, window_options(**windows), noise=NoiseOptions(noise, shared_noise))
-            return io.NodeOutput(patched)
+            noise_options = NoiseOptions(noise, shared_noise, fresh_noise_until)
+            return io.NodeOutput(
+                patch_model(model, window_options(**windows), noise=noise_options, fresh=noise_options)
+            )

@@ -273,6 +273,22 @@ def initial_noise_input() -> io.Input:
     )
 
 
+def fresh_noise_input() -> io.Input:
+    """How many of the first steps end in a noise of their own."""
+    return io.Float.Input(
+        "fresh_noise_until",
+        default=0.0,
+        optional=True,
+        min=0.0,
+        max=0.95,
+        step=0.05,
+        round=0.001,
+        tooltip="Before this share of the steps of the whole noise schedule, each step is one prediction and a new "
+        "noise for the whole video at the next noise level, in place of the sampler's own step; FlowLong does so until "
+        "0.6. For new videos: what a given video brings is forgotten the sooner. 0: none.",
+    )
+
+
 def isolated_input() -> io.Input:
     """Whether windows are clips of their own."""
     return io.Boolean.Input(

@@ -369,6 +369,25 @@ def test_runs_that_share_a_schedule_are_found_again(total, data):
     assert Stage.whole(total) == Stage(0, total, total) and Stage.whole(0) == Stage(0, 1, 1)
 
 
+@given(total=st.integers(1, 40), data=st.data())
+def test_the_steps_before_a_share_are_those_in_which_a_phase_has_not_begun(total, data):
+    """Counted with a phase that begins there; of two runs that share a schedule together as of one."""
+    share = data.draw(st.one_of(st.integers(0, total).map(lambda step: step / total), st.floats(0, 1)))
+    settings = CoDenoiseSettings(16, 4, phases=(Phase(share, overlap=1),))
+    expected = sum(settings.at(step, total).overlap == 4 for step in range(total))
+    split = data.draw(st.integers(0, total))
+    first, second = Stage(0, split, total), Stage(split, total - split, total)
+    assert Stage.whole(total).steps_before(share) == expected
+    assert first.steps_before(share) == min(split, expected)
+    assert first.steps_before(share) + second.steps_before(share) == expected
+
+
+def test_steps_before_a_share_by_hand():
+    assert [Stage.whole(4).steps_before(share) for share in (0, 0.01, 0.25, 0.26, 0.95, 1)] == [0, 1, 1, 2, 4, 4]
+    assert [Stage(4, 4, 8).steps_before(share) for share in (0.5, 0.6, 0.63, 1)] == [0, 1, 2, 4]
+    assert 0.55 * 20 > 11 and Stage.whole(20).steps_before(0.55) == 11
+
+
 def test_a_phase_begins_with_its_step():
     settings = CoDenoiseSettings(16, 4, phases=(Phase(0.75, overlap=1), Phase(0.25, overlap=2)))
     assert [settings.at(step, 4).overlap for step in range(4)] == [4, 2, 2, 1]

@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 import torch
 
-from glv_core.noise import NOISES, NoiseSettings, _mix, long_noise
+from glv_core.noise import NOISES, NoiseSettings, _mix, long_noise, step_seed
 
 
 def noise(kind, frames=40, seed=3, time_dim=2, channels=4, size=32, **options):
@@ -68,6 +68,17 @@ def test_stable_noise_is_drawn_from_splitmix64():
     made = long_noise(torch.empty(1, 2, 4, 3, 3), 0, NoiseSettings("stable"))
     for frame, seed in enumerate(MIXED):
         assert torch.equal(made[:, :, frame], drawn(seed, 1, 2, 1, 3, 3)[:, :, 0])
+
+
+def test_the_noise_of_a_step_is_like_no_other():
+    """Of neighbouring seeds, steps, and what a run of the seed draws itself: frames of ``stable``, what is shared."""
+    seeds = [0, 1, 2, 2**63 - 1]
+    made = [step_seed(seed, step) for seed in seeds for step in range(1000)]
+    drawn_by_runs = [*seeds, *(_mix(seed, index) for seed in seeds for index in range(1000))]
+    assert len({*made, *drawn_by_runs}) == len(made) + len(drawn_by_runs)
+    assert all(0 <= seed < 2**63 for seed in made) and step_seed(1, 2) == step_seed(1, 2)
+    noises = torch.stack([drawn(seed, 10_000) for seed in (0, *(step_seed(0, step) for step in range(4)))])
+    assert (torch.corrcoef(noises) - torch.eye(5)).abs().max() < 0.05
 
 
 def test_mixed_noise_is_its_own_and_what_is_shared():

@@ -322,6 +322,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("the channels of a Wan network", "<Wan network>", _need("patch_embedding", 1)),
     *_all("a sampling run", "<executor>", _need("class_obj")),
     *_all("a sampling run", "<guider>", _need("model_patcher"), _need("model_options"), _need("conds")),
+    *_all("early fresh noise", "<sampler>", _need("sampler_function", 3, "extra_args", "callback", "disable")),
     *_all("a condition", "<condition>", _need("cond")),
     *_all("a condition of a run", "<condition entry>", _need("model_conds"), _need("uuid")),
     *_all("models that are forgotten or unloaded", "<loaded model>", _need("model"), _need("model_unload")),

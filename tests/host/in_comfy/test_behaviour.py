@@ -115,6 +115,8 @@ def phase(**changed):
         ({}, {"noise": "stable"}),
         ({"noise": "shuffled"}, {"noise": "repeated"}),
         ({"noise": "mixed"}, {"noise": "mixed", "shared_noise": 0.9}),
+        ({}, {"fresh_noise_until": 0.5}),
+        ({"fresh_noise_until": 0.25}, {"fresh_noise_until": 0.5}),
         ({}, {"phases": phase(schedule="shifted")}),
         ({}, {"phases": phase(overlap=12)}),
         ({}, {"phases": phase(stride=2)}),

@@ -69,7 +69,8 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
         overlap=frames[row["overlap"]], schedule=row["schedule"], merge=row.get("merge", "pyramid"), phases=chain,
         **more,
     ).args[0]["samples"]  # fmt: skip
-    more = {key: value for key, value in more.items() if key not in ("noise", "initial_noise")}
+    apart = ("noise", "initial_noise", "fresh_noise_until")
+    more = {key: value for key, value in more.items() if key not in apart}
     settings = CoDenoiseSettings(
         window,
         row["overlap"],

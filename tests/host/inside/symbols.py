@@ -20,11 +20,12 @@ from comfy_execution.utils import CurrentNodeContext, get_executing_context
 
 
 def sampling_run() -> tuple:
-    """What ComfyUI's KSampler gives to wrappers: the executor, the guider as it is then, an entry of its conditions."""
+    """What ComfyUI's KSampler gives to wrappers: the executor, the guider as it is then, its sampler, an entry of
+    its conditions."""
     seen = []
 
     def outer(executor, *args, **kwargs):
-        seen.extend([executor, copy.copy(executor.class_obj)])
+        seen.extend([executor, copy.copy(executor.class_obj), args[2]])
         return executor(*args, **kwargs)
 
     def inner(executor, guider, *args, **kwargs):
@@ -54,7 +55,7 @@ def objects() -> dict:
     group = comfy.hooks.create_hook_lora(streaming.lora_weights(), 1.0, 0.0)
     keyframes = comfy.hooks.HookKeyframeGroup()
     keyframes.add(comfy.hooks.HookKeyframe(strength=1.0))
-    executor, guider, entry = sampling_run()
+    executor, guider, sampler, entry = sampling_run()
     with CurrentNodeContext(prompt_id="a prompt", node_id="7"):
         running = get_executing_context()
     comfy.model_management.load_models_gpu([vae.patcher])
@@ -82,6 +83,7 @@ def objects() -> dict:
         "residual block": sd15.input_blocks[1][0],
         "executor": executor,
         "guider": guider,
+        "sampler": sampler,
         "condition": comfy.conds.CONDRegular(torch.zeros(1)),
         "condition entry": entry,
         "loaded model": comfy.model_management.current_loaded_models[0],

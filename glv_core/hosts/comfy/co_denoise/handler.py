@@ -33,6 +33,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         place: Place | None = None,
         stage: Stage | None = None,
         noise: NoiseOptions | None = None,
+        fresh: NoiseOptions | None = None,
     ) -> None:
         super().__init__()
         self.options = options
@@ -40,10 +41,11 @@ class CoDenoiseHandler(ContextHandlerABC):
         self.place = place
         self.stage = stage
         self.noise = noise
+        self.fresh = fresh
         self._run: Run | None = None
 
     def __deepcopy__(self, memo: dict) -> CoDenoiseHandler:
-        return type(self)(self.options, self.on_windows, self.place, self.stage, self.noise)
+        return type(self)(self.options, self.on_windows, self.place, self.stage, self.noise, self.fresh)
 
     def begin(
         self,
@@ -67,11 +69,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         """The noise that a run starts from: of the handler's own kind, but where the sampler adds none."""
         if self.noise is None or self.noise.kind == "independent" or self._run is None or not noise.any():
             return noise
-        run = self._run
-        first = run.each[0]
-        settings = self.noise.settings(first.window, first.overlap)
-        made = run.latent.noise(run.latent.split(noise.cpu()), seed % 2**63, settings)
-        return run.latent.join(made).to(noise.device)
+        return self._run.noise(noise, seed % 2**63, self.noise)
 
     def end(self) -> None:
         """Forget what was kept within a run."""

@@ -16,10 +16,22 @@ START_IMAGES = ("auto", "every_window", "first_window")
 
 @dataclass(frozen=True)
 class NoiseOptions:
-    """The kind of initial noise, and for ``mixed`` the shared part of its variance."""
+    """The kind of noise, and for ``mixed`` the shared part of its variance.
+
+    ``fresh_until``: before this share of the steps of the whole noise schedule, each adds a noise of its own to what
+    the model predicts, in place of the sampler's step (FlowLong, arXiv 2605.20910).
+
+    Raises:
+        ValueError: ``fresh_until`` out of range.
+    """
 
     kind: str = "independent"
     shared: float = 0.5
+    fresh_until: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fresh_until <= 0.95:
+            raise ValueError(f"fresh_noise_until is {self.fresh_until:g}; it must be 0 to 0.95.")
 
     def settings(self, window: int, overlap: int) -> NoiseSettings:
         """These options for windows of so many latent frames."""

@@ -13,6 +13,7 @@ from ....co_denoise import Stage
 from ....timeline import Place
 from ..families import family_of, time_dim_of
 from .frame_text import check_attention
+from .fresh_noise import with_fresh_noise
 from .handler import CoDenoiseHandler
 from .options import NoiseOptions, WindowOptions
 from .run import OnWindows
@@ -31,6 +32,7 @@ def patch_model(
     place: Place | None = None,
     stage: Stage | None = None,
     noise: NoiseOptions | None = None,
+    fresh: NoiseOptions | None = None,
 ) -> Any:
     """A clone of a ComfyUI MODEL that denoises long latents by overlapping windows.
 
@@ -42,6 +44,7 @@ def patch_model(
         place: where the latents to come lie in a longer video, whose prompts they follow.
         stage: which steps of a whole noise schedule the sampling will be; None finds it from the noise levels.
         noise: the kind of noise to sample from instead of what the sampler was given, where that is any.
+        fresh: what noise the first steps add, and how many they are.
 
     Raises:
         ValueError: the model has no frames, or the options do not fit it.
@@ -54,7 +57,7 @@ def patch_model(
     existing = patched.model_options.get("context_handler")
     if existing is not None:
         log.warning("Co-denoising replaces the context handler %s that the model had.", type(existing).__name__)
-    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows, place, stage, noise)
+    patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows, place, stage, noise, fresh)
     wrappers = comfy.patcher_extension.WrappersMP
     for kind, wrapper in (
         (wrappers.OUTER_SAMPLE, _outer_sample),
@@ -67,19 +70,21 @@ def patch_model(
     return patched
 
 
-def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
+def _outer_sample(executor: Any, noise: Any, latent_image: Any, sampler: Any, *args: Any, **kwargs: Any) -> Any:
     guider = executor.class_obj
     handler = guider.model_options.get("context_handler")
     if not isinstance(handler, CoDenoiseHandler):
-        return executor(noise, *args, **kwargs)
-    # (latent_image, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes)
-    seed = args[6] if len(args) > 6 else kwargs.get("seed")
-    shapes = args[7] if len(args) > 7 else kwargs.get("latent_shapes")
+        return executor(noise, latent_image, sampler, *args, **kwargs)
+    # (sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes)
+    seed = args[4] if len(args) > 4 else kwargs.get("seed")
+    shapes = args[5] if len(args) > 5 else kwargs.get("latent_shapes")
     handler.begin(guider.model_patcher.model, guider.conds, noise.shape, seed or 0, shapes)
     noise = handler.shaped_noise(noise, seed or 0)
+    if handler.fresh is not None and handler.fresh.fresh_until > 0:
+        sampler = with_fresh_noise(sampler, handler.run_of(guider.model_patcher.model, noise.shape), handler.fresh)
     try:
         with shared_conditions(guider.model_patcher.model, noise.numel()):
-            return executor(noise, *args, **kwargs)
+            return executor(noise, latent_image, sampler, *args, **kwargs)
     finally:
         handler.end()
 

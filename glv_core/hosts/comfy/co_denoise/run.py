@@ -20,7 +20,7 @@ from .controls import check_control
 from .driven import check_driven
 from .frame_text import has_frame_text
 from .model_patches import check_model_options
-from .options import WindowOptions
+from .options import NoiseOptions, WindowOptions
 from .packed import PackedLatent
 from .prompt_tags import track_of
 
@@ -154,11 +154,21 @@ class Run:
             return 0, 1
         if sigmas[0] < sigmas[-1]:
             sigmas = sigmas[::-1]
-        if self._stage is None:
-            self._stage = Stage.of_shares([self._share(level) for level in sigmas])
+        stage = self._stage_of(sigmas)
         if sigmas[-1] > 0:  # where the noise is not at its end, its last level is the next run's first
             sigmas = [*sigmas, 0.0]
-        return self._stage.first + nearest_step(sigma, sigmas), self._stage.total
+        return stage.first + nearest_step(sigma, sigmas), stage.total
+
+    def steps_before(self, share: float, sigmas: Sequence[float]) -> int:
+        """How many steps of the run lie before a share of the whole noise schedule; of an inversion none."""
+        if sigmas[0] < sigmas[-1]:
+            return 0
+        return min(self._stage_of(sigmas).steps_before(share), len(sigmas) - 1)
+
+    def _stage_of(self, sigmas: Sequence[float]) -> Stage:
+        if self._stage is None:
+            self._stage = Stage.of_shares([self._share(level) for level in sigmas])
+        return self._stage
 
     @property
     def first_step(self) -> int:
@@ -174,6 +184,16 @@ class Run:
         levels = levels.tolist()  # rising
         above = bisect.bisect_left(levels, sigma * (1 - 1e-5))
         return 1 - min(above + 1, len(levels)) / len(levels)
+
+    def noise(self, like: torch.Tensor, seed: int, options: NoiseOptions) -> torch.Tensor:
+        """Noise of a kind for the whole latent, where ``like`` is; drawn on the CPU."""
+        first = self.each[0]
+        settings = options.settings(first.window, first.overlap)
+        return self.latent.join(self.latent.noise(self.latent.split(like.cpu()), seed, settings)).to(like.device)
+
+    def noised(self, x0: torch.Tensor, sigma: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """A clean latent with noise at a level of the model's."""
+        return self._model.model_sampling.noise_scaling(sigma, noise, x0, False)
 
     def track(self, schedule: PromptSchedule) -> PromptTrack:
         """What the latent's frames see of a schedule.

@@ -176,6 +176,11 @@ def sample_long(
         raise ValueError(
             "initial_noise is connected and add_noise is off. Switch add_noise on, or disconnect the noise."
         )
+    if initial_noise is not None and noise_options.fresh_until > 0:
+        raise ValueError(
+            f"initial_noise is connected and fresh_noise_until is {noise_options.fresh_until:g}, which puts other "
+            "noise in its place after one step. Set fresh_noise_until to 0, or disconnect the noise."
+        )
     samples = samples_for(model, latent, combined=True)
     time_dim = time_dim_of(model.model.latent_format)
     settings = options.settings(family_of(model.model).compression, sampler.seed)
@@ -191,7 +196,8 @@ def sample_long(
     guided = family_of(model.model).guided
     guides = 0 if guided is None else len(guided([extras for _, extras in positive], samples.shape))
     with WindowProgress(settings.window_counts(samples.shape[time_dim] - guides, stage), model) as progress:
-        patched = patch_model(model, options, progress.on_windows, place, stage if sigmas is None else None)
+        known = stage if sigmas is None else None
+        patched = patch_model(model, options, progress.on_windows, place, known, fresh=noise_options)
         denoised = comfy.sample.sample(
             patched, noise, sampler.steps, sampler.cfg, sampler.sampler_name, sampler.scheduler, positive, negative,
             samples, denoise=denoise, noise_mask=latent.get("noise_mask"), callback=progress.on_step,
