@@ -60,7 +60,7 @@ class Row:
 
     def settings(self) -> CoDenoiseSettings:
         phases = tuple(Phase(**phase) for phase in self.more.get("phases", ()))
-        rest = {key: value for key, value in self.more.items() if key not in ("phases", "noise")}
+        rest = {key: value for key, value in self.more.items() if key not in ("phases", "noise", "step_cache")}
         return CoDenoiseSettings(WINDOW, self.overlap, self.schedule, self.merge, phases=phases, **rest)
 
 

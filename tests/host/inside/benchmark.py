@@ -62,7 +62,8 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
         overlap=frames[row["overlap"]], schedule=row["schedule"], merge=row.get("merge", "pyramid"), phases=chain,
         **more,
     ).args[0]["samples"]  # fmt: skip
-    more.pop("noise", None)
+    for name in ("noise", "step_cache"):
+        more.pop(name, None)
     settings = CoDenoiseSettings(
         window,
         row["overlap"],

@@ -85,8 +85,9 @@ class CoDenoiseHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict
     ) -> bool:
-        """Whether windows are needed: a latent longer than one, a loop, or offloaded, or several prompts."""
-        if self.run_of(model, x_in.shape).is_long or self.options.offload_latent:
+        """Whether windows are needed: a latent longer than one, a loop, offloaded, a step cache, or several prompts."""
+        run = self.run_of(model, x_in.shape)
+        if run.is_long or self.options.offload_latent or run.caches is not None:
             return True
         return any(len(schedule.prompts) > 1 for schedule in schedules_in(conds))
 
@@ -112,6 +113,7 @@ class CoDenoiseHandler(ContextHandlerABC):
         conds = without_copied_tags(conds)
         run.check(conds, model_options)
         evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
+        kept = evaluation.kept()
         merged = co_denoise_streams(
             run.latent.videos(run.latent.split(x_in)),
             evaluation.step,
@@ -121,5 +123,7 @@ class CoDenoiseHandler(ContextHandlerABC):
             num_outputs=len(conds),
             time_dim=run.time_dim,
             num_steps=evaluation.num_steps,
+            cache=None if kept is None else kept.cache,
         )
-        return [run.latent.join(evaluation.with_guides(output, streams)) for output, streams in enumerate(merged)]
+        guided = evaluation.with_guides(merged, kept)
+        return [run.latent.join(streams) for streams in guided]
