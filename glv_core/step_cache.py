@@ -71,10 +71,10 @@ class _Track:
         return window if self.stream is None else self.stream.part(window)
 
     def change(self, window: Window, step: int) -> float:
-        """How far the predictions of a window are thought to have changed, where it is most."""
+        """How far the predictions of a window are thought to have changed, in the mean of its elements."""
         indices = list(self.part(window).indices)
         distance = (step - self.place[indices]).abs()
-        return float(torch.where(distance > 0, self.rate[indices] * distance, distance).max())
+        return float(torch.where(distance > 0, self.rate[indices] * distance, distance).mean())
 
     def slice(self, window: Window) -> list[torch.Tensor]:
         part = self.part(window)

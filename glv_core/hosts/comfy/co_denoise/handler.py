@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +14,11 @@ from ....timeline import Place
 from .conditioning import Entry
 from .evaluation import Evaluation
 from .options import NoiseOptions, WindowOptions
+from .progress import send_text
 from .prompt_tags import schedules_in, without_copied_tags
 from .run import OnWindows, Run
+
+log = logging.getLogger(__name__)
 
 
 class CoDenoiseHandler(ContextHandlerABC):
@@ -72,8 +76,11 @@ class CoDenoiseHandler(ContextHandlerABC):
         return run.latent.join(made).to(noise.device)
 
     def end(self) -> None:
-        """Forget what was kept within a run."""
-        self._run = None
+        """Forget what was kept within a run, and say how much of it a step cache saved."""
+        run, self._run = self._run, None
+        if run is not None and run.caches is not None and run.caches.windows:
+            log.info("Step cache: %s.", run.caches)
+            send_text(f"Step cache: {run.caches}")
 
     def run_of(self, model: Any, shape: Sequence[int]) -> Run:
         """The run that goes on, or a new one for a latent of another shape."""

@@ -28,8 +28,8 @@ class Kept:
 class StepCaches:
     """A cache for each kind of evaluation, which only another of its kind may use.
 
-    A sampler may evaluate several times in a step, and a guidance may ask for more predictions of the same latent, which
-    follow what was decided for the first. Where other conds hold than before, because of their timesteps, a cache
+    A sampler may evaluate several times in a step, and a guidance may ask for more predictions of the same latent;
+    these follow what was decided for the first. Where other conds hold than before, because of their timesteps, a cache
     begins anew.
     """
 
