@@ -297,7 +297,11 @@ def step_cache_input() -> io.Input:
         step=0.01,
         round=0.001,
         optional=True,
-        tooltip="Saves forward passes.",
+        tooltip="Leave out windows whose prediction would hardly change since a step before, and use that one again "
+        "(EasyCache, window by window): the largest change left out, as a share of the noise that is left. 0 computes "
+        "everything; with 20 steps about 0.2 leaves out a third to half of the forward passes. The first 15 % of the "
+        "steps and the last 5 % are always computed. An EasyCache node in front of 'model' does the same with its own "
+        "values, where this is 0.",
     )
 
 

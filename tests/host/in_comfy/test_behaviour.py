@@ -115,6 +115,7 @@ def phase(**changed):
         ({}, {"noise": "stable"}),
         ({"noise": "shuffled"}, {"noise": "repeated"}),
         ({"noise": "mixed"}, {"noise": "mixed", "shared_noise": 0.9}),
+        ({}, {"step_cache": 1.0}),
         ({}, {"phases": phase(schedule="shifted")}),
         ({}, {"phases": phase(overlap=12)}),
         ({}, {"phases": phase(stride=2)}),
