@@ -84,7 +84,7 @@ def test_steps_whose_predictions_do_not_change_are_left_out_by_every_sampler_and
         {"closed_loop": True},
         {"offload_latent": True},
         {"start_image": "every_window"},
-        {"prompt_blending": "embeddings"},
+        {"prompt_blending": "attention"},
         {"schedule": "uniform", "stride": 2},
         {"window": 97},
     ],
