@@ -4,12 +4,12 @@
 16, one prompt a seed) from the same noise in one process. With a ComfyUI (``COMFYUI_PATH``, or ``~/comfy/ComfyUI``)
 everything runs in it, so that core's context windows are rows as well; without one, only this pack's rows run.
 
-*Windows / minimum*: windows through the model over ``steps * length / window``. *Latent frames / minimum*: latent
-frames through the model over ``steps * length``; core shows most windows the frame before them as well. *Seam*: mean
-frame difference at the row's own window boundaries (of the first step, into and inside the latent frame that begins
-there) over elsewhere; *isolated cuts*: the same where isolated clips meet; *largest*: the largest step of the video
-over the mean step. *Jerk*: root mean square of the third difference of the object's position, pixels / frame^3.
-*Adherence*: frames that show the prompt's colour, shape and background.
+*Windows / minimum*: windows through the model over ``steps * length / window``; a step cache leaves some out. *Latent
+frames / minimum*: latent frames through the model over ``steps * length``; core shows most windows the frame before
+them as well. *Seam*: mean frame difference at the row's own window boundaries (of the first step, into and inside the
+latent frame that begins there) over elsewhere; *isolated cuts*: the same where isolated clips meet; *largest*: the
+largest step of the video over the mean step. *Jerk*: root mean square of the third difference of the object's position,
+pixels / frame^3. *Adherence*: frames that show the prompt's colour, shape and background.
 """
 
 from __future__ import annotations
@@ -75,6 +75,9 @@ OURS = [
     Row("shifted, 2, hann", 2, merge="hann"),
     Row("shifted, 2, shuffled noise", 2, more={"noise": "shuffled"}),
 ]
+CACHED = [
+    Row(f"shifted, 2, step cache {threshold:g}", 2, more={"step_cache": threshold}) for threshold in (0.1, 0.2, 0.3)
+]
 CORE = [
     Row(f"core {schedule}, {overlap}{', FreeNoise' if free else ''}", overlap, schedule, "pyramid", True, free)
     for schedule in ("standard_static", "standard_uniform")
@@ -123,7 +126,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], help="only rows whose names contain one of these")
     arguments = parser.parse_args()
     comfyui = find_host()
-    rows = [row for row in [*OURS, *(CORE if comfyui else [])] if any(part in row.name for part in arguments.only)]
+    rows = [*OURS, *CACHED, *CORE] if comfyui else OURS
+    rows = [row for row in rows if any(part in row.name for part in arguments.only)]
     where = f"In ComfyUI {comfyui.version}." if comfyui else "No ComfyUI found: without the rows of core."
     print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "
           f"mean (worst). {where}\n")  # fmt: skip
@@ -133,8 +137,8 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row, videos in (in_comfyui if comfyui else in_diffusers)(rows, arguments):
         figures = [measure(row, video, PROMPTS[seed], starts) for seed, (video, starts, *_) in enumerate(videos)]
-        calls = sum(len(step) for step in videos[0][1]) / (arguments.steps * LENGTH / WINDOW)
-        shown = videos[0][2] / (arguments.steps * LENGTH)
+        calls = np.mean([video[2] for video in videos]) / (arguments.steps * LENGTH / WINDOW)
+        shown = np.mean([video[3] for video in videos]) / (arguments.steps * LENGTH)
 
         def show(name: str, digits: int = 2, worst=max, figures=figures) -> str:
             values = [each[name] for each in figures]
@@ -146,7 +150,7 @@ def main() -> None:
 
 
 def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
-    """Yields each row with its videos: images, starts of the windows at every step, latent frames, seconds."""
+    """Yields each row with its videos: images, starts of the windows at every step, windows, latent frames, seconds."""
     import logging
     import time
 
@@ -171,8 +175,8 @@ def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
                 progress=lambda *_: None,
             )  # fmt: skip
             starts = [[w.start for w in settings.windows(LENGTH, s, arguments.steps)] for s in range(arguments.steps)]
-            frames_seen = WINDOW * sum(map(len, starts))
-            videos.append((frames.numpy(), starts, frames_seen, time.perf_counter() - begin))
+            windows = sum(map(len, starts))
+            videos.append((frames.numpy(), starts, windows, WINDOW * windows, time.perf_counter() - begin))
         yield row, videos
 
 
@@ -187,7 +191,8 @@ def in_comfyui(rows: list[Row], arguments: argparse.Namespace):
                     "benchmark", "video", row=asdict(row), prompt=PROMPTS[seed], seed=seed, steps=arguments.steps,
                     cfg=arguments.cfg, length=LENGTH, window=WINDOW, path=str(path),
                 )  # fmt: skip
-                videos.append((np.load(path), made["starts"], made["frames"], made["seconds"]))
+                counts = made["windows"], made["frames"]
+                videos.append((np.load(path), made["starts"], *counts, made["seconds"]))
             yield row, videos
 
 

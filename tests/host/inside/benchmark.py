@@ -19,8 +19,8 @@ def _pipeline():
 def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int, window: int, path: str) -> dict:
     """Makes a video and saves its frames ``t h w c``.
 
-    Returns the starts of its windows at every step, the latent frames that went through the model for one prompt, with
-    those that a host shows beside a window and throws away, and the time.
+    Returns the starts of its windows at every step, the windows and the latent frames that went through the model for
+    one prompt, the latter with those that a host shows beside a window and throws away, and the time.
     """
     model, clip, vae = _pipeline()
     model, counted = model.clone(), []
@@ -28,7 +28,7 @@ def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int
     def count(apply_model, arguments):
         outputs = arguments["cond_or_uncond"]  # one for each part of the batch; 0 is the prompt's
         rows = arguments["input"].shape[0] // len(outputs) * outputs.count(0)
-        counted.append(rows * arguments["input"].shape[2])
+        counted.append((rows, rows * arguments["input"].shape[2]))
         return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
 
     model.set_model_unet_function_wrapper(count)
@@ -40,7 +40,8 @@ def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int
     seconds = time.perf_counter() - begin
     frames = vae.decode(samples)
     np.save(path, frames.reshape(-1, *frames.shape[-3:]).float().numpy())
-    return {"starts": starts, "frames": sum(counted), "seconds": seconds}
+    windows, shown = map(sum, zip(*counted, strict=True))
+    return {"starts": starts, "windows": windows, "frames": shown, "seconds": seconds}
 
 
 def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
