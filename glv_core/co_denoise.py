@@ -231,12 +231,13 @@ def co_denoise_streams(
             for accumulator, part, share in zip(accumulators, prediction, shares, strict=True):
                 accumulator.add(windows[index], part, share[index])
 
-    reused = cache.reusable(windows, step, num_steps) if cache is not None else frozenset()
-    for index in sorted(reused):
-        add(index, cache.part(windows[index]))
-    rest = [index for index in range(len(windows)) if index not in reused]
+    rest = list(range(len(windows)))
+    if cache is not None:
+        for index in sorted(cache.reusable(windows, step, num_steps)):
+            rest.remove(index)
+            add(index, cache.part(windows[index]))
     waiting = set(range(len(rest)))
-    for number, predictions in denoise_windows([windows[index] for index in rest]) if rest else ():
+    for number, predictions in denoise_windows([windows[index] for index in rest]):
         if number not in waiting:
             raise RuntimeError(f"Window {number} was denoised twice, or does not exist.")
         waiting.remove(number)

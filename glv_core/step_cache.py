@@ -25,7 +25,7 @@ class StepCacheSettings:
     Args:
         threshold: the largest change of a prediction, as a share of the noise that is left, which is not computed; 0
             computes all.
-        start, end: shares of the steps before and from which all is computed.
+        start, end: shares of the steps before and from which all is computed; the last step always is.
 
     Raises:
         ValueError: a negative threshold, or shares outside 0 ... 1 or not in order.
@@ -46,7 +46,8 @@ class StepCacheSettings:
 
     def at(self, step: int, num_steps: int) -> bool:
         """Whether predictions may be used again at this step of the whole noise schedule."""
-        return self.threshold > 0 and self.start * num_steps - 1e-6 <= step < self.end * num_steps - 1e-6
+        last = min(self.end * num_steps - 1e-6, num_steps - 1)
+        return self.threshold > 0 and self.start * num_steps - 1e-6 <= step < last
 
 
 NO_STEP_CACHE = StepCacheSettings(0)
@@ -113,7 +114,7 @@ class StepCache:
 
     def reusable(self, windows: Sequence[Window], step: int, num_steps: int) -> frozenset[int]:
         """The windows of a step whose predictions the cache has, near enough in all streams and outputs."""
-        asked = range(len(windows)) if self.leader is None else self.leader.reused
+        asked: Iterable[int] = range(len(windows)) if self.leader is None else self.leader.reused
         if not self._tracks or not self.settings.at(step, num_steps):
             asked = ()
         self.reused = frozenset(index for index in asked if self._is_near(windows[index], step))

@@ -152,7 +152,7 @@ def test_a_window_is_computed_where_any_of_its_streams_moves(still):
 
     for step in range(4):
         merged = co_denoise_streams(
-            [noise(), sound], step, WINDOWS, denoise_windows, [stream], cache=cache, num_steps=4
+            [noise(), sound], step, WINDOWS, denoise_windows, [stream], cache=cache, num_steps=9
         )
         assert [tuple(each.shape) for each in merged[0]] == [tuple(noise().shape), tuple(sound.shape)]
     assert set(computed) == ({0, 1} if still else {0, 1, 2, 3})
