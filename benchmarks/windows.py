@@ -4,12 +4,12 @@
 16, one prompt a seed) from the same noise in one process. With a ComfyUI (``COMFYUI_PATH``, or ``~/comfy/ComfyUI``)
 everything runs in it, so that core's context windows are rows as well; without one, only this pack's rows run.
 
-*Windows / minimum*: windows through the model over ``steps * length / window``. *Latent frames / minimum*: latent
-frames through the model over ``steps * length``; core shows most windows the frame before them as well. *Seam*: mean
-frame difference at the row's own window boundaries (of the first step, into and inside the latent frame that begins
-there) over elsewhere; *isolated cuts*: the same where isolated clips meet; *largest*: the largest step of the video
-over the mean step. *Jerk*: root mean square of the third difference of the object's position, pixels / frame^3.
-*Adherence*: frames that show the prompt's colour, shape and background.
+*Windows / minimum*: windows through the model over ``steps * length / window``; a step cache leaves some out. *Latent
+frames / minimum*: latent frames through the model over ``steps * length``; core shows most windows the frame before
+them as well. *Seam*: mean frame difference at the row's own window boundaries (of the first step, into and inside the
+latent frame that begins there) over elsewhere; *isolated cuts*: the same where isolated clips meet; *largest*: the
+largest step of the video over the mean step. *Jerk*: root mean square of the third difference of the object's position,
+pixels / frame^3. *Adherence*: frames that show the prompt's colour, shape and background.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Row:
 
     def settings(self) -> CoDenoiseSettings:
         phases = tuple(Phase(**phase) for phase in self.more.get("phases", ()))
-        rest = {key: value for key, value in self.more.items() if key not in ("phases", "noise", "noise_overlap")}
+        apart = ("phases", "noise", "noise_overlap", "step_cache")
+        rest = {key: value for key, value in self.more.items() if key not in apart}
         return CoDenoiseSettings(self.window, self.overlap, self.schedule, self.merge, phases=phases, **rest)
 
 
@@ -82,6 +83,9 @@ OURS = [
     Row("shifted, 2, windows of 24, 16 after 20 %", 2, window=24, more={"phases": [{"start": 0.2, "window": 16}]}),
     Row("shifted, 2, windows of 16, 12 after 50 %", 2, more={"phases": [{"start": 0.5, "window": 12}]}),
     Row("shifted, 4 then 0 after 20 %", 4, more={"phases": [{"start": 0.2, "overlap": 0}]}),
+]
+CACHED = [
+    Row(f"shifted, 2, step cache {threshold:g}", 2, more={"step_cache": threshold}) for threshold in (0.1, 0.2, 0.3)
 ]
 CORE = [
     Row(f"core {schedule}, {overlap}{', FreeNoise' if free else ''}", overlap, schedule, "pyramid", True, free)
@@ -131,7 +135,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], help="only rows whose names contain one of these")
     arguments = parser.parse_args()
     comfyui = find_host()
-    rows = [row for row in [*OURS, *(CORE if comfyui else [])] if any(part in row.name for part in arguments.only)]
+    rows = [*OURS, *CACHED, *CORE] if comfyui else OURS
+    rows = [row for row in rows if any(part in row.name for part in arguments.only)]
     where = f"In ComfyUI {comfyui.version}." if comfyui else "No ComfyUI found: without the rows of core."
     print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "
           f"mean (worst). {where}\n")  # fmt: skip
@@ -140,9 +145,9 @@ def main() -> None:
           "| seconds a video |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for row, videos in (in_comfyui if comfyui else in_diffusers)(rows, arguments):
-        figures = [measure(row, video, PROMPTS[seed], windows) for seed, (video, windows, *_) in enumerate(videos)]
-        calls = sum(len(step) for step in videos[0][1]) / (arguments.steps * LENGTH / WINDOW)
-        shown = videos[0][2] / (arguments.steps * LENGTH)
+        figures = [measure(row, video, PROMPTS[seed], spans) for seed, (video, spans, *_) in enumerate(videos)]
+        calls = np.mean([video[2] for video in videos]) / (arguments.steps * LENGTH / WINDOW)
+        shown = np.mean([video[3] for video in videos]) / (arguments.steps * LENGTH)
 
         def show(name: str, digits: int = 2, worst=max, figures=figures) -> str:
             values = [each[name] for each in figures]
@@ -154,7 +159,7 @@ def main() -> None:
 
 
 def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
-    """Yields each row with its videos: images, windows at every step, latent frames, seconds."""
+    """Yields each row with its videos: images, spans of the windows at every step, windows, latent frames, seconds."""
     import logging
     import time
 
@@ -180,10 +185,10 @@ def in_diffusers(rows: list[Row], arguments: argparse.Namespace):
                 ),
                 progress=lambda *_: None,
             )  # fmt: skip
-            windows = [settings.windows(LENGTH, step, arguments.steps) for step in range(arguments.steps)]
-            frames_seen = sum(each.length for step in windows for each in step)
-            ends = [[[each.start, each.stop] for each in step] for step in windows]
-            videos.append((frames.numpy(), ends, frames_seen, time.perf_counter() - begin))
+            planned = [settings.windows(LENGTH, step, arguments.steps) for step in range(arguments.steps)]
+            counts = sum(map(len, planned)), sum(each.length for step in planned for each in step)
+            spans = [[[each.start, each.stop] for each in step] for step in planned]
+            videos.append((frames.numpy(), spans, *counts, time.perf_counter() - begin))
         yield row, videos
 
 
@@ -198,7 +203,8 @@ def in_comfyui(rows: list[Row], arguments: argparse.Namespace):
                     "benchmark", "video", row=asdict(row), prompt=PROMPTS[seed], seed=seed, steps=arguments.steps,
                     cfg=arguments.cfg, length=LENGTH, window=row.window, path=str(path),
                 )  # fmt: skip
-                videos.append((np.load(path), made["windows"], made["frames"], made["seconds"]))
+                counts = made["windows"], made["frames"]
+                videos.append((np.load(path), made["spans"], *counts, made["seconds"]))
             yield row, videos
 
 

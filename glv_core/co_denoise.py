@@ -14,6 +14,7 @@ import torch
 
 from .fusion import MERGES, Accumulator, merge_weights
 from .prompts import PROMPT_BLENDINGS
+from .step_cache import StepCache
 from .streams import Stream
 from .windows import SCHEDULES, Window, check_sizes, windows_for
 
@@ -217,6 +218,7 @@ def co_denoise_streams(
     num_outputs: int = 1,
     time_dim: int = 2,
     num_steps: int = 1,
+    cache: StepCache | None = None,
 ) -> list[list[torch.Tensor]]:
     """``co_denoise`` of a latent with several streams: windows are planned on the video, and each takes its part.
 
@@ -225,6 +227,7 @@ def co_denoise_streams(
         streams: how that lies on the video's timeline, one for each tensor but the first.
         step, settings, num_outputs, time_dim, num_steps: as of ``co_denoise``.
         denoise_windows: the same, but each output is a list with a tensor for every stream.
+        cache: of the evaluations before; windows that it has the predictions of are not evaluated.
 
     Returns:
         ``num_outputs`` lists with a tensor for every stream, of its shape.
@@ -243,17 +246,29 @@ def co_denoise_streams(
         ]
         for _ in range(num_outputs)
     ]
-    waiting = set(range(len(windows)))
-    for index, predictions in denoise_windows(windows):
-        if index not in waiting:
-            raise RuntimeError(f"Window {index} was denoised twice, or does not exist.")
-        waiting.remove(index)
+
+    def add(index: int, predictions: Sequence[Sequence[torch.Tensor]]) -> None:
         for accumulators, prediction in zip(sums, predictions, strict=True):
             for accumulator, part, share in zip(accumulators, prediction, shares, strict=True):
                 accumulator.add(windows[index], part, share[index])
+
+    rest = list(range(len(windows)))
+    if cache is not None:
+        for index in sorted(cache.reusable(windows, step, num_steps)):
+            rest.remove(index)
+            add(index, cache.part(windows[index]))
+    waiting = set(range(len(rest)))
+    for number, predictions in denoise_windows([windows[index] for index in rest]):
+        if number not in waiting:
+            raise RuntimeError(f"Window {number} was denoised twice, or does not exist.")
+        waiting.remove(number)
+        add(rest[number], predictions)
     if waiting:
-        raise RuntimeError(f"Windows {sorted(waiting)} were not denoised.")
-    return [[accumulator.merged() for accumulator in accumulators] for accumulators in sums]
+        raise RuntimeError(f"Windows {sorted(rest[number] for number in waiting)} were not denoised.")
+    merged = [[accumulator.merged() for accumulator in accumulators] for accumulators in sums]
+    if cache is not None:
+        cache.keep(xs, merged, windows, shares, step)
+    return merged
 
 
 def nearest_step(sigma: float, sigmas: Sequence[float]) -> int:

@@ -20,6 +20,7 @@ from .inputs import (
     sampler_inputs,
     seed_input,
     start_image_input,
+    step_cache_input,
     step_inputs,
     window_inputs,
     window_options,
@@ -68,6 +69,7 @@ class CoDenoiseKSampler(io.ComfyNode):
                 isolated_input(),
                 initial_noise_input(),
                 fresh_noise_input(),
+                step_cache_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )

@@ -16,6 +16,7 @@ from .inputs import (
     isolated_input,
     noise_inputs,
     start_image_input,
+    step_cache_input,
     window_inputs,
     window_options,
 )
@@ -41,6 +42,7 @@ class CoDenoiseModel(io.ComfyNode):
                 start_image_input(),
                 isolated_input(),
                 fresh_noise_input(),
+                step_cache_input(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )

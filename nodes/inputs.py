@@ -12,6 +12,7 @@ from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.options import START_IMAGES, PhaseOptions, WindowOptions
 from ..glv_core.noise import NOISES
 from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
+from ..glv_core.step_cache import StepCacheSettings
 from ..glv_core.video_models import clip_lengths
 from ..glv_core.windows import SCHEDULES
 
@@ -303,6 +304,24 @@ def isolated_input() -> io.Input:
     )
 
 
+def step_cache_input() -> io.Input:
+    """When windows take their prediction from the steps before."""
+    return io.Float.Input(
+        "step_cache",
+        default=0.0,
+        min=0.0,
+        max=3.0,
+        step=0.01,
+        round=0.001,
+        optional=True,
+        tooltip="Leave out windows whose prediction would hardly change since a step before, and use that one again "
+        "(EasyCache, window by window): the largest change left out, as a share of the noise that is left. 0 computes "
+        "everything; try 0.1, and 0.2 where speed counts more. The first 15 % of the steps and the last 5 %, one at "
+        "least, are always computed. An EasyCache node in front of 'model' does the same with its own values, where "
+        "this is 0.",
+    )
+
+
 def download_input() -> io.Input:
     """Whether models of transformers may be downloaded."""
     return io.Boolean.Input(
@@ -351,7 +370,12 @@ def check_steps(steps: int | None, start: int | None, end: int | None) -> bool |
 
 
 def window_options(
-    window: int, overlap: int, phases: tuple[PhaseOptions, ...] | None = None, **options: Any
+    window: int,
+    overlap: int,
+    phases: tuple[PhaseOptions, ...] | None = None,
+    step_cache: float = 0.0,
+    **options: Any,
 ) -> WindowOptions:
     """The values of ``window_inputs`` as options."""
-    return WindowOptions(window, overlap, phases=tuple(phases or ()), **options)
+    cache = StepCacheSettings(step_cache)
+    return WindowOptions(window, overlap, phases=tuple(phases or ()), step_cache=cache, **options)

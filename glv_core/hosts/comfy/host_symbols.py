@@ -349,6 +349,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("extra_hooks"), _need("strength_type"), _need("compression_ratio"), _need("cond_hint"),
         _need("extra_concat"), _ask("multigpu_clones"),
     ),
+    *_all("whether a ControlNet acts", "<ControlNet>", _need("timestep_range")),
     *_all(
         "cross-frame attention in a ControlNet", "<ControlNet>",
         _need("copy"), _need("set_extra_arg", 2), _need("global_average_pooling"),
@@ -380,7 +381,11 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("when a hook is how strong", "<hook keyframes>", _need("keyframes")),
     *_all(
         "when a hook is how strong", "<hook keyframe>",
-        _need("strength"), _need("start_percent"), _need("guarantee_steps"),
+        _need("strength"), _need("start_percent"), _need("guarantee_steps"), _need("start_t"),
+    ),
+    *_all(
+        "EasyCache as a step cache", "comfy_extras.nodes_easycache",
+        _ask("EasyCacheHolder", 0, "reuse_threshold", "start_percent", "end_percent"),
     ),
     *_all("LoRA beside the weights", "<bypass LoRA>", _need("adapters")),
     *_all("LoRA", "<LoRA>", _need("weights")),

@@ -117,6 +117,7 @@ def phase(**changed):
         ({"noise": "mixed"}, {"noise": "mixed", "shared_noise": 0.9}),
         ({}, {"fresh_noise_until": 0.5}),
         ({"fresh_noise_until": 0.25}, {"fresh_noise_until": 0.5}),
+        ({}, {"step_cache": 1.0}),
         ({}, {"phases": phase(schedule="shifted")}),
         ({}, {"phases": phase(overlap=12)}),
         ({}, {"phases": phase(stride=2)}),

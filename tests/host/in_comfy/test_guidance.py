@@ -10,7 +10,6 @@ import nodes
 import pytest
 import tiny
 import torch
-from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_sag import SelfAttentionGuidance
@@ -164,21 +163,10 @@ def test_the_negative_of_an_area_follows_its_own_schedule(wan):
 # --- Caches and patches ----------------------------------------------------------------------------------------------
 
 
-def test_easy_cache_is_refused_with_lazy_cache_named(wan):
-    recorder = tiny.Recorder(wan)
-    model = patched(EasyCacheNode, recorder.model, 0.2, 0.15, 0.95, False)
-    with pytest.raises(ValueError, match=r"CoDenoiseKSampler: EasyCache does not work with windows.*Use LazyCache"):
-        tiny.co_denoise(model, tiny.latent(13))
-    assert not recorder.shapes
-    tiny.co_denoise(model, tiny.latent(5))  # one window is the host's own affair
-    lazy = patched(LazyCacheNode, wan, 0.2, 0.15, 0.95, False)
-    assert tiny.co_denoise(lazy, tiny.latent(13)).isfinite().all()
-
-
 @pytest.mark.parametrize("key", ["rel_l1_thresh", "teacache", "teacache_device"])
 def test_caches_of_other_packs_are_refused_the_same(key):
     check_model_options({"transformer_options": {"sample_sigmas": torch.zeros(4), "my_teacache": 1}})
-    with pytest.raises(ValueError, match=r"TeaCache does not work with windows.*Use LazyCache"):
+    with pytest.raises(ValueError, match=r"TeaCache does not work with windows.*Set step_cache"):
         check_model_options({"transformer_options": {key: 0.2}})
 
 

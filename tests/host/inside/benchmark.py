@@ -19,8 +19,8 @@ def _pipeline():
 def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int, window: int, path: str) -> dict:
     """Makes a video and saves its frames ``t h w c``.
 
-    Returns starts and ends of its windows at every step, the latent frames that went through the model for one prompt,
-    with those that a host shows beside a window and throws away, and the time.
+    Returns the spans of its windows at every step, the windows and the latent frames that went through the model for
+    one prompt, the latter with those that a host shows beside a window and throws away, and the time.
     """
     model, clip, vae = _pipeline()
     model, counted = model.clone(), []
@@ -28,7 +28,7 @@ def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int
     def count(apply_model, arguments):
         outputs = arguments["cond_or_uncond"]  # one for each part of the batch; 0 is the prompt's
         rows = arguments["input"].shape[0] // len(outputs) * outputs.count(0)
-        counted.append(rows * arguments["input"].shape[2])
+        counted.append((rows, rows * arguments["input"].shape[2]))
         return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
 
     model.set_model_unet_function_wrapper(count)
@@ -36,11 +36,12 @@ def video(row: dict, prompt: str, seed: int, steps: int, cfg: float, length: int
     latent = {"samples": torch.zeros(1, 16, length, 8, 8)}
     begin = time.perf_counter()
     run = _core if row["core"] else _ours
-    samples, windows = run(model, row, positive, negative, latent, seed, steps, cfg, window)
+    samples, spans = run(model, row, positive, negative, latent, seed, steps, cfg, window)
     seconds = time.perf_counter() - begin
     frames = vae.decode(samples)
     np.save(path, frames.reshape(-1, *frames.shape[-3:]).float().numpy())
-    return {"windows": windows, "frames": sum(counted), "seconds": seconds}
+    windows, shown = map(sum, zip(*counted, strict=True))
+    return {"spans": spans, "windows": windows, "frames": shown, "seconds": seconds}
 
 
 def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
@@ -69,7 +70,7 @@ def _ours(model, row, positive, negative, latent, seed, steps, cfg, window):
         overlap=frames[row["overlap"]], schedule=row["schedule"], merge=row.get("merge", "pyramid"), phases=chain,
         **more,
     ).args[0]["samples"]  # fmt: skip
-    apart = ("noise", "initial_noise", "fresh_noise_until")
+    apart = ("noise", "initial_noise", "fresh_noise_until", "step_cache")
     more = {key: value for key, value in more.items() if key not in apart}
     settings = CoDenoiseSettings(
         window,

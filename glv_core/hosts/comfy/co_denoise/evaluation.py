@@ -23,6 +23,7 @@ from .model_patches import one_at_a_time
 from .packed import PackedLatent
 from .prompt_tags import TAG
 from .run import OnWindows, Run
+from .step_caches import Kept
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,30 @@ class Evaluation:
         self.timestep = timestep
         self.on_windows = on_windows
         self.step, self.num_steps = run.moment(timestep, model_options)
+        sigmas = model_options.get("transformer_options", {}).get("sample_sigmas")
+        self.rising = sigmas is not None and bool(sigmas[0] < sigmas[-1])
         self.settings = run.settings.at(self.step, self.num_steps)
         self.is_long = self.settings.cuts(run.length)
         by_attention = self.settings.prompt_blending == "attention"
         self.model_options = with_frame_text(model_options) if by_attention else model_options
         self.guides: list[GuideSum] = []
         self.device = model.current_patcher.load_device if run.options.offload_latent else x.device
+
+    def kept(self) -> Kept | None:
+        """What is kept of evaluations like this one; None where nothing is.
+
+        Raises:
+            ValueError: something on the model needs every forward pass.
+        """
+        if self.run.caches is None or self.rising:
+            return None
+        if self._attention_maps() is not None:
+            raise ValueError(
+                "step_cache leaves out forward passes, and Self-Attention Guidance needs the attention of every one. "
+                "Set step_cache to 0, or remove the guidance."
+            )
+        options = self.model_options.get("transformer_options", {})
+        return self.run.caches.of(self.conds, self.x, self.timestep, options, self.step)
 
     def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[list[torch.Tensor]]]]:
         """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``, of all streams."""
@@ -208,14 +227,31 @@ class Evaluation:
             self.guides = [GuideSum(latent, self.x) for _ in chunks]
         for row, view in enumerate(views):
             for total, chunk in zip(self.guides, chunks, strict=False):
-                total.add(chunk[row], view)
+                total.add(latent.guides_of(chunk[row], view), view)
         return [[latent.of_window(chunk[row], view) for chunk in chunks] for row, view in enumerate(views)]
 
-    def with_guides(self, output: int, streams: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Merged streams of an output, with what was said of the guides behind the video."""
-        if not self.guides:
-            return streams
-        return [torch.cat([streams[0], self.guides[output].mean()], dim=self.run.time_dim), *streams[1:]]
+    def with_guides(self, merged: list[list[torch.Tensor]], kept: Kept | None) -> list[list[torch.Tensor]]:
+        """Merged streams of all outputs, with what was said of the guides behind the video, or is kept of it."""
+        run = self.run
+        windows = run.settings.windows(run.length, self.step, self.num_steps)
+        reused = () if kept is None else kept.cache.reused
+        if run.caches is not None:
+            run.caches.count(len(reused), len(windows))
+        if not run.latent.guided:
+            return merged
+        if not self.guides:  # no window was computed
+            self.guides = [GuideSum(run.latent, self.x) for _ in merged]
+        for total, before in zip(self.guides, kept.guides if kept is not None else (), strict=False):
+            for index in reused:
+                view = run.view(windows[index])
+                total.add(before.index_select(run.time_dim, torch.tensor(view.guides, device=before.device)), view)
+        means = [total.mean() for total in self.guides]
+        if kept is not None:
+            kept.guides = means
+        return [
+            [torch.cat([streams[0], mean], dim=run.time_dim), *streams[1:]]
+            for streams, mean in zip(merged, means, strict=True)
+        ]
 
 
 class GuideSum:
@@ -229,12 +265,11 @@ class GuideSum:
         self.total = torch.zeros_like(self.given)
         self.count = torch.zeros(len(latent.guided), device=x.device)
 
-    def add(self, part: torch.Tensor, view: View) -> None:
-        """Add what a window said."""
+    def add(self, said: torch.Tensor, view: View) -> None:
+        """Add what a window said of its guides."""
         if view.guides:
             guides = torch.tensor(view.guides, device=self.total.device)
-            said = self.latent.guides_of(part, view).to(self.total)
-            self.total.index_add_(self.latent.time_dim, guides, said)
+            self.total.index_add_(self.latent.time_dim, guides, said.to(self.total))
             self.count.index_add_(0, guides, torch.ones(len(guides), device=guides.device))
 
     def mean(self) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +15,11 @@ from .conditioning import Entry
 from .evaluation import Evaluation
 from .frame_text import NoFrameText
 from .options import NoiseOptions, WindowOptions
+from .progress import send_text
 from .prompt_tags import schedules_in, without_copied_tags
 from .run import OnWindows, Run
+
+log = logging.getLogger(__name__)
 
 
 class CoDenoiseHandler(ContextHandlerABC):
@@ -72,8 +76,11 @@ class CoDenoiseHandler(ContextHandlerABC):
         return self._run.noise(noise, seed % 2**63, self.noise)
 
     def end(self) -> None:
-        """Forget what was kept within a run."""
-        self._run = None
+        """Forget what was kept within a run, and say how much of it a step cache saved."""
+        run, self._run = self._run, None
+        if run is not None and run.caches is not None and run.caches.windows:
+            log.info("Step cache: %s.", run.caches)
+            send_text(f"Step cache: {run.caches}")
 
     def run_of(self, model: Any, shape: Sequence[int]) -> Run:
         """The run that goes on, or a new one for a latent of another shape."""
@@ -85,9 +92,12 @@ class CoDenoiseHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict
     ) -> bool:
-        """Whether windows are needed: a latent longer than this step's, a loop, or offloaded, or several prompts."""
+        """Whether windows are needed: a latent longer than this step's, a loop, a step cache, or several prompts; or
+        it is offloaded.
+        """
         run = self.run_of(model, x_in.shape)
-        if self.options.offload_latent or any(len(schedule.prompts) > 1 for schedule in schedules_in(conds)):
+        several = any(len(schedule.prompts) > 1 for schedule in schedules_in(conds))
+        if several or self.options.offload_latent or run.caches is not None:
             return True
         cut = [settings.cuts(run.length) for settings in run.each]
         if all(cut) or not any(cut):
@@ -137,6 +147,7 @@ class CoDenoiseHandler(ContextHandlerABC):
     ) -> list[torch.Tensor]:
         evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
         evaluation.check_blendings()
+        kept = evaluation.kept()
         merged = co_denoise_streams(
             run.latent.videos(run.latent.split(x_in)),
             evaluation.step,
@@ -146,5 +157,7 @@ class CoDenoiseHandler(ContextHandlerABC):
             num_outputs=len(conds),
             time_dim=run.time_dim,
             num_steps=evaluation.num_steps,
+            cache=None if kept is None else kept.cache,
         )
-        return [run.latent.join(evaluation.with_guides(output, streams)) for output, streams in enumerate(merged)]
+        guided = evaluation.with_guides(merged, kept)
+        return [run.latent.join(streams) for streams in guided]

@@ -11,6 +11,7 @@ import comfy.patcher_extension
 import torch
 
 from .driven import SOUND, drives, is_driven
+from .easy_cache import has_easy_cache
 
 _REMEDY = "Remove it, or make the video in one window (raise 'window' to the whole length)."
 #: Keys of ``transformer_options`` with a cache that knows a forward pass by its first row -> the cond it looks at.
@@ -27,10 +28,16 @@ def check_model_options(model_options: Mapping[str, Any], in_chunks: bool = Fals
         ValueError: something does, or keeps what one forward pass over the whole video left for the next.
     """
     options = model_options.get("transformer_options", {})
-    if cache := _step_cache(options):
+    if has_easy_cache(options) and not in_chunks:
         raise ValueError(
-            f"{cache} does not work with windows: it decides for one of them whether all are computed. Use LazyCache, "
-            "which works on the whole video."
+            "EasyCache was put on the model behind Co-Denoise Model, where it decides for one window whether all are "
+            "computed. Connect it in front, or set step_cache."
+        )
+    # Other packs' nodes set these, and keep what they need on the network itself.
+    if any(key == "rel_l1_thresh" or str(key).startswith("teacache") for key in options):
+        raise ValueError(
+            "TeaCache does not work with windows: it decides for one of them whether all are computed. Set step_cache "
+            "of the sampler, or use EasyCache, of which each window makes its own."
         )
     for key, value in options.items():
         if isinstance(value, torch.Tensor) and value.ndim > 2 and (in_chunks or key != SOUND):
@@ -50,14 +57,6 @@ def check_model_options(model_options: Mapping[str, Any], in_chunks: bool = Fals
                 f"Co-denoising does not know how the model patch {_name(owner)} follows the video: it holds {count} "
                 f"images or latent frames ('{name}'), and every window would see the first of them. {_REMEDY}"
             )
-
-
-def _step_cache(options: Mapping[str, Any]) -> str:
-    """The name of a cache on the MODEL that leaves out forward passes by what the one before was; empty if none."""
-    if type(options.get("easycache")).__name__ == "EasyCacheHolder":
-        return "EasyCache"
-    # Other packs' nodes set these, and keep what they need on the network itself.
-    return "TeaCache" if any(key == "rel_l1_thresh" or str(key).startswith("teacache") for key in options) else ""
 
 
 def one_at_a_time(model_options: Mapping[str, Any]) -> frozenset[str]:

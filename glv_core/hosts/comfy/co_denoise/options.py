@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ....co_denoise import CoDenoiseSettings, Phase
 from ....noise import NoiseSettings
 from ....prompts import AUTO
+from ....step_cache import NO_STEP_CACHE, StepCacheSettings
 from ....timeline import Compression
 
 #: Which windows see the video's first latent frame, where a start or reference image stands. auto: every window where
@@ -59,6 +60,7 @@ class WindowOptions:
     ``start_image``: which windows see the first latent frame, one of ``START_IMAGES``.
     ``prompt_blending``: one of ``PROMPT_BLENDINGS``, or ``AUTO``.
     ``isolated_clips``: windows side by side that share nothing, whatever the other options say.
+    ``step_cache``: when windows take their prediction from the steps before.
     """
 
     window_frames: int
@@ -73,6 +75,7 @@ class WindowOptions:
     offload_latent: bool = False
     start_image: str = "auto"
     isolated_clips: bool = False
+    step_cache: StepCacheSettings = NO_STEP_CACHE
 
     def settings(self, compression: Compression, seed: int = 0, attention: bool = False) -> CoDenoiseSettings:
         """These options in latent frames.

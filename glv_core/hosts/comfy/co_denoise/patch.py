@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -12,6 +13,7 @@ import torch
 from ....co_denoise import Stage
 from ....timeline import Place
 from ..families import family_of, time_dim_of
+from .easy_cache import without_easy_cache
 from .frame_text import check_attention
 from .fresh_noise import with_fresh_noise
 from .handler import CoDenoiseHandler
@@ -38,7 +40,7 @@ def patch_model(
 
     Args:
         model: the MODEL; it is not changed. Context windows that it already has, the host's or ours, are replaced, with
-            a warning.
+            a warning. The host's EasyCache becomes the step cache, unless the options have one.
         options: window, overlap, schedule, merge.
         on_windows: called as ``on_windows(step, windows done, windows of the step)`` after each forward pass.
         place: where the latents to come lie in a longer video, whose prompts they follow.
@@ -57,6 +59,9 @@ def patch_model(
     existing = patched.model_options.get("context_handler")
     if existing is not None:
         log.warning("Co-denoising replaces the context handler %s that the model had.", type(existing).__name__)
+    easy = without_easy_cache(patched)
+    if easy is not None and not options.step_cache.threshold:
+        options = replace(options, step_cache=easy)
     patched.model_options["context_handler"] = CoDenoiseHandler(options, on_windows, place, stage, noise, fresh)
     wrappers = comfy.patcher_extension.WrappersMP
     for kind, wrapper in (

@@ -23,6 +23,7 @@ from .model_patches import check_model_options
 from .options import NoiseOptions, WindowOptions
 from .packed import PackedLatent
 from .prompt_tags import track_of
+from .step_caches import StepCaches
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class Run:
         ask_host = host_slices(model, shape, self.time_dim)
         self.conditions = Conditions(self.family, self.length, self.time_dim, ask_host, self.latent)
         self.lead = 1 if options.start_image == "every_window" else 0
+        self.caches = StepCaches(options.step_cache, self.latent) if options.step_cache.threshold else None
         self._place = place
         self._stage = stage
         self._model = model
