@@ -20,6 +20,7 @@ from .inputs import (
     seed_input,
     start_image_input,
     step_inputs,
+    tile_inputs,
     window_inputs,
     window_options,
 )
@@ -66,6 +67,7 @@ class CoDenoiseKSampler(io.ComfyNode):
                 *step_inputs(),
                 isolated_input(),
                 initial_noise_input(),
+                *tile_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )

@@ -15,6 +15,7 @@ from .inputs import (
     isolated_input,
     noise_inputs,
     start_image_input,
+    tile_inputs,
     window_inputs,
     window_options,
 )
@@ -39,6 +40,7 @@ class CoDenoiseModel(io.ComfyNode):
                 *noise_inputs(),
                 start_image_input(),
                 isolated_input(),
+                *tile_inputs(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )

@@ -85,8 +85,9 @@ class CoDenoiseHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict
     ) -> bool:
-        """Whether windows are needed: a latent longer than one, a loop, or offloaded, or several prompts."""
-        if self.run_of(model, x_in.shape).is_long or self.options.offload_latent:
+        """Whether windows are needed: a latent longer than one, a loop, tiled or offloaded, or several prompts."""
+        run = self.run_of(model, x_in.shape)
+        if run.is_long or run.is_tiled or self.options.offload_latent:
             return True
         return any(len(schedule.prompts) > 1 for schedule in schedules_in(conds))
 

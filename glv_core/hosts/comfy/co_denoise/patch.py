@@ -49,6 +49,7 @@ def patch_model(
     time_dim_of(model.model.latent_format)  # raises where there are no frames
     if options.settings(family_of(model.model).compression).prompt_blending == "attention":
         check_attention(model.model)
+    options.tiling(model.model.latent_format.spacial_downscale_ratio)  # raises where the tiles do not fit it
     patched = model.clone()
     existing = patched.model_options.get("context_handler")
     if existing is not None:
@@ -84,12 +85,12 @@ def _outer_sample(executor: Any, noise: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
-    """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits."""
+    """Tell the host's memory estimate the shape of a real call, a window or tile, so that it loads as much as fits."""
     handler = (kwargs.get("model_options") or {}).get("context_handler")
     if isinstance(handler, CoDenoiseHandler):
         run = handler.run_of(model.model, noise_shape)
         run.decide_lead([entry for entries in conds.values() for entry in entries or ()])
-        noise_shape = run.latent.packed_shape_of(run.view(run.settings.windows(run.length, 0)[-1]))
+        noise_shape = run.latent.packed_shape_of(run.views(run.settings.windows(run.length, 0), run.tiles(0))[-1])
     return executor(model, noise_shape, conds, *args, **kwargs)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from ....co_denoise import Stage, nearest_step
 from ....prompts import PromptSchedule, PromptTrack
 from ....timeline import Place
-from ....windows import View, Window
+from ....windows import Tile, View, Window
 from ..families import family_of, time_dim_of
 from ..memory import free_for_windows
 from .conditioning import Conditions, Entry, begins_with_an_image, host_slices
@@ -22,6 +23,7 @@ from .model_patches import check_model_options
 from .options import WindowOptions
 from .packed import PackedLatent
 from .prompt_tags import track_of
+from .space import check_tiles
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class Run:
         shape, self.length = shapes[0], self.latent.length
         self.options = options
         self.settings = options.settings(self.family.compression, seed)
+        self._tiling = options.tiling(model.latent_format.spacial_downscale_ratio)
         ask_host = host_slices(model, shape, self.time_dim)
         self.conditions = Conditions(self.family, self.length, self.time_dim, ask_host, self.latent)
         self.lead = 1 if options.start_image == "every_window" else 0
@@ -85,6 +88,22 @@ class Run:
         """Whether a window is less than what the latent shows, so that everything along it has to be sliced."""
         return self.length > self.settings.window or self.settings.closed_loop
 
+    def tiles(self, step: int) -> tuple[Tile, ...]:
+        """The tiles of a sampling step; none where frames are seen whole."""
+        height, width = self.latent.shapes[0][-2:]
+        tiles = () if self._tiling is None else self._tiling.tiles((height, width), step)
+        return tiles if len(tiles) > 1 else ()
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether frames are larger than a tile, so that everything of their size has to be cut."""
+        return bool(self.tiles(0))
+
+    def views(self, windows: Sequence[Window], tiles: Sequence[Tile]) -> list[View]:
+        """What the model is shown of some windows: of each all of its tiles, or it once."""
+        shown = [self.view(window) for window in windows]
+        return [replace(view, tile=tile) for view in shown for tile in tiles] if tiles else shown
+
     def view(self, window: Window) -> View:
         """What the model is shown for a window: it, behind the first latent frame if all windows are to see that."""
         return self.latent.with_guides(View(window, 0 if 0 in window.indices else self.lead))
@@ -100,9 +119,11 @@ class Run:
         Raises:
             ValueError: something cannot; it is named.
         """
-        if self._checked or not self.is_long:
+        if self._checked or not (self.is_long or self.is_tiled):
             return
         entries = [entry for output in conds for entry in output or ()]
+        if self.is_tiled:
+            check_tiles(entries, self.family, model_options)
         self.decide_lead(entries)
         check_model_options(model_options)
         check_driven(model_options.get("transformer_options", {}), self.length)
