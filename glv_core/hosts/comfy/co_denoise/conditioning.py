@@ -134,7 +134,7 @@ class Conditions:
         window = view.window
         name = f"{view.lead}+{window.start}+{window.length}*{window.stride}"
         if view.tile is not None:
-            cut = cut_entry(sliced, view.tile, self.family)
+            cut = cut_entry(sliced, view.tile, self.family, time_axis_of_mask + 3)
             if cut is None:
                 return None
             sliced = cut

@@ -44,10 +44,10 @@ def check_tiles(entries: Sequence[Entry], family: Family, model_options: Mapping
     check_no_images(model_options, _REMEDY)
 
 
-def cut_entry(entry: Entry, tile: Tile, family: Family) -> Entry | None:
+def cut_entry(entry: Entry, tile: Tile, family: Family, mask_axes: int) -> Entry | None:
     """A cond entry of a window for a tile; None if its mask or area has no part in it.
 
-    An area becomes a mask: the model is shown the whole tile, and counts inside the area alone.
+    An area becomes a mask, of ``mask_axes`` axes: the model is shown the whole tile, and counts inside the area alone.
     """
     cut = {**entry, "model_conds": {key: _cut(key, cond, tile, family) for key, cond in entry["model_conds"].items()}}
     mask, area = cut.get("mask"), cut.pop("area", None)
@@ -55,10 +55,9 @@ def cut_entry(entry: Entry, tile: Tile, family: Family) -> Entry | None:
         size, first = area[: len(area) // 2], area[len(area) // 2 :]
         inside = torch.zeros(tile.frame) if mask is None else torch.zeros(tile.frame).to(mask)
         inside[first[-2] : first[-2] + size[-2], first[-1] : first[-1] + size[-1]] = 1
-        mask = inside[None] if mask is None else mask * inside
+        mask = inside.reshape(*[1] * (mask_axes - 2), *tile.frame) if mask is None else mask * inside
         if len(size) == 3:  # in time as well
             cut["area"] = (size[0], tile.height, tile.width, first[0], 0, 0)
-            mask = mask if mask.ndim == 4 else mask[None]
     if mask is not None:
         part = cut["mask"] = _of_frame(mask, tile)
         if part is not mask and not part.any():
