@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import combined
 import comfy.controlnet
 import comfy.model_management
 import comfy.sample
@@ -23,6 +24,16 @@ pytestmark = pytest.mark.every_host
 #: Frames of 4 x 8 latent pixels in tiles of 4 x 4 that share 2, which begin here at a run's first step.
 TILES = {"tile_width": 32, "tile_overlap": 16}
 LEFTS = (0, 2, 4)
+
+
+@pytest.fixture(scope="module")
+def wan():
+    return tiny.wan(1)
+
+
+@pytest.fixture
+def recorder(wan):
+    return tiny.Recorder(wan)
 
 
 def latent(frames=3, width=8):
@@ -301,6 +312,39 @@ def test_tiles_move_from_step_to_step(wan):
     assert run.tiles(0) != run.tiles(1)
 
 
-def test_streaming_can_have_tiles_in_its_chunks(wan):
-    made = streaming
-    assert made
+@pytest.mark.parametrize("kind", combined.KINDS)
+def test_of_video_and_sound_every_tile_hears_all_and_the_mean_is_kept(kind):
+    """One step at CFG 1; frames of 4 x 4 latent pixels in tiles of 4 x 2 that begin at 0 and 2."""
+    model, whole = combined.model(kind), combined.latent(kind, 7)
+    spy, scale = combined.Spy(model), model.model.latent_format.spacial_downscale_ratio
+    made = tiny.co_denoise(
+        model, whole, positive=combined.text(kind, 1), negative=combined.text(kind, 0), steps=1, cfg=1.0, per_forward=1,
+        window=combined.frames_of(kind, 7), overlap=0, tile_width=2 * scale, tile_overlap=0,
+    )  # fmt: skip
+    video, sound = comfy.sample.prepare_noise(whole["samples"], 7).unbind()
+    assert len(spy.calls) == 2
+    tiles = [call["streams"][0] for call in spy.calls]
+    carried = 4 if kind == "h3" else 1  # the sound's latents are that much larger while they are sampled
+    for left, call in zip((0, 2), spy.calls, strict=True):
+        assert_close(call["streams"][0], video[..., left : left + 2], atol=1e-5, rtol=1e-5)
+    assert_close(spy.calls[0]["streams"][1], spy.calls[1]["streams"][1])
+    said = [[noise - told for noise, told in zip(call["streams"], call["said"], strict=True)] for call in spy.calls]
+    made_video, made_sound = made.unbind()
+    assert_close(made_video, torch.cat([tile for tile, _ in said], dim=-1), atol=2e-4, rtol=1e-3)
+    mean = (said[0][1] + said[1][1]) / 2
+    assert_close(made_sound * carried, mean * torch.ones_like(made_sound), atol=2e-4, rtol=1e-3)
+    assert tiles[0].shape == tiles[1].shape and sound.shape == made_sound.shape
+
+
+def test_streaming_makes_larger_chunks_in_tiles():
+    recorder = tiny.Recorder(tiny.wan(1))
+    options = {"steps": 2, "width": 64, "height": 32}
+    whole, _ = streaming.extend(recorder.model, **options)
+    recorder.shapes.clear()
+    made, _ = streaming.extend(recorder.model, **options, **TILES)
+    assert {tuple(shape[-2:]) for shape in recorder.shapes} == {(4, 4)}
+    assert made.shape == whole.shape and made.isfinite().all() and not torch.equal(made, whole)
+    recorder.shapes.clear()
+    with pytest.raises(ValueError, match="StreamingExtend: tile_width is 40"):
+        streaming.extend(recorder.model, **options, **{**TILES, "tile_width": 40})
+    assert not recorder.shapes

@@ -235,7 +235,7 @@ def growth(frames: int) -> dict:
     return {"batch": max(batches), "growth": max(0, after - before) * 1024}
 
 
-def tiled(schedule: str, merge: str, overlap: int, prompt: str, seed: int, steps: int, path: str) -> dict:
+def tiled(schedule: str, merge: str, overlap: int, prompt: str, seed: int, steps: int, length: int, path: str) -> dict:
     """Makes a video of twice the demo model's width in tiles of its own size and saves its frames ``t h w c``.
 
     Returns where the tiles begin at every step, in pixels, and the time. ``schedule`` and ``merge`` stand in for the
@@ -246,7 +246,7 @@ def tiled(schedule: str, merge: str, overlap: int, prompt: str, seed: int, steps
 
     model, clip, vae = _pipeline()
     positive, negative = ([[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in (prompt, ""))
-    size, before = (16, 8, 16), (tiles.SCHEDULE, tiles.MERGE)
+    size, before = (length, 8, 16), (tiles.SCHEDULE, tiles.MERGE)
     tiles.SCHEDULE, tiles.MERGE = schedule, merge
     begin = time.perf_counter()
     try:
