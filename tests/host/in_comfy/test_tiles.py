@@ -336,6 +336,24 @@ def test_of_video_and_sound_every_tile_hears_all_and_the_mean_is_kept(kind):
     assert tiles[0].shape == tiles[1].shape and sound.shape == made_sound.shape
 
 
+@pytest.mark.skipif(not combined.HAS_H3, reason="this ComfyUI has no MiniMax H3")
+def test_keyframes_of_h3_are_cut():
+    model = combined.model("h3")
+    spy, scale = combined.Spy(model), model.model.latent_format.spacial_downscale_ratio
+    latent = torch.randn(1, 24, 1, 4, 4, generator=torch.Generator().manual_seed(2))
+    positive = combined.text("h3", 1, minimax_keyframes=[{"resolved_frame_index": 0, "latent": latent}])
+    tiny.co_denoise(
+        model, combined.latent("h3", 7), positive=positive, negative=combined.text("h3", 0), steps=1, cfg=1.0,
+        window=combined.frames_of("h3", 7), overlap=0, tile_width=2 * scale, tile_overlap=0,
+    )  # fmt: skip
+    assert len(spy.calls) == 2
+    for left, call in zip((0, 2), spy.calls, strict=True):
+        payload = call["minimax_payload"]
+        assert payload["layout"].signature[2:4] == (4, 2)
+        for shown in (payload["keyframes"][0]["latent"], payload["cond_video_latents"][0]):
+            assert torch.equal(shown, latent[..., left : left + 2])
+
+
 def test_streaming_makes_larger_chunks_in_tiles():
     recorder = tiny.Recorder(tiny.wan(1))
     options = {"steps": 2, "width": 64, "height": 32}

@@ -93,7 +93,7 @@ class Evaluation:
         for index, view in enumerate(views):
             slots = self._slots(view)
             key = (view.length, tuple((slot.output, batch_key(slot.entry, index, alone)) for slot in slots))
-            if any("control" in slot.entry for slot in slots):
+            if any(slot.entry.get("control") is not None for slot in slots):
                 key = (*key, view.tile)  # a hint is cut once for a forward pass
             groups.setdefault(key, []).append((index, slots))
         maps = self._attention_maps()

@@ -59,7 +59,7 @@ def cut_entry(entry: Entry, tile: Tile, family: Family, mask_axes: int) -> Entry
         if len(size) == 3:  # in time as well
             cut["area"] = (size[0], tile.height, tile.width, first[0], 0, 0)
     if mask is not None:
-        part = cut["mask"] = _of_frame(mask, tile)
+        part = cut["mask"] = _of_frame(mask, tile, mask_axes)
         if part is not mask and not part.any():
             return None
     return cut
@@ -71,18 +71,21 @@ def _cut(key: str, cond: Any, tile: Tile, family: Family) -> Any:
         return cond
     if isinstance(value, (list, tuple)) and any(isinstance(each, torch.Tensor) for each in value):
         # Of several videos those with one latent frame are references.
-        return cond._copy_with([each if each.shape[2] == 1 else _of_frame(each, tile) for each in value])
+        return cond._copy_with([each if each.shape[2] == 1 else _of_frame(each, tile, 4) for each in value])
     if not isinstance(value, torch.Tensor):
         return cond
     if key in family.resized:
         return cond._copy_with(_resized(value, tile))
-    part = tile.of(value) if key in family.scaled else _of_frame(value, tile)
+    part = tile.of(value) if key in family.scaled else _of_frame(value, tile, 4)
     return cond if part is value else cond._copy_with(part)
 
 
-def _of_frame(value: torch.Tensor, tile: Tile) -> torch.Tensor:
-    """The tile's part of a tensor whose last axes are the latent's rows and columns; others as they are."""
-    return tile.of(value) if value.ndim > 2 and tuple(value.shape[-2:]) == tile.frame else value
+def _of_frame(value: torch.Tensor, tile: Tile, axes: int) -> torch.Tensor:
+    """The tile's part of a tensor of so many axes or more, of which the last are the latent's rows and columns.
+
+    Others as they are.
+    """
+    return tile.of(value) if value.ndim >= axes and tuple(value.shape[-2:]) == tile.frame else value
 
 
 def _resized(value: torch.Tensor, tile: Tile) -> torch.Tensor:

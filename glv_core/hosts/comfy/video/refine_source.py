@@ -9,11 +9,11 @@ import comfy.utils
 import torch
 
 from ....streamingt2v.square import Placement, fit_into, place
+from ....tiles import PATCH
 from .encode_video import encode_frames
 from .frame_source import FrameSource, frame_source
 
 FITS = ("crop", "bars")
-PATCH = 2  #: latent pixels of a model's patch; sizes that follow from another side are whole patches
 
 
 @dataclass(frozen=True)
