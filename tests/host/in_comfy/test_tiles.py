@@ -187,9 +187,8 @@ def test_a_tile_of_frames_as_batch_gets_its_part_of_hints(kind):
     model, frames = tiny.sd15(), 5
 
     def control(start=None, left=0):
-        made = (
-            test_controls.MAKE[kind](hint=wide(frames)) if kind != "chain" else test_controls.chain(hint=wide(frames))
-        )
+        more = {"strength": 30.0} if kind == "adapter" else {}
+        made = test_controls.MAKE[kind](hint=wide(frames), **more)
         each = made
         while each is not None:
             hint = torch.nn.functional.interpolate(each.cond_hint_original, (64, 96), mode="nearest-exact")
@@ -274,6 +273,14 @@ def test_as_many_tiles_share_a_pass_as_memory_has_room_for(monkeypatch):
     assert [shape[0] for shape in recorder.shapes] == [2, 2, 2]
 
 
+class Patch:
+    def __init__(self):
+        self.image = torch.zeros(1, 8, 8, 3)
+
+    def __call__(self, *given):
+        return given
+
+
 def refused(model, words, **given):
     model = tiny.Recorder(model)
     with pytest.raises(ValueError, match=f"CoDenoiseKSampler: Tiles do not .*{words}"):
@@ -292,13 +299,6 @@ def test_what_cannot_be_cut_is_refused_before_the_first_forward_pass(wan):
     frames = {"samples": torch.zeros(test_controls.FRAMES, 4, 4, 8)}
     positive, negative = test_controls.conds(control)
     refused(tiny.sd15(), "ControlNet of another pack", latent_image=frames, positive=positive, negative=negative)
-
-    class Patch:
-        def __init__(self):
-            self.image = torch.zeros(1, 8, 8, 3)
-
-        def __call__(self, *given):
-            return given
 
     patched = wan.clone()
     patched.set_model_patch(Patch(), "post_input")

@@ -23,7 +23,7 @@ REFUSED = {
 }  # fmt: skip
 #: What shows something else than the frame: smaller where the network takes nothing of another size than its input.
 SMALLER = {"reference_latent", "time_dim_concat"}
-WHOLE = {"ref_latent", "face_pixel_values", "context_latents.1"}
+WHOLE = {"ref_latent", "face_pixel_values"}
 OWN_SCALE = {"camera_conditions", "pose_latents", "sam_latents"}
 
 
@@ -57,6 +57,8 @@ def expected(name, value, left, width, frame, whole_names):
     """What a tile of ``width`` columns from ``left`` on of ``frame`` must see of an input."""
     if not isinstance(value, torch.Tensor) or name in whole_names:
         return value
+    if name.startswith("context_latents") and value.shape[2] == 1:  # a reference of Bernini's
+        return value
     if name == "keyframe_idxs":  # b (t h w) (from, to) of tokens; the frame's columns are 32 pixels wide
         grid = value.unflatten(2, (-1, *frame))[:, :, :, :, left : left + width].clone()
         grid[:, 2] -= 32 * left
@@ -80,6 +82,8 @@ def test_tiles_see_what_is_theirs(row):
     frame = tuple(whole[0][0].shape[-2:])
     width = frame[1] // 2
     sizes = {"tile_width": width * scale, "tile_overlap": 0}
+    if row.name == "Wan S2V, reference motion":
+        pytest.skip("half of its frame is smaller than what its network packs")
     if row.name in REFUSED:
         with pytest.raises(ValueError, match=REFUSED[row.name]):
             heard(row, **sizes)
