@@ -16,6 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,45 @@ class Window:
 
 
 @dataclass(frozen=True)
+class Tile:
+    """A part of a frame, in latent pixels.
+
+    ``top``, ``left``, ``height``, ``width``: where it lies. ``frame``: height and width of the frame. ``weights``: how
+    much it counts in each of its pixels, ``h w``; those of all tiles of a frame sum to 1 in every pixel.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    frame: tuple[int, int]
+    weights: torch.Tensor = field(compare=False)
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor:
+        """This part of a tensor ``... h w`` of the frame, at its own scale; a view."""
+        rows, columns = (
+            slice(start * side // whole, -(-(start + length) * side // whole))
+            for start, length, side, whole in (
+                (self.top, self.height, tensor.shape[-2], self.frame[0]),
+                (self.left, self.width, tensor.shape[-1], self.frame[1]),
+            )
+        )
+        return tensor[..., rows, columns]
+
+    @property
+    def share(self) -> float:
+        """How much of the frame it counts for; those of all tiles sum to 1."""
+        return float(self.weights.sum()) / (self.frame[0] * self.frame[1])
+
+
+@dataclass(frozen=True)
 class View:
     """What the model is shown of a video: the latent frames of a window, behind the video's first one or alone.
 
     ``lead``: how many latent frames stand in front, 0 or 1; what the model says of them is thrown away. ``guides``:
     which of the guides that lie behind the video in the latent, from ``first_guide`` on, stand behind the window's;
     ``guided`` is for each the latent frame that it guides.
+    ``tile``: which part of the frames; None is all of them.
     """
 
     window: Window
@@ -84,6 +121,7 @@ class View:
     guides: tuple[int, ...] = ()
     guided: tuple[int, ...] = ()
     first_guide: int = 0
+    tile: Tile | None = None
 
     @property
     def length(self) -> int:

@@ -22,6 +22,7 @@ from .inputs import (
     start_image_input,
     step_cache_input,
     step_inputs,
+    tile_inputs,
     window_inputs,
     window_options,
 )
@@ -70,6 +71,7 @@ class CoDenoiseKSampler(io.ComfyNode):
                 initial_noise_input(),
                 fresh_noise_input(),
                 step_cache_input(),
+                *tile_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )

@@ -17,6 +17,7 @@ from .inputs import (
     noise_inputs,
     start_image_input,
     step_cache_input,
+    tile_inputs,
     window_inputs,
     window_options,
 )
@@ -43,6 +44,7 @@ class CoDenoiseModel(io.ComfyNode):
                 isolated_input(),
                 fresh_noise_input(),
                 step_cache_input(),
+                *tile_inputs(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )

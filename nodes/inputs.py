@@ -322,6 +322,25 @@ def step_cache_input() -> io.Input:
     )
 
 
+def tile_inputs() -> list[io.Input]:
+    """Tiles for frames larger than the model's own."""
+    return [
+        io.Int.Input(
+            "tile_width", default=0, min=0, max=16384, step=8, optional=True, advanced=True,
+            tooltip="Frames are seen in tiles of so many pixels, where they are larger; 0 sees them whole. The model's "
+            "memory is that of a tile.",
+        ),
+        io.Int.Input(
+            "tile_height", default=0, min=0, max=16384, step=8, optional=True, advanced=True,
+            tooltip="The same for the height.",
+        ),
+        io.Int.Input(
+            "tile_overlap", default=128, min=0, max=16384, step=8, optional=True, advanced=True,
+            tooltip="Pixels that neighbouring tiles share at least, over which they are blended.",
+        ),
+    ]  # fmt: skip
+
+
 def download_input() -> io.Input:
     """Whether models of transformers may be downloaded."""
     return io.Boolean.Input(

@@ -14,7 +14,7 @@ from ..glv_core.hosts.comfy.video.refine_source import FITS, encode_to_refine
 from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES
 from .errors import naming
-from .inputs import CATEGORY, MERGE_TOOLTIP, check_chunks, sampler_inputs, seed_input
+from .inputs import CATEGORY, MERGE_TOOLTIP, check_chunks, sampler_inputs, seed_input, tile_inputs
 
 
 class RefineLongVideo(io.ComfyNode):
@@ -82,19 +82,7 @@ class RefineLongVideo(io.ComfyNode):
                     tooltip="cover: the last chunk begins earlier, so that all frames are refined. trim: what whole "
                     "chunks leave over is cut off, as in StreamingT2V.",
                 ),
-                io.Int.Input(
-                    "tile_width", default=0, min=0, max=16384, step=64, optional=True, advanced=True,
-                    tooltip="Frames are seen in tiles of so many pixels, where they are larger; 0 sees them whole. "
-                    "The model's memory is that of a tile.",
-                ),
-                io.Int.Input(
-                    "tile_height", default=0, min=0, max=16384, step=64, optional=True, advanced=True,
-                    tooltip="The same for the height.",
-                ),
-                io.Int.Input(
-                    "tile_overlap", default=128, min=0, max=16384, step=8, optional=True, advanced=True,
-                    tooltip="Pixels that neighbouring tiles share at least, over which they are blended.",
-                ),
+                *tile_inputs(),
                 io.Int.Input(
                     "windows_per_forward", default=0, min=0, max=64, optional=True, advanced=True,
                     tooltip="At most so many chunks share one forward pass; 0: as many as fit in free memory. The "
@@ -149,10 +137,9 @@ class RefineLongVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("RefineLongVideo"):
             source = encode_to_refine(vae, video, width, height, fit)
-            tile, shared = source.tiles(tile_width, tile_height, tile_overlap)
             options = RefineOptions(
-                strength, chunks, chunk, overlap, merge, length_policy, windows_per_forward, prompt_blending, tile,
-                shared,
+                strength, chunks, chunk, overlap, merge, length_policy, windows_per_forward, prompt_blending,
+                tile_width, tile_height, tile_overlap,
             )  # fmt: skip
             sampler = SamplerOptions(seed, steps, cfg, sampler_name, scheduler)
             refined = refine_long(model, sampler, positive, negative, source.samples, options, sigmas)

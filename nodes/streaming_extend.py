@@ -16,7 +16,7 @@ from ..glv_core.streaming import ANCHORS, RunFolder
 from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, clip_lengths
 from ..glv_core.windows import SCHEDULES
 from .errors import naming
-from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, sampler_inputs, seed_input
+from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, sampler_inputs, seed_input, tile_inputs
 
 
 class StreamingExtend(io.ComfyNode):
@@ -188,6 +188,7 @@ class StreamingExtend(io.ComfyNode):
                     "again. Without it the latents of the sound are handed on as they are, and after some chunks "
                     "speech is none.",
                 ),
+                *tile_inputs(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The finished video's latent; decode and save it at "

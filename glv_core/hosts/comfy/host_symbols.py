@@ -347,7 +347,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("cond_hint_original"), _need("previous_controlnet"), _need("strength"), _need("timestep_percent_range"),
         _need("extra_args"), _need("control_model"), _need("vae"), _need("extra_concat_orig"), _need("extra_conds"),
         _need("extra_hooks"), _need("strength_type"), _need("compression_ratio"), _need("cond_hint"),
-        _need("extra_concat"), _ask("multigpu_clones"),
+        _need("extra_concat"), _need("upscale_algorithm"), _ask("multigpu_clones"),
     ),
     *_all("whether a ControlNet acts", "<ControlNet>", _need("timestep_range")),
     *_all(

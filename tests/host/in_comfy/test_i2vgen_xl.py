@@ -297,9 +297,13 @@ def test_tiles_see_their_part_of_the_image(loaded):
 
     model.set_model_unet_function_wrapper(forward)
     given, sigmas = ((model, *loaded[1:]), noise_of(5), prompts), torch.tensor([5.0, 0.0])
-    assert_close(refined(*given, sigmas=sigmas, tile=(8, 8)), refined(*given, sigmas=sigmas), **CLOSE)
+    assert_close(
+        refined(*given, sigmas=sigmas, tile_width=64, tile_height=64, tile_overlap=0),
+        refined(*given, sigmas=sigmas),
+        **CLOSE,
+    )
     shapes.clear()
-    refined(*given, sigmas=sigmas, tile=(4, 4), tile_overlap=2)
+    refined(*given, sigmas=sigmas, tile_width=32, tile_height=32, tile_overlap=16)
     assert set(shapes) == {((4, 4), (4, 4))}
 
 

@@ -1,13 +1,10 @@
-"""Refine Long Video, and tiles in space: against KSampler, and against predictions written out."""
+"""Refine Long Video: against KSampler, and against predictions written out."""
 
-import comfy.model_management
-import comfy.sample
 import numpy as np
 import pytest
 import tiny
 import torch
 from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
-from long_video_pack.glv_core.hosts.comfy.co_denoise.space import tile_model
 from long_video_pack.glv_core.hosts.comfy.editing.refine import CHUNKS, RefineOptions, refine_long
 from long_video_pack.nodes.refine_long_video import RefineLongVideo
 from streaming import wan_vae
@@ -75,79 +72,11 @@ def test_presets_choose_chunks():
     }  # fmt: skip
 
 
-def pixelwise(model):
-    """A model whose prediction of a pixel depends on nothing else: with tiles it says the same."""
-
-    def forward(apply_model, arguments):
-        seen.append(tuple(arguments["input"].shape[-2:]))
-        return arguments["input"] * 0.25 + arguments["c"]["c_crossattn"].mean() * 0.01
-
-    seen: list = []
-    patched = model.clone()
-    patched.set_model_unet_function_wrapper(forward)
-    return patched, seen
-
-
-def test_tiles_of_a_pixelwise_model_change_nothing():
-    model, seen = pixelwise(tiny.wan())
-    samples = noised(9, 14)
-    whole = refined(model, samples)
-    seen.clear()
-    tiled = refined(model, samples, tile=(8, 6), tile_overlap=2)
-    assert set(seen) == {(8, 6)}
-    assert_close(tiled, whole, atol=1e-5, rtol=1e-5)
-
-
-def test_a_tile_sees_its_part_of_what_has_the_frames_size():
-    model, seen = tiny.wan(), []
-
-    def forward(apply_model, arguments):
-        x, given = arguments["input"], arguments["c"]["c_concat"]
-        seen.append(tuple(given.shape[-2:]))
-        return x * 0 + given[:, :1]
-
-    model = model.clone()
-    model.set_model_unet_function_wrapper(forward)
-    patched = tile_model(model, (4, 4), 2)
-    x, concat = noised(3, 8), noised(3, 8, 4)
-    arguments = {
-        "input": x, "timestep": torch.ones(1), "cond_or_uncond": [0],
-        "c": {"c_concat": concat, "c_crossattn": torch.zeros(1, 4, 8), "transformer_options": {}},
-    }  # fmt: skip
-    made = patched.model_options["model_function_wrapper"](None, arguments)
-    assert set(seen) == {(4, 4)}
-    assert_close(made, concat[:, :1].expand_as(x))
-
-
-def test_features_of_a_control_are_cut_at_their_own_scale_and_tokens_refused():
-    model = tiny.wan().clone()
-    seen = []
-
-    def forward(apply_model, arguments):
-        seen.append(arguments["c"]["control"]["output"][0])
-        return arguments["input"]
-
-    model.set_model_unet_function_wrapper(forward)
-    wrapper = tile_model(model, (4, 4), 0).model_options["model_function_wrapper"]
-    features = torch.arange(16.0).view(1, 1, 4, 4)
-
-    def run(control):
-        c = {"c_crossattn": torch.zeros(1, 4, 8), "transformer_options": {}, "control": {"output": [control, None]}}
-        wrapper(None, {"input": noised(1, 8)[:, :, 0], "timestep": torch.ones(1), "cond_or_uncond": [0], "c": c})
-
-    run(features)
-    assert [each.flatten().tolist() for each in seen] == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
-    with pytest.raises(ValueError, match="Tiles do not support this ControlNet"):
-        run(torch.zeros(1, 16, 8))
-
-
-def test_tiles_are_seen_one_by_one_and_interrupting_works():
+def test_tiles_are_seen_one_by_one():
     recorder = tiny.Recorder(tiny.wan())
-    refined(recorder.model, noised(5, 16), tile=(8, 8), tile_overlap=4)
-    assert {shape[-2:] for shape in map(tuple, recorder.shapes)} == {(8, 8)}
-    comfy.model_management.interrupt_current_processing(True)
-    with pytest.raises(comfy.model_management.InterruptProcessingException):
-        refined(tiny.wan(), noised(5, 16), tile=(8, 8), tile_overlap=4)
+    made = refined(recorder.model, noised(5, 8), tile_width=32, tile_overlap=16)
+    assert {shape[-2:] for shape in map(tuple, recorder.shapes)} == {(8, 4)}
+    assert made.shape[-2:] == (8, 8) and made.isfinite().all()
 
 
 def test_the_node_scales_and_cuts_bars_off():

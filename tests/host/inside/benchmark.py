@@ -290,3 +290,32 @@ def growth(frames: int) -> dict:
     _sample_only(model, {"schedule": "shifted", "overlap": 4, "merge": "pyramid", "more": {}}, conditioning, latent, 1)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"batch": max(batches), "growth": max(0, after - before) * 1024}
+
+
+def tiled(schedule: str, merge: str, overlap: int, prompt: str, seed: int, steps: int, length: int, path: str) -> dict:
+    """Makes a video of twice the demo model's width in tiles of its own size and saves its frames ``t h w c``.
+
+    Returns where the tiles begin at every step, in pixels, and the time. ``schedule`` and ``merge`` stand in for the
+    pack's own.
+    """
+    from long_video_pack.glv_core import tiles
+    from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
+
+    model, clip, vae = _pipeline()
+    positive, negative = ([[clip.encode_from_tokens(clip.tokenize(text)), {}]] for text in (prompt, ""))
+    size, before = (length, 8, 16), (tiles.SCHEDULE, tiles.MERGE)
+    tiles.SCHEDULE, tiles.MERGE = schedule, merge
+    begin = time.perf_counter()
+    try:
+        samples = CoDenoiseKSampler.execute(
+            model, seed, steps, 2.0, "uni_pc", "simple", positive, negative, {"samples": torch.zeros(1, 16, *size)},
+            1.0, window=61, overlap=16, tile_width=64, tile_height=64, tile_overlap=overlap,
+        ).args[0]["samples"]  # fmt: skip
+        lefts = [[8 * each.left for each in tiles.Tiling(8, 8, overlap // 8).tiles(size[1:], step)]
+                 for step in range(steps)]  # fmt: skip
+    finally:
+        tiles.SCHEDULE, tiles.MERGE = before
+    seconds = time.perf_counter() - begin
+    frames = vae.decode(samples)
+    np.save(path, frames.reshape(-1, *frames.shape[-3:]).float().numpy())
+    return {"lefts": lefts, "seconds": seconds}

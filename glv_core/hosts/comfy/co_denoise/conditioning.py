@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.conds
@@ -23,6 +23,7 @@ from ....windows import View, Window
 from ..families import SHARED, Along, Family
 from .packed import PackedLatent
 from .prompt_tags import TAG
+from .space import cut_entry
 
 Entry = dict[str, Any]
 #: The host's own slice of a model cond, or None: from its key, the cond and what the window shows.
@@ -99,7 +100,8 @@ class Conditions:
             weights: how much this entry counts in each of them, ``[view length]``, or None for 1.
 
         Returns:
-            A shallow copy with the window's part of everything that runs along the video; None if its area has none.
+            A shallow copy with the window's part of everything that runs along the video; None if its area,
+            or in a tile its mask, has none.
 
         Raises:
             ValueError: as ``check``, or something that runs along the video has another length than the video.
@@ -130,7 +132,14 @@ class Conditions:
         sliced.pop(TAG, None)
         # Step caches keep their state by uuid: another window is another thing.
         window = view.window
-        sliced["uuid"] = uuid.uuid5(entry["uuid"], f"{view.lead}+{window.start}+{window.length}*{window.stride}")
+        name = f"{view.lead}+{window.start}+{window.length}*{window.stride}"
+        if view.tile is not None:
+            cut = cut_entry(sliced, view.tile, self.family, time_axis_of_mask + 3)
+            if cut is None:
+                return None
+            sliced = cut
+            name += f" {view.tile.top},{view.tile.left}"
+        sliced["uuid"] = uuid.uuid5(entry["uuid"], name)
         return sliced
 
     def offloaded(self, entry: Entry, view: View, move: Callable[[torch.Tensor], torch.Tensor]) -> Entry:
@@ -250,7 +259,7 @@ class Conditions:
             return tensor
         whole = self.length + (len(self.latent.guided) if self.latent is not None else 0)
         if isinstance(view, View) and view.guides and size == self.length:
-            view = View(view.window, view.lead)
+            view = replace(view, guides=(), guided=())
         if size not in (self.length, whole):
             raise ValueError(
                 f"The conditioning '{name}' is {size} latent frames long, the latent {self.length}. Make both for one "

@@ -10,7 +10,10 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import comfy.utils
 import torch
+
+from ....windows import Tile
 
 
 def chain_of(control: Any) -> Iterator[Any]:
@@ -64,21 +67,22 @@ def can_share_a_forward(control: Any) -> bool:
     return all(type(each).__module__ == "comfy.controlnet" for each in chain_of(control))
 
 
-def control_for(control: Any, indices: Sequence[int], length: int) -> Any:
-    """A chain of controls for some frames of a video, in order; the given one is not changed.
+def control_for(control: Any, indices: Sequence[int], length: int, tile: Tile | None = None) -> Any:
+    """A chain of controls for some frames of a video, in order, or a tile of them; the given one is not changed.
 
     Args:
         control: as it was made for the whole video, after ``pre_run``.
         indices: frames of the video, of all windows that share a forward pass.
         length: frames of the video.
+        tile: which part of the frames; None is all of them.
 
     Returns:
-        ``control`` itself where no hint has several images.
+        ``control`` itself where frames are whole and no hint has several images.
     """
     previous = getattr(control, "previous_controlnet", None)
-    before = None if previous is None else control_for(previous, indices, length)
+    before = None if previous is None else control_for(previous, indices, length, tile)
     follows = hasattr(control, "sub_idxs")  # other packs' controls, which find their frames themselves
-    if before is previous and hint_images_of(control) < 2 and not follows:
+    if before is previous and hint_images_of(control) < 2 and not follows and tile is None:
         return control
     part = copy.copy(control)
     part.previous_controlnet = before
@@ -88,13 +92,25 @@ def control_for(control: Any, indices: Sequence[int], length: int) -> Any:
     rows = torch.tensor(list(indices))
     part.cond_hint_original = _rows(control.cond_hint_original, rows)
     part.extra_concat_orig = [_rows(each, rows) for each in getattr(control, "extra_concat_orig", ())]
+    if tile is not None:
+        part.cond_hint_original = _tile_of(part.cond_hint_original, control, tile)
+        part.extra_concat_orig = [_tile_of(each, control, tile) for each in part.extra_concat_orig]
     part.cond_hint = part.extra_concat = None
     if hasattr(control, "control_input"):  # a T2I-Adapter's features of the hint
         part.control_input = None
     clones = getattr(control, "multigpu_clones", {})
-    part.multigpu_clones = {device: control_for(clone, indices, length) for device, clone in clones.items()}
+    part.multigpu_clones = {device: control_for(clone, indices, length, tile) for device, clone in clones.items()}
     return part
 
 
 def _rows(images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return images if images.shape[0] < 2 else images.index_select(0, rows.to(images.device))
+
+
+def _tile_of(images: torch.Tensor, control: Any, tile: Tile) -> torch.Tensor:
+    """A tile of a hint ``t c h w``, which is brought to the size of the frame first, as the control does itself."""
+    scale = control.compression_ratio
+    if getattr(control, "vae", None) is not None:
+        scale *= control.vae.spacial_compression_encode()
+    height, width = (side * scale for side in tile.frame)
+    return tile.of(comfy.utils.common_upscale(images, width, height, control.upscale_algorithm, "center"))

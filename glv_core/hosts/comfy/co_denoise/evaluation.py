@@ -10,6 +10,7 @@ import comfy.model_management
 import torch
 
 from ....co_denoise import CoDenoiseSettings
+from ....tiles import TileSum
 from ....windows import View, Window
 from ..families import with_frames
 from ..memory import ran_out_of_memory
@@ -91,12 +92,27 @@ class Evaluation:
 
     def denoise_windows(self, windows: Sequence[Window]) -> Iterator[tuple[int, list[list[torch.Tensor]]]]:
         """Evaluate all windows, as many at a time as fit; yields ``(index, predictions)``, of all streams."""
+        tiles = self.run.tiles(self.step)
+        sums: dict[int, TileSum] = {}
+        for place, predictions in self._denoise(self.run.views(windows, tiles), windows):
+            if not tiles:
+                yield place, predictions
+                continue
+            index, number = divmod(place, len(tiles))
+            if sums.setdefault(index, TileSum(tiles)).add(number, predictions):
+                yield index, sums.pop(index).whole
+
+    def _denoise(
+        self, views: Sequence[View], windows: Sequence[Window]
+    ) -> Iterator[tuple[int, list[list[torch.Tensor]]]]:
+        """The same for what the model is shown of the windows: ``(place among the views, predictions)``."""
         groups: dict[tuple, list[tuple[int, list[Slot]]]] = {}
-        views = [self.run.view(window) for window in windows]
         alone = self.run.family.unbatched | one_at_a_time(self.model_options)
         for index, view in enumerate(views):
             slots = self._slots(view, self.settings)
             key = (view.length, tuple((slot.output, batch_key(slot.entry, index, alone)) for slot in slots))
+            if any(slot.entry.get("control") is not None for slot in slots):
+                key = (*key, view.tile)  # a hint is cut once for a forward pass
             groups.setdefault(key, []).append((index, slots))
         maps = self._attention_maps()
         weights = self.run.settings.weights(windows, self.run.length, self.step, self.num_steps) if maps else []
@@ -123,7 +139,7 @@ class Evaluation:
                 for row, (index, _) in enumerate(batch):
                     yield index, predictions[row]
                 if self.on_windows is not None:
-                    self.on_windows(self.step - self.run.first_step, done, len(windows))
+                    self.on_windows(self.step - self.run.first_step, done, len(views))
         if maps:
             maps.give()
 
@@ -210,10 +226,10 @@ class Evaluation:
         for column in zip(*slots, strict=True):
             entry = collate([slot.entry for slot in column], rows, x.shape[2:], x.device, self.run.family.whole)
             control = entry.get("control")
-            if control is not None and self.is_long:
+            if control is not None and (self.is_long or views[0].tile is not None):
                 if id(control) not in controls:
                     shown = [index for view in views for index in view.indices]
-                    controls[id(control)] = control_for(control, shown, self.run.length)
+                    controls[id(control)] = control_for(control, shown, self.run.length, views[0].tile)
                 entry["control"] = controls[id(control)]
             conds[column[0].output].append(entry)
         options = with_frames(self.model_options, rows) if self.run.time_dim == 0 else self.model_options
@@ -269,15 +285,20 @@ class GuideSum:
         """Add what a window said of its guides."""
         if view.guides:
             guides = torch.tensor(view.guides, device=self.total.device)
-            self.total.index_add_(self.latent.time_dim, guides, said.to(self.total))
-            self.count.index_add_(0, guides, torch.ones(len(guides), device=guides.device))
+            guides = torch.tensor(view.guides, device=self.total.device)
+            said, share, total = said.to(self.total), 1.0, self.total
+            if view.tile is not None:
+                said, share = said * view.tile.weights.to(said), view.tile.share
+                total = view.tile.of(total)
+            total.index_add_(self.latent.time_dim, guides, said)
+            self.count.index_add_(0, guides, torch.full((len(guides),), share, device=guides.device))
 
     def mean(self) -> torch.Tensor:
         """What is said of all guides."""
         shape = [1] * self.total.ndim
         shape[self.latent.time_dim] = -1
         count = self.count.reshape(shape)
-        return torch.where(count > 0, self.total / count.clamp(min=1).to(self.total), self.given)
+        return torch.where(count > 0, self.total / torch.where(count > 0, count, 1).to(self.total), self.given)
 
 
 def _with_lead(weights: torch.Tensor, view: View) -> torch.Tensor:

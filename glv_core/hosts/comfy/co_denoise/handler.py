@@ -92,12 +92,12 @@ class CoDenoiseHandler(ContextHandlerABC):
     def should_use_context(
         self, model: Any, conds: list, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict
     ) -> bool:
-        """Whether windows are needed: a latent longer than this step's, a loop, a step cache, or several prompts; or
-        it is offloaded.
+        """Whether windows are needed: a latent longer than this step's, a loop, tiles, a step cache, or several
+        prompts; or it is offloaded.
         """
         run = self.run_of(model, x_in.shape)
         several = any(len(schedule.prompts) > 1 for schedule in schedules_in(conds))
-        if several or self.options.offload_latent or run.caches is not None:
+        if several or run.is_tiled or self.options.offload_latent or run.caches is not None:
             return True
         cut = [settings.cuts(run.length) for settings in run.each]
         if all(cut) or not any(cut):

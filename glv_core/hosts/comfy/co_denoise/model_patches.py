@@ -46,17 +46,35 @@ def check_model_options(model_options: Mapping[str, Any], in_chunks: bool = Fals
                 f"The model's options hold {what}, which may run along the video: every "
                 f"{'chunk' if in_chunks else 'window'} would see the wrong part of it. {_REMEDY}"
             )
-    wrappers, kinds = options.get("wrappers", {}), comfy.patcher_extension.WrappersMP
-    patches = [options.get("patches"), options.get("patches_replace"), model_options.get("model_function_wrapper")]
-    # Other wrappers stand around all of the windows, and see the whole video.
-    patches += [wrappers.get(kind) for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL)]
-    for owner, name, value in _tensors(patches, None, "", set(), 0):
+    for owner, name, value in _tensors(_inside_windows(model_options), None, "", set(), 0):
         count = 0 if is_driven(owner) and not in_chunks else _length(value)
         if count > 1:
             raise ValueError(
                 f"Co-denoising does not know how the model patch {_name(owner)} follows the video: it holds {count} "
                 f"images or latent frames ('{name}'), and every window would see the first of them. {_REMEDY}"
             )
+
+
+def check_no_images(model_options: Mapping[str, Any], remedy: str) -> None:
+    """Check that no patch of a MODEL holds images or latents, of which every tile would see the same.
+
+    Raises:
+        ValueError: one does; ``remedy`` ends the message.
+    """
+    for owner, name, value in _tensors(_inside_windows(model_options), None, "", set(), 0):
+        if _length(value):
+            raise ValueError(
+                f"Tiles do not know how the model patch {_name(owner)} follows the frame: it holds an image or latents "
+                f"('{name}'), and every tile would see all of it. {remedy}"
+            )
+
+
+def _inside_windows(model_options: Mapping[str, Any]) -> list[Any]:
+    """The patches of a MODEL that a window is under; other wrappers stand around all of the windows."""
+    options = model_options.get("transformer_options", {})
+    wrappers, kinds = options.get("wrappers", {}), comfy.patcher_extension.WrappersMP
+    patches = [options.get("patches"), options.get("patches_replace"), model_options.get("model_function_wrapper")]
+    return patches + [wrappers.get(kind) for kind in (kinds.APPLY_MODEL, kinds.DIFFUSION_MODEL)]
 
 
 def one_at_a_time(model_options: Mapping[str, Any]) -> frozenset[str]:

@@ -8,6 +8,7 @@ from ....co_denoise import CoDenoiseSettings, Phase
 from ....noise import NoiseSettings
 from ....prompts import AUTO
 from ....step_cache import NO_STEP_CACHE, StepCacheSettings
+from ....tiles import PATCH, Tiling
 from ....timeline import Compression
 
 #: Which windows see the video's first latent frame, where a start or reference image stands. auto: every window where
@@ -61,6 +62,8 @@ class WindowOptions:
     ``prompt_blending``: one of ``PROMPT_BLENDINGS``, or ``AUTO``.
     ``isolated_clips``: windows side by side that share nothing, whatever the other options say.
     ``step_cache``: when windows take their prediction from the steps before.
+    ``tile_width``, ``tile_height``, ``tile_overlap``: tiles of larger frames and what they share, in pixels; a side of
+    0 is not cut.
     """
 
     window_frames: int
@@ -76,6 +79,9 @@ class WindowOptions:
     start_image: str = "auto"
     isolated_clips: bool = False
     step_cache: StepCacheSettings = NO_STEP_CACHE
+    tile_width: int = 0
+    tile_height: int = 0
+    tile_overlap: int = 128
 
     def settings(self, compression: Compression, seed: int = 0, attention: bool = False) -> CoDenoiseSettings:
         """These options in latent frames.
@@ -132,6 +138,31 @@ class WindowOptions:
             *sizes(self.window_frames, self.overlap_frames), self.schedule, self.merge, self.windows_per_forward,
             self.stride, self.closed_loop, seed, tuple(phases), blending, compression.grain,
         )  # fmt: skip
+
+    def tiling(self, scale: int) -> Tiling | None:
+        """The tiles in latent pixels, ``scale`` pixels each; None where frames are seen whole.
+
+        Raises:
+            ValueError: a side that is not of whole patches, or an overlap that is not below both.
+        """
+        if not self.tile_width and not self.tile_height:
+            return None
+        unit = scale * PATCH
+        if self.tile_overlap < 0:
+            raise ValueError(f"tile_overlap is {self.tile_overlap} pixels; it must be 0 or more.")
+        overlap = -(-self.tile_overlap // scale)
+        for name, side in (("tile_width", self.tile_width), ("tile_height", self.tile_height)):
+            if side < 0 or side % unit:
+                nearest = max(unit, round(side / unit) * unit)
+                raise ValueError(
+                    f"{name} is {side} pixels; it must be a multiple of {unit}, as {nearest} is, or 0 for whole frames."
+                )
+            if side and overlap * scale >= side:
+                raise ValueError(
+                    f"tile_overlap is {self.tile_overlap} pixels and {name} {side}; it must be below, in steps of "
+                    f"{scale}. Lower tile_overlap."
+                )
+        return Tiling(self.tile_height // scale, self.tile_width // scale, overlap)
 
     def _check_unbroken(self) -> None:
         for name, value, broken, remedy in (

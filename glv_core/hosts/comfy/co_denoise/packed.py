@@ -69,7 +69,7 @@ class PackedLatent:
             return view
         shown = [number for number, index in enumerate(self.guided) if index < 0 or index in view.video]
         guided = tuple(self.guided[number] for number in shown)
-        return View(view.window, view.lead, tuple(shown), guided, self.length)
+        return View(view.window, view.lead, tuple(shown), guided, self.length, view.tile)
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of this shape is such a latent, or some of its rows."""
@@ -89,7 +89,8 @@ class PackedLatent:
 
     def shapes_of(self, view: View) -> list[torch.Size]:
         """The shapes of what a window shows of the streams."""
-        shown = [torch.Size(_with_length(self.shapes[0], self.time_dim, view.length))]
+        video = _with_length(self.shapes[0], self.time_dim, view.length)
+        shown = [torch.Size(video if view.tile is None else (*video[:-2], view.tile.height, view.tile.width))]
         for shape, stream in zip(self.shapes[1:], self.streams, strict=True):
             shown.append(torch.Size(_with_length(shape, stream.time_dim, stream.part(view).length)))
         return shown
@@ -102,7 +103,7 @@ class PackedLatent:
     def part(self, x: torch.Tensor, view: View) -> torch.Tensor:
         """What a window shows of a tensor, as a tensor of the same kind."""
         video, *beside = self.split(x)
-        shown = [select_window(video, view, self.time_dim)]
+        shown = [select_window(video if view.tile is None else view.tile.of(video), view, self.time_dim)]
         for stream, tensor in zip(self.streams, beside, strict=True):
             shown.append(select_window(tensor, stream.part(view), stream.time_dim))
         return self.join(shown)

@@ -55,6 +55,7 @@ def patch_model(
     each = options.settings(family_of(model.model).compression).each(stage)
     if any(settings.prompt_blending == "attention" for settings in each):
         check_attention(model.model)
+    options.tiling(model.model.latent_format.spacial_downscale_ratio)  # raises where the tiles do not fit it
     patched = model.clone()
     existing = patched.model_options.get("context_handler")
     if existing is not None:
@@ -95,7 +96,7 @@ def _outer_sample(executor: Any, noise: Any, latent_image: Any, sampler: Any, *a
 
 
 def _prepare_sampling(executor: Any, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> Any:
-    """Tell the host's memory estimate the shape of a real call, one window, so that it loads as much as fits.
+    """Tell the host's memory estimate the shape of a real call, a window or tile, so that it loads as much as fits.
 
     Of phases with windows of several lengths, the longest.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ import torch
 from ....co_denoise import Stage, nearest_step
 from ....prompts import AUTO, PromptSchedule, PromptTrack
 from ....timeline import Place
-from ....windows import View, Window
+from ....windows import Tile, View, Window
 from ..families import family_of, time_dim_of
 from ..memory import free_for_windows
 from .conditioning import Conditions, Entry, begins_with_an_image, host_slices
@@ -23,6 +24,7 @@ from .model_patches import check_model_options
 from .options import NoiseOptions, WindowOptions
 from .packed import PackedLatent
 from .prompt_tags import track_of
+from .space import check_tiles
 from .step_caches import StepCaches
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class Run:
         self.options = options
         self._seed = seed
         self.by_attention = options.prompt_blending == AUTO and has_frame_text(model, entries, len(shapes))
+        self._tiling = options.tiling(model.latent_format.spacial_downscale_ratio)
         ask_host = host_slices(model, shape, self.time_dim)
         self.conditions = Conditions(self.family, self.length, self.time_dim, ask_host, self.latent)
         self.lead = 1 if options.start_image == "every_window" else 0
@@ -109,8 +112,25 @@ class Run:
     @property
     def largest_view(self) -> View:
         """The most that the model is shown in a step."""
-        views = [self.view(settings.windows(self.length, 0)[-1]) for settings in self.each]
+        windows = [settings.windows(self.length, 0)[-1] for settings in self.each]
+        views = self.views(windows, self.tiles(0)[-1:])
         return max(views, key=lambda view: view.length)
+
+    def tiles(self, step: int) -> tuple[Tile, ...]:
+        """The tiles of a sampling step; none where frames are seen whole."""
+        height, width = self.latent.shapes[0][-2:]
+        tiles = () if self._tiling is None else self._tiling.tiles((height, width), step)
+        return tiles if len(tiles) > 1 else ()
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether frames are larger than a tile, so that everything of their size has to be cut."""
+        return bool(self.tiles(0))
+
+    def views(self, windows: Sequence[Window], tiles: Sequence[Tile]) -> list[View]:
+        """What the model is shown of some windows: of each all of its tiles, or it once."""
+        shown = [self.view(window) for window in windows]
+        return [replace(view, tile=tile) for view in shown for tile in tiles] if tiles else shown
 
     def view(self, window: Window) -> View:
         """What the model is shown for a window: it, behind the first latent frame if all windows are to see that."""
@@ -127,16 +147,19 @@ class Run:
         Raises:
             ValueError: something cannot; it is named.
         """
-        if self._checked or not self.is_long:
+        if self._checked or not (self.is_long or self.is_tiled):
             return
         entries = [entry for output in conds for entry in output or ()]
+        if self.is_tiled:
+            check_tiles(entries, self.family, model_options)
         self.decide_lead(entries)
         check_model_options(model_options)
         check_driven(model_options.get("transformer_options", {}), self.length)
         for entry in entries:
             check_control(entry.get("control"), self.length, self.time_dim)
             for settings in self.each:
-                for window in settings.windows(self.length, 0)[:2] if settings.cuts(self.length) else ():
+                seen_whole = not (self.is_tiled or settings.cuts(self.length))
+                for window in () if seen_whole else settings.windows(self.length, 0)[:2]:
                     self.conditions.check(entry, self.view(window))
         self._checked = True
 

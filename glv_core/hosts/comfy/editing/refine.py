@@ -17,7 +17,6 @@ from ....streamingt2v.lengths import LENGTH_POLICIES, PRESETS, Chunking, chunkin
 from ....timeline import Place
 from ..co_denoise.options import WindowOptions
 from ..co_denoise.sampling import SamplerOptions, sample_long, samples_for
-from ..co_denoise.space import tile_model
 from ..families import Family, family_of, time_dim_of
 
 #: How chunks are chosen, beside StreamingT2V's presets: as long as the model's clips, or as the inputs say.
@@ -30,8 +29,8 @@ class RefineOptions:
     """What a user sets for refining.
 
     ``strength``: the part of the noise schedule that is gone through. ``chunks``: of ``CHUNKS``. ``chunk_frames`` and
-    ``overlap_frames`` are for ``custom``. ``length_policy``: of ``LENGTH_POLICIES``. ``tile`` and ``tile_overlap``:
-    height and width of tiles and what they share, in latent pixels; None sees frames whole.
+    ``overlap_frames`` are for ``custom``. ``length_policy``: of ``LENGTH_POLICIES``. The tiles' sizes are in
+    pixels; a side of 0 is not cut.
     """
 
     strength: float
@@ -42,8 +41,9 @@ class RefineOptions:
     length_policy: str = "cover"
     windows_per_forward: int = 0
     prompt_blending: str = AUTO
-    tile: tuple[int, int] | None = None
-    tile_overlap: int = 0
+    tile_width: int = 0
+    tile_height: int = 0
+    tile_overlap: int = 128
 
     def chunking(self, family: Family, num_frames: int) -> Chunking:
         """Chunk and overlap for a video of so many frames.
@@ -93,14 +93,13 @@ def refine_long(
         raise ValueError(f"Unknown length policy {options.length_policy!r}. Known: {', '.join(LENGTH_POLICIES)}.")
     windows = WindowOptions(
         chunking.chunk, chunking.overlap, "static", options.merge, options.windows_per_forward,
-        prompt_blending=options.prompt_blending,
+        prompt_blending=options.prompt_blending, tile_width=options.tile_width, tile_height=options.tile_height,
+        tile_overlap=options.tile_overlap,
     )  # fmt: skip
     LENGTH_POLICIES[options.length_policy](num_frames, chunking)  # says in frames what is wrong
     settings = windows.settings(family.compression)
     kept = LENGTH_POLICIES[options.length_policy](length, Chunking(settings.window, settings.overlap))
     samples = samples.narrow(time_dim, 0, kept)
-    if options.tile is not None:
-        model = tile_model(model, options.tile, options.tile_overlap)
     return sample_long(
         model, sampler, positive, negative, {"samples": samples}, options.strength, windows, sigmas=sigmas,
         place=Place(0, length),

@@ -75,8 +75,8 @@ class Family:
             prompts before they are model conds and the latent's shape; None where there can be none.
         mixes_texts: whether the embeddings of several prompts may be mixed.
         of_stream: model conds that run along a stream beside the video -> its number, from 1.
-        by_window: model conds that the family makes anew for a window: called with the cond, what the window shows,
-            the shapes of that, and where it begins in each stream.
+        by_window: model conds that the family makes anew for a window or a tile of it: called with the cond, what that
+            shows, the shapes of that, and where it begins in each stream.
         along: model conds that run along the video -> how. What no table names goes by its shape, or is refused.
         shared: model conds that every window gets, beside text and what else ``SHARED`` names.
         first_frame: model conds of the first latent frame; only a window that begins with it gets them.
@@ -91,6 +91,12 @@ class Family:
             latent pixels a side of a token.
         frame_text_refused: model conds that put other tokens among theirs -> what they are, in words.
         sound_text: whether sound beside the video attends to text alone too, element by element.
+        scaled: model conds of the frames at another scale than the latent's: a tile gets its part of them.
+        resized: model conds that show something else, and that the network takes in the size of its input alone: a tile
+            gets all of it, smaller.
+        undivided: model conds of pictures that a tile gets as they are, whatever their size. What no table names and
+            has the size of the latent's frames is cut.
+        tile_refused: model conds that are not cut in space -> what they are, in words.
         references: how many reference latents may stand before the video in its latent; its prompts begin behind them.
         chunk_along: keys of a CONDITIONING that run along the video -> how.
         by_chunk: keys of a CONDITIONING that the family makes anew for a chunk.
@@ -124,6 +130,10 @@ class Family:
     frame_text: Mapping[str, int] = field(default_factory=dict)
     frame_text_refused: Mapping[str, str] = field(default_factory=dict)
     sound_text: bool = False
+    scaled: frozenset[str] = frozenset()
+    resized: frozenset[str] = frozenset()
+    undivided: frozenset[str] = frozenset()
+    tile_refused: Mapping[str, str] = field(default_factory=dict)
     references: int = 0
     chunk_along: Mapping[str, Along] = field(default_factory=lambda: {key: Along() for key in START_IMAGE})
     by_chunk: Mapping[str, ByChunk] = field(default_factory=dict)

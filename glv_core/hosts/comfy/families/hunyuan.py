@@ -10,6 +10,7 @@ FAMILIES = (
         HUNYUAN,
         latent_formats=("HunyuanVideo", "HunyuanVideo15", "HunyuanImage21Refiner"),
         shared=frozenset({"ref_latent"}),
+        undivided=frozenset({"ref_latent"}),
         unbatched=frozenset({"ref_latent"}),  # the network fails with several rows of it
         first_frame=frozenset({"guiding_frame_index"}),
     ),

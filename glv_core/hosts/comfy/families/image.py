@@ -10,7 +10,7 @@ from .family import Family
 
 FRAMES_OF_A_WINDOW = "long_video_frames"  # in the model's options, for what looks along the video
 LAYERS_OVER_TIME = "layers_over_time"  # of Follow-Your-Pose, as a part of a transformer block of the network
-IMAGE = Family(ANIMATEDIFF, shared=frozenset({"ref_latents"}))
+IMAGE = Family(ANIMATEDIFF, shared=frozenset({"ref_latents"}), undivided=frozenset({"ref_latents"}))
 
 
 def clips_in(transformer_options: Mapping[str, Any], rows: int) -> int:

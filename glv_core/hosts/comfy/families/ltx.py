@@ -10,7 +10,7 @@ import torch
 
 from ....streams import Stream
 from ....video_models import LTX, LTX_2
-from ....windows import View
+from ....windows import Tile, View
 from .continuation import CleanFrames, ContinuationInputs, SamplingInputs
 from .family import Family
 
@@ -47,9 +47,12 @@ def _guided(entries: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> tuple
 def _times(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Sequence[int]) -> Any:
     """When and where the guides of a window are, ``b (t h w) (tokens) (from, to)``, on the window's own clock."""
     parts = [cond.cond[:, :, :0]]
+    height, width = shapes[0][3:] if view.tile is None else view.tile.frame
+    tokens = height * width
     for guide, guided in zip(view.guides, view.guided, strict=True):
-        tokens = shapes[0][3] * shapes[0][4]
         part = cond.cond[:, :, guide * tokens : (guide + 1) * tokens].clone()
+        if view.tile is not None:
+            part = _of_tile(part, view.tile)
         if guided < 0:
             part[:, 0] -= 8 * view.video[0]
         else:
@@ -59,6 +62,13 @@ def _times(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seque
     return cond._copy_with(torch.cat(parts, dim=2))
 
 
+def _of_tile(times: torch.Tensor, tile: Tile) -> torch.Tensor:
+    """When and where the tokens of a guide are that lie in a tile, which begins where the frame does."""
+    grid = times.unflatten(2, tile.frame).movedim(-1, 2)  # b (t h w) (from, to) rows columns
+    part = tile.of(grid) - (tile.of(grid)[..., :1, :1] - grid[..., :1, :1])
+    return part.movedim(2, -1).flatten(2, 3)
+
+
 def _guide_entries(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Sequence[int]) -> Any:
     """How much the guides that a window sees count: those of each that are left, and their part of its mask."""
     kept, first = [], 0
@@ -66,13 +76,18 @@ def _guide_entries(cond: Any, view: View, shapes: Sequence[Sequence[int]], first
         count = entry["latent_shape"][0]
         own = [guide - first for guide in view.guides if first <= guide < first + count]
         if own:
-            tokens = entry["pre_filter_count"] // count
+            _, *size = entry["latent_shape"]
             mask = entry.get("pixel_mask")
+            if mask is not None and mask.shape[2] > 1:
+                mask = _of_latent_frames(mask, count, own)
+            if view.tile is not None:
+                size = [view.tile.height, view.tile.width]
+                mask = mask if mask is None else view.tile.of(mask)
             kept.append({
                 **entry,
-                "pre_filter_count": tokens * len(own),
-                "latent_shape": [len(own), *entry["latent_shape"][1:]],
-                "pixel_mask": mask if mask is None or mask.shape[2] == 1 else _of_latent_frames(mask, count, own),
+                "pre_filter_count": size[0] * size[1] * len(own),
+                "latent_shape": [len(own), *size],
+                "pixel_mask": mask,
             })  # fmt: skip
         first += count
     return cond._copy_with(kept)

@@ -15,7 +15,7 @@ import comfy.conds
 from ....streams import Stream
 from ....timeline import Place
 from ....video_models import MINIMAX_H3
-from ....windows import View
+from ....windows import Tile, View
 from .continuation import CleanClips
 from .family import Family
 from .sound import MINIMAX_LATENTS_PER_SECOND
@@ -60,7 +60,10 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
     payload = dict(whole)
     references = whole.get("refs") or []
     if "keyframes" in whole:
-        held = payload["keyframes"] = _keyframes(whole["keyframes"], start, stop)
+        held = _keyframes(whole["keyframes"], start, stop)
+        if view.tile is not None:
+            held = [_of_tile(frame, view.tile) for frame in held]
+        payload["keyframes"] = held
         for name, key in (("cond_video_latents", "latent"), ("cond_audio_latents", "audio_latent")):
             payload[name] = [each[key] for each in (*held, *references) if each.get(key) is not None]
     if "layout" in whole:
@@ -77,6 +80,12 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
                 layout.position_ids[first:last, 0] += firsts[1]
         payload["layout"] = layout
     return CONDAlone(payload)
+
+
+def _of_tile(keyframe: dict[str, Any], tile: Tile) -> dict[str, Any]:
+    """A keyframe of a tile."""
+    latent = keyframe.get("latent")
+    return keyframe if latent is None else {**keyframe, "latent": tile.of(latent)}
 
 
 def _keyframes_of_chunk(keyframes: Sequence[Mapping[str, Any]], place: Place, length: int) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ FAMILIES = (
         first_frame=frozenset({CONDITION}),
         unbatched=frozenset({CONDITION}),
         whole=frozenset({CONDITION}),
+        tile_refused={CONDITION: "the frames before (StreamingSVD)"},
         continuation=lambda model: _CONTINUATION,
     ),
 )

@@ -51,6 +51,7 @@ FAMILIES = (
         first_frame=frozenset({CONDITION}),
         unbatched=frozenset({CONDITION}),
         whole=frozenset({CONDITION}),
+        tile_refused={CONDITION: "the frames before (StreamingT2V)"},
         continuation=lambda model: _CONTINUATION,
     ),
 )

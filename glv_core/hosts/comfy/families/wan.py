@@ -81,6 +81,10 @@ _POSES = {
 _WAN: dict[str, Any] = {
     "along": {"vace_context": Along(3)},
     "shared": _SHARED,
+    "scaled": frozenset({"camera_conditions", "pose_latents", "sam_latents"}),
+    "resized": frozenset({"reference_latent", "time_dim_concat"}),
+    "undivided": frozenset({"face_pixel_values"}),
+    "tile_refused": {"ref_mask_latents": "SCAIL-2's reference masks"},
     "frame_text": dict.fromkeys(("WAN21", "WAN21_Vace", "WAN21_Camera", "WAN22", "WAN22_Animate"), 2),
     "frame_text_refused": {"context_latents": "latents of other videos (Bernini)"},
     "refused": {
@@ -101,6 +105,8 @@ _S2V: dict[str, Any] = {
     **_WAN,
     "along": {"audio_embed": Along(3, 4), "control_video": Along()},
     "refused": {},
+    "resized": frozenset(),
+    "undivided": frozenset({"reference_latent"}),
     "first_frame": frozenset({"reference_motion"}),
     "chunk_along": {**_CHUNKS, "audio_embed": Along(3, 4), "control_video": Along()},
     "chunk_refused": {"reference_motion": "Wan S2V's reference motion"},

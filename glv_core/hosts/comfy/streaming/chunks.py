@@ -116,6 +116,8 @@ class ComfyChunks:
         options = replace(self.options, length_frames=0, run_name="", anchor="", drift_correction=0.0)
         if not options.in_windows:
             options = replace(options, window_frames=0, window_overlap_frames=0, schedule="", merge="")
+        if not options.tile_width and not options.tile_height:
+            options = replace(options, tile_overlap=0)
         second = {"low_noise": [self._low_noise_hash, self.low_noise.step]} if self.low_noise else {}
         if self.clip_vision:
             second["clip_vision"] = self._vision_hash

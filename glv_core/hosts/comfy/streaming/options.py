@@ -15,6 +15,7 @@ class StreamOptions:
     ``length_frames``: of the finished video. ``chunk_frames``: what is sampled at once. ``overlap_frames``: the part of
     it that is known. ``window_frames``: what the model sees at once, 0 for a whole chunk; ``window_overlap_frames`` is
     between windows. ``blend``: see ``ramp``. ``run_name``: of the run folder; empty keeps nothing.
+    The tiles' sizes are in pixels, see ``WindowOptions``.
     """
 
     length_frames: int
@@ -28,6 +29,9 @@ class StreamOptions:
     drift_correction: float = 0.0
     blend: float = 0.5
     run_name: str = ""
+    tile_width: int = 0
+    tile_height: int = 0
+    tile_overlap: int = 128
 
     @property
     def in_windows(self) -> bool:
@@ -40,14 +44,15 @@ class StreamOptions:
         Raises:
             ValueError: windows and their overlap do not go together.
         """
+        tiles = {name: getattr(self, name) for name in ("tile_width", "tile_height", "tile_overlap")}
         if not self.in_windows:
-            return WindowOptions(num_frames, 0, self.schedule, self.merge)
+            return WindowOptions(num_frames, 0, self.schedule, self.merge, **tiles)
         if self.window_overlap_frames >= self.window_frames:
             raise ValueError(
                 f"window_overlap is {self.window_overlap_frames} frames and window {self.window_frames}; "
                 "window_overlap must be below window. Lower window_overlap."
             )
-        return WindowOptions(self.window_frames, self.window_overlap_frames, self.schedule, self.merge)
+        return WindowOptions(self.window_frames, self.window_overlap_frames, self.schedule, self.merge, **tiles)
 
     @property
     def keeps(self) -> bool:

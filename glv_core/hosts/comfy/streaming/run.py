@@ -125,8 +125,9 @@ def stream_long(
             check_model_options(each.model_options, in_chunks=True)
     if low_noise is not None:
         low_noise.check(model, sampler.steps)
-    windows = options.windows(compression.num_frames(chunk)).settings(compression)
-    counts = windows.window_counts(chunk, Stage.whole(sampler.steps))
+    windows = options.windows(compression.num_frames(chunk))
+    windows.tiling(model.model.latent_format.spacial_downscale_ratio)  # raises where the tiles do not fit the model
+    counts = windows.settings(compression).window_counts(chunk, Stage.whole(sampler.steps))
     found_chunks: list[int] = []
     with WindowProgress(counts * max(1, len(chunks)), model) as progress:
         shapes = [
@@ -239,6 +240,9 @@ def _check_pixels(options: StreamOptions, vae: Any, clip_vision: Any) -> None:
             f"anchor is {options.anchor!r}, and this model sees its anchor through CLIP's vision. Connect clip_vision, "
             "or set anchor to none."
         )
+    for name, side in (("tile_width", options.tile_width), ("tile_height", options.tile_height)):
+        if side:
+            raise ValueError(f"{name} is {side}, and this model sees the frames before whole. Set {name} to 0.")
     if options.in_windows:
         raise ValueError(
             f"window is {options.window_frames} frames, below chunk. This model goes on in one window: set window to 0."

@@ -9,11 +9,11 @@ import comfy.utils
 import torch
 
 from ....streamingt2v.square import Placement, fit_into, place
+from ....tiles import PATCH
 from .encode_video import encode_frames
 from .frame_source import FrameSource, frame_source
 
 FITS = ("crop", "bars")
-PATCH = 2  #: latent pixels of a model's patch; sizes that follow from another side are whole patches
 
 
 @dataclass(frozen=True)
@@ -37,28 +37,6 @@ class RefineSource:
             )
         )  # fmt: skip
         return samples[..., top:bottom, left:right].clone()
-
-    def tiles(self, width: int, height: int, overlap: int) -> tuple[tuple[int, int] | None, int]:
-        """Height and width of tiles and what they share, in latent pixels, of numbers in pixels; 0 is the whole side.
-
-        Raises:
-            ValueError: a side that is no multiple of a patch, or an overlap that is not below both.
-        """
-        if not width and not height:
-            return None, 0
-        unit = self.scale * PATCH
-        for name, value in (("tile_width", width), ("tile_height", height)):
-            if value % unit:
-                raise ValueError(f"{name} is {value} pixels; it must be a multiple of {unit}, or 0 for whole frames.")
-            if value and overlap >= value:
-                raise ValueError(
-                    f"tile_overlap is {overlap} pixels and {name} {value}; it must be below. Lower tile_overlap."
-                )
-        rows, columns = self.samples.shape[-2:]
-        return (
-            height // self.scale or rows + rows % 2,
-            width // self.scale or columns + columns % 2,
-        ), overlap // self.scale
 
 
 def encode_to_refine(vae: Any, video: Any, width: int, height: int, fit: str) -> RefineSource:
