@@ -30,9 +30,10 @@ NOTES = {
     "the end of the one before.",
     "demo_streamingt2v": "## StreamingT2V, small\nNeeds diffusers in ComfyUI's Python, and no download: a small "
     "StreamingT2V comes with the pack. Its first 16 frames are made from the text alone. Each later chunk sees the 8 "
-    "frames before it through conditional attention (CAM), and the first frame of all as anchor (APM).\n\nSet **anchor** "
-    "to *none*, or connect **Anchor Guidance** behind the model, to see what the anchor does. Finished chunks are kept "
-    "in `output/long_video_runs/demo_streamingt2v`.",
+    "frames before it through conditional attention (CAM), and the first frame of all as anchor (APM).\n\nChunks keep "
+    "the way that they go on from, whatever a later prompt says. The text names all that there is to see; where it "
+    "says less, the **anchor** keeps the looks. Finished chunks are kept in "
+    "`output/long_video_runs/demo_streamingt2v`.",
     "demo_streamingt2v_image": "## StreamingT2V from frames of yours\nNeeds diffusers in ComfyUI's Python, and no "
     "download. The left part makes 16 frames with the small StreamingT2V that comes with the pack; they may come from "
     "any model or file. **Streaming Extend** goes on from them as pixels, and every chunk stays close to the "

@@ -42,7 +42,8 @@ def boot(comfyui: str, pack: str, base: str, *flags: str) -> TextIO:
     if dynamic:
         _start_dynamic_memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch.set_num_threads(min(2, cores))  # more are slower on the tiny models, and so are more than there are cores
+    asked = int(os.environ.get("OMP_NUM_THREADS", 2))  # more are slower on the tiny models
+    torch.set_num_threads(min(asked, cores))
     spec = importlib.util.spec_from_file_location(
         "long_video_pack", os.path.join(pack, "__init__.py"), submodule_search_locations=[pack]
     )
