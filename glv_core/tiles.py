@@ -1,7 +1,7 @@
 """Tiles in space: a frame too large for the model is predicted in overlapping parts, which are blended.
 
 The windows and weights of time serve for height and width too (MultiDiffusion, arXiv 2302.08113, with weights that fall
-towards a tile's border in place of a flat average, and tiles that may lie elsewhere at every step).
+towards a tile's border in place of a flat average).
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import torch
 from .fusion import merge_weights
 from .windows import Tile, windows_for
 
-SCHEDULE, MERGE = "shifted", "pyramid"
+#: Tiles that move from step to step, as windows do, show no less of their borders on the demo model and are up to half
+#: as many again along a side (``benchmarks/tiles.py``).
+SCHEDULE, MERGE = "static_balanced", "pyramid"
 PATCH = 2  #: latent pixels; a tile's sides are whole patches of every model
 
 
