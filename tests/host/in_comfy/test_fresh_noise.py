@@ -176,7 +176,7 @@ def test_what_a_noise_mask_covers_is_kept_under_the_noise_of_the_run(wan, sample
         assert (made - given)[:, :, :2].abs().max() < 1e-4 and (made - given)[:, :, 2:].abs().mean() > 0.1
         seen[fresh] = torch.stack(inputs)
     assert seen[0.0].shape == seen[0.6].shape
-    close(seen[0.6][:, :, :, :2], seen[0.0][:, :, :, :2], 1e-5)
+    close(seen[0.6][:, :, :, :2], seen[0.0][:, :, :, :2])  # dpmpp_2m_sde begins a ten-thousandth below the first level
     assert ((seen[0.6] - seen[0.0])[1:, :, :, 2:].abs().amax(dim=(1, 2, 3, 4, 5)) > 0.1).all()
 
 
