@@ -3,7 +3,6 @@
 import functools
 
 import combined
-import comfy.patcher_extension
 import pytest
 import tiny
 import torch
