@@ -64,7 +64,7 @@ class Row:
 
     def settings(self) -> CoDenoiseSettings:
         phases = tuple(Phase(**phase) for phase in self.more.get("phases", ()))
-        apart = ("phases", "noise", "noise_overlap", "step_cache")
+        apart = ("phases", "noise", "noise_overlap", "step_cache", "fresh_noise_until")
         rest = {key: value for key, value in self.more.items() if key not in apart}
         return CoDenoiseSettings(self.window, self.overlap, self.schedule, self.merge, phases=phases, **rest)
 

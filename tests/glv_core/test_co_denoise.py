@@ -385,7 +385,7 @@ def test_the_steps_before_a_share_are_those_in_which_a_phase_has_not_begun(total
 def test_steps_before_a_share_by_hand():
     assert [Stage.whole(4).steps_before(share) for share in (0, 0.01, 0.25, 0.26, 0.95, 1)] == [0, 1, 1, 2, 4, 4]
     assert [Stage(4, 4, 8).steps_before(share) for share in (0.5, 0.6, 0.63, 1)] == [0, 1, 2, 4]
-    assert 0.55 * 20 > 11 and Stage.whole(20).steps_before(0.55) == 11
+    assert 0.28 * 25 > 7 and Stage.whole(25).steps_before(0.28) == 7
 
 
 def test_a_phase_begins_with_its_step():

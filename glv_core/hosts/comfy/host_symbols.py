@@ -143,6 +143,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "VAEs that are followed step by step", "comfy.ldm",
         _need("modules.temporal_ae.VideoDecoder"), _need("wan.vae.WanVAE"), _need("wan.vae2_2.WanVAE"),
+        _need("lightricks.vae.causal_video_autoencoder.VideoVAE"),
         _need("wan.vae2_2.patchify", 1, "patch_size"), _need("wan.vae2_2.unpatchify", 1, "patch_size"),
         _need("wan.vae.Encoder3d.forward", 1, "feat_cache", "feat_idx"),
         _need("wan.vae.Decoder3d.forward", 1, "feat_cache", "feat_idx"),
@@ -212,7 +213,6 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("add_object_patch", 2), _need("add_wrapper_with_key", 3), _need("remove_wrappers_with_key", 2),
         _need("set_model_attn1_patch", 1), _need("set_model_sampler_post_cfg_function", 1), _need("get_free_memory", 1),
         _need("set_model_sampler_cfg_function", 1), _need("set_model_sampler_pre_cfg_function", 1),
-        _need("set_model_unet_function_wrapper", 1),
         _ask("is_dynamic"),
     ),
     *_all(

@@ -209,7 +209,7 @@ def test_a_bias_on_attention_is_there_in_its_phase_alone(wan, monkeypatch):
             seen.append(self.model_options is not arguments[6])
 
     monkeypatch.setattr(handler_module, "Evaluation", Listening)
-    options = {"positive": tiny.scheduled("a | b", 49), "cfg": 1.0}
+    options = {"positive": tiny.scheduled("a | b", 49), "cfg": 1.0, "prompt_blending": "predictions"}
     tiny.co_denoise(wan, tiny.latent(13), phases=phases({"prompt_blending": "attention"}), **options)
     assert seen == [False, False, True, True]
 

@@ -260,7 +260,12 @@ class Evaluation:
         for total, before in zip(self.guides, kept.guides if kept is not None else (), strict=False):
             for index in reused:
                 view = run.view(windows[index])
-                total.add(before.index_select(run.time_dim, torch.tensor(view.guides, device=before.device)), view)
+                total.add(
+                    before.index_select(
+                        run.time_dim, torch.tensor(view.guides, dtype=torch.long, device=before.device)
+                    ),
+                    view,
+                )
         means = [total.mean() for total in self.guides]
         if kept is not None:
             kept.guides = means

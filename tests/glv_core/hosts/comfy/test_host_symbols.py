@@ -33,8 +33,11 @@ HELD_BY_OBJECTS = (
     "comfy.utils.ProgressBar", "comfy_api.latest.InputImpl.VideoFromFile", "comfy_api.latest.io.ComfyNode",
     "comfy_api.latest.ui.PreviewImage", "latent_preview.Latent2RGBPreviewer", "server.PromptServer",
 )  # fmt: skip
-#: Of these, families name classes as text.
-NAMED_AS_TEXT = ("comfy.latent_formats", "comfy.model_base")
+#: Of these, families and others name classes as text.
+NAMED_AS_TEXT = (
+    "comfy.latent_formats", "comfy.ldm.lightricks.vae.causal_video_autoencoder", "comfy.model_base",
+    "comfy_extras.nodes_easycache",
+)  # fmt: skip
 #: Networks that are called, and what the host calls through the pack's wrappers.
 CALLED = {
     "comfy.ldm.sam3.detector.SAM3Detector.forward", "comfy.ldm.wan.vae.Decoder3d.forward",
