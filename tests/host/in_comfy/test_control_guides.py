@@ -8,8 +8,8 @@ import inspect
 from contextlib import contextmanager
 
 import combined
+import families
 import pytest
-import rows_more
 import rows_parts
 import tiny
 import torch
@@ -30,12 +30,12 @@ each_kind, each_form = pytest.mark.parametrize("kind", KINDS), pytest.mark.param
 
 @functools.cache
 def model_of(kind: str):
-    return rows_more._ltx() if kind == "ltxv" else combined.model("ltx")
+    return families.ltx()[0] if kind == "ltxv" else combined.model("ltx")
 
 
 def texts(kind: str) -> tuple:
     if kind == "ltxv":
-        return rows_parts.texts(attention_mask=torch.ones(1, 8, dtype=torch.long))
+        return rows_parts.texts(64, attention_mask=torch.ones(1, 8, dtype=torch.long))
     return combined.text("ltx", 1), combined.text("ltx", 0)
 
 

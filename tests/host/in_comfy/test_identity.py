@@ -21,7 +21,10 @@ def test_a_latent_that_fits_in_one_window_is_bit_identical_to_ksampler(wan, samp
 def folded(sampler: str, schedule: str, tolerance: float, steps: int = 4, batch: int = 1) -> None:
     """Windows that share a forward pass give the same as one by one."""
     one, many = tiny.Recorder(tiny.wan()), tiny.Recorder(tiny.wan())
-    arguments = {"sampler": sampler, "schedule": schedule, "positive": tiny.scheduled("a | b | c", 49), "steps": steps}
+    arguments = {
+        "sampler": sampler, "schedule": schedule, "steps": steps, "positive": tiny.scheduled("a | b | c", 49),
+        "prompt_blending": "predictions",
+    }  # fmt: skip
     apart = tiny.co_denoise(one.model, tiny.latent(13, batch=batch), per_forward=1, **arguments)
     together = tiny.co_denoise(many.model, tiny.latent(13, batch=batch), per_forward=4, **arguments)
     assert_close(together, apart, rtol=0, atol=tolerance * max(1.0, float(apart.std())))
@@ -81,7 +84,9 @@ def test_windows_equal_the_hosts_own_areas_and_masks(wan, texts, merge):
     seeds = [sum(map(ord, text)) for text in texts]
     theirs = tiny.ksampler(wan, tiny.latent(length), positive=entries(seeds), negative=entries([0, 0]))
     given = tiny.scheduled(" | ".join(texts), 49) if len(texts) > 1 else tiny.conditioning(seeds[0])
-    ours = tiny.co_denoise(wan, tiny.latent(length), window=17, overlap=8, merge=merge, positive=given)
+    ours = tiny.co_denoise(
+        wan, tiny.latent(length), window=17, overlap=8, merge=merge, positive=given, prompt_blending="predictions"
+    )
     assert_close(ours, theirs, rtol=0, atol=1e-3 * max(1.0, float(theirs.std())))
     plain = tiny.ksampler(wan, tiny.latent(length), positive=tiny.conditioning(seeds[0]))
     assert float((ours - plain).abs().max()) > 0.05 * float(theirs.std())

@@ -70,8 +70,9 @@ class StepCaches:
         if self._evaluation >= _MOST_EVALUATIONS:
             return None
         slot = self._evaluation, self._call
+        level = timestep.flatten()[0].cpu()  # compared as the host does: in its own precision
         key = (
-            *(tuple(_active(entries or (), sigma)) for entries in conds),
+            *(tuple(_active(entries or (), level)) for entries in conds),
             _identity(transformer_options.get("patches")),
             _identity(transformer_options.get("patches_replace")),
         )
@@ -90,7 +91,7 @@ class StepCaches:
         return f"{self.reused} of {self.windows} windows reused"
 
 
-def _active(entries: Sequence[Entry], sigma: float) -> Iterator[tuple]:
+def _active(entries: Sequence[Entry], sigma: torch.Tensor) -> Iterator[tuple]:
     """What holds at a noise level: the entries, the parts of their hooks' schedules, and their ControlNets."""
     for entry in entries:
         if entry.get("timestep_start", sigma) >= sigma >= entry.get("timestep_end", sigma):
@@ -98,15 +99,15 @@ def _active(entries: Sequence[Entry], sigma: float) -> Iterator[tuple]:
             keyframes = [hook.hook_keyframe.keyframes for hook in hooks]
             yield (
                 entry["uuid"],
-                tuple(sum(keyframe.start_t >= sigma for keyframe in each) for each in keyframes),
+                tuple(sum(bool(keyframe.start_t >= sigma) for keyframe in each) for each in keyframes),
                 tuple(_acts(entry.get("control"), sigma)),
             )
 
 
-def _acts(control: Any, sigma: float) -> Iterator[bool]:
+def _acts(control: Any, sigma: torch.Tensor) -> Iterator[bool]:
     while control is not None:
         first, last = control.timestep_range or (sigma, sigma)
-        yield first >= sigma >= last
+        yield bool(first >= sigma >= last)
         control = control.previous_controlnet
 
 

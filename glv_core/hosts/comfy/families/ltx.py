@@ -77,15 +77,18 @@ def _guide_entries(cond: Any, view: View, shapes: Sequence[Sequence[int]], first
         own = [guide - first for guide in view.guides if first <= guide < first + count]
         if own:
             _, *size = entry["latent_shape"]
+            tokens = entry["pre_filter_count"] // count  # with the holes between those of a small guide
             mask = entry.get("pixel_mask")
             if mask is not None and mask.shape[2] > 1:
                 mask = _of_latent_frames(mask, count, own)
             if view.tile is not None:
-                size = [view.tile.height, view.tile.width]
+                tokens = view.tile.height * view.tile.width
+                spread = [whole // own for whole, own in zip(view.tile.frame, size, strict=True)]
+                size = [view.tile.height // spread[0], view.tile.width // spread[1]]
                 mask = mask if mask is None else view.tile.of(mask)
             kept.append({
                 **entry,
-                "pre_filter_count": size[0] * size[1] * len(own),
+                "pre_filter_count": tokens * len(own),
                 "latent_shape": [len(own), *size],
                 "pixel_mask": mask,
             })  # fmt: skip
