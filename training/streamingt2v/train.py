@@ -156,7 +156,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--image-steps", type=int, default=1500, help="steps of the image encoder")
     parser.add_argument("--encoder-steps", type=int, default=500, help="steps of the encoder of frames alone")
     parser.add_argument("--cam-steps", type=int, default=4000, help="steps of the conditional attention")
-    parser.add_argument("--apm-steps", type=int, default=600, help="steps of it and the appearance preservation")
+    parser.add_argument("--apm-steps", type=int, default=800, help="steps of it and the appearance preservation")
     parser.add_argument("--prompts", type=int, default=32, help="prompts to evaluate with")
     parser.add_argument("--guidance", type=float, default=3.0, help="guidance to evaluate with")
     parser.add_argument("--threads", type=int, default=2)

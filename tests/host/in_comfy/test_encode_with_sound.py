@@ -52,7 +52,7 @@ def encoded(vaes: dict, kind: str, clip) -> tuple[torch.Tensor, torch.Tensor, in
 
 
 def sound_of(vaes: dict, kind: str, num_frames: int) -> int:
-    """Latents of sound beside so many frames; the host's audio VAE of LTX says it itself, and not in all releases alike."""
+    """Latents of sound beside so many frames; LTX's audio VAE says it, not in all releases alike."""
     vae = vaes[kind][1]
     network = getattr(vae, "first_stage_model", vae)
     if kind == "ltx":
@@ -81,7 +81,9 @@ def test_the_sound_is_that_of_the_host_and_as_long_as_the_video(kind, given, vae
     assert_close(frames, execute(EncodeLongVideo, video=video(given, None), vae=vaes[kind][0]).args[0]["samples"])
     # Close to the end ours hears that it ends.
     ours, theirs = (each.narrow(AXIS[kind], 0, count - 12) for each in (sound, by_host(vaes, kind, tones)))
-    assert_close(ours, theirs, rtol=1e-3, atol=(0.02 if kind == "h3" else 1e-3) * float(theirs.std()))
+    # H3's hears far, and what older hosts make of a sound depends a little on its length.
+    loose = kind == "h3" or not hasattr(vaes[kind][1], "audio_sample_rate")
+    assert_close(ours, theirs, rtol=1e-3, atol=(0.02 if loose else 1e-3) * float(theirs.std()))
     assert ours.std() > 0.01
 
 

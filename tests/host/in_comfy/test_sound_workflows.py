@@ -156,6 +156,13 @@ def lengths(made: Run) -> list[set[int]]:
     return [{each[0].shape[2] for each in streams}, {each[1].shape[2 if made.kind == "ltx" else 3] for each in streams}]
 
 
+def prompts_seen(made: Run) -> list[float]:
+    """The prompts in the network's calls, by the sums of their embeddings; two that stand side by side have both's."""
+    sums = sorted({round(row.sum().item(), 1) for call in made.spy.calls for row in call["context"]})
+    pairs = [one + other for one, other in itertools.combinations(sums, 2)]
+    return [each for each in sums if not any(abs(each - pair) < 0.25 for pair in pairs)]
+
+
 def check_extended(made: Run, length: int, sound_length: int, overlap: int, fps: int) -> None:
     """The given video and sound as they were encoded, new ones behind them, and prompts along the whole timeline."""
     axis = 2 if made.kind == "ltx" else 3
@@ -168,13 +175,13 @@ def check_extended(made: Run, length: int, sound_length: int, overlap: int, fps:
     assert video[:, :, count:].std() > 0.01 and sound.narrow(axis, tones, sound_length - tones).std() > 0.01
     chunk = made.spy.calls[0]["streams"][0].shape[2]
     for call in made.spy.calls[:4]:  # the first chunk knows the end of the video
-        assert_close(call["streams"][0][:1, :, :overlap], given[:, :, count - overlap :], rtol=0, atol=1e-4)
+        slack = 1e-4 if made.kind == "ltx" else 0.01  # MiniMax H3 is shown known frames with a little noise
+        assert_close(call["streams"][0][:1, :, :overlap], given[:, :, count - overlap :], rtol=0, atol=slack)
     adds = chunk - overlap
     report = made.of(made.number("StreamingExtend"))[1]
     assert f"{-(-(length - count) // adds)} chunks of {chunk} latent frames, {overlap} of them known" in report
     assert "Sound goes on from chunk to chunk as a waveform, encoded again." in report
-    rows = {round(row.sum().item(), 2) for call in made.spy.calls for row in call["context"]}
-    assert len(rows) == 3  # the prompts
+    assert len(prompts_seen(made)) == 3
     check_saved(made, combined.frames_of(made.kind, length), fps)
 
 
@@ -185,9 +192,10 @@ def test_ltx_makes_30_seconds_from_three_prompts():
     assert len({tuple(tokens) for tokens in made.clip.seen}) == 4  # three prompts, and the negative one
     windows, heard = lengths(made)
     assert windows == {16} and heard <= {126, 127}
-    # 8 windows a step, of which some see two prompts: as on the thumbnail. Nothing of the negative prompt.
-    rows = [row.sum().item() for call in made.spy.calls for row in call["context"]]
-    assert len(rows) == 86 and len({round(row, 2) for row in rows}) == 3
+    # 8 windows a step, each seen once, also where it sees two prompts. Nothing of the negative prompt.
+    assert sum(len(call["context"]) for call in made.spy.calls) == 64 and len(prompts_seen(made)) == 3
+    sizes = {call["context"].shape[1] for call in made.spy.calls}
+    assert max(sizes) > 1.5 * min(sizes)  # two prompts side by side
     check_saved(made, 753, 25)
 
 
