@@ -73,6 +73,7 @@ OURS = [
     Row("isolated clips", 0, "batched"),
     *[Row(f"static, {overlap}", overlap, "static") for overlap in (4, 8, 12)],
     *[Row(f"shifted, {overlap}", overlap) for overlap in (0, 2, 4, 6, 8)],
+    *[Row(f"shifted_trimmed, {overlap}", overlap, "shifted_trimmed") for overlap in (0, 1, 2, 3, 4)],
     Row("shifted_golden, 4", 4, "shifted_golden"),
     Row("shifted_random, 4", 4, "shifted_random"),
     Row("shifted, 8 then 0 after 40 %", 8, more={"phases": [{"start": 0.4, "overlap": 0}]}),
@@ -80,6 +81,20 @@ OURS = [
     Row("shifted, 2, hann", 2, merge="hann"),
     Row("shifted, 2, shuffled noise", 2, more={"noise": "shuffled"}),
     Row("shifted, 2, noise shuffled by 4", 2, more={"noise": "shuffled", "noise_overlap": 12}),
+    *[
+        Row(
+            f"shifted_trimmed, {overlap}, noise shuffled by 4",
+            overlap,
+            "shifted_trimmed",
+            more={"noise": "shuffled", "noise_overlap": 12},
+        )
+        for overlap in (0, 1)
+    ],
+    *[
+        Row(f"shifted_trimmed, 1, step cache {each:g}", 1, "shifted_trimmed", more={"step_cache": each})
+        for each in (0.1, 0.15, 0.2)
+    ],
+    Row("shifted, 2, fresh noise until 0.6", 2, more={"fresh_noise_until": 0.6}),
     Row("shifted, 2, windows of 24, 16 after 20 %", 2, window=24, more={"phases": [{"start": 0.2, "window": 16}]}),
     Row("shifted, 2, windows of 16, 12 after 50 %", 2, more={"phases": [{"start": 0.5, "window": 12}]}),
     Row("shifted, 4 then 0 after 20 %", 4, more={"phases": [{"start": 0.2, "overlap": 0}]}),

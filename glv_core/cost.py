@@ -13,19 +13,16 @@ class Cost:
     """Windows through the model in a whole run, without guidance, which adds one for every window.
 
     ``windows``: over all steps. ``evaluations``: a window counts once for every prompt that it is denoised with.
-    ``minimum``: windows that the length alone needs, ``length / window`` at each step. ``peak_batch``: the most
-    windows in one forward pass, if memory allows.
+    ``minimum``: windows that the length alone needs, ``length / window`` at each step. ``ratio``: latent frames through
+    the model, over those that the length alone needs. ``peak_batch``: the most windows in one forward pass, if memory
+    allows.
     """
 
     windows: int
     evaluations: int
     minimum: float
+    ratio: float
     peak_batch: int
-
-    @property
-    def ratio(self) -> float:
-        """Evaluations over the minimum."""
-        return self.evaluations / self.minimum
 
 
 def run_cost(settings: CoDenoiseSettings, length: int, num_steps: int, track: PromptTrack | None = None) -> Cost:
@@ -37,7 +34,7 @@ def run_cost(settings: CoDenoiseSettings, length: int, num_steps: int, track: Pr
         num_steps: sampling steps.
         track: the prompts; None counts every window once.
     """
-    windows = evaluations = peak = 0
+    windows = evaluations = frames = peak = 0
     minimum = 0.0
     for step in range(num_steps):
         at_step = settings.at(step, num_steps)
@@ -45,6 +42,9 @@ def run_cost(settings: CoDenoiseSettings, length: int, num_steps: int, track: Pr
         now = settings.windows(length, step, num_steps)
         windows += len(now)
         peak = max(peak, len(now))
-        evaluations += len(now) if seen is None else sum(len(seen.active(window)) for window in now)
+        times = [1 if seen is None else len(seen.active(window)) for window in now]
+        evaluations += sum(times)
+        frames += sum(count * window.length for count, window in zip(times, now, strict=True))
         minimum += length / min(at_step.window, length)
-    return Cost(windows, evaluations, minimum, min(peak, settings.largest_batch))
+    ratio = frames / (num_steps * length)
+    return Cost(windows, evaluations, minimum, ratio, min(peak, settings.largest_batch))

@@ -1,7 +1,7 @@
 """Window schedules: which latent frames are denoised together at a sampling step.
 
-Pure functions from numbers to windows. All windows of a step have one length; every latent frame is covered at every
-step; no latent frame stands twice in a window.
+Pure functions from numbers to windows. All windows of a step have one length, but for the ends of ``shifted_trimmed``;
+every latent frame is covered at every step; no latent frame stands twice in a window.
 
 A video is open or a closed loop. Windows hold neighbouring latent frames, or every ``stride``-th one. Latent frames
 that lie ``stride`` apart form a *lane*: an open video has ``stride`` lanes that do not touch; in a closed loop a lane
@@ -296,6 +296,23 @@ def shifted(layout: Layout) -> list[Window]:
     return _lay(layout, bit_reversed_fraction(layout.step))
 
 
+def shifted_trimmed(layout: Layout) -> list[Window]:
+    """``shifted``, where the first and the last window of an open video end where they need to, but not below half.
+
+    What they see of their neighbours is otherwise up to a whole window, which those denoise as well. Where windows have
+    a grain or gaps, and in a loop, it is ``shifted``.
+    """
+    windows = shifted(layout)
+    if layout.closed_loop or layout.grain > 1 or _fitting(layout).stride > 1 or len(windows) < 2:
+        return windows
+    windows.sort(key=lambda window: window.start)
+    least = -(-layout.window // 2)
+    windows[0] = Window(0, min(layout.window, max(least, windows[1].start + layout.overlap)))
+    start = max(windows[-1].start, min(layout.length - least, windows[-2].stop - layout.overlap))
+    windows[-1] = Window(start, layout.length - start)
+    return windows
+
+
 def shifted_golden(layout: Layout) -> list[Window]:
     """Like ``shifted``, with the offset moved on by the golden ratio at every step."""
     return _lay(layout, layout.step * (math.sqrt(5) - 1) / 2 % 1)
@@ -325,10 +342,9 @@ def smallest_overlap(windows: Iterable[Window]) -> int:
     shared = []
     for lane in lanes.values():
         lane.sort(key=lambda window: window.place)
-        places = [window.place for window in lane]
+        shared += [before.length - (after.place - before.place) for before, after in pairwise(lane)]
         if lane[0].cells and len(lane) > 1:
-            places.append(lane[0].cells + places[0])
-        shared += [lane[0].length - (after - before) for before, after in pairwise(places)]
+            shared.append(lane[-1].length - (lane[0].cells + lane[0].place - lane[-1].place))
     return max(0, min(shared, default=0))
 
 
@@ -347,6 +363,7 @@ SCHEDULES: dict[str, Schedule] = {
     schedule.__name__: schedule
     for schedule in (
         shifted,
+        shifted_trimmed,
         shifted_golden,
         shifted_random,
         static,

@@ -22,7 +22,8 @@ Phases = io.Custom("CO_DENOISE_PHASES")
 
 SCHEDULE_TOOLTIP = (
     "Where the windows are. shifted: they move at every step, so that no seam stays in one place, the cheapest for its "
-    "smoothness; shifted_golden, shifted_random: the same, moved by the golden ratio or at random; static: the same "
+    "smoothness; shifted_trimmed: the same, and the first and last window are no longer than they need to be, which "
+    "costs less; shifted_golden, shifted_random: the same, moved by the golden ratio or at random; static: the same "
     "windows at every step (Gen-L-Video), which need more overlap for the same smoothness; static_balanced: static "
     "with equal overlaps; uniform: windows of every stride 1, 2, 4 ... up to 'stride' at once, moving (AnimateDiff); "
     "batched: isolated clips side by side."

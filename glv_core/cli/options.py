@@ -15,7 +15,9 @@ from .streamingt2v import ANCHORS, OWN
 DEFAULT_LENGTH = "161"
 
 # Spelled out so that --help need not import torch; a test compares them with the core.
-SCHEDULES = ("shifted", "shifted_golden", "shifted_random", "static", "static_balanced", "uniform", "batched")
+SCHEDULES = (
+    "shifted", "shifted_trimmed", "shifted_golden", "shifted_random", "static", "static_balanced", "uniform", "batched",
+)  # fmt: skip
 MERGES = (
     "pyramid", "hann", "flat", "gaussian", "linear_in_overlap", "relative", "squared", "earliest", "random_cut",
     "random_cut_paper",

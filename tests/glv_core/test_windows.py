@@ -20,7 +20,7 @@ from glv_core.windows import (
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
-MOVING = ("shifted", "shifted_golden", "shifted_random", "uniform")
+MOVING = ("shifted", "shifted_trimmed", "shifted_golden", "shifted_random", "uniform")
 
 
 @st.composite
@@ -36,7 +36,10 @@ def sizes(draw):
 def test_every_schedule_covers_every_frame_within_range_once_a_window(size, schedule, step, stride, loop, seed):
     length, window, overlap = size
     windows = windows_for(schedule, length, window, overlap, step, stride=stride, closed_loop=loop, seed=seed)
-    assert {w.length for w in windows} == {min(window, length)}
+    trimmed = schedule == "shifted_trimmed"
+    assert {w.length for w in windows[1:-1] if trimmed} <= {min(window, length)}
+    assert trimmed or {w.length for w in windows} == {min(window, length)}
+    assert all(-(-min(window, length) // 2) <= w.length <= window for w in windows)
     for w in windows:
         frames = list(w.indices)
         assert len(frames) == w.length
@@ -61,7 +64,7 @@ def test_neighbours_share_at_least_the_overlap(size, schedule, step, loop):
         pairs.append((ordered[-1], ordered[0]))
     for a, b in pairs:
         distance = (b.start - a.start) % length if loop else b.start - a.start
-        assert window - distance >= overlap
+        assert a.length - distance >= overlap
 
 
 @settings(max_examples=300)
@@ -230,8 +233,35 @@ def test_a_loop_of_any_length_up_to_the_window_is_covered_twice(length, starts):
 @pytest.mark.parametrize("schedule", MOVING)
 @pytest.mark.parametrize("loop", [False, True])
 def test_moving_windows_move_their_boundaries_everywhere(schedule, loop):
-    starts = {w.start for step in range(128) for w in windows_for(schedule, 64, 16, 0, step, closed_loop=loop)}
+    steps = [windows_for(schedule, 64, 16, 0, step, closed_loop=loop) for step in range(128)]
+    starts = {w.start for windows in steps for w in windows if w.length == 16}
     assert starts == set(range(64 if loop else 49))
+
+
+@given(sizes(), st.integers(0, 60))
+def test_trimmed_ends_cost_no_more_and_share_the_overlap_or_are_half_a_window(size, step):
+    """The same boundaries as ``shifted`` but at the ends, which are as long as they need to be."""
+    length, window, overlap = size
+    plain, trimmed = (
+        sorted(windows_for(name, length, window, overlap, step), key=lambda w: w.start)
+        for name in ("shifted", "shifted_trimmed")
+    )
+    assert len(plain) == len(trimmed) and trimmed[1:-1] == plain[1:-1]
+    if len(plain) < 2:
+        assert trimmed == plain
+        return
+    half = math.ceil(window / 2)
+    for end, beside, whole in ((trimmed[0], trimmed[1], plain[0]), (trimmed[-1], trimmed[-2], plain[-1])):
+        assert end.length <= whole.length
+        shared = len(set(end.indices) & set(beside.indices))
+        assert end.length == half or shared == overlap or len(plain) == 2 or end == whole
+
+
+def test_where_ends_cannot_be_trimmed_windows_are_those_of_shifted():
+    for options in ({"closed_loop": True}, {"stride": 2}, {"grain": 4}):
+        for step in range(8):
+            plain, trimmed = (windows_for(each, 64, 16, 4, step, **options) for each in ("shifted", "shifted_trimmed"))
+            assert plain == trimmed
 
 
 @pytest.mark.parametrize("schedule", sorted(set(SCHEDULES) - set(MOVING)))

@@ -112,7 +112,8 @@ class Run:
     @property
     def largest_view(self) -> View:
         """The most that the model is shown in a step."""
-        windows = [settings.windows(self.length, 0)[-1] for settings in self.each]
+        sizes = [min(settings.window, self.length) for settings in self.each]
+        windows = [Window(self.length - size, size) for size in sizes]
         views = self.views(windows, self.tiles(0)[-1:])
         return max(views, key=lambda view: view.length)
 
