@@ -90,17 +90,15 @@ OURS = [
         )
         for overlap in (0, 1)
     ],
+    Row("shifted, 4 then 0 after 20 %", 4, more={"phases": [{"start": 0.2, "overlap": 0}]}),
+]
+IN_COMFYUI = [
+    *[Row(f"shifted, 2, step cache {each:g}", 2, more={"step_cache": each}) for each in (0.1, 0.2, 0.3)],
     *[
         Row(f"shifted_trimmed, 1, step cache {each:g}", 1, "shifted_trimmed", more={"step_cache": each})
         for each in (0.1, 0.15, 0.2)
     ],
     Row("shifted, 2, fresh noise until 0.6", 2, more={"fresh_noise_until": 0.6}),
-    Row("shifted, 2, windows of 24, 16 after 20 %", 2, window=24, more={"phases": [{"start": 0.2, "window": 16}]}),
-    Row("shifted, 2, windows of 16, 12 after 50 %", 2, more={"phases": [{"start": 0.5, "window": 12}]}),
-    Row("shifted, 4 then 0 after 20 %", 4, more={"phases": [{"start": 0.2, "overlap": 0}]}),
-]
-CACHED = [
-    Row(f"shifted, 2, step cache {threshold:g}", 2, more={"step_cache": threshold}) for threshold in (0.1, 0.2, 0.3)
 ]
 CORE = [
     Row(f"core {schedule}, {overlap}{', FreeNoise' if free else ''}", overlap, schedule, "pyramid", True, free)
@@ -150,7 +148,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], help="only rows whose names contain one of these")
     arguments = parser.parse_args()
     comfyui = find_host()
-    rows = [*OURS, *CACHED, *CORE] if comfyui else OURS
+    rows = [*OURS, *IN_COMFYUI, *CORE] if comfyui else OURS
     rows = [row for row in rows if any(part in row.name for part in arguments.only)]
     where = f"In ComfyUI {comfyui.version}." if comfyui else "No ComfyUI found: without the rows of core."
     print(f"64 latent frames, window 16, {arguments.steps} steps, CFG {arguments.cfg:g}, {arguments.seeds} videos; "

@@ -317,9 +317,9 @@ def step_cache_input() -> io.Input:
         optional=True,
         tooltip="Leave out windows whose prediction would hardly change since a step before, and use that one again "
         "(EasyCache, window by window): the largest change left out, as a share of the noise that is left. 0 computes "
-        "everything; try 0.1, and 0.2 where speed counts more. The first 15 % of the steps and the last 5 %, one at "
-        "least, are always computed. An EasyCache node in front of 'model' does the same with its own values, where "
-        "this is 0.",
+        "everything; try 0.1, and with schedule shifted_trimmed 0.15 to 0.2. The first 15 % of the steps and the last "
+        "5 %, one at least, are always computed. An EasyCache node in front of 'model' does the same with its own "
+        "values, where this is 0.",
     )
 
 
