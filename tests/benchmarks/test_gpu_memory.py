@@ -47,6 +47,6 @@ def test_it_runs_with_tiny_models():
     assert all(len(row) == len(HEAD) and float(row[7]) >= 1 and float(row[8]) > 0 for row in cells), made.stdout
     for name in ("Wan 1.3B", "LTX-2, 4 layers"):
         of = {(row[1], row[2], row[3]): int(row[5]) for row in cells if row[0] == name}
-        assert of["153", "this pack", "1"] > of["153", "this pack", "2"] > of["81", "this pack", "automatic"] > 0
+        assert of["153", "this pack", "1"] > of["153", "this pack", "2"] >= of["81", "this pack", "automatic"] > 0
         assert of["153", "core", "1"] > of["153", "this pack", "2"]
     assert FLAG not in made.stdout
