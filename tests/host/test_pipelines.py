@@ -134,12 +134,14 @@ def test_the_demo_models_vace_branch_gives_the_same_numbers(inside, pipeline, tm
             assert (wanted - plain).abs().max() > 0.05
 
 
-@pytest.mark.parametrize("schedule", ["static", "shifted"])
-def test_both_hosts_make_the_same_latent(inside, pipeline, tmp_path, schedule):
+@pytest.mark.parametrize(
+    ("schedule", "blending"), [("static", "predictions"), ("shifted", "attention"), ("shifted_trimmed", "attention")]
+)
+def test_both_hosts_make_the_same_latent(inside, pipeline, tmp_path, schedule, blending):
     from glv_core.hosts.diffusers import generate, timebase_for
 
     out = tmp_path / "sample.safetensors"
-    windows = {"window": 61, "overlap": 24, "schedule": schedule, "merge": "pyramid"}
+    windows = {"window": 61, "overlap": 24, "schedule": schedule, "merge": "pyramid", "prompt_blending": blending}
     inside(
         "pipelines", "sample", out=str(out), prompts=PROMPTS, num_frames=141, steps=5, cfg=4.0, seed=3, windows=windows
     )
@@ -147,7 +149,7 @@ def test_both_hosts_make_the_same_latent(inside, pipeline, tmp_path, schedule):
     timebase = timebase_for(pipeline, 141, 16)
     theirs = generate(
         pipeline, parse_schedule(PROMPTS, num_frames=141, fps=16), timebase,
-        CoDenoiseSettings(16, 6, schedule, "pyramid"),
+        CoDenoiseSettings(16, 6, schedule, "pyramid", prompt_blending=blending),
         guidance_scale=4.0, latents=ours["noise"], sigmas=ours["sigmas"].tolist(), output_type="latent",
         scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
     )  # fmt: skip
