@@ -162,11 +162,15 @@ class LongForward:
         """Yield the index and prediction (``b c window h w``) of every window."""
         batch = call.sample.shape[0]
         rows = self._rows(call, windows, self.settings.at(step, num_steps))
-        rows.sort(key=lambda row: row.texts)  # rows of one forward pass have as many tokens of text
+
+        def size_of(row: Row) -> tuple[int, int]:  # rows of one forward pass have as many tokens of text, and of video
+            return row.texts, windows[row.window].length
+
+        rows.sort(key=size_of)
         waiting = Counter(row.window for row in rows)
         predictions: dict[int, torch.Tensor] = {}
         size = batch * self.settings.largest_batch
-        alike = [list(each) for _, each in groupby(rows, key=lambda row: row.texts)]
+        alike = [list(each) for _, each in groupby(rows, key=size_of)]
         done = 0
         for group in (each[start : start + size] for each in alike for start in range(0, len(each), size)):
             outputs = self._forward(call, group, [windows[row.window] for row in group])
