@@ -101,6 +101,7 @@ def phase(**changed):
         ({}, {"schedule": "batched"}),
         ({"schedule": "shifted", "overlap": 0}, {"schedule": "shifted_golden", "overlap": 0}),
         ({"schedule": "shifted"}, {"schedule": "shifted_random"}),
+        ({"schedule": "shifted"}, {"schedule": "shifted_trimmed"}),
         ({"stride": 2}, {"schedule": "uniform", "stride": 2}),
         ({}, {"stride": 2}),
         ({}, {"closed_loop": True}),
