@@ -104,7 +104,7 @@ def room_of_several_devices(devices: int, rows: int) -> int:
     from long_video_pack.glv_core.hosts.comfy.co_denoise.evaluation import Evaluation
     from long_video_pack.glv_core.hosts.comfy.co_denoise.options import WindowOptions
     from long_video_pack.glv_core.hosts.comfy.co_denoise.run import Run
-    from long_video_pack.glv_core.windows import Window
+    from long_video_pack.glv_core.windows import View, Window
 
     model = tiny.wan(1).model
     room = model.memory_required([rows, 16, 5, 4, 4]) * 1.5 + 1
@@ -117,7 +117,7 @@ def room_of_several_devices(devices: int, rows: int) -> int:
     evaluation = Evaluation(run, None, model, [], x, torch.zeros(1), options)
     slots = [SimpleNamespace(entry={"model_conds": {}}) for _ in range(2)]  # prompt and negative prompt
     try:
-        return evaluation._fitting(Window(0, 5), slots)
+        return evaluation._fitting(View(Window(0, 5)), slots)
     finally:
         model.current_patcher = None
 
