@@ -14,8 +14,8 @@ import torch
 from .fusion import merge_weights
 from .windows import Tile, windows_for
 
-#: Tiles that move from step to step, as windows do, show no less of their borders on the demo model and are up to half
-#: as many again along a side (``benchmarks/tiles.py``).
+#: Tiles that move from step to step, as windows do, are up to half as many again along a side, and showed no less of
+#: their borders in the one video that was measured (``benchmarks/tiles.py``).
 SCHEDULE, MERGE = "static_balanced", "pyramid"
 PATCH = 2  #: latent pixels; a tile's sides are whole patches of every model
 

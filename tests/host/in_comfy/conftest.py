@@ -19,3 +19,18 @@ def recorder():
     import tiny
 
     return tiny.Recorder(tiny.wan(1))
+
+
+@pytest.fixture
+def steps_seen(monkeypatch):
+    """The step and the number of steps of every evaluation."""
+    from long_video_pack.glv_core.hosts.comfy.co_denoise import handler as handler_module
+
+    seen, original = [], handler_module.co_denoise_streams
+
+    def spy(x, step, *arguments, **more):
+        seen.append((step, more["num_steps"]))
+        return original(x, step, *arguments, **more)
+
+    monkeypatch.setattr(handler_module, "co_denoise_streams", spy)
+    return seen

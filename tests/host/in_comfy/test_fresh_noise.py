@@ -8,7 +8,6 @@ import pytest
 import tiny
 import torch
 from comfy_extras.nodes_custom_sampler import Guider_Basic, Noise_RandomNoise, SamplerCustomAdvanced
-from long_video_pack.glv_core.hosts.comfy.co_denoise import handler as handler_module
 from long_video_pack.glv_core.hosts.comfy.co_denoise import progress as progress_module
 from long_video_pack.glv_core.hosts.comfy.co_denoise.options import PhaseOptions
 from long_video_pack.glv_core.hosts.comfy.co_denoise.run import Run
@@ -55,19 +54,6 @@ def by_hand(model, latent, fresh, sampler, steps=4, noised=None):
         noise = torch.zeros_like(latent)
         given = base.process_latent_out(sampling.inverse_noise_scaling(sigmas[step + 1], x))
     return run(noise, given, sampler, sigmas[fresh:])
-
-
-@pytest.fixture
-def steps_seen(monkeypatch):
-    """The step and the number of steps of every evaluation."""
-    seen, original = [], handler_module.co_denoise_streams
-
-    def spy(x, step, *arguments, **more):
-        seen.append((step, more["num_steps"]))
-        return original(x, step, *arguments, **more)
-
-    monkeypatch.setattr(handler_module, "co_denoise_streams", spy)
-    return seen
 
 
 @pytest.mark.parametrize("sampler", comfy.samplers.KSampler.SAMPLERS)

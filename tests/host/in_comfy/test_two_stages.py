@@ -11,7 +11,6 @@ import tiny
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from long_video_pack.glv_core.co_denoise import Stage
-from long_video_pack.glv_core.hosts.comfy.co_denoise import handler as handler_module
 from long_video_pack.glv_core.hosts.comfy.co_denoise.options import PhaseOptions, WindowOptions
 from long_video_pack.glv_core.hosts.comfy.co_denoise.patch import patch_model
 from long_video_pack.glv_core.hosts.comfy.co_denoise.run import Run
@@ -30,19 +29,6 @@ def in_two(model, latent, split, **options):
     """CoDenoiseKSampler twice: to a step, and from there."""
     first = tiny.co_denoise(model, latent, end_at_step=split, return_with_leftover_noise=True, **options)
     return tiny.co_denoise(model, {"samples": first}, add_noise=False, start_at_step=split, **options)
-
-
-@pytest.fixture
-def steps_seen(monkeypatch):
-    """The step and the number of steps of every evaluation."""
-    seen, original = [], handler_module.co_denoise_streams
-
-    def spy(x, step, *arguments, **more):
-        seen.append((step, more["num_steps"]))
-        return original(x, step, *arguments, **more)
-
-    monkeypatch.setattr(handler_module, "co_denoise_streams", spy)
-    return seen
 
 
 @pytest.mark.parametrize("options", [

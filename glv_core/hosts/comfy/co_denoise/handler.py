@@ -126,38 +126,25 @@ class CoDenoiseHandler(ContextHandlerABC):
         run = self.run_of(model, x_in.shape)
         conds = without_copied_tags(conds)
         run.check(conds, model_options)
-        given = (run, calc_cond_batch, model, conds, x_in, timestep, model_options)
         try:
-            return self._evaluate(*given)
+            evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
+            evaluation.check_blendings()
+            kept = evaluation.kept()
+            merged = co_denoise_streams(
+                run.latent.videos(run.latent.split(x_in)),
+                evaluation.step,
+                run.settings,
+                evaluation.denoise_windows,
+                run.latent.streams,
+                num_outputs=len(conds),
+                time_dim=run.time_dim,
+                num_steps=evaluation.num_steps,
+                cache=None if kept is None else kept.cache,
+            )
+            guided = evaluation.with_guides(merged, kept)
+            return [run.latent.join(streams) for streams in guided]
         except NoFrameText as error:
             if not run.by_attention:
                 raise
             run.do_without_attention(error)
-        return self._evaluate(*given)
-
-    def _evaluate(
-        self,
-        run: Run,
-        calc_cond_batch: Callable,
-        model: Any,
-        conds: list[list[Entry] | None],
-        x_in: torch.Tensor,
-        timestep: torch.Tensor,
-        model_options: dict,
-    ) -> list[torch.Tensor]:
-        evaluation = Evaluation(run, calc_cond_batch, model, conds, x_in, timestep, model_options, self.on_windows)
-        evaluation.check_blendings()
-        kept = evaluation.kept()
-        merged = co_denoise_streams(
-            run.latent.videos(run.latent.split(x_in)),
-            evaluation.step,
-            run.settings,
-            evaluation.denoise_windows,
-            run.latent.streams,
-            num_outputs=len(conds),
-            time_dim=run.time_dim,
-            num_steps=evaluation.num_steps,
-            cache=None if kept is None else kept.cache,
-        )
-        guided = evaluation.with_guides(merged, kept)
-        return [run.latent.join(streams) for streams in guided]
+        return self.execute(calc_cond_batch, model, conds, x_in, timestep, model_options)
