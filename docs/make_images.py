@@ -69,6 +69,7 @@ def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSe
         timebase.compression.latent_span(sampler["overlap"]),
         sampler["schedule"],
         closed_loop=sampler["closed_loop"],
+        prompt_blending="attention",  # what auto is with the demo model
     )  # fmt: skip
     frames = generate(
         pipeline, schedule, timebase, settings, seed=sampler["seed"], num_inference_steps=sampler["steps"],
@@ -155,6 +156,7 @@ def window_plan(name: str) -> Image.Image:
         kind.latent_span(sampler["overlap"]),
         sampler["schedule"],
         grain=kind.grain,
+        prompt_blending="predictions" if kind == MINIMAX_H3.compression else "attention",  # what auto is
     )
     return draw_plan(settings, timebase, schedule, steps)
 
