@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 import torch
 
-from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.co_denoise import CoDenoiseSettings, Phase
 from glv_core.cost import run_cost
 from glv_core.demo import MODEL_DIR
 from glv_core.demo.detector import agrees, read_frames
@@ -47,6 +47,7 @@ class Row:
     overlap: int  # frames
     prompt_blending: str = "predictions"
     cuts: bool = False  # at the middle of each transition, in place of fades
+    phases: tuple[Phase, ...] = ()
 
 
 ROWS = [
@@ -59,7 +60,20 @@ ROWS = [
     Row("shifted, overlap 8, embeddings", "shifted", 8, "embeddings"),
     Row("shifted, overlap 8, embeddings_spherical", "shifted", 8, "embeddings_spherical"),
     Row("shifted, overlap 8, one_per_window", "shifted", 8, "one_per_window"),
-    Row("**shifted, overlap 8, attention (default)**", "shifted", 8, "attention"),
+    Row("shifted, overlap 8, attention", "shifted", 8, "attention"),
+    Row("shifted_trimmed, overlap 4, attention", "shifted_trimmed", 4, "attention"),
+    Row("**shifted_trimmed, overlap 8, attention (default)**", "shifted_trimmed", 8, "attention"),
+    Row("shifted_trimmed, overlap 8, predictions", "shifted_trimmed", 8),
+    *[
+        Row(
+            f"shifted_trimmed, overlap 8, {early} until {share:.0%}, then attention",
+            "shifted_trimmed",
+            8,
+            early,
+            phases=(Phase(share, prompt_blending="attention"),),
+        )
+        for early, share in (("embeddings", 0.1), ("embeddings", 0.2), ("one_per_window", 0.1))
+    ],
     Row("shifted, overlap 8, attention, cuts in place of fades", "shifted", 8, "attention", True),
 ]
 
@@ -119,8 +133,9 @@ def main() -> None:
     isolated_time = 0.0
     for row in (row for row in ROWS if arguments.only in row.name):
         settings = CoDenoiseSettings(
-            window, timebase.compression.latent_span(row.overlap), row.schedule, prompt_blending=row.prompt_blending
-        )
+            window, timebase.compression.latent_span(row.overlap), row.schedule, prompt_blending=row.prompt_blending,
+            phases=row.phases,
+        )  # fmt: skip
         own_cuts = window_boundaries(settings.windows(length, 0), timebase)
         shown = cut if row.cuts else schedule
         begin = time.perf_counter()

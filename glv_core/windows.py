@@ -299,16 +299,18 @@ def shifted(layout: Layout) -> list[Window]:
 def shifted_trimmed(layout: Layout) -> list[Window]:
     """``shifted``, where the first and the last window of an open video end where they need to, but not below half.
 
-    What they see of their neighbours is otherwise up to a whole window, which those denoise as well. Where windows have
-    a grain or gaps, and in a loop, it is ``shifted``.
+    What they see of their neighbours is otherwise up to a whole window, which those denoise as well. With a grain they
+    are shorter by multiples of it. With gaps in the windows, and in a loop, it is ``shifted``.
     """
     windows = shifted(layout)
-    if layout.closed_loop or layout.grain > 1 or _fitting(layout).stride > 1 or len(windows) < 2:
+    if layout.closed_loop or _fitting(layout).stride > 1 or len(windows) < 2:
         return windows
     windows.sort(key=lambda window: window.start)
     least = -(-layout.window // 2)
-    windows[0] = Window(0, min(layout.window, max(least, windows[1].start + layout.overlap)))
-    start = max(windows[-1].start, min(layout.length - least, windows[-2].stop - layout.overlap))
+    spare = layout.window - max(least, windows[1].start + layout.overlap)
+    windows[0] = Window(0, layout.window - layout.on_grain(max(0, spare)))
+    latest = min(layout.length - least, windows[-2].stop - layout.overlap)
+    start = max(windows[-1].start, layout.on_grain(latest))
     windows[-1] = Window(start, layout.length - start)
     return windows
 

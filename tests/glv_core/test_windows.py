@@ -79,7 +79,8 @@ def test_windows_start_at_multiples_of_the_grain(grain, rest, more, data, schedu
     windows = windows_for(schedule, length, window, overlap, step, closed_loop=loop, grain=grain)
     assert not [w for w in windows if w.start % grain]
     assert set().union(*(w.indices for w in windows)) == set(range(length))
-    assert {w.length for w in windows} == {min(window, length)}
+    assert not [w for w in windows if (min(window, length) - w.length) % grain]
+    assert schedule == "shifted_trimmed" or {w.length for w in windows} == {min(window, length)}
 
 
 @pytest.mark.parametrize(("length", "loop", "stride", "grain", "words"), [
@@ -257,8 +258,28 @@ def test_trimmed_ends_cost_no_more_and_share_the_overlap_or_are_half_a_window(si
         assert end.length == half or shared == overlap or len(plain) == 2 or end == whole
 
 
+@given(st.integers(2, 8), st.integers(1, 30), st.integers(1, 12), st.integers(0, 60), st.data())
+def test_ends_are_trimmed_by_the_grain(grain, window, more, step, data):
+    """The shortest ends whose lengths the grain allows, of half a window at least, that share the overlap."""
+    overlap = data.draw(st.integers(0, window - 1))
+    length = window + more * grain
+    plain, trimmed = (
+        sorted(windows_for(name, length, window, overlap, step, grain=grain), key=lambda w: w.start)
+        for name in ("shifted", "shifted_trimmed")
+    )
+    assert trimmed[1:-1] == plain[1:-1] and trimmed[0].start == 0 and trimmed[-1].stop == length
+    legal = [each for each in range(window, 0, -grain) if each >= window / 2]
+
+    def shortest(whole, shared):
+        return min([each for each in legal if shared(each) >= overlap], default=whole.length)
+
+    assert trimmed[0].length == shortest(plain[0], lambda each: each - plain[1].start)
+    before = trimmed[-2].stop
+    assert trimmed[-1].length == shortest(plain[-1], lambda each: before - (length - each))
+
+
 def test_where_ends_cannot_be_trimmed_windows_are_those_of_shifted():
-    for options in ({"closed_loop": True}, {"stride": 2}, {"grain": 4}):
+    for options in ({"closed_loop": True}, {"stride": 2}):
         for step in range(8):
             plain, trimmed = (windows_for(each, 64, 16, 4, step, **options) for each in ("shifted", "shifted_trimmed"))
             assert plain == trimmed
