@@ -74,6 +74,17 @@ OURS = [
     *[Row(f"static, {overlap}", overlap, "static") for overlap in (4, 8, 12)],
     *[Row(f"shifted, {overlap}", overlap) for overlap in (0, 2, 4, 6, 8)],
     *[Row(f"shifted_trimmed, {overlap}", overlap, "shifted_trimmed") for overlap in (0, 1, 2, 3, 4)],
+    *[
+        Row(f"shifted_trimmed, {overlap}, causal anchor", overlap, "shifted_trimmed", more={"causal_anchor": True})
+        for overlap in (1, 2)
+    ],
+    Row("shifted, 2, causal anchor", 2, more={"causal_anchor": True}),
+    Row(
+        "uniform to stride 4, then shifted_trimmed, 1 after 20 %",
+        1,
+        "uniform",
+        more={"stride": 4, "phases": [{"start": 0.2, "schedule": "shifted_trimmed", "stride": 1}]},
+    ),
     Row("shifted_golden, 4", 4, "shifted_golden"),
     Row("shifted_random, 4", 4, "shifted_random"),
     Row("shifted, 8 then 0 after 40 %", 8, more={"phases": [{"start": 0.4, "overlap": 0}]}),

@@ -16,7 +16,8 @@ from .fusion import MERGES, Accumulator, merge_weights
 from .prompts import PROMPT_BLENDINGS
 from .step_cache import StepCache
 from .streams import Stream
-from .windows import SCHEDULES, Window, check_sizes, windows_for
+from .timeline import Compression
+from .windows import DEFAULT_SCHEDULE, SCHEDULES, View, Window, check_sizes, windows_for
 
 #: Takes the windows of a step; yields ``(index of the window, its predictions)`` in any order. A host may evaluate
 #: several windows in one forward pass. The predictions are a sequence of tensors, one an output (conditional,
@@ -102,7 +103,7 @@ class CoDenoiseSettings:
 
     window: int
     overlap: int
-    schedule: str = "shifted"
+    schedule: str = DEFAULT_SCHEDULE
     merge: str = "pyramid"
     windows_per_forward: int = 0  #: at most so many share a forward pass; 0 is automatic
     stride: int = 1  #: spacing of the latent frames in a window
@@ -111,6 +112,7 @@ class CoDenoiseSettings:
     phases: tuple[Phase, ...] = ()  #: changes along the sampling, in any order
     prompt_blending: str = "predictions"  #: how windows see a change of prompts, one of ``PROMPT_BLENDINGS``
     grain: int = 1  #: windows start at multiples of this, see ``Compression.grain``
+    causal_anchor: bool = False  #: whether windows are seen behind the latent frame before them, see ``view``
 
     def __post_init__(self) -> None:
         check_sizes(1, self.window, self.overlap, self.stride, self.grain)
@@ -159,6 +161,29 @@ class CoDenoiseSettings:
             now.schedule, length, now.window, now.overlap, step,
             stride=now.stride, closed_loop=now.closed_loop, seed=now.seed, grain=now.grain,
         )  # fmt: skip
+
+    def check_causal_anchor(self, compression: Compression) -> None:
+        """Check that a model has a use for ``causal_anchor``, where that is on.
+
+        Raises:
+            ValueError: its windows may begin anywhere, or only where clips do.
+        """
+        if self.causal_anchor and (compression.first == 0 or self.grain > 1):
+            raise ValueError(
+                "causal_anchor is on, but this model takes the first latent frame of no window for the single frame "
+                "that a causal VAE makes of it. Switch causal_anchor off."
+            )
+
+    def view(self, window: Window) -> View:
+        """What the model is shown for a window: it, with ``causal_anchor`` behind the latent frame before it.
+
+        A causal VAE makes one frame of a video's first latent frame and several of every other one, and models know
+        the first of what they are shown as such. Of a window with a latent frame in front that is thrown away, none is
+        taken for it (ComfyUI's context windows do the same).
+        """
+        if not self.causal_anchor or window.start == 0 or window.stride > 1:
+            return View(window)
+        return View(window, 1, before=window.start - 1)
 
     def window_counts(self, length: int, stage: Stage) -> list[int]:
         """How many windows each step of a run has."""

@@ -44,7 +44,7 @@ def run_cost(settings: CoDenoiseSettings, length: int, num_steps: int, track: Pr
         peak = max(peak, len(now))
         times = [1 if seen is None else len(seen.active(window)) for window in now]
         evaluations += sum(times)
-        frames += sum(count * window.length for count, window in zip(times, now, strict=True))
+        frames += sum(count * settings.view(window).length for count, window in zip(times, now, strict=True))
         minimum += length / min(at_step.window, length)
     ratio = frames / (num_steps * length)
     return Cost(windows, evaluations, minimum, ratio, min(peak, settings.largest_batch))

@@ -82,7 +82,7 @@ class Stream:
         """What belongs to a window."""
         if isinstance(window, View):
             own = self.part(window.window)
-            lead = self._of([*range(window.lead)])
+            lead = self._of(window.video[: window.lead])
             return Part((*lead, *(index for index in own.indices if index not in lead))) if lead else own
         if self.steady and window.is_slice:
             first, last = self.edges[window.start], self.edges[window.start + window.length]

@@ -11,6 +11,7 @@ from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions, StepOptio
 from .errors import naming
 from .inputs import (
     CATEGORY,
+    causal_anchor_input,
     check_steps,
     check_windows,
     fresh_noise_input,
@@ -72,6 +73,7 @@ class CoDenoiseKSampler(io.ComfyNode):
                 fresh_noise_input(),
                 step_cache_input(),
                 *tile_inputs(),
+                causal_anchor_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised long latent.")],
         )

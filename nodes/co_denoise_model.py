@@ -11,6 +11,7 @@ from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
 from .errors import naming
 from .inputs import (
     CATEGORY,
+    causal_anchor_input,
     check_windows,
     fresh_noise_input,
     isolated_input,
@@ -45,6 +46,7 @@ class CoDenoiseModel(io.ComfyNode):
                 fresh_noise_input(),
                 step_cache_input(),
                 *tile_inputs(),
+                causal_anchor_input(),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model, with co-denoising.")],
         )

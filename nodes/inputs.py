@@ -14,16 +14,16 @@ from ..glv_core.noise import NOISES
 from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.step_cache import StepCacheSettings
 from ..glv_core.video_models import clip_lengths
-from ..glv_core.windows import SCHEDULES
+from ..glv_core.windows import DEFAULT_SCHEDULE, SCHEDULES
 
 CATEGORY = "long video"  #: the branch of ComfyUI's node menu; each node adds a leaf
 Phases = io.Custom("CO_DENOISE_PHASES")
 
 
 SCHEDULE_TOOLTIP = (
-    "Where the windows are. shifted: they move at every step, so that no seam stays in one place, the cheapest for its "
-    "smoothness; shifted_trimmed: the same, and the first and last window are no longer than they need to be, which "
-    "costs less; shifted_golden, shifted_random: the same, moved by the golden ratio or at random; static: the same "
+    "Where the windows are. shifted_trimmed: they move at every step, so that no seam stays in one place, and the "
+    "first and last one are no longer than they need to be: the cheapest for its smoothness; shifted: the same, all of "
+    "one length; shifted_golden, shifted_random: the same, moved by the golden ratio or at random; static: the same "
     "windows at every step (Gen-L-Video), which need more overlap for the same smoothness; static_balanced: static "
     "with equal overlaps; uniform: windows of every stride 1, 2, 4 ... up to 'stride' at once, moving (AnimateDiff); "
     "batched: isolated clips side by side."
@@ -56,7 +56,7 @@ def window_inputs() -> list[io.Input]:
             tooltip="Frames shared by neighbouring windows. More is smoother and slower. Rounded to whole latent "
             "frames of the model (4 frames of Wan, 8 of LTX). Must be below window.",
         ),
-        io.Combo.Input("schedule", options=list(SCHEDULES), default="shifted", tooltip=SCHEDULE_TOOLTIP),
+        io.Combo.Input("schedule", options=list(SCHEDULES), default=DEFAULT_SCHEDULE, tooltip=SCHEDULE_TOOLTIP),
         io.Combo.Input("merge", options=list(MERGES), default="pyramid", tooltip=MERGE_TOOLTIP),
         io.Int.Input(
             "windows_per_forward",
@@ -317,9 +317,23 @@ def step_cache_input() -> io.Input:
         optional=True,
         tooltip="Leave out windows whose prediction would hardly change since a step before, and use that one again "
         "(EasyCache, window by window): the largest change left out, as a share of the noise that is left. 0 computes "
-        "everything; try 0.1, and with schedule shifted_trimmed 0.15 to 0.2. The first 15 % of the steps and the last "
+        "everything; try 0.15, and with schedule shifted 0.1. The first 15 % of the steps and the last "
         "5 %, one at least, are always computed. An EasyCache node in front of 'model' does the same with its own "
         "values, where this is 0.",
+    )
+
+
+def causal_anchor_input() -> io.Input:
+    """Whether windows are seen behind the latent frame before them."""
+    return io.Boolean.Input(
+        "causal_anchor",
+        default=False,
+        optional=True,
+        advanced=True,
+        tooltip="Show the model every window behind the latent frame before it, and throw away what it says of that: a "
+        "causal VAE (Wan, Hunyuan, LTX, Cosmos) makes of a video's first frame alone its first latent frame, and "
+        "models take that of every window for it. Costs one latent frame a window, and makes the largest step between "
+        "frames smaller. Windows that see a start image in front of them keep that.",
     )
 
 

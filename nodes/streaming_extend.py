@@ -14,7 +14,7 @@ from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
 from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder
 from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, clip_lengths
-from ..glv_core.windows import SCHEDULES
+from ..glv_core.windows import DEFAULT_SCHEDULE, SCHEDULES
 from .errors import naming
 from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, sampler_inputs, seed_input, tile_inputs
 
@@ -149,7 +149,7 @@ class StreamingExtend(io.ComfyNode):
                     tooltip="Frames shared by neighbouring windows inside a chunk.",
                 ),
                 io.Combo.Input(
-                    "schedule", options=list(SCHEDULES), default="shifted", optional=True, advanced=True,
+                    "schedule", options=list(SCHEDULES), default=DEFAULT_SCHEDULE, optional=True, advanced=True,
                     tooltip=SCHEDULE_TOOLTIP,
                 ),
                 io.Combo.Input(

@@ -112,7 +112,10 @@ def prepare(arguments: argparse.Namespace) -> Job:
             phases,
             blending,
             folder.compression.grain,
+            arguments.causal_anchor,
         )
+    with option("--causal-anchor", arguments.causal_anchor):
+        settings.check_causal_anchor(folder.compression)
     if blending == "attention":
         with option("--prompt-blending", arguments.prompt_blending):
             check_attention(folder.denoiser, kind)
@@ -172,6 +175,8 @@ def parse_length(text: str, fps: float, least: int = 1) -> int:
 
 def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timebase) -> tuple[int, int, str]:
     """Window and overlap in latent frames, and the window schedule."""
+    from ..windows import DEFAULT_SCHEDULE
+
     frames = folder.defaults.model.clip if arguments.window is None else arguments.window
     window = timebase.compression.num_latent_frames(at_least("--window", frames, 1))
     if window > folder.longest_window:
@@ -186,7 +191,7 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
         overlap = min(timebase.compression.latent_span(folder.defaults.overlap), window // 2)
     else:
         overlap = timebase.compression.latent_span(at_least("--overlap", arguments.overlap, 0))
-    return window, overlap, arguments.schedule or "shifted"
+    return window, overlap, arguments.schedule or DEFAULT_SCHEDULE
 
 
 def _size(name: str, value: int | None, default: int, multiple: int) -> int:

@@ -176,13 +176,16 @@ def _add_windows(parser: argparse.ArgumentParser, loop: bool) -> None:
     add("--overlap", type=int, help="frames that neighbours share (default from the model: demo 8, Wan 12, "
         "TextToVideoSD 8, AnimateDiff 4)")  # fmt: skip
     add("--schedule", choices=SCHEDULES, help="shifted: windows move at every step, by bit reversal, golden ratio or "
-        "chance; static: they stay; uniform: of stride 1, 2, 4 ... at once; batched: isolated "
-        "(default: shifted)")  # fmt: skip
+        "chance; trimmed: the first and last one no longer than they need to be; static: they stay; uniform: of "
+        "stride 1, 2, 4 ... at once; batched: isolated "
+        "(default: shifted_trimmed)")  # fmt: skip
     add("--merge", choices=MERGES, default="pyramid", help="weights inside a window (default: %(default)s)")
     add("--stride", type=int, default=1, metavar="N", help="spacing of the latent frames in a window "
         "(default: %(default)s)")  # fmt: skip
     add("--stride-until", type=float, default=1.0, metavar="SHARE", help="go back to stride 1 after this share of the "
         "steps (default: %(default)s, never)")  # fmt: skip
+    add("--causal-anchor", action="store_true", help="show the model every window behind the latent frame before it, "
+        "so that none begins with what a causal VAE makes of the first frame")  # fmt: skip
     if loop:
         add("--closed-loop", action="store_true", help="the end of the video flows into its beginning; the length is "
             "rounded to whole latent frames")  # fmt: skip

@@ -17,7 +17,7 @@ ANCHORS = ("none", "first", "segment", "last_chunk", "past")
 #: Options about windows and held latents, with their defaults: a chunk is one window here, and nothing is held.
 _WITHOUT_EFFECT = {
     "blend": None, "window": None, "overlap": None, "schedule": None, "merge": "pyramid", "stride": 1,
-    "stride_until": 1.0, "prompt_blending": "auto", "windows_per_forward": 0,
+    "stride_until": 1.0, "prompt_blending": "auto", "windows_per_forward": 0, "causal_anchor": False,
 }  # fmt: skip
 
 

@@ -22,6 +22,12 @@ def test_a_single_window_costs_the_minimum():
         cost.windows = 1
 
 
+def test_with_a_causal_anchor_every_window_but_the_first_costs_one_latent_frame_more():
+    plain, anchored = (run_cost(CoDenoiseSettings(16, 0, "static", causal_anchor=on), 64, 20) for on in (False, True))
+    assert anchored.ratio == pytest.approx(plain.ratio + 3 / 64)
+    assert (anchored.windows, anchored.evaluations) == (plain.windows, plain.evaluations)
+
+
 def test_cost_with_phases_is_that_of_each_for_its_steps():
     settings = CoDenoiseSettings(16, 12, "static", phases=(Phase(0.5, overlap=0),))
     assert run_cost(settings, 64, 20).ratio == pytest.approx((3.25 + 1) / 2)

@@ -53,6 +53,8 @@ def test_parts_of_windows_with_gaps_across_a_loop_and_behind_the_first_frame():
     view = View(Window(5, 2), 1)
     assert list(stream.part(view).indices) == [0, 1, 2, 3, *range(20, 28)] and stream.lead(view) == 4
     assert stream.lead(View(Window(5, 2))) == 0
+    joined = View(Window(5, 2), 1, before=4)
+    assert list(stream.part(joined).indices) == [*range(16, 28)] and stream.lead(joined) == 4
 
 
 @pytest.mark.parametrize("merge", list(MERGES))

@@ -358,6 +358,9 @@ def test_a_view_is_the_window_or_the_first_latent_frame_and_the_window():
     assert (list(behind.indices), behind.length, behind.start, behind.is_slice) == ([0, 3, 4, 5, 6], 5, 0, False)
     assert list(View(Window(8, 4, 1, 10), 1).indices) == [0, 8, 9, 0, 1] and not View(Window(0, 4, 2)).is_slice
     assert View(Window(3, 4)) == View(Window(3, 4), 0) != behind
+    joined, apart = View(Window(3, 4), 1, before=2), View(Window(3, 4), 1, before=1)
+    assert (list(joined.indices), joined.length, joined.start, joined.is_slice) == ([2, 3, 4, 5, 6], 5, 2, True)
+    assert list(apart.indices) == [1, 3, 4, 5, 6] and not apart.is_slice
 
 
 def test_where_a_window_is_in_its_lane():

@@ -12,7 +12,7 @@ import torch
 from ...fusion import select_window
 from ...prompts.blending import mix_embeddings
 from ...prompts.frame_attention import frame_bias
-from ...windows import Window
+from ...windows import View
 
 #: Attributes of a pipeline that may hold its denoiser. Wan 2.2 has two, one for each half of the noise levels.
 DENOISER_NAMES = ("transformer", "transformer_2", "unet")
@@ -198,24 +198,24 @@ class Call:
         pieces = self.text[row, 0]
         return all(torch.equal(pieces[0], piece) for piece in pieces[1:])
 
-    def cut(self, rows: list[Row], windows: list[Window]) -> dict[str, Any]:
-        """The arguments of one forward pass of several rows; ``windows[n]`` is the window of ``rows[n]``."""
-        pairs = list(zip(rows, windows, strict=True))
+    def cut(self, rows: list[Row], views: list[View]) -> dict[str, Any]:
+        """The arguments of one forward pass of several rows; ``views[n]`` is what ``rows[n]`` shows of the video."""
+        pairs = list(zip(rows, views, strict=True))
         return {
-            self.kind.sample: torch.stack([select_window(self.sample[row.row], window, 1) for row, window in pairs]),
+            self.kind.sample: torch.stack([select_window(self.sample[row.row], view, 1) for row, view in pairs]),
             "timestep": self._timestep(pairs),
-            "encoder_hidden_states": torch.cat([self._text(row, window) for row, window in pairs]),
+            "encoder_hidden_states": torch.cat([self._text(row, view) for row, view in pairs]),
             "return_dict": False,
             **self.others,
             **{
-                name: torch.stack([select_window(value[row.row], window, 1) for row, window in pairs])
+                name: torch.stack([select_window(value[row.row], view, 1) for row, view in pairs])
                 for name, value in self.along.items()
             },
         }
 
-    def _text(self, row: Row, window: Window) -> torch.Tensor:
+    def _text(self, row: Row, view: View) -> torch.Tensor:
         """The text of one row ``f l d``."""
-        text = select_window(self.text[row.row], window, 0) if self.kind.text_per_frame else self.text[row.row]
+        text = select_window(self.text[row.row], view, 0) if self.kind.text_per_frame else self.text[row.row]
         if row.mix is None:
             return text[:, row.prompt or 0]
         seen = [text[:, prompt] for prompt in row.mixed]
@@ -223,7 +223,7 @@ class Call:
             return torch.cat(seen, dim=1)
         return mix_embeddings(seen, row.mix[row.mixed], row.blending == "embeddings_spherical")
 
-    def _timestep(self, pairs: list[tuple[Row, Window]]) -> torch.Tensor | float:
+    def _timestep(self, pairs: list[tuple[Row, View]]) -> torch.Tensor | float:
         timestep = self.timestep
         if not torch.is_tensor(timestep) or timestep.ndim == 0:
             return timestep
@@ -237,7 +237,7 @@ class Call:
                 "[batch, tokens] with a whole number of tokens per latent frame."
             )
         per_frame = timestep.reshape(batch, length, -1)
-        return torch.stack([select_window(per_frame[row.row], window, 0).flatten() for row, window in pairs])
+        return torch.stack([select_window(per_frame[row.row], view, 0).flatten() for row, view in pairs])
 
 
 def _holds_tensor(value: Any) -> bool:

@@ -19,7 +19,7 @@ import torch
 from ...co_denoise import CoDenoiseSettings, co_denoise
 from ...prompts import PromptSchedule, PromptTrack
 from ...timeline import Timebase
-from ...windows import Window
+from ...windows import View, Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
 from .frame_text import attending, check_attention
 from .held import Held
@@ -162,9 +162,10 @@ class LongForward:
         """Yield the index and prediction (``b c window h w``) of every window."""
         batch = call.sample.shape[0]
         rows = self._rows(call, windows, self.settings.at(step, num_steps))
+        views = [self.settings.view(window) for window in windows]
 
         def size_of(row: Row) -> tuple[int, int]:  # rows of one forward pass have as many tokens of text, and of video
-            return row.texts, windows[row.window].length
+            return row.texts, views[row.window].length
 
         rows.sort(key=size_of)
         waiting = Counter(row.window for row in rows)
@@ -173,11 +174,12 @@ class LongForward:
         alike = [list(each) for _, each in groupby(rows, key=size_of)]
         done = 0
         for group in (each[start : start + size] for each in alike for start in range(0, len(each), size)):
-            outputs = self._forward(call, group, [windows[row.window] for row in group])
+            outputs = self._forward(call, group, [views[row.window] for row in group])
             done += len(group)
             self._report(Progress(step, num_steps, done, len(rows), len(windows)))
             for row, output in zip(group, outputs, strict=True):
-                window = windows[row.window]
+                window, lead = windows[row.window], views[row.window].lead
+                output = output[:, lead:]
                 if row.window not in predictions:
                     predictions[row.window] = output.new_zeros((batch, *output.shape), dtype=torch.float32)
                 predictions[row.window][row.row] += output.float() * self._prompt_weights(call, row, window)
@@ -208,10 +210,10 @@ class LongForward:
         weights = self.track.in_window(window)[row.prompt]
         return weights.to(call.sample.device)[None, :, None, None]
 
-    def _forward(self, call: Call, rows: list[Row], windows: list[Window]) -> torch.Tensor:
-        arguments = call.cut(rows, windows)
+    def _forward(self, call: Call, rows: list[Row], views: list[View]) -> torch.Tensor:
+        arguments = call.cut(rows, views)
         sample = arguments[self.kind.sample]
-        with self._attention(rows, sample):
+        with self._attention(rows, views, sample):
             output = self.original(**arguments)[0]
         if output.shape != sample.shape:
             raise UnsupportedDenoiserError(
@@ -220,11 +222,15 @@ class LongForward:
             )
         return output
 
-    def _attention(self, rows: list[Row], sample: torch.Tensor) -> AbstractContextManager[None]:
-        """The attention of one forward pass: to several prompts side by side, or as it is."""
+    def _attention(self, rows: list[Row], views: list[View], sample: torch.Tensor) -> AbstractContextManager[None]:
+        """The attention of one forward pass: to several prompts side by side, or as it is. Latent frames in front of
+        a window heed what its first one does.
+        """
         if rows[0].texts == 1:
             return nullcontext()
-        bias = torch.stack([row.text_bias(self.text_length) for row in rows]).to(sample.device)
+        biases = [row.text_bias(self.text_length) for row in rows]
+        led = [torch.cat([bias[:1]] * view.lead + [bias]) for bias, view in zip(biases, views, strict=True)]
+        bias = torch.stack(led).to(sample.device)
         return attending(self.module, self.kind, bias, (sample.shape[3], sample.shape[4]))
 
     def _report(self, progress: Progress) -> None:

@@ -125,6 +125,7 @@ def ran(tiny_wan_folder, tmp_path_factory):
         {"--window": "13"},
         {"--overlap": "4"},
         {"--schedule": "shifted"},
+        {"--causal-anchor": True},
         {"--merge": "flat"},
         {"--transition": "hard"},
         {"--transition-length": "16"},
@@ -187,7 +188,7 @@ def test_prompts_are_blended_by_attention_where_the_model_can(job, asked, meant)
 
 def test_defaults_come_from_the_model(job):
     bare = job(window=None, overlap=None, schedule=None, steps=None, width=None, height=None, upscale=None, cfg=None)
-    assert (bare.settings.window, bare.settings.overlap, bare.settings.schedule) == (21, 3, "shifted")
+    assert (bare.settings.window, bare.settings.overlap, bare.settings.schedule) == (21, 3, "shifted_trimmed")
     assert (bare.width, bare.height, bare.steps, bare.cfg, bare.upscale) == (832, 480, 50, 5.0, 1)
     assert job(upscale=None).upscale == 8
     assert job(length="10s").timebase.num_frames == 160

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -70,9 +71,12 @@ def test_one_window_and_one_prompt_is_the_plain_pipeline_bit_for_bit(tiny_pipeli
     assert torch.equal(ours, plain)
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_the_merged_output_is_a_dense_sum_over_windows_and_prompts(tiny_pipelines, name):
-    """Oracle: call the denoiser for every window and prompt on its own, weigh and add in float64."""
+@pytest.mark.parametrize(("name", "anchor"), [*((name, False) for name in KINDS), ("wan", True)])
+def test_the_merged_output_is_a_dense_sum_over_windows_and_prompts(tiny_pipelines, name, anchor):
+    """Oracle: call the denoiser for every window and prompt on its own, weigh and add in float64. With an anchor it is
+    called with the latent frame before a window in front of it, which is cut off again.
+    """
+    settings = replace(SETTINGS, causal_anchor=anchor)
     pipeline = tiny_pipelines(name)
     module = denoiser(pipeline)
     timebase = timebase_for(pipeline, FRAMES[name], FPS)
@@ -97,18 +101,21 @@ def test_the_merged_output_is_a_dense_sum_over_windows_and_prompts(tiny_pipeline
     weights = merge_weights("pyramid", windows, 9)
     expected = torch.zeros_like(x, dtype=torch.float64)
     for window, weight in zip(windows, weights, strict=True):
-        part = x[:, :, window.start : window.stop]
+        lead = 1 if anchor and window.start else 0
+        part = x[:, :, window.start - lead : window.stop]
         unguided = call(part[:1], negative[None])
         for k, frame in enumerate(window.indices):
             share = schedule.weights(timebase.centre_of(frame))
-            mix = unguided[0, :, k].double()
+            mix = unguided[0, :, lead + k].double()
             expected[0, :, frame] += weight[k].double() * mix
             guided = sum(
-                share[p] * call(part[1:], prompts[1, p][None])[0, :, k].double() for p in range(2) if share[p] > 0
+                share[p] * call(part[1:], prompts[1, p][None])[0, :, lead + k].double()
+                for p in range(2)
+                if share[p] > 0
             )
             expected[1, :, frame] += weight[k].double() * guided
     assert 0 < schedule.weights(timebase.centre_of(4))[0] < 1, "no blended frame: the test would miss the blending"
-    with co_denoising(pipeline, SETTINGS, timebase, schedule, text_length=5):
+    with co_denoising(pipeline, settings, timebase, schedule, text_length=5):
         merged = call(x, rows)
     torch.testing.assert_close(merged.double(), expected, atol=2e-4, rtol=1e-4)
 
@@ -121,6 +128,16 @@ def test_folded_windows_equal_windows_one_by_one(tiny_pipelines, name, schedule)
     for size in (3, 0):
         folded = video(pipeline, name, CoDenoiseSettings(4, 1, schedule, windows_per_forward=size))
         torch.testing.assert_close(folded, one, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("blending", ["predictions", "attention"])
+def test_folded_windows_behind_an_anchor_equal_windows_one_by_one(tiny_pipelines, blending):
+    """The first window is as long as the others with what stands before them, and has no anchor itself."""
+    settings = CoDenoiseSettings(4, 1, "shifted_trimmed", causal_anchor=True, prompt_blending=blending)
+    one, folded = (video(tiny_pipelines("wan"), "wan", replace(settings, windows_per_forward=each)) for each in (1, 0))
+    torch.testing.assert_close(folded, one, atol=1e-3, rtol=1e-3)
+    without = video(tiny_pipelines("wan"), "wan", replace(settings, causal_anchor=False))
+    assert (folded - without).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])

@@ -119,6 +119,7 @@ def phase(**changed):
         ({}, {"fresh_noise_until": 0.5}),
         ({"fresh_noise_until": 0.25}, {"fresh_noise_until": 0.5}),
         ({}, {"step_cache": 1.0}),
+        ({}, {"causal_anchor": True}),
         ({}, {"phases": phase(schedule="shifted")}),
         ({}, {"phases": phase(overlap=12)}),
         ({}, {"phases": phase(stride=2)}),

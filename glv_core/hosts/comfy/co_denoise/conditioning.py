@@ -132,7 +132,7 @@ class Conditions:
         sliced.pop(TAG, None)
         # Step caches keep their state by uuid: another window is another thing.
         window = view.window
-        name = f"{view.lead}+{window.start}+{window.length}*{window.stride}"
+        name = f"{view.lead}+{window.start}+{window.length}*{window.stride}" + f"<{view.before}" * view.lead
         if view.tile is not None:
             cut = cut_entry(sliced, view.tile, self.family, time_axis_of_mask + 3)
             if cut is None:

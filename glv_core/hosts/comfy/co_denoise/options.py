@@ -10,6 +10,7 @@ from ....prompts import AUTO
 from ....step_cache import NO_STEP_CACHE, StepCacheSettings
 from ....tiles import PATCH, Tiling
 from ....timeline import Compression
+from ....windows import DEFAULT_SCHEDULE
 
 #: Which windows see the video's first latent frame, where a start or reference image stands. auto: every window where
 #: the conditioning says that there is one; every_window; first_window: only those that it lies in.
@@ -60,6 +61,7 @@ class WindowOptions:
     ``offload_latent``: the long latent stays in the computer's memory, and only windows go to the device.
     ``start_image``: which windows see the first latent frame, one of ``START_IMAGES``.
     ``prompt_blending``: one of ``PROMPT_BLENDINGS``, or ``AUTO``.
+    ``causal_anchor``: whether windows are seen behind the latent frame before them, see ``CoDenoiseSettings.view``.
     ``isolated_clips``: windows side by side that share nothing, whatever the other options say.
     ``step_cache``: when windows take their prediction from the steps before.
     ``tile_width``, ``tile_height``, ``tile_overlap``: tiles of larger frames and what they share, in pixels; a side of
@@ -68,7 +70,7 @@ class WindowOptions:
 
     window_frames: int
     overlap_frames: int
-    schedule: str = "shifted"
+    schedule: str = DEFAULT_SCHEDULE
     merge: str = "pyramid"
     windows_per_forward: int = 0
     stride: int = 1
@@ -82,6 +84,7 @@ class WindowOptions:
     tile_width: int = 0
     tile_height: int = 0
     tile_overlap: int = 128
+    causal_anchor: bool = False
 
     def settings(self, compression: Compression, seed: int = 0, attention: bool = False) -> CoDenoiseSettings:
         """These options in latent frames.
@@ -134,10 +137,13 @@ class WindowOptions:
                     phase.prompt_blending,
                 )
             )
-        return CoDenoiseSettings(
+        settings = CoDenoiseSettings(
             *sizes(self.window_frames, self.overlap_frames), self.schedule, self.merge, self.windows_per_forward,
             self.stride, self.closed_loop, seed, tuple(phases), blending, compression.grain,
+            self.causal_anchor,
         )  # fmt: skip
+        settings.check_causal_anchor(compression)
+        return settings
 
     def tiling(self, scale: int) -> Tiling | None:
         """The tiles in latent pixels, ``scale`` pixels each; None where frames are seen whole.

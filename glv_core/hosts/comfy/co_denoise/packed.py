@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -69,7 +69,7 @@ class PackedLatent:
             return view
         shown = [number for number, index in enumerate(self.guided) if index < 0 or index in view.video]
         guided = tuple(self.guided[number] for number in shown)
-        return View(view.window, view.lead, tuple(shown), guided, self.length, view.tile)
+        return replace(view, guides=tuple(shown), guided=guided, first_guide=self.length)
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of this shape is such a latent, or some of its rows."""

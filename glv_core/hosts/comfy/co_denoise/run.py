@@ -134,8 +134,13 @@ class Run:
         return [replace(view, tile=tile) for view in shown for tile in tiles] if tiles else shown
 
     def view(self, window: Window) -> View:
-        """What the model is shown for a window: it, behind the first latent frame if all windows are to see that."""
-        return self.latent.with_guides(View(window, 0 if 0 in window.indices else self.lead))
+        """What the model is shown for a window: it, behind the first latent frame if all windows are to see that, or
+        behind the one before it with ``causal_anchor``.
+        """
+        shown = self.settings.view(window)
+        if self.lead:
+            shown = View(window, 0 if 0 in window.indices else self.lead)
+        return self.latent.with_guides(shown)
 
     def decide_lead(self, entries: Sequence[Entry]) -> None:
         """Decide whether all windows see the first latent frame, from the cond entries of a run."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ....windows import DEFAULT_SCHEDULE
 from ..co_denoise.options import WindowOptions
 
 
@@ -23,7 +24,7 @@ class StreamOptions:
     overlap_frames: int
     window_frames: int = 0
     window_overlap_frames: int = 16
-    schedule: str = "shifted"
+    schedule: str = DEFAULT_SCHEDULE
     merge: str = "pyramid"
     anchor: str = "none"
     drift_correction: float = 0.0
