@@ -31,6 +31,7 @@ from .long_noise import LongNoise
 from .long_vace_conditioning import LongVaceConditioning
 from .ms_vid2vid_sigmas import MSVid2VidSigmas
 from .multi_prompt_schedule import MultiPromptSchedule
+from .ranges import within_ranges
 from .refine_long_video import RefineLongVideo
 from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
@@ -38,17 +39,22 @@ from .streaming_extend import StreamingExtend
 from .vae_decode_loop import VAEDecodeLoop
 from .window_plan import WindowPlan
 
+NODES = [
+    within_ranges(node)
+    for node in (
+        LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
+        LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
+        SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
+        CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
+        LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
+        LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD, LoadI2VGenXL, I2VGenXLConditioning,
+        ChunkKeyFrames,
+    )
+]  # fmt: skip
+
 
 class LongVideoExtension(ComfyExtension):
     """The nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
-            LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
-            LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
-            SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
-            CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
-            LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
-            LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD, LoadI2VGenXL, I2VGenXLConditioning,
-            ChunkKeyFrames,
-        ]  # fmt: skip
+        return [*NODES]

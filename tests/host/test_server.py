@@ -313,3 +313,13 @@ def test_bad_values_come_back_as_clear_errors_before_anything_runs(server, node,
     assert status == 400
     message = json.dumps(answer["node_errors"][node])
     assert all(word in message for word in words), message
+
+
+def test_a_number_that_no_input_takes_is_refused_at_once(server):
+    """ComfyUI looks at the range of no input that a node's own check names, and this one would not end."""
+    prompt = json.loads((ROOT / "workflows" / "api" / "demo_streaming.json").read_text())
+    [node] = [key for key, each in prompt.items() if each["class_type"] == "StreamingExtend"]
+    prompt[node]["inputs"]["chunk"] = 2**80
+    status, answer = server.post("/prompt", {"prompt": prompt})
+    assert status == 400
+    assert f"chunk is {2**80}; it must be 2 to 100000" in json.dumps(answer["node_errors"][node])

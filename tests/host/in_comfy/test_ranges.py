@@ -1,0 +1,72 @@
+"""Numbers outside of an input's range, or none, are refused by every node before anything else."""
+
+import asyncio
+import inspect
+
+import pytest
+from comfy_api.latest import io
+from long_video_pack.nodes import NODES, LongVideoExtension
+
+pytestmark = pytest.mark.every_host
+
+
+def name_of(value):
+    return getattr(value, "id", getattr(value, "__name__", ""))
+
+
+NUMBERS = [
+    (node, each)
+    for node in NODES
+    for each in node.define_schema().inputs
+    if isinstance(each, (io.Int.Input, io.Float.Input))
+]
+
+
+def test_the_pack_s_nodes_are_those_that_are_checked():
+    listed = asyncio.run(LongVideoExtension().get_node_list())
+    assert listed == NODES and len(NUMBERS) > 100
+
+
+@pytest.mark.parametrize(
+    ("node", "given"), NUMBERS, ids=lambda each: getattr(each, "id", getattr(each, "__name__", ""))
+)
+def test_every_number_is_held_to_its_range(node, given):
+    """Linked values too, which ComfyUI checks nowhere: nothing else of the node is given, and nothing of it runs."""
+    assert given.min is not None and given.max is not None, "without a range"
+    bad = [given.min - 1, given.max + 1, 2**80 if given.max < 2**80 else 2**100]
+    if isinstance(given, io.Float.Input):
+        bad += [float("nan"), float("inf"), -float("inf")]
+    for value in bad:
+        with pytest.raises(ValueError) as error:
+            node.execute(**{given.id: value})
+        message = str(error.value)
+        assert message.startswith(f"{node.define_schema().node_id}: {given.id} is {value}; it must be {given.min} to ")
+
+
+@pytest.mark.parametrize(
+    "node", [node for node in NODES if "validate_inputs" in node.__dict__], ids=lambda n: n.__name__
+)
+def test_what_a_node_validates_itself_is_held_to_its_range(node):
+    """ComfyUI leaves the range of every input that ``validate_inputs`` names to it, and finds their names itself."""
+    names = inspect.getfullargspec(node.validate_inputs).args[1:]
+    assert names
+    known = {each.id: each for each in node.define_schema().inputs}
+    assert set(names) <= set(known)
+    for name in names:
+        given = known[name]
+        others = {each: known[each].default for each in names if each != name}
+        if isinstance(given, (io.Int.Input, io.Float.Input)):
+            for value in (2**80, given.min - 1):
+                said = node.validate_inputs(**others, **{name: value})
+                assert isinstance(said, str) and said.startswith(f"{name} is {value}; it must be {given.min} to ")
+        elif isinstance(given, io.Combo.Input) and not given.upload:
+            said = node.validate_inputs(**others, **{name: "zigzag"})
+            assert isinstance(said, str) and "'zigzag'" in said and name in said
+
+
+def test_the_ends_of_a_range_are_in_it():
+    from long_video_pack.nodes.ranges import _wrong
+
+    for node, given in NUMBERS:
+        schema = node.define_schema()
+        assert _wrong(schema, {given.id: given.min}) is _wrong(schema, {given.id: given.max}) is None
