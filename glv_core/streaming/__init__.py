@@ -4,7 +4,7 @@ from .clock import Clock, SoundClock
 from .drift import check_strength, correct_drift, statistics
 from .loop import ANCHORS, AnchorChoice, ChunkSampler, StreamsSampler, stream, stream_all
 from .plan import Chunk, chunk_seed, num_held, plan_chunks, ramp
-from .run_folder import RunFolder, RunFolderError, chunk_key, digest_of, weights_digest
+from .run_folder import RunFolder, RunFolderError, check_run_name, chunk_key, digest_of, weights_digest
 
 __all__ = [
     "ANCHORS",
@@ -16,6 +16,7 @@ __all__ = [
     "RunFolderError",
     "SoundClock",
     "StreamsSampler",
+    "check_run_name",
     "check_strength",
     "chunk_key",
     "chunk_seed",

@@ -8,10 +8,14 @@ A file appears under its name when it is whole and on the disk, and carries a ch
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
+import re
 import shutil
+import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +31,7 @@ MANIFEST = "manifest.json"
 CHUNK_FORMAT = "long-video-chunk/1"
 RUN_FORMAT = "long-video-run/1"
 _VALUES = 64  # of each weight, for its hash
+LEFT_SECONDS = 3600  #: a write that began so long ago is over
 SPARE_BYTES = 64 * 2**20  #: kept free beyond what the chunks need
 
 
@@ -67,6 +72,20 @@ def chunk_key(cache_inputs: Mapping[str, Any], *known: torch.Tensor | None) -> s
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def check_run_name(what: str, name: str) -> None:
+    """Check that a run's folder does not take the place of a file of another run.
+
+    Raises:
+        ValueError: it would.
+    """
+    own = re.compile(rf"{re.escape(MANIFEST)}|.*\.safetensors|.*\.refused(-\d+)?|.*\.partial-[^/]*", re.IGNORECASE)
+    taken = [part for part in name.split("/") if own.fullmatch(part)]
+    if taken:
+        raise ValueError(
+            f"{what} is {name!r}, and {taken[0]!r} is what a file in a run's folder is called. Choose another name."
+        )
+
+
 class RunFolder:
     """A run folder.
 
@@ -74,7 +93,7 @@ class RunFolder:
         path: the folder; it is made, with its parents.
 
     Raises:
-        RunFolderError: it cannot be made or written, or holds the manifest of something else.
+        RunFolderError: it cannot be made or written, or holds the manifest of another version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -167,9 +186,9 @@ class RunFolder:
         try:
             kind = json.loads(path.read_text(encoding="utf-8"))["format"]
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise RunFolderError(
-                f"{path} is not the manifest of a run ({error}). Choose another name for the run, or remove the file."
-            ) from error
+            # Chunks are found without it, and it is written again with the next one.
+            _set_aside(path, f"it is damaged ({error})")
+            return
         if kind != RUN_FORMAT:
             raise RunFolderError(
                 f"{path} is a manifest of the kind {kind!r}; this version of the pack reads {RUN_FORMAT!r}. Choose "
@@ -183,10 +202,26 @@ def _load(path: Path, key: str) -> list[torch.Tensor] | None:
     try:
         return _read_chunk(path, key)
     except (SafetensorError, ValueError, OSError) as error:
-        aside = path.with_name(path.name + ".refused")
-        log.warning("%s is refused and will be made again: %s. It is kept as %s.", path, error, aside.name)
-        path.replace(aside)
+        _set_aside(path, error)
         return None
+
+
+def _set_aside(path: Path, reason: object) -> None:
+    """Give what cannot be used, whatever it is, a name at which nobody looks.
+
+    Raises:
+        RunFolderError: it cannot be moved.
+    """
+    names = (path.name + ".refused" + (f"-{number}" if number > 1 else "") for number in itertools.count(1))
+    aside = next(each for each in map(path.with_name, names) if not os.path.lexists(each))
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be used ({reason}) nor moved out of the way ({error.strerror or error}). Remove it, or "
+            "choose another name for the run."
+        ) from error
+    log.warning("%s is refused and will be made again: %s. It is kept as %s.", path, reason, aside.name)
 
 
 def _save(path: Path, key: str, *latents: torch.Tensor) -> None:
@@ -214,16 +249,18 @@ def _name(stream: int) -> str:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it is either not there or whole, also after a power cut."""
-    # One name for each process that may write here; the next write of a chunk clears what a killed one left.
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    # A name of its own for each write that may go on here; what a killed one left is cleared once it is old enough.
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         with open(partial, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        for left in path.parent.glob(f"{path.name}.partial-*"):
-            left.unlink(missing_ok=True)
+        for left in path.parent.glob("*.partial-*"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                    left.unlink(missing_ok=True)
     except OSError:
         with suppress(OSError):
             partial.unlink()

@@ -5,13 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from glv_core.streaming import RunFolder, RunFolderError, chunk_key, digest_of, run_folder, weights_digest
+from glv_core.streaming import (
+    RunFolder,
+    RunFolderError,
+    check_run_name,
+    chunk_key,
+    digest_of,
+    run_folder,
+    weights_digest,
+)
 
 LATENTS = torch.arange(24, dtype=torch.float32).reshape(1, 2, 3, 2, 2)
 KEY = chunk_key({"seed": 1}, None)
@@ -81,6 +93,17 @@ def of_other_settings(path):
     path.write_bytes(other.file_of(0, key).read_bytes())
 
 
+def a_folder_there(path):
+    path.unlink()
+    path.mkdir()
+    path.with_name(path.name + ".refused").write_text("a file of that name is there already")
+
+
+def refused_before(path):
+    damaged(path)
+    path.with_name(path.name + ".refused").mkdir()
+
+
 @pytest.mark.parametrize(
     ("harm", "reason"),
     [
@@ -89,6 +112,8 @@ def of_other_settings(path):
         (foreign, "no chunk of this pack"),
         (of_other_settings, "other settings"),
         (lambda path: path.write_bytes(b""), "refused"),
+        (a_folder_there, "refused"),
+        (refused_before, "refused-2"),
     ],
 )
 def test_a_bad_file_is_refused_with_a_reason_and_kept_aside(tmp_path, caplog, harm, reason):
@@ -106,10 +131,35 @@ def test_a_bad_file_is_refused_with_a_reason_and_kept_aside(tmp_path, caplog, ha
     assert torch.equal(folder.load(0, KEY)[0], LATENTS)
 
 
-def test_a_manifest_of_something_else_is_refused(tmp_path):
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(RunFolderError, match="not the manifest of a run"):
-        RunFolder(tmp_path)
+@pytest.mark.parametrize("text", ["{}", "", '{"format": "long-video', "[1]", "\x00\x00", "folder"])
+def test_a_damaged_manifest_is_set_aside_and_chunks_are_found(tmp_path, caplog, text):
+    """It is written with every chunk, and read by nobody but people."""
+    folder = RunFolder(tmp_path)
+    folder.save(0, KEY, LATENTS)
+    manifest = tmp_path / "manifest.json"
+    manifest.mkdir() if text == "folder" else manifest.write_text(text)
+    with caplog.at_level(logging.WARNING):
+        again = RunFolder(tmp_path)
+    assert "manifest.json is refused" in caplog.text and (tmp_path / "manifest.json.refused").exists()
+    assert torch.equal(again.load(0, KEY)[0], LATENTS)
+    again.write_manifest({}, [])
+    assert json.loads(manifest.read_text())["format"] == "long-video-run/1"
+
+
+def test_what_can_neither_be_used_nor_moved_is_named(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path)
+    folder.save(0, KEY, LATENTS)
+    damaged(folder.file_of(0, KEY))
+
+    def denied(*_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", denied)
+    with pytest.raises(RunFolderError, match=r"chunk_00000_.* cannot be used \(.*Permission denied.*Remove it"):
+        folder.load(0, KEY)
+
+
+def test_a_manifest_of_another_version_is_refused(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"format": "long-video-run/9"}))
     with pytest.raises(RunFolderError, match="long-video-run/9"):
         RunFolder(tmp_path)
@@ -157,13 +207,47 @@ def test_a_full_disk_loses_no_finished_chunk(tmp_path, monkeypatch):
 
 
 def test_a_write_that_was_cut_off_leaves_no_chunk(tmp_path):
+    """What was left is cleared when its write must be over; another's that goes on now stays."""
     folder = RunFolder(tmp_path)
-    left = tmp_path / f"{folder.file_of(0, KEY).name}.partial-1"
-    left.write_bytes(b"half")
+    left, now = (tmp_path / f"{folder.file_of(index, KEY).name}.partial-1" for index in (0, 1))
+    for each in (left, now):
+        each.write_bytes(b"half")
+    long_ago = time.time() - 2 * run_folder.LEFT_SECONDS
+    os.utime(left, (long_ago, long_ago))
     assert folder.load(0, KEY) is None
     folder.save(0, KEY, LATENTS)
     assert torch.equal(folder.load(0, KEY)[0], LATENTS)
-    assert not left.exists()
+    assert not left.exists() and now.exists()
+
+
+def test_two_that_write_the_same_chunks_at_once_both_succeed(tmp_path):
+    """As two servers with one run folder do; one of them clears no file that the other writes."""
+
+    def write(folder):
+        for _ in range(40):
+            folder.save(0, KEY, LATENTS)
+            folder.write_manifest({}, [])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, [RunFolder(tmp_path) for _ in range(4)]))
+    assert torch.equal(RunFolder(tmp_path).load(0, KEY)[0], LATENTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        RunFolder(tmp_path).file_of(0, KEY).name,
+        "manifest.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["r/manifest.json", "manifest.JSON/r", "a.safetensors", "x/b.refused-2", "c.partial-9"]
+)
+def test_no_run_takes_the_place_of_another_s_files(name):
+    with pytest.raises(ValueError, match=r"^run_name is .* Choose another name"):
+        check_run_name("run_name", name)
+
+
+@pytest.mark.parametrize("name", ["r", "a/b", "my manifest", "safetensors", "v1.2"])
+def test_other_names_of_runs_are_fine(name):
+    check_run_name("run_name", name)
 
 
 def test_what_is_encoded_is_encoded_once(tmp_path, caplog):

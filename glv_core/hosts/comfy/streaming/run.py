@@ -11,12 +11,14 @@ import folder_paths
 import torch
 
 from ....co_denoise import Stage
+from ....names import check_names
 from ....streaming import (
     AnchorChoice,
     Chunk,
     Clock,
     RunFolder,
     SoundClock,
+    check_run_name,
     check_strength,
     plan_chunks,
     ramp,
@@ -41,12 +43,16 @@ def run_folder(name: str) -> Path:
     """The run folder with this name.
 
     Raises:
-        ValueError: the name leads out of ComfyUI's output folder.
+        ValueError: the name leads out of ComfyUI's output folder, or some system cannot hold it.
     """
+    if "\0" in name:
+        raise ValueError(f"run_name is {name!r}; it must be a name or a path inside output/{RUNS}, without '..'.")
     base = (Path(folder_paths.get_output_directory()) / RUNS).resolve()
     path = (base / name).resolve()
     if base not in path.parents:
         raise ValueError(f"run_name is {name!r}; it must be a name or a path inside output/{RUNS}, without '..'.")
+    check_names("run_name", name)
+    check_run_name("run_name", name)
     return path
 
 
