@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, sound_latent_shape, vae_timebase
+from ..glv_core.limits import check_memory
 from ..glv_core.video_models import LTX, MINIMAX_H3, WAN, frame_rates
 from .errors import naming
 from .inputs import CATEGORY, fps_input
@@ -82,4 +84,6 @@ class LongLatent(io.ComfyNode):
             timebase = vae_timebase(vae, frames, fps)
             sound_shape = sound_latent_shape(vae, audio_vae, timebase, batch_size)
             shape = latent_shape(vae, timebase, width, height, batch_size)
+            what = f"the latent of {timebase.num_frames} frames of {width} x {height} pixels"
+            check_memory(what, 4 * math.prod(shape), "Lower length, width or height.")
         return io.NodeOutput(empty_latent(vae, shape, timebase, sound_shape), timebase.num_frames, fps)

@@ -13,7 +13,7 @@ from .errors import UserError, option
 from .job import SHORTEST_SIDE, Job, parse_length, prepare
 from .masks import DrawnMasks, MaskSource, fitted_masks, mask_source, white_on_black
 from .progress import frame_bar, progress_bar
-from .report import cost_line, first, memory_advice, quiet, seam_line
+from .report import check_numbers, cost_line, first, memory_advice, quiet, seam_line
 
 if TYPE_CHECKING:
     import torch
@@ -258,6 +258,7 @@ def _write(
     if job.settings.closed_loop:
         ratio = job.timebase.compression.ratio
         loop = decode_loop(pipeline, latents, ratio)
+        check_numbers(loop)
         differences = frame_differences(loop).tolist()
         # In a loop all latent frames hold equally many frames; of the first one's, the last is the video's first.
         frames: Iterable[torch.Tensor] = [torch.roll(loop, 1 - ratio, 0)]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..limits import LARGEST_SIDE, LONGEST_VIDEO, check_memory
 from .errors import UserError, at_least, option
 from .stream import StreamJob, stream_job
 
@@ -131,9 +133,24 @@ def prepare(arguments: argparse.Namespace) -> Job:
         _size(name, getattr(arguments, name), getattr(defaults, name), folder.multiple) for name in ("width", "height")
     )
     upscale = -(-SHORTEST_SIDE // min(width, height)) if arguments.upscale is None else arguments.upscale
+    for name, side in (("width", width), ("height", height)):
+        if side * upscale > LARGEST_SIDE:
+            raise UserError(
+                f"--{name} {side}: {f'{upscale} times that' if upscale > 1 else 'that'} is more than the "
+                f"{LARGEST_SIDE} pixels that a video file holds. Lower --{name}{' or --upscale' * (upscale > 1)}."
+            )
+    with option("--length", arguments.length):
+        # Frames as they are decoded, and the latents of some steps, whose share is small.
+        check_memory(
+            f"a video of {timebase.num_frames} frames of {width} x {height} pixels",
+            timebase.num_frames * width * height * 3 * 4,
+            "Make it shorter or smaller.",
+        )
     cfg = defaults.cfg if arguments.cfg is None else arguments.cfg
-    if not 0 <= cfg < float("inf"):
-        raise UserError(f"--cfg {cfg}: use a number of 0 or more; 1 switches guidance off.")
+    if not 0 <= cfg <= 100:
+        raise UserError(f"--cfg {cfg}: use a number from 0 to 100; 1 switches guidance off.")
+    if arguments.flow_shift is not None and not 0 < arguments.flow_shift <= 1000:
+        raise UserError(f"--flow-shift {arguments.flow_shift}: use a number above 0, up to 1000.")
     if not 0 <= arguments.seed < 2**63:
         raise UserError(f"--seed {arguments.seed}: use a whole number of 0 or more, below 2 to the 63rd.")
     device = _device(arguments.device)
@@ -168,8 +185,8 @@ def parse_length(text: str, fps: float, least: int = 1) -> int:
         frames = round(float(written[:-1]) * fps) if written.endswith("s") else int(written)
     except (ValueError, OverflowError):
         raise ValueError("write whole frames, such as 161, or seconds, such as 10s.") from None
-    if frames < least:
-        raise ValueError(f"that is {frames} frames; use at least {least}.")
+    if not least <= frames <= LONGEST_VIDEO:
+        raise ValueError(f"that is {frames} frames; use {least} to {LONGEST_VIDEO}.")
     return frames
 
 
@@ -191,6 +208,8 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
         overlap = min(timebase.compression.latent_span(folder.defaults.overlap), window // 2)
     else:
         overlap = timebase.compression.latent_span(at_least("--overlap", arguments.overlap, 0))
+        if arguments.overlap >= frames:
+            raise UserError(f"--overlap {arguments.overlap}: it must be below the window, which is {frames} frames.")
     return window, overlap, arguments.schedule or DEFAULT_SCHEDULE
 
 
@@ -208,7 +227,7 @@ def _device(name: str | None) -> str:
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name)
+        torch.zeros(1, device=name).item()  # not every device that torch knows holds values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UserError(f"--device {name}: {reason}. Use cpu, or leave it out.") from error
@@ -228,6 +247,10 @@ def _output(path: Path | None) -> Path:
         if path.is_dir():
             raise ValueError("that is a folder; add a file name.")
         there = next(folder for folder in path.absolute().parents if folder.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK)) or (path.exists() and not os.access(path, os.W_OK)):
+        try:
+            tempfile.TemporaryFile(dir=there).close()  # some folders say that they can be written, and cannot
+        except OSError as error:
+            raise ValueError(f"it cannot be written ({error.strerror or error}); choose another place.") from error
+        if path.exists() and not os.access(path, os.W_OK):
             raise ValueError("it cannot be written; choose another place.")
     return path

@@ -16,7 +16,7 @@ from .errors import UserError, option
 from .job import Job, prepare
 from .options import COMMANDS, build_parser
 from .progress import chunk_bar, progress_bar
-from .report import RATIO, changes, cost_line, first, memory_advice, quiet, seam_line
+from .report import RATIO, changes, check_numbers, cost_line, first, memory_advice, quiet, seam_line
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +51,8 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
     if plan_path is not None:
         from ..plan_image import draw_plan
 
-        draw_plan(job.settings, job.timebase, job.schedule, job.steps).save(plan_path)
+        with option("--output", job.output):
+            draw_plan(job.settings, job.timebase, job.schedule, job.steps).save(plan_path)
     quiet()
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype)
@@ -87,6 +88,7 @@ def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tupl
             noise=job.noise,
             progress=progress,
         )
+    check_numbers(frames)
     with option("--output", job.output):
         save_video(job.output, frames, job.timebase.fps, upscale=job.upscale)
     return len(frames), [cost_line(job), seam_line(job, frame_differences(frames).tolist())]

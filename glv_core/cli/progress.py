@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
+class _Lines:
+    """A bar for a file or a pipe: a line for each tenth that is done, in place of one that is written over itself."""
+
+    def __init__(self, total: int, unit: str, desc: str | None = None) -> None:
+        self.total, self.unit, self.what, self.n = total, unit, f"{desc}: " if desc else "", 0
+        self._more, self._told = "", 0
+
+    def set_postfix_str(self, more: str) -> None:
+        self._more = f", {more}"
+        self.refresh()
+
+    def update(self, count: int) -> None:
+        self.n += count
+        self.refresh()
+
+    def refresh(self) -> None:
+        tenths = 10 * self.n // max(1, self.total)
+        if tenths > self._told:
+            self._told = tenths
+            print(f"{self.what}{self.n}/{self.total} {self.unit}s{self._more}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(total: int, unit: str, desc: str | None = None) -> Iterator[Any]:
+    if not sys.stderr.isatty():
+        yield _Lines(total, unit, desc)
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=unit, desc=desc) as bar:
+        yield bar
+
+
 @contextmanager
 def progress_bar(steps: int) -> Iterator[Any]:
     """A bar of sampling steps that also counts the windows denoised; yields what to call after each forward pass."""
-    from tqdm import tqdm
-
     windows = 0
-    with tqdm(total=steps, unit="step") as bar:
+    with _bar(steps, "step") as bar:
 
         def show(progress: Any) -> None:
             nonlocal windows
@@ -31,9 +63,7 @@ def progress_bar(steps: int) -> Iterator[Any]:
 @contextmanager
 def chunk_bar(chunks: int, steps: int) -> Iterator[Any]:
     """A bar of sampling steps over all chunks; yields what to call after each forward pass and for a found chunk."""
-    from tqdm import tqdm
-
-    with tqdm(total=chunks * steps, unit="step") as bar:
+    with _bar(chunks * steps, "step") as bar:
 
         def show(chunk: int, progress: Any) -> None:
             done = steps if progress is None else progress.step
@@ -48,9 +78,7 @@ def chunk_bar(chunks: int, steps: int) -> Iterator[Any]:
 @contextmanager
 def frame_bar(frames: int, what: str) -> Iterator[Any]:
     """A bar of frames that pass by; yields what to call with the number of those that are done."""
-    from tqdm import tqdm
-
-    with tqdm(total=frames, unit="frame", desc=what) as bar:
+    with _bar(frames, "frame", what) as bar:
 
         def show(done: int) -> None:
             bar.update(min(done, frames) - bar.n)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from .job import Job
 
 RATIO = "(difference of neighbouring frames where windows meet, over elsewhere; 1 is seamless)"
@@ -59,11 +61,29 @@ def changes(job: Job) -> list[tuple[float, float]]:
 
 
 def first(parts: Any, count: int) -> Iterator[Any]:
-    """The first ``count`` frames of pieces of a video."""
+    """The first ``count`` frames of pieces of a video.
+
+    Raises:
+        UserError: a piece holds values that are no numbers.
+    """
     for part in parts:
         if count > 0:
+            check_numbers(part)
             yield part[:count]
         count -= len(part)
+
+
+def check_numbers(frames: torch.Tensor) -> None:
+    """Check that a model made numbers.
+
+    Raises:
+        UserError: it did not.
+    """
+    if not frames.isfinite().all():
+        raise UserError(
+            "the model made values that are no numbers, and no video was written. Lower --cfg, leave --flow-shift to "
+            "the model, or try --dtype float32."
+        )
 
 
 def quiet() -> None:

@@ -81,6 +81,11 @@ def stream_job(
         raise UserError(f"--noise {arguments.noise}: not together with --streaming; every chunk has noise of its own.")
     asked = folder.defaults.model.clip if arguments.chunk is None else at_least("--chunk", arguments.chunk, 1)
     chunk = timebase.compression.num_latent_frames(asked)
+    if arguments.overlap is not None and chunk <= settings.window:
+        raise UserError(
+            f"--overlap {arguments.overlap}: a chunk of {asked} frames is one window and shares nothing with another. "
+            "Say with --chunk-overlap what a chunk knows of the one before, or raise --chunk above --window."
+        )
     if arguments.chunk_overlap is None:
         overlap = max(1, min(timebase.compression.latent_span(folder.defaults.overlap), chunk // 2))
     else:

@@ -19,6 +19,7 @@ from glv_core import __version__
 from glv_core.cli import job as cli_job
 from glv_core.cli import main as cli
 from glv_core.cli import options
+from glv_core.cli.progress import frame_bar
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.fusion import MERGES
@@ -223,11 +224,22 @@ def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"--length": "0"}, ["--length 0", "at least 1"]),
+        ({"--length": "0"}, ["--length 0", "1 to 1000000"]),
         ({"--length": "10x"}, ["--length 10x", "10s"]),
         ({"--length": "infs"}, ["--length infs", "10s"]),
         ({"--fps": "0"}, ["--fps 0"]),
-        ({"--overlap": "40"}, ["--overlap 40", "Lower the overlap"]),
+        ({"--overlap": "40"}, ["--overlap 40", "below the window"]),
+        ({"--length": "999999999"}, ["--length 999999999", "999999999 frames", "1 to 1000000"]),
+        ({"--length": "99999999s"}, ["--length 99999999s", "1 to 1000000"]),
+        ({"--length": "900000", "--width": "8192", "--height": "8192"}, ["--length 900000", "GB of memory", "shorter"]),
+        ({"--window": "10", "--overlap": "10"}, ["--overlap 10", "below the window, which is 10 frames"]),
+        ({"--streaming": True, "--chunk": "4", "--overlap": "8"}, ["--overlap 8", "one window", "--chunk-overlap"]),
+        ({"--upscale": "100000"}, ["--width 32", "100000 times", "16384", "--upscale"]),
+        ({"--device": "meta"}, ["--device meta", "Use cpu"]),
+        ({"--flow-shift": "nan"}, ["--flow-shift nan", "above 0"]),
+        ({"--flow-shift": "inf"}, ["--flow-shift inf", "above 0"]),
+        ({"--cfg": "1e38"}, ["--cfg 1e+38", "0 to 100"]),
+        ({"--output": "/proc/x.mp4"}, ["--output /proc/x.mp4", "cannot be written"]),
         ({"--overlap": "-1"}, ["--overlap -1", "at least 0"]),
         ({"--stride": "0"}, ["--stride 0", "at least 1"]),
         ({"--stride-until": "2"}, ["--stride-until 2", "0 to 1"]),
@@ -258,7 +270,10 @@ def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
         ({"--output": "a.gif"}, ["--output a.gif", ".mp4"]),
         ({"--output": "/dev/null/a.mp4"}, ["--output /dev/null/a.mp4"]),
         ({"--chunk": "17"}, ["--chunk 17", "only with --streaming"]),
-        ({"--streaming": True, "--chunk-overlap": "17", "--chunk": "17"}, ["--chunk-overlap 17", "below chunk"]),
+        (
+            {"--streaming": True, "--chunk-overlap": "17", "--chunk": "17", "--overlap": None},
+            ["--chunk-overlap 17", "below chunk"],
+        ),
         ({"--streaming": True, "--closed-loop": True}, ["--closed-loop", "--streaming"]),
         ({"--streaming": True, "--noise": "stable"}, ["--noise stable", "--streaming"]),
         ({"--streaming": True, "--blend": "2"}, ["--blend 2", "0 to 1"]),
@@ -282,6 +297,29 @@ def test_a_mistake_is_one_line_and_the_model_is_not_loaded(
     assert "Traceback" not in said
     for word in words:
         assert word in said
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_video_of_no_numbers_is_not_written(tiny_wan_folder, tmp_path, capsys, monkeypatch, streaming):
+    from glv_core.hosts import diffusers as host
+    from glv_core.hosts.diffusers import decode
+
+    nothing = torch.full((40, 32, 32, 3), float("nan"))
+    monkeypatch.setattr(host, "generate", lambda *_, **__: nothing)
+    monkeypatch.setattr(decode, "decode_frames", lambda *_: iter([nothing]))
+    output = tmp_path / "a.mp4"
+    assert cli.main(arguments(tiny_wan_folder, output, STREAM if streaming else {})) == 2
+    said = capsys.readouterr().err
+    assert "no numbers" in said and "--flow-shift" in said and not output.exists()
+
+
+def test_progress_into_a_file_is_a_line_for_each_tenth(capsys):
+    with frame_bar(40, "write") as show:
+        for done in range(41):
+            show(done)
+    said = capsys.readouterr().err
+    assert "\r" not in said
+    assert said.splitlines() == [f"write: {done}/40 frames" for done in range(4, 41, 4)]
 
 
 STREAM = {"--streaming": True, "--length": "61", "--chunk": "17", "--chunk-overlap": "8", "--overlap": None}
@@ -309,7 +347,7 @@ def test_streaming_makes_a_video_and_finds_its_chunks_again(tiny_wan_folder, tmp
 
 def streamed_latents(folder, output, options) -> torch.Tensor:
     """The latents of a streamed run ``1 c t h w``: the new part of its chunks, in order."""
-    assert cli.main(arguments(folder, output, {**options, "--overlap": "4"})) == 0
+    assert cli.main(arguments(folder, output, options)) == 0
     manifest = json.loads((output.with_suffix(".run") / "manifest.json").read_text())
     parts = []
     for each in manifest["chunks"]:
@@ -334,7 +372,7 @@ def test_the_same_options_of_streaming_give_the_same_latents(tiny_wan_folder, tm
         {"--chunk-overlap": "12"},
         {"--blend": "0"},
         {"--drift-correction": "1"},
-        {"--window": "9"},
+        {"--window": "9", "--overlap": "4"},
         {"--negative": "a dog left moving"},
         {"--seed": "1"},
     ],
