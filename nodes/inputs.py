@@ -74,18 +74,7 @@ def window_inputs() -> list[io.Input]:
             tooltip="Make a video whose end flows into its beginning: windows go on at the first frame after the last. "
             "Decode it with VAE Decode Loop.",
         ),
-        io.Combo.Input(
-            "prompt_blending",
-            options=[AUTO, *PROMPT_BLENDINGS],
-            default=AUTO,
-            optional=True,
-            tooltip="What a window sees that touches two prompts. auto: attention where the model can have it, else "
-            "predictions. predictions: it is denoised with both and blended "
-            "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
-            "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
-            "by Gen-L-Video's rule; attention: once, and every latent frame attends to its own prompts (Wan, LTX, "
-            "Cosmos).",
-        ),
+        prompt_blending_input(),
         io.Int.Input(
             "stride",
             default=1,
@@ -111,6 +100,23 @@ def window_inputs() -> list[io.Input]:
             tooltip="From Co-Denoise Phase: other windows from some point of the sampling on.",
         ),
     ]
+
+
+def prompt_blending_input(advanced: bool | None = None) -> io.Input:
+    """How a window that sees two prompts is denoised."""
+    return io.Combo.Input(
+        "prompt_blending",
+        options=[AUTO, *PROMPT_BLENDINGS],
+        default=AUTO,
+        optional=True,
+        advanced=advanced,
+        tooltip="What a window sees that touches two prompts. auto: attention where the model can have it, else "
+        "predictions. predictions: it is denoised with both and blended "
+        "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
+        "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
+        "by Gen-L-Video's rule; attention: once, and every latent frame attends to its own prompts (Wan, LTX, "
+        "Cosmos).",
+    )
 
 
 def chunk_inputs() -> list[io.Input]:
@@ -305,7 +311,7 @@ def isolated_input() -> io.Input:
     )
 
 
-def step_cache_input() -> io.Input:
+def step_cache_input(advanced: bool | None = None) -> io.Input:
     """When windows take their prediction from the steps before."""
     return io.Float.Input(
         "step_cache",
@@ -315,6 +321,7 @@ def step_cache_input() -> io.Input:
         step=0.01,
         round=0.001,
         optional=True,
+        advanced=advanced,
         tooltip="Leave out windows whose prediction would hardly change since a step before, and use that one again "
         "(EasyCache, window by window): the largest change left out, as a share of the noise that is left. 0 computes "
         "everything; try 0.1, and with schedule shifted_trimmed 0.15 to 0.2. The first 15 % of the steps and the last "

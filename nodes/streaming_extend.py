@@ -16,7 +16,16 @@ from ..glv_core.streaming import ANCHORS, RunFolder
 from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, clip_lengths
 from ..glv_core.windows import SCHEDULES
 from .errors import naming
-from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, sampler_inputs, seed_input, tile_inputs
+from .inputs import (
+    CATEGORY,
+    MERGE_TOOLTIP,
+    SCHEDULE_TOOLTIP,
+    prompt_blending_input,
+    sampler_inputs,
+    seed_input,
+    step_cache_input,
+    tile_inputs,
+)
 
 
 class StreamingExtend(io.ComfyNode):
@@ -189,6 +198,8 @@ class StreamingExtend(io.ComfyNode):
                     "speech is none.",
                 ),
                 *tile_inputs(),
+                step_cache_input(advanced=True),
+                prompt_blending_input(advanced=True),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The finished video's latent; decode and save it at "
