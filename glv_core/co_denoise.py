@@ -16,7 +16,8 @@ from .fusion import MERGES, Accumulator, merge_weights
 from .prompts import PROMPT_BLENDINGS
 from .step_cache import StepCache
 from .streams import Stream
-from .windows import SCHEDULES, Window, check_sizes, windows_for
+from .window_schedules import SCHEDULES, check_sizes, windows_for
+from .windows import Window
 
 #: Takes the windows of a step; yields ``(index of the window, its predictions)`` in any order. A host may evaluate
 #: several windows in one forward pass. The predictions are a sequence of tensors, one an output (conditional,

@@ -12,16 +12,18 @@ from .errors import naming
 from .inputs import (
     CATEGORY,
     check_steps,
-    check_windows,
     fresh_noise_input,
     initial_noise_input,
-    isolated_input,
     noise_inputs,
     sampler_inputs,
     seed_input,
+    step_inputs,
+)
+from .window_inputs import (
+    check_windows,
+    isolated_input,
     start_image_input,
     step_cache_input,
-    step_inputs,
     tile_inputs,
     window_inputs,
     window_options,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from glv_core.co_denoise import CoDenoiseSettings, Phase, Stage, co_denoise, nearest_step
 from glv_core.cost import run_cost
 from glv_core.fusion import MERGES, select_window
-from glv_core.windows import SCHEDULES
+from glv_core.window_schedules import SCHEDULES
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
