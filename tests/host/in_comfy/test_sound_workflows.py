@@ -1,6 +1,7 @@
 """The shipped workflows for LTX-2.3 and MiniMax H3 from end to end, with tiny models, at 64 x 64 pixels.
 
-Nodes, links and values are those of the API prompts, but for the steps of MiniMax H3; loaders give random models.
+Nodes, links and values are those of the API prompts, but for the steps of MiniMax H3; loaders give random models, and
+that of an IC-LoRA reads a file of random weights.
 """
 
 import functools
