@@ -146,17 +146,20 @@ def window_plan(name: str) -> Image.Image:
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     sampler = values.get("CoDenoiseKSampler") or values["CoDenoiseModel"]
     steps = sampler["steps"] if "steps" in sampler else len(values["ManualSigmas"]["sigmas"].split(",")) - 1
-    [clip] = (values[each] for each in ("LongLatent", "LoadLongVideo", "MiniMaxH3ImageToVideo") if each in values)
+    clip = next(values[each] for each in ("LongLatent", "LoadLongVideo", "MiniMaxH3ImageToVideo") if each in values)
     fps, kind = clip.get("fps", MINIMAX_H3.fps), kind_of(name)
+    if isinstance(fps, list):
+        fps = values["LoadLongVideo"]["fps"]
     num_frames = round(clip["length"] * fps) if clip.get("unit") == "seconds" else int(clip["length"])
     timebase = Timebase.of_latent(kind.whole_clip(kind.num_latent_frames(num_frames)), fps, kind)
     schedule = parse_schedule(spoken(prompt), num_frames=timebase.num_frames, fps=timebase.fps)
+    # The prompt blending is what auto is with the model and its guides.
     settings = CoDenoiseSettings(
         kind.whole_clip(kind.num_latent_frames(sampler["window"])),
         kind.latent_span(sampler["overlap"]),
         sampler["schedule"],
         grain=kind.grain,
-        prompt_blending="predictions" if kind == MINIMAX_H3.compression else "attention",  # what auto is
+        prompt_blending="predictions" if kind == MINIMAX_H3.compression or "LTXVAddGuide" in values else "attention",
     )
     return draw_plan(settings, timebase, schedule, steps)
 

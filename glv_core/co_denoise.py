@@ -17,7 +17,8 @@ from .prompts import PROMPT_BLENDINGS
 from .step_cache import StepCache
 from .streams import Stream
 from .timeline import Compression
-from .windows import DEFAULT_SCHEDULE, SCHEDULES, View, Window, check_sizes, windows_for
+from .window_schedules import DEFAULT_SCHEDULE, SCHEDULES, check_sizes, windows_for
+from .windows import View, Window
 
 #: Takes the windows of a step; yields ``(index of the window, its predictions)`` in any order. A host may evaluate
 #: several windows in one forward pass. The predictions are a sequence of tensors, one an output (conditional,

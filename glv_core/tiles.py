@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from .fusion import merge_weights
-from .windows import Tile, windows_for
+from .window_schedules import windows_for
+from .windows import Tile
 
 #: Tiles that move from step to step, as windows do, are up to half as many again along a side, and showed no less of
 #: their borders in the one video that was measured (``benchmarks/tiles.py``).

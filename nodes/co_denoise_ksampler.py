@@ -11,18 +11,20 @@ from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions, StepOptio
 from .errors import naming
 from .inputs import (
     CATEGORY,
-    causal_anchor_input,
     check_steps,
-    check_windows,
     fresh_noise_input,
     initial_noise_input,
-    isolated_input,
     noise_inputs,
     sampler_inputs,
     seed_input,
+    step_inputs,
+)
+from .window_inputs import (
+    causal_anchor_input,
+    check_windows,
+    isolated_input,
     start_image_input,
     step_cache_input,
-    step_inputs,
     tile_inputs,
     window_inputs,
     window_options,

@@ -9,13 +9,11 @@ from comfy_api.latest import io
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
 from .errors import naming
-from .inputs import (
-    CATEGORY,
+from .inputs import CATEGORY, fresh_noise_input, noise_inputs
+from .window_inputs import (
     causal_anchor_input,
     check_windows,
-    fresh_noise_input,
     isolated_input,
-    noise_inputs,
     start_image_input,
     step_cache_input,
     tile_inputs,

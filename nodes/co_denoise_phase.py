@@ -7,9 +7,10 @@ from comfy_api.latest import io
 from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.options import PhaseOptions
 from ..glv_core.prompts import PROMPT_BLENDINGS
-from ..glv_core.windows import SCHEDULES
+from ..glv_core.window_schedules import SCHEDULES
 from .errors import naming
-from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, Phases
+from .inputs import CATEGORY
+from .window_inputs import MERGE_TOOLTIP, SCHEDULE_TOOLTIP, Phases
 
 _SAME = "unchanged"
 

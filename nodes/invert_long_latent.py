@@ -10,7 +10,8 @@ from comfy_api.latest import io
 from ..glv_core.editing.inversion import steps_of_strength
 from ..glv_core.hosts.comfy.editing.inversion import InversionOptions, invert_long
 from .errors import naming
-from .inputs import CATEGORY, check_windows, isolated_input, start_image_input, window_inputs, window_options
+from .inputs import CATEGORY
+from .window_inputs import check_windows, isolated_input, start_image_input, window_inputs, window_options
 
 
 class InvertLongLatent(io.ComfyNode):

@@ -7,7 +7,8 @@ from comfy_api.latest import io
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise
 from .errors import naming
-from .inputs import CATEGORY, check_windows, noise_inputs, seed_input, window_inputs
+from .inputs import CATEGORY, noise_inputs, seed_input
+from .window_inputs import check_windows, window_inputs
 
 
 class LongNoise(io.ComfyNode):

@@ -14,7 +14,8 @@ from ..glv_core.hosts.comfy.video.refine_source import FITS, encode_to_refine
 from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES
 from .errors import naming
-from .inputs import CATEGORY, MERGE_TOOLTIP, check_chunks, sampler_inputs, seed_input, tile_inputs
+from .inputs import CATEGORY, check_chunks, sampler_inputs, seed_input
+from .window_inputs import MERGE_TOOLTIP, tile_inputs
 
 
 class RefineLongVideo(io.ComfyNode):

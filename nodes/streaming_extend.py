@@ -14,9 +14,10 @@ from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
 from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder
 from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, clip_lengths
-from ..glv_core.windows import DEFAULT_SCHEDULE, SCHEDULES
+from ..glv_core.window_schedules import DEFAULT_SCHEDULE, SCHEDULES
 from .errors import naming
-from .inputs import CATEGORY, MERGE_TOOLTIP, SCHEDULE_TOOLTIP, sampler_inputs, seed_input, tile_inputs
+from .inputs import CATEGORY, sampler_inputs, seed_input
+from .window_inputs import MERGE_TOOLTIP, SCHEDULE_TOOLTIP, prompt_blending_input, step_cache_input, tile_inputs
 
 
 class StreamingExtend(io.ComfyNode):
@@ -189,6 +190,8 @@ class StreamingExtend(io.ComfyNode):
                     "speech is none.",
                 ),
                 *tile_inputs(),
+                step_cache_input(advanced=True),
+                prompt_blending_input(advanced=True),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The finished video's latent; decode and save it at "

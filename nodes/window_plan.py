@@ -12,7 +12,8 @@ from ..glv_core.hosts.comfy.co_denoise.prompt_tags import schedules_of, track_of
 from ..glv_core.hosts.comfy.families import family_of_vae, vae_timebase
 from ..glv_core.plan_image import Plan, draw_plan, facts
 from .errors import naming
-from .inputs import CATEGORY, check_windows, isolated_input, video_inputs, window_inputs, window_options
+from .inputs import CATEGORY, video_inputs
+from .window_inputs import check_windows, isolated_input, window_inputs, window_options
 
 
 class WindowPlan(io.ComfyNode):

@@ -27,7 +27,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "long_video_pack"
 #: Models that not every tested ComfyUI has, by how the names of their workflows begin, and a node that comes with each.
-MODELS = {"minimax_h3": "MiniMaxH3ImageToVideo"}
+MODELS = {"minimax_h3": "MiniMaxH3ImageToVideo", "ltx2.3_control": "GetICLoRAParameters"}
 
 
 @dataclass(frozen=True)

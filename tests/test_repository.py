@@ -112,7 +112,7 @@ def test_every_node_is_registered_explained_and_tested():
 
 def test_every_choice_has_its_tooltip_and_its_line_of_help():
     from glv_core.fusion import MERGES
-    from glv_core.windows import SCHEDULES
+    from glv_core.window_schedules import SCHEDULES
 
     tooltips = "".join(path.read_text() for path in (ROOT / "nodes").rglob("*.py"))
     page = (ROOT / "web" / "docs" / "CoDenoiseKSampler.md").read_text()

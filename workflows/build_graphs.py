@@ -122,6 +122,16 @@ NOTES = {
     "Choose your image in **Load Image** and describe what happens in it, and what is heard.\n\nThe image goes into "
     "the video's part of the latent, where the noise mask keeps it. For another size change **Long Latent** and the "
     "image's scale.",
+    "ltx2.3_control_video": "## A control video and 30 seconds of LTX-2.3 with sound\nFiles: "
+    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
+    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors` and "
+    "`loras/ltx-2.3-22b-ic-lora-union-control-ref0.5.safetensors` (Lightricks/LTX-2.3-22b-IC-LoRA-Union-Control).\n\n"
+    "Choose your video in **Load Long Video** and say what is to be seen and heard. Its edges steer the new video; the "
+    "LoRA knows poses and depth too, by the **kind** of **Control Preprocess**. For another length change **length** in "
+    "**Load Long Video** and **Long Latent**; **width** and **height** are multiples of 64, **short_side** is half of the "
+    "shorter.\n\nEach window of 121 frames sees its own part of the control, which is half as large: peak memory is that "
+    "of one such clip with a quarter more to attend to, whatever the length. The control is encoded as a whole, with "
+    "about 4 MB of the computer's memory a frame.",
     "ltx2.3_extend": "## A video of yours goes on, with its sound, on LTX-2.3\nFiles: "
     "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
     "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors`. Needs a ComfyUI with LTX-2.3."

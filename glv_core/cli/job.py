@@ -192,7 +192,7 @@ def parse_length(text: str, fps: float, least: int = 1) -> int:
 
 def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timebase) -> tuple[int, int, str]:
     """Window and overlap in latent frames, and the window schedule."""
-    from ..windows import DEFAULT_SCHEDULE
+    from ..window_schedules import DEFAULT_SCHEDULE
 
     frames = folder.defaults.model.clip if arguments.window is None else arguments.window
     window = timebase.compression.num_latent_frames(at_least("--window", frames, 1))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..windows import Window, windows_for
+from ..window_schedules import windows_for
+from ..windows import Window
 from .frames import chunked_length
 
 #: Up to this many frames a video is refined in one pass by the README, without blending.

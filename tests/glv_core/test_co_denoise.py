@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from glv_core.co_denoise import CoDenoiseSettings, Phase, Stage, co_denoise, nearest_step
 from glv_core.cost import run_cost
 from glv_core.fusion import MERGES, select_window
-from glv_core.windows import SCHEDULES
+from glv_core.window_schedules import SCHEDULES
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -260,7 +260,7 @@ def test_windows_are_counted_step_by_step():
 
 def test_the_defaults_of_the_settings():
     plain = CoDenoiseSettings(
-        16, 4, "shifted", "pyramid", windows_per_forward=0, stride=1, closed_loop=False, seed=0, phases=(),
+        16, 4, "shifted_trimmed", "pyramid", windows_per_forward=0, stride=1, closed_loop=False, seed=0, phases=(),
         prompt_blending="predictions", grain=1,
     )  # fmt: skip
     assert CoDenoiseSettings(16, 4) == plain and plain.largest_batch == 4

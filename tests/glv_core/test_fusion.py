@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from glv_core import fusion
 from glv_core.fusion import MERGES, Accumulator, merge_weights, select_window
-from glv_core.windows import SCHEDULES, View, Window, windows_for
+from glv_core.window_schedules import SCHEDULES, windows_for
+from glv_core.windows import View, Window
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")

@@ -9,7 +9,7 @@ from glv_core.co_denoise import CoDenoiseSettings, co_denoise_streams
 from glv_core.fusion import MERGES, select_window
 from glv_core.step_cache import StepCache, StepCacheSettings
 from glv_core.streams import Stream
-from glv_core.windows import SCHEDULES
+from glv_core.window_schedules import SCHEDULES
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")

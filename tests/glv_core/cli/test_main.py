@@ -28,7 +28,7 @@ from glv_core.noise import NOISES
 from glv_core.prompts import TRANSITION_KINDS
 from glv_core.prompts.blending import AUTO, PROMPT_BLENDINGS
 from glv_core.video_io import read_video, save_video
-from glv_core.windows import SCHEDULES
+from glv_core.window_schedules import SCHEDULES
 
 BASE = {
     "--prompts": "a red circle | a blue square",

@@ -1,7 +1,7 @@
 """The six configurations, against Gen-L-Video's table."""
 
 from glv_core.editing.presets import PRESETS
-from glv_core.windows import windows_for
+from glv_core.window_schedules import windows_for
 
 # mode: window, stride, rate, steps made, begins with an inverted video, strength of the control, source frames that the
 # configuration uses, and the windows that its code then has.

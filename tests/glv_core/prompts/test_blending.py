@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glv_core.prompts.blending import mix_embeddings, weights_at, window_prompts
-from glv_core.windows import Window, windows_for
+from glv_core.window_schedules import windows_for
+from glv_core.windows import Window
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")

@@ -17,7 +17,7 @@ from long_video_pack.glv_core.hosts.comfy.co_denoise import handler as handler_m
 from long_video_pack.glv_core.hosts.comfy.co_denoise import progress as progress_module
 from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise, NoiseOptions
 from long_video_pack.glv_core.noise import NOISES
-from long_video_pack.glv_core.windows import windows_for
+from long_video_pack.glv_core.window_schedules import windows_for
 from long_video_pack.nodes.co_denoise_model import CoDenoiseModel
 from long_video_pack.nodes.load_video_pipeline import LoadVideoPipeline
 from long_video_pack.nodes.long_noise import LongNoise

@@ -1,12 +1,14 @@
 """The shipped workflows for LTX-2.3 and MiniMax H3 from end to end, with tiny models, at 64 x 64 pixels.
 
-Nodes, links and values are those of the API prompts, but for the steps of MiniMax H3; loaders give random models.
+Nodes, links and values are those of the API prompts, but for the steps of MiniMax H3; loaders give random models, and
+that of an IC-LoRA reads a file of random weights.
 """
 
 import functools
 import importlib
 import itertools
 import json
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,13 +21,18 @@ import numpy as np
 import pytest
 import tiny_sound
 import torch
+from comfy_extras import nodes_lt
 from long_video_pack.glv_core.video_io import Waveform, save_video
 from PIL import Image
+from safetensors.torch import save_file
 from torch.testing import assert_close
 
 PROMPTS = Path(long_video_pack.__file__).parent / "workflows" / "api"
 SIDE = 64
 GIVEN = {"ltx": (121, 25), "h3": (141, 24)}  # frames and fps of the video that is extended
+needs_guides = pytest.mark.skipif(
+    not hasattr(nodes_lt, "GetICLoRAParameters"), reason="this ComfyUI's guides have no IC-LoRA parameters"
+)
 needs_h3 = pytest.mark.skipif(not combined.HAS_H3, reason="this ComfyUI has no MiniMax H3")
 
 
@@ -44,6 +51,20 @@ def save_example(frames: int, fps: int) -> None:
     tone = 0.5 * torch.sin(6.2832 * (220 + 90 * times) * times)
     path = Path(folder_paths.get_input_directory()) / "example.mp4"
     save_video(path, iter([torch.from_numpy(images)]), fps, audio=Waveform(tone.repeat(2, 1), 48000))
+
+
+def save_ic_lora(name: str, model) -> None:
+    """A LoRA for controls of half the size, as the public file says it of itself."""
+    layer = "diffusion_model.transformer_blocks.0.attn1.to_q"
+    out, width = model.model.diffusion_model.transformer_blocks[0].attn1.to_q.weight.shape
+    generator = torch.Generator().manual_seed(3)
+    weights = {
+        f"{layer}.lora_{side}.weight": torch.randn(shape, generator=generator)
+        for side, shape in (("A", (2, width)), ("B", (out, 2)))
+    }
+    path = Path(folder_paths.get_folder_paths("loras")[0]) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path, metadata={"reference_downscale_factor": "2"})
 
 
 class Clip:
@@ -84,11 +105,16 @@ class Run:
         )
         noise = np.random.default_rng(1).integers(0, 256, (90, 160, 3), dtype=np.uint8)
         Image.fromarray(noise).save(Path(folder_paths.get_input_directory()) / "example.png")
-        if "LoadLongVideo" in {node["class_type"] for node in self.prompt.values()}:
-            save_example(*GIVEN[self.kind])
         for node in self.prompt.values():
-            node["inputs"] |= dict.fromkeys({"width", "height"} & set(node["inputs"]), SIDE)
-            node["inputs"] |= {"steps": 4} if "steps" in node["inputs"] else {}
+            inputs = node["inputs"]
+            inputs |= dict.fromkeys({"width", "height"} & set(inputs), SIDE)
+            inputs |= {"steps": 4} if "steps" in inputs else {}
+            inputs |= {"short_side": SIDE // 2} if "short_side" in inputs else {}
+            if node["class_type"] == "LoadLongVideo":
+                frames, fps = GIVEN[self.kind]
+                save_example(inputs["length"] or frames, fps)
+            if "ic-lora" in inputs.get("lora_name", ""):
+                save_ic_lora(inputs["lora_name"], self.model)
         self.saved = self.of(self.number("SaveLongVideo"))[0].get_stream_source()
 
     def of(self, number: str) -> tuple:
@@ -104,6 +130,8 @@ class Run:
 
     def _loaded(self, kind: str, inputs: dict) -> tuple | None:
         is_sound = "audio" in inputs.get("vae_name", "")
+        if "ic-lora" in inputs.get("lora_name", ""):
+            return None
         return {
             "CheckpointLoaderSimple": (self.model, None, self.vae), "UNETLoader": (self.model,),
             "LoraLoaderModelOnly": (self.model,), "LTXAVTextEncoderLoader": (self.clip,), "CLIPLoader": (self.clip,),
@@ -122,7 +150,12 @@ class Run:
 
 
 def run(kind: str, inputs: dict) -> tuple:
-    """A node of core or of the pack."""
+    """A node of core or of the pack; what a menu brings goes with its choice."""
+    for name in [name for name in inputs if "." in name]:
+        menu, _, key = name.partition(".")
+        if not isinstance(inputs[menu], dict):
+            inputs[menu] = {menu: inputs[menu]}
+        inputs[menu][key] = inputs.pop(name)
     if kind in nodes.NODE_CLASS_MAPPINGS:
         node = nodes.NODE_CLASS_MAPPINGS[kind]
         return getattr(node(), node.FUNCTION)(**inputs)
@@ -209,6 +242,46 @@ def test_ltx_begins_with_the_image():
     assert_close(video[:, :, :1], known[:, :, :1], rtol=0, atol=1e-4)
     assert (video[:, :, 1:] - known[:, :, 1:]).abs().amax(dim=(0, 1, 3, 4)).min() > 0.01
     assert sound.shape[2] == 753 and sound.std() > 0.01
+    check_saved(made, 753, 25)
+
+
+@needs_guides
+def test_ltx_follows_a_control_video():
+    made = Run("ltx2.3_control_video")
+    video, sound = made.sampled()
+    assert video.shape[2] == 95 and sound.shape[2] == 753
+    assert made.of(made.number("CoDenoiseModel"))[0].patches  # of the LoRA, which says that controls have half the size
+    images = made.of(made.number("ControlPreprocess"))[0]
+    assert len(images) == 753 and set(images.unique().tolist()) == {0.0, 1.0}  # edges
+    half = {"reference_downscale_factor": 2}
+    text = combined.text("ltx", 1)
+    whole, window = (
+        nodes_lt.LTXVAddGuide.execute(
+            text, text, made.vae, {"samples": torch.zeros(1, 128, count, 2, 2)}, images[: 8 * count - 7], 0, 1.0,
+            iclora_parameters=half,
+        ).args
+        for count in (95, 16)
+    )  # fmt: skip
+    control, times = whole[2]["samples"][0, :, 95:, 0, 0], window[0][0][1]["keyframe_idxs"]
+    given = made.of(made.prompt[made.number("SamplerCustomAdvanced")]["inputs"]["latent_image"][0])[0]
+    noise = made.of(made.number("RandomNoise"))[0].generate_noise(given).unbind()[0][0]
+    seen, passes = set(), Counter()
+    for call in made.spy.calls:
+        level = float(call["timestep"][0].max())
+        for row, mask in zip(call["streams"][0], call["denoise_mask"], strict=True):
+            assert row.shape == (128, 32, 2, 2)  # a window, and behind it its part of the control
+            apart = [(row[:, 16:, 0, 0] - control[:, start : start + 16]).abs().max() for start in range(80)]
+            start = int(torch.stack(apart).argmin())
+            assert sorted(apart)[0] < 1e-5 < 0.01 < sorted(apart)[1]
+            assert torch.all(mask[:, :16] == 1) and torch.all(mask[:, 16:, 0, 0] == 0)
+            passes[level, start] += 1
+            if level == 1:  # the first step, from noise alone
+                assert_close(row[:, :16], noise[:, start : start + 16])
+                seen |= set(range(start, start + 16))
+        assert all(torch.equal(each, times[0]) for each in call["keyframe_idxs"])
+        assert [entry["latent_shape"] for entry in call["guide_attention_entries"]] == [[16, 1, 1]]
+    assert seen == set(range(95)) and len(prompts_seen(made)) == 3
+    assert len(passes) == 64 and set(passes.values()) == {1, 2}  # 8 windows a step, once for each of their prompts
     check_saved(made, 753, 25)
 
 

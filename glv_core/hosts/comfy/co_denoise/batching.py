@@ -11,8 +11,22 @@ import comfy.utils
 import torch
 
 from ....prompts.blending import mix_embeddings
+from ..families import Family
 from .conditioning import Entry
 from .controls import can_share_a_forward
+
+
+def check_mixing(family: Family, blending: str) -> None:
+    """Check that a model's prompts can be mixed, as a way of blending them asks for.
+
+    Raises:
+        ValueError: they cannot, with the remedy.
+    """
+    if not family.mixes_texts:
+        raise ValueError(
+            f"prompt_blending is {blending}, and {family.name} cannot have embeddings of prompts mixed. "
+            "Set prompt_blending to predictions or one_per_window."
+        )
 
 
 def mix_entries(entries: Sequence[Entry], weights: torch.Tensor, spherical: bool) -> Entry:

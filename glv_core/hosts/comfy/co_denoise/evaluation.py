@@ -15,7 +15,7 @@ from ....windows import View, Window
 from ..families import with_frames
 from ..memory import ran_out_of_memory
 from .attention_maps import AttentionMaps, map_keeper
-from .batching import batch_key, collate, mix_entries
+from .batching import batch_key, check_mixing, collate, mix_entries
 from .conditioning import Entry
 from .controls import control_for
 from .driven import drives, options_for
@@ -198,11 +198,7 @@ class Evaluation:
             return [
                 Slot(output, join_prompts(entries, weights, self.run.family, self.run.latent.beside(weights, view)))
             ]
-        if not self.run.family.mixes_texts:
-            raise ValueError(
-                f"prompt_blending is {blending}, and {self.run.family.name} cannot have embeddings of prompts mixed. "
-                "Set prompt_blending to predictions or one_per_window."
-            )
+        check_mixing(self.run.family, blending)
         return [Slot(output, mix_entries(entries, weights, blending == "embeddings_spherical"))]
 
     def _fitting(self, view: View, slots: list[Slot]) -> int:

@@ -60,6 +60,22 @@ def check_attention(model: Any) -> None:
         )
 
 
+def check_texts(family: Family, conditions: Iterable[str]) -> None:
+    """Check that nothing beside several prompts forbids that each latent frame attends to its own.
+
+    Args:
+        family: of the model.
+        conditions: the names of its conditions.
+
+    Raises:
+        NoFrameText: one of them does.
+    """
+    for key in conditions:
+        if key in family.frame_text_refused:
+            what = family.frame_text_refused[key]
+            raise NoFrameText(f"prompt_blending is attention, which does not support {what}. {_REMEDY}")
+
+
 def _class_of(model: Any) -> str:
     """The host's class that a model is of; this pack and others make classes of theirs from it."""
     kinds = type(model).__mro__
@@ -87,10 +103,9 @@ def join_prompts(
     """
     first = entries[0]
     conds = dict(first["model_conds"])
-    for key in dict.fromkeys(key for entry in entries for key in entry["model_conds"]):
-        if key in family.frame_text_refused:
-            what = family.frame_text_refused[key]
-            raise NoFrameText(f"prompt_blending is attention, which does not support {what}. {_REMEDY}")
+    keys = dict.fromkeys(key for entry in entries for key in entry["model_conds"])
+    check_texts(family, keys)
+    for key in keys:
         values = [getattr(entry["model_conds"].get(key), "cond", None) for entry in entries]
         if key in ("c_crossattn", "attention_mask") and all(isinstance(value, torch.Tensor) for value in values):
             conds[key] = conds[key]._copy_with(torch.cat(values, dim=1))

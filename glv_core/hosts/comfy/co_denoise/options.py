@@ -10,7 +10,7 @@ from ....prompts import AUTO
 from ....step_cache import NO_STEP_CACHE, StepCacheSettings
 from ....tiles import PATCH, Tiling
 from ....timeline import Compression
-from ....windows import DEFAULT_SCHEDULE
+from ....window_schedules import DEFAULT_SCHEDULE
 
 #: Which windows see the video's first latent frame, where a start or reference image stands. auto: every window where
 #: the conditioning says that there is one; every_window; first_window: only those that it lies in.

@@ -63,6 +63,7 @@ class Continuation(ABC):
     wants to know what gray frames are. ``uses_pixels``: whether it sees frames, decoded, and the anchor through CLIP's
     vision; ``several_anchors``: whether more than one. ``anchor_frame``: which latent frame of the beginning is the
     anchor, counted from 0. ``anchor_needs_one_window``: whether an anchor forbids to co-denoise a chunk.
+    ``anchor_conditions``: the conditions that an anchor is for the model, where it is any.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Continuation(ABC):
     several_anchors = False
     anchor_frame = 0
     anchor_needs_one_window = False
+    anchor_conditions: tuple[str, ...] = ()
 
     @abstractmethod
     def prepare(

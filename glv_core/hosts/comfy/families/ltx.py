@@ -19,6 +19,7 @@ class CleanFramesAndGuide(CleanFrames):
     """The overlap as clean latent frames, and the anchor as a guide that stands one chunk in the past."""
 
     anchor_needs_one_window = True
+    anchor_conditions = ("keyframe_idxs",)
 
     def _add_anchor(self, prepared: SamplingInputs, given: ContinuationInputs) -> None:
         from comfy_extras.nodes_lt import LTXVAddGuide

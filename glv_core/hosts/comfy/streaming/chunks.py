@@ -11,12 +11,12 @@ import comfy.sample
 import comfy.utils
 import torch
 
-from ....prompts import PromptSchedule, PromptTrack
+from ....prompts import AUTO, PromptSchedule, PromptTrack
 from ....streaming import Chunk, Clock, chunk_seed
 from ....timeline import Place
 from ..co_denoise.patch import patch_model
 from ..co_denoise.progress import WindowProgress
-from ..co_denoise.prompt_tags import TAG, track_of
+from ..co_denoise.prompt_tags import TAG, schedules_of, track_of
 from ..co_denoise.sampling import SamplerOptions, StepOptions
 from ..families import (
     Continuation,
@@ -118,6 +118,10 @@ class ComfyChunks:
             options = replace(options, window_frames=0, window_overlap_frames=0, schedule="", merge="")
         if not options.tile_width and not options.tile_height:
             options = replace(options, tile_overlap=0)
+        # Left out where they change nothing, so that chunks are found that were made before there were these options.
+        left_out = set() if options.step_cache else {"step_cache"}
+        if options.prompt_blending == AUTO or not self._sees_several_prompts(chunk):
+            left_out.add("prompt_blending")
         second = {"low_noise": [self._low_noise_hash, self.low_noise.step]} if self.low_noise else {}
         if self.clip_vision:
             second["clip_vision"] = self._vision_hash
@@ -130,7 +134,7 @@ class ComfyChunks:
             "sampler": [self.sampler.steps, self.sampler.cfg, self.sampler.sampler_name, self.sampler.scheduler],
             **({"levels": self.sampler.levels} if self.sampler.levels else {}),
             "seed": chunk_seed(self.sampler.seed, chunk.index),
-            "options": vars(options),
+            "options": {name: value for name, value in vars(options).items() if name not in left_out},
             "shape": [*self.shape[:2], *self.shape[3:]],
             "vae": self._vae_hash,
             "positive": self._conditioning(self.positive, chunk),
@@ -266,6 +270,15 @@ class ComfyChunks:
                     continue
             seen.append([self._entry_hashes[id(entry)], weights, *self._by_chunk(entry, chunk)])
         return seen
+
+    def _sees_several_prompts(self, chunk: Chunk) -> bool:
+        """Whether a conditioning has several prompts in a chunk, or in the latent frame before it, where an anchor
+        may stand.
+        """
+        first = max(0, chunk.start - 1)
+        tracks = (self._track(schedule) for schedule in schedules_of(self.positive, self.negative))
+        seen = (track.at(Place(first, self.shape[2]), chunk.stop - first).rounded() for track in tracks)
+        return any(sum(map(any, weights)) > 1 for weights in seen)
 
     def _track(self, schedule: PromptSchedule) -> PromptTrack:
         if schedule not in self._tracks:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ....windows import DEFAULT_SCHEDULE
+from ....prompts import AUTO
+from ....step_cache import StepCacheSettings
+from ....window_schedules import DEFAULT_SCHEDULE
 from ..co_denoise.options import WindowOptions
 
 
@@ -16,7 +18,7 @@ class StreamOptions:
     ``length_frames``: of the finished video. ``chunk_frames``: what is sampled at once. ``overlap_frames``: the part of
     it that is known. ``window_frames``: what the model sees at once, 0 for a whole chunk; ``window_overlap_frames`` is
     between windows. ``blend``: see ``ramp``. ``run_name``: of the run folder; empty keeps nothing.
-    The tiles' sizes are in pixels, see ``WindowOptions``.
+    The tiles' sizes are in pixels, see ``WindowOptions``. ``step_cache``: the threshold of ``StepCacheSettings``.
     """
 
     length_frames: int
@@ -33,6 +35,8 @@ class StreamOptions:
     tile_width: int = 0
     tile_height: int = 0
     tile_overlap: int = 128
+    step_cache: float = 0.0
+    prompt_blending: str = AUTO
 
     @property
     def in_windows(self) -> bool:
@@ -43,17 +47,40 @@ class StreamOptions:
         """The windows of a chunk of so many frames: one, or where a window is set, windows of it.
 
         Raises:
-            ValueError: windows and their overlap do not go together.
+            ValueError: windows and their overlap do not go together, or a negative ``step_cache``.
         """
-        tiles = {name: getattr(self, name) for name in ("tile_width", "tile_height", "tile_overlap")}
+        names = ("tile_width", "tile_height", "tile_overlap", "prompt_blending")
+        more = {name: getattr(self, name) for name in names}
+        more["step_cache"] = StepCacheSettings(self.step_cache)
         if not self.in_windows:
-            return WindowOptions(num_frames, 0, self.schedule, self.merge, **tiles)
+            return WindowOptions(num_frames, 0, self.schedule, self.merge, **more)
         if self.window_overlap_frames >= self.window_frames:
             raise ValueError(
                 f"window_overlap is {self.window_overlap_frames} frames and window {self.window_frames}; "
                 "window_overlap must be below window. Lower window_overlap."
             )
-        return WindowOptions(self.window_frames, self.window_overlap_frames, self.schedule, self.merge, **tiles)
+        return WindowOptions(self.window_frames, self.window_overlap_frames, self.schedule, self.merge, **more)
+
+    def check_step_cache(self, steps: int, switch_at: int | None) -> None:
+        """Check that a step cache has steps to leave out.
+
+        Args:
+            steps: of the whole noise schedule.
+            switch_at: the first of them that a second model makes; None where one model makes all.
+
+        Raises:
+            ValueError: there is none, with the remedy.
+        """
+        cache = StepCacheSettings(self.step_cache)
+        runs = [(0, steps)] if switch_at is None else [(0, switch_at), (switch_at, steps)]
+        # How fast predictions change is known from the first two steps of a run.
+        asked = any(cache.at(step, steps) for first, last in runs for step in range(first + 2, last))
+        if self.step_cache > 0 and not asked:
+            each = "" if switch_at is None else " of each model"
+            raise ValueError(
+                f"step_cache is {self.step_cache:g} and steps {steps}, of which the first two{each} and the last are "
+                "always computed, so there is none to leave out. Set step_cache to 0 or raise steps."
+            )
 
     @property
     def keeps(self) -> bool:

@@ -25,6 +25,8 @@ from ....streaming import (
     stream_all,
 )
 from ....timeline import Compression, Timebase
+from ..co_denoise.batching import check_mixing
+from ..co_denoise.frame_text import check_attention, check_texts
 from ..co_denoise.model_patches import check_model_options
 from ..co_denoise.progress import WindowProgress
 from ..co_denoise.prompt_tags import schedules_of, track_of
@@ -126,11 +128,15 @@ def stream_long(
         _check_pixels(options, vae, clip_vision)
     for entries in (positive, negative):
         check_conditions(entries, family, length, chunk, len(chunks), continuation.uses_gray, time_dim)
-    if len(chunks) > 1:
-        for each in (model, *(() if low_noise is None else (low_noise.model,))):
-            check_model_options(each.model_options, in_chunks=True)
     if low_noise is not None:
         low_noise.check(model, sampler.steps)
+    options.check_step_cache(sampler.steps, None if low_noise is None else low_noise.step)
+    anchored = options.anchor != "none" and any(chunk.start for chunk in chunks)
+    brought = continuation.anchor_conditions if anchored else ()
+    for each in (model, *(() if low_noise is None else (low_noise.model,))):
+        if len(chunks) > 1:
+            check_model_options(each.model_options, in_chunks=True)
+        _check_blending(options.prompt_blending, each.model, [positive, negative], brought)
     windows = options.windows(compression.num_frames(chunk))
     windows.tiling(model.model.latent_format.spacial_downscale_ratio)  # raises where the tiles do not fit the model
     counts = windows.settings(compression).window_counts(chunk, Stage.whole(sampler.steps))
@@ -253,6 +259,31 @@ def _check_pixels(options: StreamOptions, vae: Any, clip_vision: Any) -> None:
         raise ValueError(
             f"window is {options.window_frames} frames, below chunk. This model goes on in one window: set window to 0."
         )
+
+
+def _check_blending(blending: str, model: Any, conditionings: Sequence[list], brought: Sequence[str]) -> None:
+    """Check that a model, in ``comfy.model_base``, can have prompts blended in a way.
+
+    Args:
+        blending: see ``PROMPT_BLENDINGS``, or ``AUTO``.
+        model: the model.
+        conditionings: of all outputs.
+        brought: the conditions that chunks bring beside these.
+
+    Raises:
+        ValueError: it cannot, or not with these conditions.
+    """
+    family = family_of(model)
+    if blending == "attention":
+        check_attention(model)
+    if all(len(schedule.prompts) < 2 for schedule in schedules_of(*conditionings)):
+        return
+    if blending == "attention":
+        entries = [extras for conditioning in conditionings for _, extras in conditioning]
+        given = [key for extras in entries for key, value in extras.items() if value is not None]
+        check_texts(family, [*given, *brought])
+    elif blending.startswith("embeddings"):
+        check_mixing(family, blending)
 
 
 def _segment_starts(positive: list, length: int, compression: Compression) -> tuple[int, ...]:
