@@ -86,4 +86,6 @@ class LongLatent(io.ComfyNode):
             shape = latent_shape(vae, timebase, width, height, batch_size)
             what = f"the latent of {timebase.num_frames} frames of {width} x {height} pixels"
             check_memory(what, 4 * math.prod(shape), "Lower length, width or height.")
-        return io.NodeOutput(empty_latent(vae, shape, timebase, sound_shape), timebase.num_frames, fps)
+        made = timebase.num_frames
+        told = {} if made == frames else {"text": (f"{frames} frames are rounded up to {made}, the next that fit.",)}
+        return io.NodeOutput(empty_latent(vae, shape, timebase, sound_shape), made, fps, ui=told or None)

@@ -199,11 +199,12 @@ def _latent_sizes(family: Family, options: StreamOptions) -> tuple[int, int, int
 
 
 def _rounded(family: Family, options: StreamOptions, length: int, chunk: int, overlap: int) -> list[str]:
-    """What of the sizes is not as it was asked for, where a model makes clips of certain lengths only, in words."""
-    if not family.compression.rest:
-        return []
+    """What of the sizes is not as it was asked for, in words."""
     asked = {"length": options.length_frames, "chunk": options.chunk_frames, "overlap": options.overlap_frames}
-    made = [family.compression.num_frames(each) for each in (length, chunk, overlap)]
+    made = [family.compression.num_frames(each) for each in (length, chunk)]
+    # In the middle of a causal VAE's video there is no latent frame of a single frame.
+    within = family.compression.num_frames if family.compression.rest else lambda each: each * family.compression.ratio
+    made.append(within(overlap))
     changed = [
         f"{name} {number} is {frames}"
         for (name, number), frames in zip(asked.items(), made, strict=True)
