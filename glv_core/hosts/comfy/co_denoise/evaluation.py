@@ -195,9 +195,7 @@ class Evaluation:
             return slots
         entries, weights = [slot.entry for slot in slots], weights[active]
         if blending == "attention":
-            return [
-                Slot(output, join_prompts(entries, weights, self.run.family, self.run.latent.beside(weights, view)))
-            ]
+            return [Slot(output, join_prompts(entries, weights, self.model, self.run.latent.beside(weights, view)))]
         if not self.run.family.mixes_texts:
             raise ValueError(
                 f"prompt_blending is {blending}, and {self.run.family.name} cannot have embeddings of prompts mixed. "

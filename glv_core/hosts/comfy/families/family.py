@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from ....streams import Stream
 from ....timeline import Compression, Place
 from ....video_models import VideoModel
@@ -31,6 +33,25 @@ ByChunk = Callable[[Any, Place, int], Any]
 
 #: Called with the entries of all prompts, and with frames and elements of sound that a latent holds.
 SoundPerFrame = Callable[[Sequence[Mapping[str, Any]], int, int], float]
+
+
+#: Called with that cond of each prompt, how many tokens each prompt has, how much each counts in the window's latent
+#: frames, ``[prompt, latent frame]``, and in the elements of each stream beside the video; gives the cond of all, and how
+#: much each prompt counts for each token behind the texts, ``[prompt, token]``.
+JoinRow = Callable[[Sequence[Any], Sequence[int], torch.Tensor, Sequence[torch.Tensor]], tuple[Any, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class JointText:
+    """How the texts of several prompts stand in one row of joint attention, before all that is not text.
+
+    ``cond``: the model cond, a dictionary, with what the network is told of the row. ``own``: what it says there of a
+    prompt alone. ``join``: makes that of several.
+    """
+
+    cond: str
+    own: frozenset[str]
+    join: JoinRow
 
 
 @dataclass(frozen=True)
@@ -89,8 +110,10 @@ class Family:
         whole: those of ``unbatched`` that all rows of a window share, and that are not repeated for them.
         frame_text: classes in ``comfy.model_base`` whose latent frames, one after the other, attend to text alone ->
             latent pixels a side of a token.
+        joint_text: classes in ``comfy.model_base`` where text stands in one row of attention with all else -> how
+            several prompts do.
         frame_text_refused: model conds that put other tokens among theirs -> what they are, in words.
-        sound_text: whether sound beside the video attends to text alone too, element by element.
+        sound_text: whether sound beside the video attends to prompts of its own too, element by element.
         scaled: model conds of the frames at another scale than the latent's: a tile gets its part of them.
         resized: model conds that show something else, and that the network takes in the size of its input alone: a tile
             gets all of it, smaller.
@@ -128,6 +151,7 @@ class Family:
     unbatched: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     frame_text: Mapping[str, int] = field(default_factory=dict)
+    joint_text: Mapping[str, JointText] = field(default_factory=dict)
     frame_text_refused: Mapping[str, str] = field(default_factory=dict)
     sound_text: bool = False
     scaled: frozenset[str] = frozenset()
@@ -147,6 +171,11 @@ class Family:
     def name(self) -> str:
         """Its name in messages."""
         return self.model.name
+
+    @property
+    def attends(self) -> bool:
+        """Whether latent frames can attend to prompts of their own, in some of its models."""
+        return bool(self.frame_text or self.joint_text)
 
     @property
     def combined(self) -> str:
