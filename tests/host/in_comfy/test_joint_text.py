@@ -4,14 +4,24 @@ import uuid
 
 import combined
 import pytest
+import tiny
+import tiny_sound
 import torch
+from comfy_api.torch_helpers import set_torch_compile_wrapper
 from long_video_pack.glv_core.hosts.comfy.co_denoise import frame_text, joint_text
 from long_video_pack.glv_core.hosts.comfy.co_denoise.conditioning import Conditions
 from long_video_pack.glv_core.hosts.comfy.co_denoise.packed import PackedLatent
+from long_video_pack.glv_core.hosts.comfy.co_denoise.prompt_tags import TAG
 from long_video_pack.glv_core.hosts.comfy.families import family_of
 from long_video_pack.glv_core.prompts import frame_attention
 from long_video_pack.glv_core.windows import View, Window
+from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
+from long_video_pack.nodes.streaming_extend import StreamingExtend
+from long_video_pack.nodes.window_plan import WindowPlan
 from torch.testing import assert_close
+
+if combined.HAS_H3:
+    import comfy.ldm.minimax.model as host
 
 pytestmark = pytest.mark.skipif(not combined.HAS_H3, reason="this ComfyUI has no MiniMax H3")
 
@@ -173,9 +183,215 @@ def dense_bias(layout, weights, sound):
     bias = torch.zeros(size, size, dtype=torch.float64)
     for query in range(size):
         for key, prompt in enumerate(owner):
-            if query < len(owner):
-                share = float(owner[query] == prompt)
-            else:
-                share = float(shares[query - len(owner)][prompt])
+            beside = query - len(owner)  # those that are not text
+            share = float(owner[query] == prompt) if beside < 0 else float(shares[beside][prompt])
             bias[query, key] = torch.tensor(share).double().log() if share else -torch.inf
     return bias
+
+
+def test_each_text_lies_before_the_rest_as_it_would_alone():
+    """Places in time, which the network only sees as distances."""
+    run = Pass([0, 1, 2], **everything())
+    layout = run.joined(shares())[0]["model_conds"]["minimax_payload"].cond["layout"]
+    places, first, text = layout.position_ids, 0, sum(TOKENS)
+    assert layout.segments[0] == (0, text, "text") and layout.segments[-1][1] == layout.seq_len == len(places)
+    for entry, count in zip(run.entries, TOKENS, strict=True):
+        own = entry["model_conds"]["minimax_payload"].cond["layout"]
+        shift = torch.cat([places[first : first + count], places[text:]]) - own.position_ids
+        assert shift[:, 1:].abs().max() == 0
+        assert_close(shift[:, 0], torch.full_like(shift[:, 0], max(TOKENS) - count), rtol=0, atol=1e-9)
+        assert [(b - a, kind) for a, b, kind in layout.segments[1:]] == [
+            (b - a, kind) for a, b, kind in own.segments[1:]
+        ]
+        first += count
+
+
+def test_no_mask_is_as_large_as_the_row_and_what_sees_one_prompt_has_none(monkeypatch):
+    """The override of attention that a user chose has all tokens that see one prompt, each once."""
+    monkeypatch.setattr(frame_attention, "_MANY", 20)
+    run = Pass([0, 1, 2], layers=1)
+    entry, [sound] = run.joined(shares())
+    attention, masked, chosen = joint_text.attention_pytorch, [], []
+
+    def spy(q, k, v, heads, mask, *args, **given):
+        masked.append((q.shape[-2], k.shape[-2], tuple(mask.shape)))
+        return attention(q, k, v, heads, mask, *args, **given)
+
+    def override(func, q, k, v, heads, *args, **given):
+        assert given.get("mask") is None
+        chosen.append((q.shape[-2], k.shape[-2]))
+        return func(q, k, v, heads, *args, **given)
+
+    monkeypatch.setattr(joint_text, "attention_pytorch", spy)
+    plain = run.of(entry)
+    masks, masked[:] = list(masked), []
+    close(run.of(entry, optimized_attention_override=override), plain, 0)
+    assert masked == masks and all(mask[-2] <= 20 and mask[-1] == keys for _, keys, mask in masks)
+    rest = WINDOW.length * 4 + 2 * sound.shape[1]
+    one = torch.cat([(shares() == 1).repeat_interleave(4, dim=1), (sound == 1).repeat(1, 2)], dim=1).sum(1)
+    assert chosen == [(count + int(more), count + rest) for count, more in zip(TOKENS, one, strict=True)]
+    assert sum(queries for queries, _ in chosen) + sum(queries for queries, *_ in masks) == sum(TOKENS) + rest
+
+
+@pytest.mark.parametrize("differs", ["keyframes", "refs", "audio_cond_noise_aug"])
+def test_prompts_that_bring_more_than_their_text(differs):
+    run = Pass([0, 1, 2], **everything())
+    conds = run.entries[1]["model_conds"]
+    payload = dict(conds["minimax_payload"].cond)
+    assert run.joined(shares())
+    payload[differs] = 0.5 if differs == "audio_cond_noise_aug" else [{**payload[differs][0], "latent": torch.ones(1)}]
+    conds["minimax_payload"] = conds["minimax_payload"]._copy_with(payload)
+    with pytest.raises(ValueError, match=rf"differ in '{differs}'.*Set prompt_blending to predictions"):
+        run.joined(shares())
+
+
+# In runs of the sampler.
+
+FRAMES = combined.frames_of("h3", 37)
+
+
+def prompts(text, frames=FRAMES, fade=40.0, **extras):
+    """A CONDITIONING of MultiPromptSchedule; prompts of the same letters have the same embeddings, and longer ones more
+    of them.
+    """
+
+    class Clip:
+        def tokenize(self, prompt):
+            return prompt
+
+        def encode_from_tokens_scheduled(self, prompt):
+            return combined.text("h3", sum(map(ord, prompt)), 3 + 2 * len(prompt), **extras)
+
+    return MultiPromptSchedule.execute(Clip(), text, frames, 24.0, "linear" if fade else "hard", fade).args[0]
+
+
+def sampled(model, positive, length=37, **options):
+    given = {
+        "cfg": 1.0, "steps": 2, "window": 56, "overlap": 22, "prompt_blending": "attention",
+        "negative": combined.text("h3", 0), "positive": positive, **options,
+    }  # fmt: skip
+    latent = given.pop("latent", None) or combined.latent("h3", length)
+    return list(tiny.co_denoise(model, latent, **given).unbind())
+
+
+def plain(positive):
+    """One of the prompts, without a timeline."""
+    return [[positive[0][0], {key: value for key, value in positive[0][1].items() if key != TAG}]]
+
+
+def long_keyframes():
+    made = keyframes(torch.Generator().manual_seed(4))
+    return [*made, {"resolved_frame_index": FRAMES - 1, "latent": made[0]["latent"]}]
+
+
+def masked_latent():
+    latent = combined.latent("h3", 37)
+    latent["samples"] = combined.nested(*(torch.randn_like(each) for each in latent["samples"].unbind()))["samples"]
+    masks = [torch.ones(1, 1, 37, 4, 4), torch.ones(1, 1, 2, combined.sound_of("h3", 37))]
+    masks[0][:, :, :7], masks[1][..., :37] = 0, 0
+    return {**latent, "noise_mask": combined.nested(*masks)["samples"]}
+
+
+@pytest.mark.parametrize(("extras", "options"), [
+    ({}, {}), ({}, {"cfg": 3.0, "schedule": "shifted"}), ({}, {"sampler": "heun", "offload_latent": True}),
+    ({"minimax_keyframes": long_keyframes(), "minimax_refs": refs(torch.Generator().manual_seed(5))}, {}),
+    ({"minimax_keyframes": long_keyframes()}, {"tile_width": 32, "tile_height": 32, "tile_overlap": 0}),
+    ({}, {"latent": masked_latent}), ({}, {"step_cache": 0.3, "steps": 5}), ({}, {"isolated_clips": True}),
+], ids=str)  # fmt: skip
+def test_a_fade_between_prompts_that_say_the_same_is_the_run_with_one(extras, options):
+    model = combined.model("h3", 2)
+    options = {key: value() if callable(value) else value for key, value in options.items()}
+    positive = prompts("ab | ba | ab", **extras)
+    made, expected = sampled(model, positive, **options), sampled(model, plain(positive), **options)
+    close(made, expected, 2e-3)
+    assert apart(made, sampled(model, prompts("ab | ca", **extras), **options)) > 0.1
+
+
+def test_windows_that_see_one_prompt_are_as_with_predictions():
+    """A cut at latent frame 30 of 37: of windows that begin at 0, 10 and 20 the last sees both prompts."""
+    model = combined.model("h3", 2)
+    positive = prompts(f"0: a\n{combined.frames_of('h3', 30)}: bcd", fade=0.0)
+    ways = [sampled(model, positive, steps=1, prompt_blending=each) for each in ("attention", "predictions")]
+    assert torch.equal(*(video[:, :, :20] for video, _ in ways))
+    assert not torch.equal(*(video[:, :, 27:] for video, _ in ways))
+
+
+def test_auto_is_attention_and_each_window_is_one_forward_pass():
+    model, positive = combined.model("h3"), prompts("a | bcd | ef")
+    made = {}
+    for blending in ("auto", "attention", "predictions"):
+        spy = combined.Spy(model)
+        made[blending] = sampled(model, positive, steps=1, prompt_blending=blending)
+        made[blending].append(len(spy.calls))
+    windows = 3
+    assert made["auto"][2] == made["attention"][2] == windows < made["predictions"][2]
+    assert all(torch.equal(one, other) for one, other in zip(made["auto"][:2], made["attention"][:2], strict=True))
+    assert apart(made["auto"][:2], made["predictions"][:2]) > 1e-2
+
+
+@pytest.mark.parametrize("options", [{}, {"schedule": "shifted", "overlap": 5}, {"prompt_blending": "predictions"}])
+def test_the_plan_says_what_the_run_does(options):
+    model, positive = combined.model("h3"), prompts("a | bcd | ef")
+    options = {
+        "window": 56,
+        "overlap": 22,
+        "schedule": "static",
+        "merge": "pyramid",
+        "prompt_blending": "auto",
+        **options,
+    }
+    vae = tiny_sound.minimax_video_vae()
+    planned = WindowPlan.execute(vae, FRAMES, 24.0, 3, positive, windows_per_forward=0, **options).args[1]
+    spy = combined.Spy(model)
+    sampled(model, positive, steps=3, **options)
+    assert planned == len(spy.calls)
+
+
+def test_auto_goes_on_with_predictions_where_something_hides_the_attention(monkeypatch, caplog):
+    model, positive = combined.model("h3"), prompts("a | bcd")
+    forward = host.Attention.forward
+    monkeypatch.setattr(
+        host.Attention,
+        "forward",
+        lambda self, x, rope_freqs=None, transformer_options=None: forward(self, x, rope_freqs),
+    )
+    with pytest.raises(ValueError, match="a patch on the MODEL may have replaced it"):
+        sampled(model, positive)
+    made = sampled(model, positive, prompt_blending="auto")
+    expected = sampled(model, positive, prompt_blending="predictions")
+    assert all(torch.equal(one, other) for one, other in zip(made, expected, strict=True))
+    assert [record.message for record in caplog.records if "may have replaced it" in record.message]
+
+
+def test_auto_goes_on_with_predictions_where_prompts_have_keyframes_of_their_own():
+    model, positive = combined.model("h3"), prompts("a | bcd", minimax_keyframes=long_keyframes())
+    positive[1][1]["minimax_keyframes"] = long_keyframes()[:1]
+    with pytest.raises(ValueError, match=r"differ in '(keyframes|cond_video_latents)'"):
+        sampled(model, positive)
+    ways = (sampled(model, positive, prompt_blending=each) for each in ("auto", "predictions"))
+    assert all(torch.equal(one, other) for one, other in zip(*ways, strict=True))
+
+
+def test_a_compiled_model():
+    model, positive = combined.model("h3", 2), prompts("a | bcd | ef")
+    compiled = model.clone()
+    set_torch_compile_wrapper(compiled, backend="eager")
+    expected = sampled(model, positive)
+    close(sampled(compiled, positive), expected, 1e-4)
+    made = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    close(sampled(compiled, positive), expected, 1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == made > 0
+
+
+def test_chunks_of_a_stream():
+    """Prompts that say the same, in chunks that go on from known latents and sound: the stream with one of them."""
+    model, positive = combined.model("h3", 2), prompts("ab | ba")
+    made = []
+    for each in (positive, plain(positive)):
+        samples = StreamingExtend.execute(
+            model, latent=combined.latent("h3", 17), positive=each, negative=combined.text("h3", 0), seed=5, steps=2,
+            cfg=1.0, sampler_name="euler", scheduler="simple", chunk=combined.frames_of("h3", 17), overlap=22,
+            run_name="", length=FRAMES,
+        ).args[0]["samples"]  # fmt: skip
+        made.append(list(samples.unbind()))
+    close(*made, 2e-3)

@@ -67,6 +67,7 @@ def objects() -> dict:
     found = {}
     if tiny_sound.HAS_MINIMAX:
         found["MiniMax H3 audio VAE"] = tiny_sound.minimax_audio_vae().first_stage_model
+        found["MiniMax H3 layout"] = comfy.ldm.minimax.model.PackedLayout(1, 2, 2, 2, 9)
     return {
         **found,
         "LTX audio VAE": getattr(sound, "first_stage_model", sound),

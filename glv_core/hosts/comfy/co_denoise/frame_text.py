@@ -2,8 +2,8 @@
 
 The prompts' tokens stand one after the other in one cond entry, and the bias of the window's latent frames is a cond of
 it, so that the host stacks, moves and splits both alike. Around a forward pass that has one, the host's attention is
-overridden where it goes from the video's tokens to those of the text, which are known by their numbers. Where text is in
-one row with all else, ``joint_text`` has another override.
+overridden where it goes from the video's tokens to those of the text, which are known by their numbers; where text is
+in one row with all else, as ``joint_text`` says.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ def attend_in_row(
             said = attention(*seen, *args, **given)
         else:
             # Not every kernel that a user may have chosen for attention heeds a mask; the host's own for PyTorch does.
-            said = attention_pytorch(*seen, **{**given, "mask": bias[None, None].to(q.dtype)})
+            bias = bias[None, None].to(q.dtype)
+            said = attention_pytorch(*seen, bias, *args[1:], **{name: given[name] for name in given if name != "mask"})
         if output is None:
             output = said.new_empty((*said.shape[:-2], row.length, said.shape[-1]))
         output.index_copy_(-2, group.queries, said)

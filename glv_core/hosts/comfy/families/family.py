@@ -35,9 +35,9 @@ ByChunk = Callable[[Any, Place, int], Any]
 SoundPerFrame = Callable[[Sequence[Mapping[str, Any]], int, int], float]
 
 
-#: Called with that cond of each prompt, how many tokens each prompt has, how much each counts in the window's latent
-#: frames, ``[prompt, latent frame]``, and in the elements of each stream beside the video; gives the cond of all, and how
-#: much each prompt counts for each token behind the texts, ``[prompt, token]``.
+#: Called with a model cond of each prompt, how many tokens each has, and how much each counts in the window's latent
+#: frames, ``[prompt, latent frame]``, and in the elements of each stream beside the video; gives the cond of all, and
+#: how much each prompt counts for each token behind the texts, ``[prompt, token]``.
 JoinRow = Callable[[Sequence[Any], Sequence[int], torch.Tensor, Sequence[torch.Tensor]], tuple[Any, torch.Tensor]]
 
 

@@ -108,7 +108,8 @@ def _of_prompts(
     tags = [cond.cond.get("text_token_tags") for cond in conds]
     if any(tag is not None for tag in tags):  # without them all are of text
         plain = [
-            torch.full((count,), _TEXT_TAG) if tag is None else tag.view(-1).cpu() for tag, count in zip(tags, texts)
+            torch.full((count,), _TEXT_TAG) if tag is None else tag.view(-1).cpu()
+            for tag, count in zip(tags, texts, strict=True)
         ]
         payload["text_token_tags"] = torch.cat(plain)[None]
     return CONDAlone(payload), of_tokens
@@ -119,8 +120,8 @@ def _weights_of_tokens(
 ) -> torch.Tensor:
     """How much each prompt counts for the tokens behind the text, ``[prompt, token]``.
 
-    Keyframes count as the latent frame that they lie in does, their sound as the sound of its time, and references, which
-    are for all of the window, as its mean.
+    For keyframes it is what it is for the latent frame that they lie in, for their sound what it is for the sound of
+    that time, and for references, which are for all of the window, the mean.
     """
     starts = {kind: first for first, _, kind in segments}
     frames, [sound] = weights.shape[1], beside
@@ -211,5 +212,6 @@ FAMILIES = (
         sound_text=True,
         by_chunk={"minimax_keyframes": _keyframes_of_chunk},
         continuation=lambda model: CleanClips(),
+        vae_classes=("comfy.ldm.minimax.vae.MiniMaxH3VideoVAE",),
     ),
 )
