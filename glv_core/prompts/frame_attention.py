@@ -89,32 +89,33 @@ class Group:
         return torch.nn.functional.pad(self.bias.repeat_interleave(counts, dim=1), (0, rest))
 
 
-def row_groups(tokens: Sequence[int], weights: torch.Tensor) -> list[Group]:
+def row_groups(owners: torch.Tensor, weights: torch.Tensor) -> list[Group]:
     """The tokens of a row of joint attention by the prompts that they see, so that no mask is as large as the row.
 
-    The texts of all prompts stand first and do not see each other; what stands behind them sees, and is seen by, all
-    but the prompts that do not count for it.
+    The texts of all prompts stand at the head of the row and do not see each other; everything else sees, and is seen
+    by, all but the prompts that do not count for it.
 
     Args:
-        tokens: how many each prompt has.
-        weights: how much each prompt counts for each token behind the texts, ``[prompt, token]``; they sum to 1.
+        owners: the prompt of each token of the head; -1 for those of none, for which each prompt counts as on average.
+        weights: how much each prompt counts for each token behind the head, ``[prompt, token]``; they sum to 1.
 
     Returns:
         Groups that together hold every token of the row once, and as few as may be: one for each prompt with its text
         and all tokens that see it alone, then those that see several.
     """
-    first = sum(tokens)
-    texts = torch.arange(first, device=weights.device).split(list(tokens))
+    shared = (owners < 0).nonzero().flatten()
+    others = torch.cat([shared, torch.arange(len(owners), len(owners) + weights.shape[1])])
+    weights = torch.cat([weights.mean(dim=1, keepdim=True).expand(-1, len(shared)), weights], dim=1)
+    alone, several = [(owners == prompt).nonzero().flatten() for prompt in range(len(weights))], []
     patterns, kinds = torch.unique(weights > _LEAST, dim=1, return_inverse=True)
-    alone, several = list(texts), []
     for kind, pattern in enumerate(patterns.T):
         prompts = tuple(pattern.nonzero().flatten().tolist())
         places = (kinds == kind).nonzero().flatten()
         if len(prompts) == 1:
-            alone[prompts[0]] = torch.cat([alone[prompts[0]], first + places])
+            alone[prompts[0]] = torch.cat([alone[prompts[0]], others[places]])
         else:
             several += [
-                Group(first + queries, prompts, bias) for queries, bias in _blocks(places, weights[list(prompts)])
+                Group(others[queries], prompts, bias) for queries, bias in _blocks(places, weights[list(prompts)])
             ]
     return [Group(queries, (prompt,)) for prompt, queries in enumerate(alone)] + several
 

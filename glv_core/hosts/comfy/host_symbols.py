@@ -150,7 +150,10 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("wan.vae2_2.Encoder3d.forward", 1, "feat_cache", "feat_idx"),
         _need("wan.vae2_2.Decoder3d.forward", 1, "feat_cache", "feat_idx", "first_chunk"),
     ),
-    *_all("the VAE of MiniMax H3", "comfy.ldm.minimax.vae", _ask("MiniMaxH3VideoVAE")),
+    *_all(
+        "VAEs that tell the family", "comfy.ldm",
+        _ask("minimax.vae.MiniMaxH3VideoVAE"), _ask("hunyuan_video.vae_refiner.Encoder"),
+    ),
     *_all("an encoder that holds frames back", "comfy.ldm.wan.vae", _ask("Encoder3d.forward", 1, "final")),
     *_all(
         "the host's SAM 3", "comfy.ldm.sam3.detector",
@@ -166,7 +169,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "families of models", "comfy.model_base",
         _need("LTXV"), _need("SVD_img2vid"), _need("WAN21"), _need("WAN22"), _ask("CosmosPredict2"), _ask("Kandinsky5"),
-        _ask("MiniMaxH3"),
+        _ask("MiniMaxH3"), _ask("HunyuanVideo15"),
         _ask("WAN21_Vace"), _ask("WAN22_Animate"), _ask("WAN_Animate2"), _ask("WAN22_S2V"), _ask("WAN22_WanDancer"),
         _need("WAN22.process_timestep", 2, "denoise_mask"), _need("WAN22.scale_latent_inpaint", 3),
         _need("BaseModel.memory_required", 1, "cond_shapes"), _need("BaseModel.process_latent_in", 1),

@@ -108,10 +108,10 @@ def apart(made, expected):
     return max((one - other).abs().max() for one, other in zip(made, expected, strict=True))
 
 
-def shares(seed=0):
+def shares():
     """Weights of three prompts in a window: frames with one, a fade of two and one of three."""
     weights = torch.zeros(3, WINDOW.length)
-    weights[0, :2], weights[1, 5:] = 1, 1
+    weights[0, 0], weights[2, 1], weights[1, 5:] = 1, 1, 1
     weights[:2, 2] = torch.tensor([0.25, 0.75])
     weights[:, 3] = torch.tensor([0.2, 0.5, 0.3])
     weights[:, 4] = torch.tensor([0.0, 0.6, 0.4])

@@ -20,6 +20,7 @@ from .conditioning import Entry
 from .controls import control_for
 from .driven import drives, options_for
 from .frame_text import join_prompts, with_frame_text
+from .joint_text import ROW
 from .model_patches import one_at_a_time
 from .packed import PackedLatent
 from .prompt_tags import TAG
@@ -107,7 +108,7 @@ class Evaluation:
     ) -> Iterator[tuple[int, list[list[torch.Tensor]]]]:
         """The same for what the model is shown of the windows: ``(place among the views, predictions)``."""
         groups: dict[tuple, list[tuple[int, list[Slot]]]] = {}
-        alone = self.run.family.unbatched | one_at_a_time(self.model_options)
+        alone = self.run.family.unbatched | {ROW} | one_at_a_time(self.model_options)
         for index, view in enumerate(views):
             slots = self._slots(view, self.settings)
             key = (view.length, tuple((slot.output, batch_key(slot.entry, index, alone)) for slot in slots))

@@ -20,7 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from ....prompts.frame_attention import UNSEEN, frame_bias, free_length, query_bias
 from ..families import JointText, family_of
 from .conditioning import Entry
-from .joint_text import APPLIED, REPLACED, ROW, attend_in_row, host_attention, join_row
+from .joint_text import APPLIED, REPLACED, ROW, Row, attend_in_row, host_attention, text_by_prompt
 
 #: The model cond ``b t tokens`` with the bias, and where a forward pass finds those of its queries, each
 #: ``b 1 query tokens``.
@@ -116,10 +116,11 @@ def join_prompts(
     area = first.get("area", ())
     if len(area) == 6:  # in time as well: the model is shown a part of the window
         weights = weights[:, area[3] : area[3] + area[0]]
-    tokens = [entry["model_conds"]["c_crossattn"].cond.shape[1] for entry in entries]
     if joint is not None:
-        conds |= join_row(joint, [entry["model_conds"][joint.cond] for entry in entries], tokens, weights, beside)
+        row = joint.join([entry["model_conds"] for entry in entries], weights, beside)
+        conds |= {**row.conds, ROW: comfy.conds.CONDConstant(row)}
     else:
+        tokens = [entry["model_conds"]["c_crossattn"].cond.shape[1] for entry in entries]
         conds[_BIAS] = comfy.conds.CONDRegular(frame_bias(weights, tokens)[None])
         for sound in beside:
             conds[_SOUND_BIAS] = comfy.conds.CONDRegular(frame_bias(sound, tokens)[None])
@@ -130,8 +131,11 @@ def join_prompts(
 def _said(entry: Entry, joint: JointText | None) -> dict[str, Any]:
     """What the network is told with a prompt, by name, but for what ``joint`` joins itself."""
     said = {key: getattr(cond, "cond", None) for key, cond in entry["model_conds"].items()}
-    row = {} if joint is None else said.pop(joint.cond)
-    return said | {key: value for key, value in row.items() if key not in joint.own}
+    if joint is None:
+        return said
+    if joint.told:
+        said |= said.pop(joint.told)
+    return {key: value for key, value in said.items() if key not in joint.own}
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -167,8 +171,11 @@ def _apply(
     options = {} if transformer_options is None else transformer_options
     row = conds.pop(ROW, None)
     if row is not None:
-        own = {ROW: row.to(x.device), _OVERRIDE: attend_in_row}
-        return _overridden(executor, (x, t, c_concat, c_crossattn, control), options, conds, own, 1)
+        model = executor.class_obj
+        joint = _joint(model)
+        own = {ROW: Row.of(row, joint, x.shape[-2:], x.device), _OVERRIDE: attend_in_row}
+        with text_by_prompt(model.diffusion_model, joint, row.texts):
+            return _overridden(executor, (x, t, c_concat, c_crossattn, control), options, conds, own, 1)
     bias, of_sound = conds.pop(_BIAS, None), conds.pop(_SOUND_BIAS, None)
     if bias is None:
         return executor(x, t, c_concat, c_crossattn, control, options, **conds)

@@ -35,23 +35,43 @@ ByChunk = Callable[[Any, Place, int], Any]
 SoundPerFrame = Callable[[Sequence[Mapping[str, Any]], int, int], float]
 
 
-#: Called with a model cond of each prompt, how many tokens each has, and how much each counts in the window's latent
-#: frames, ``[prompt, latent frame]``, and in the elements of each stream beside the video; gives the cond of all, and
-#: how much each prompt counts for each token behind the texts, ``[prompt, token]``.
-JoinRow = Callable[[Sequence[Any], Sequence[int], torch.Tensor, Sequence[torch.Tensor]], tuple[Any, torch.Tensor]]
+@dataclass(frozen=True, eq=False)
+class JointRow:
+    """A row of joint attention in which the texts of several prompts stand before all that is not text.
+
+    ``conds``: the model conds that tell the network of it. ``texts``: tokens of each prompt's text. ``owners``: the
+    prompt of each token of the row's head; -1 for those of none. ``weights``: how much each prompt counts for each
+    token behind that, ``[prompt, token]``, or for each latent frame, see ``JointText.side``.
+    """
+
+    conds: Mapping[str, Any]
+    texts: tuple[int, ...]
+    owners: torch.Tensor
+    weights: torch.Tensor
+
+
+#: Called with the model conds of each prompt, how much each counts in the latent frames that the model is shown,
+#: ``[prompt, latent frame]``, and in the elements of each stream beside the video.
+JoinRow = Callable[[Sequence[Mapping[str, Any]], torch.Tensor, Sequence[torch.Tensor]], JointRow]
 
 
 @dataclass(frozen=True)
 class JointText:
-    """How the texts of several prompts stand in one row of joint attention, before all that is not text.
+    """How several prompts share a row of joint attention.
 
-    ``cond``: the model cond, a dictionary, with what the network is told of the row. ``own``: what it says there of a
-    prompt alone. ``join``: makes that of several.
+    Args:
+        join: makes the row of them.
+        own: what a prompt says alone: names of model conds, and of what ``told`` holds.
+        told: a model cond that holds by name what the network is told of the row.
+        side: latent pixels a side of a token, where only those of latent frames stand behind the head.
+        by_prompt: the network's layer that makes tokens of the text, and has to see each prompt alone.
     """
 
-    cond: str
-    own: frozenset[str]
     join: JoinRow
+    own: frozenset[str]
+    told: str = ""
+    side: int = 0
+    by_prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,7 +146,7 @@ class Family:
         chunk_refused: keys of a CONDITIONING that run along the video and cannot be sliced for a chunk -> words.
         start_image: those of ``chunk_along`` that streaming sets itself after the first chunk.
         continuation: how a model, in ``comfy.model_base``, goes on from the end of a video.
-        vae_classes: classes of its VAE's network.
+        vae_classes: classes of its VAE's network, or of what encodes in it.
         vae_loop: takes apart the VAE's own loop over time (see ``wan_vae``); None where pieces are cross-faded.
     """
 

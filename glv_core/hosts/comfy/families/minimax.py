@@ -19,7 +19,7 @@ from ....timeline import Place
 from ....video_models import MINIMAX_H3
 from ....windows import Tile, View
 from .continuation import CleanClips
-from .family import Family, JointText
+from .family import Family, JointRow, JointText
 from .sound import MINIMAX_LATENTS_PER_SECOND
 
 #: Positions in time, and latent frames of sound, for each frame of the video: 40 a second at 24 frames a second.
@@ -86,33 +86,31 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
     return CONDAlone(payload)
 
 
-def _of_prompts(
-    conds: Sequence[Any], texts: Sequence[int], weights: torch.Tensor, beside: Sequence[torch.Tensor]
-) -> tuple[Any, torch.Tensor]:
-    """What the network is told of a window whose prompts stand side by side, and how much each counts for its tokens.
+def _of_prompts(conds: Sequence[Mapping[str, Any]], weights: torch.Tensor, beside: Sequence[torch.Tensor]) -> JointRow:
+    """The row of a window whose prompts stand side by side.
 
     The texts all end where the timeline begins, so that each lies before the rest as it would alone.
     """
+    payloads = [each["minimax_payload"].cond for each in conds]
+    texts = [payload["layout"].signature[0] for payload in payloads]
     longest = max(range(len(texts)), key=texts.__getitem__)
-    payload = dict(conds[longest].cond)
-    layout = copy.copy(payload["layout"])
-    text, more = texts[longest], sum(texts) - texts[longest]
-    places = layout.position_ids
+    payload = dict(payloads[longest])
+    layout = payload["layout"] = copy.copy(payload["layout"])
+    text, more, places = texts[longest], sum(texts) - texts[longest], layout.position_ids
     of_tokens = _weights_of_tokens(layout.segments, places[:, 0], weights, beside)
     layout.position_ids = torch.cat([*(places[text - count : text] for count in texts), places[text:]])
     layout.segments = [(first + more if first else 0, last + more, kind) for first, last, kind in layout.segments]
     layout.img_pos, layout.audio_pos = layout.img_pos + more, layout.audio_pos + more
     layout.seq_len += more
     layout.signature = (text + more, *layout.signature[1:])
-    payload["layout"] = layout
-    tags = [cond.cond.get("text_token_tags") for cond in conds]
+    tags = [payload.get("text_token_tags") for payload in payloads]
     if any(tag is not None for tag in tags):  # without them all are of text
-        plain = [
+        payload["text_token_tags"] = torch.cat([
             torch.full((count,), _TEXT_TAG) if tag is None else tag.view(-1).cpu()
             for tag, count in zip(tags, texts, strict=True)
-        ]
-        payload["text_token_tags"] = torch.cat(plain)[None]
-    return CONDAlone(payload), of_tokens
+        ])[None]  # fmt: skip
+    owners = torch.arange(len(texts)).repeat_interleave(torch.tensor(texts))
+    return JointRow({"minimax_payload": CONDAlone(payload)}, tuple(texts), owners, of_tokens)
 
 
 def _weights_of_tokens(
@@ -207,7 +205,7 @@ FAMILIES = (
         by_window={"minimax_payload": _payload},
         unbatched=frozenset({"minimax_payload"}),
         joint_text={
-            "MiniMaxH3": JointText("minimax_payload", frozenset({"layout", "text_token_tags"}), _of_prompts),
+            "MiniMaxH3": JointText(_of_prompts, frozenset({"layout", "text_token_tags"}), told="minimax_payload"),
         },
         sound_text=True,
         by_chunk={"minimax_keyframes": _keyframes_of_chunk},
