@@ -84,7 +84,7 @@ def window_inputs() -> list[io.Input]:
             "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
             "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
             "by Gen-L-Video's rule; attention: once, and every latent frame attends to its own prompts (Wan, LTX, "
-            "Cosmos, MiniMax H3).",
+            "Cosmos, MiniMax H3, Hunyuan 1.5).",
         ),
         io.Int.Input(
             "stride",

@@ -77,8 +77,8 @@ class Group:
         """The same on a device."""
         return Group(self.queries.to(device), self.prompts, None if self.bias is None else self.bias.to(device))
 
-    def key_bias(self, tokens: Sequence[int], rest: int) -> torch.Tensor | None:
-        """What to add to the logits of the tokens that they see: those of their prompts, then ``rest`` others.
+    def key_bias(self, tokens: Sequence[int], before: int, after: int) -> torch.Tensor | None:
+        """What to add to the logits of the tokens that they see: those of their prompts, and others around them.
 
         Returns:
             float32 ``[1 or query, key]``, or None where it is 0.
@@ -86,7 +86,7 @@ class Group:
         if self.bias is None:
             return None
         counts = torch.tensor([tokens[prompt] for prompt in self.prompts], device=self.bias.device)
-        return torch.nn.functional.pad(self.bias.repeat_interleave(counts, dim=1), (0, rest))
+        return torch.nn.functional.pad(self.bias.repeat_interleave(counts, dim=1), (before, after))
 
 
 def row_groups(owners: torch.Tensor, weights: torch.Tensor) -> list[Group]:

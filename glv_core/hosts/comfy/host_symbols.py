@@ -376,6 +376,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all("prompts by attention", "comfy.ldm.modules.attention", _need("attention_pytorch", 5)),
     *_all("prompts by attention", "<Wan network>", _ask("ref_conv")),
+    *_all("prompts by attention", "<Hunyuan network>", _need("txt_in"), _need("double_blocks")),
     *_all("pooled norms", "<ResNet block>", _need("in_layers"), _need("out_layers")),
     *_all("pooled norms", "<image UNet>", _need("out")),
     *_all("what a ControlNet is made from", "<ControlLoRA>", _need("control_weights")),

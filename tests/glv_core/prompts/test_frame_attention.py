@@ -80,8 +80,8 @@ def test_a_row_in_groups_is_a_row_under_a_mask(many, monkeypatch):
     seen = torch.zeros(13, 13)
     for group in row_groups(OWNERS, ROW):
         texts = [(prompt == OWNERS).nonzero().flatten() for prompt in group.prompts]
-        keys = torch.cat([*texts, torch.tensor([0, *range(6, 13)])])
-        bias = group.key_bias([2, 3], 8)
+        keys = torch.cat([torch.tensor([0]), *texts, torch.arange(6, 13)])
+        bias = group.key_bias([2, 3], 1, 7)
         assert (bias is None) == (len(group.prompts) == 1)
         assert bias is None or (bias.shape[0] in (1, len(group.queries)) and bias.shape[0] <= many)
         part = logits[group.queries][:, keys]

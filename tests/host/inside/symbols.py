@@ -10,6 +10,7 @@ import comfy.model_management
 import comfy.nested_tensor
 import comfy.patcher_extension
 import comfy.sd
+import families
 import streaming
 import tiny
 import tiny_sound
@@ -79,6 +80,7 @@ def objects() -> dict:
         "Wan VAE": vae.first_stage_model,
         "CLIP": clip,
         "CLIP tokenizer": comfy.sd1_clip.SDTokenizer(),
+        "Hunyuan network": families.hunyuan()[0].model.diffusion_model,
         "Wan network": model.model.diffusion_model,
         "SD 1 network": sd15,
         "residual block": sd15.input_blocks[1][0],

@@ -55,8 +55,8 @@ def check_attention(model: Any) -> None:
     if not _attends(model):
         raise NoFrameText(
             f"prompt_blending is attention, which {family_of(model).name} ({_class_of(model)}) does not support: it "
-            "needs attention from the latent frames, one after the other, to text, as in Wan, LTX, Cosmos and MiniMax "
-            "H3. "
+            "needs attention from the latent frames, one after the other, to text, as in Wan, LTX, Cosmos, MiniMax "
+            "H3 and Hunyuan 1.5. "
             f"{_REMEDY}"
         )
 
@@ -173,7 +173,7 @@ def _apply(
     if row is not None:
         model = executor.class_obj
         joint = _joint(model)
-        own = {ROW: Row.of(row, joint, x.shape[-2:], x.device), _OVERRIDE: attend_in_row}
+        own = {ROW: Row.of(row, joint, model.diffusion_model, x), _OVERRIDE: attend_in_row}
         with text_by_prompt(model.diffusion_model, joint, row.texts):
             return _overridden(executor, (x, t, c_concat, c_crossattn, control), options, conds, own, 1)
     bias, of_sound = conds.pop(_BIAS, None), conds.pop(_SOUND_BIAS, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,24 +26,32 @@ APPLIED = "co_denoise_text_bias_applied"  # how many queries the attention had t
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A row of tokens. ``texts``: the places of each prompt's at its head; ``shared``: of those there of no prompt."""
+    """A row of tokens. ``texts``: the places of each prompt's in its head; ``shared``: of those there of no prompt."""
 
     texts: tuple[torch.Tensor, ...]
     shared: torch.Tensor
     rest: int
     groups: tuple[Group, ...]
+    head_is_last: bool
 
     @classmethod
-    def of(cls, row: JointRow, joint: JointText, frame: tuple[int, int], device: torch.device) -> Row:
-        """The row of a forward pass over latent frames of a height and width."""
-        weights = row.weights
+    def of(cls, row: JointRow, joint: JointText, network: Any, x: torch.Tensor) -> Row:
+        """The row of a network's forward pass over a latent."""
+        weights, head = row.weights, len(row.owners)
         if joint.side:
-            height, width = frame
+            height, width = x.shape[-2:]
             weights = weights.repeat_interleave(-(-height // joint.side) * -(-width // joint.side), dim=1)
-        texts = tuple((row.owners == prompt).nonzero().flatten().to(device) for prompt in range(len(weights)))
-        shared = (row.owners < 0).nonzero().flatten().to(device)
-        groups = tuple(group.to(device) for group in row_groups(row.owners, weights))
-        return cls(texts, shared, weights.shape[1], groups)
+        rest, last = weights.shape[1], joint.head_is_last(network)
+
+        def placed(places: torch.Tensor) -> torch.Tensor:
+            moved = torch.where(places < head, places + rest, places - head) if last else places
+            return moved.to(x.device)
+
+        texts = tuple(placed((row.owners == prompt).nonzero().flatten()) for prompt in range(len(weights)))
+        shared = placed((row.owners < 0).nonzero().flatten())
+        groups = (group.to(x.device) for group in row_groups(row.owners, weights))
+        groups = tuple(replace(group, queries=placed(group.queries)) for group in groups)
+        return cls(texts, shared, rest, groups, last)
 
     @property
     def tokens(self) -> list[int]:
@@ -51,9 +59,22 @@ class Row:
         return [len(places) for places in self.texts]
 
     @property
-    def head(self) -> int:
-        """Tokens before the rest."""
-        return sum(self.tokens) + len(self.shared)
+    def length(self) -> int:
+        """Tokens in all."""
+        return sum(self.tokens) + len(self.shared) + self.rest
+
+    def seen_by(self, group: Group) -> tuple[slice, slice]:
+        """Where what a group sees is put together: its part of the head, right beside all else, and that with it."""
+        head = sum(self.tokens[prompt] for prompt in group.prompts) + len(self.shared)
+        if self.head_is_last:
+            return slice(self.rest, self.rest + head), slice(0, self.rest + head)
+        start = self.length - self.rest
+        return slice(start - head, start), slice(start - head, self.length)
+
+    def bias_of(self, group: Group) -> torch.Tensor | None:
+        """What is added to the logits of a group for all that it sees, ``[1 or query, key]``; None where it is 0."""
+        before, after = len(self.shared), self.rest
+        return group.key_bias(self.tokens, *((before + after, 0) if self.head_is_last else (before, after)))
 
 
 @contextmanager
@@ -98,27 +119,25 @@ def attend_in_row(
     """
     options = given["transformer_options"]
     row, attention = options[ROW], host_attention(func, options)
-    mask, length = args[0] if args else given.get("mask"), row.head + row.rest
-    if mask is not None or not q.shape[-2] == k.shape[-2] == length:
+    mask = args[0] if args else given.get("mask")
+    if mask is not None or not q.shape[-2] == k.shape[-2] == row.length:
         return attention(q, k, v, heads, *args, **given)
-    options[APPLIED].add(length)
-    head, tokens = row.head, row.tokens
-    texts = [[each.index_select(-2, places) for places in (*row.texts, row.shared)] for each in (k, v)]
+    options[APPLIED].add(row.length)
+    heads_of = [[each.index_select(-2, places) for places in (row.shared, *row.texts)] for each in (k, v)]
     output = None
     for group in row.groups:
-        # What a group sees is put together in the row itself: its texts right before all else.
-        first = head - len(row.shared) - sum(tokens[prompt] for prompt in group.prompts)
-        for each, own in zip((k, v), texts, strict=True):
-            each[..., first:head, :] = torch.cat([*(own[prompt] for prompt in group.prompts), own[-1]], dim=-2)
-        seen = (q.index_select(-2, group.queries), k[..., first:, :], v[..., first:, :], heads)
-        bias = group.key_bias(tokens, len(row.shared) + row.rest)
+        own, seen = row.seen_by(group)
+        for each, (shared, *texts) in zip((k, v), heads_of, strict=True):
+            each[..., own, :] = torch.cat([shared, *(texts[prompt] for prompt in group.prompts)], dim=-2)
+        shown = (q.index_select(-2, group.queries), k[..., seen, :], v[..., seen, :], heads)
+        bias = row.bias_of(group)
         if bias is None:
-            said = attention(*seen, *args, **given)
+            said = attention(*shown, *args, **given)
         else:
             # Not every kernel that a user may have chosen for attention heeds a mask; the host's own for PyTorch does.
             bias = bias[None, None].to(q.dtype)
-            said = attention_pytorch(*seen, bias, *args[1:], **{name: given[name] for name in given if name != "mask"})
+            said = attention_pytorch(*shown, bias, *args[1:], **{name: given[name] for name in given if name != "mask"})
         if output is None:
-            output = said.new_empty((*said.shape[:-2], length, said.shape[-1]))
+            output = said.new_empty((*said.shape[:-2], row.length, said.shape[-1]))
         output.index_copy_(-2, group.queries, said)
     return output

@@ -65,6 +65,7 @@ class JointText:
         told: a model cond that holds by name what the network is told of the row.
         side: latent pixels a side of a token, where only those of latent frames stand behind the head.
         by_prompt: the network's layer that makes tokens of the text, and has to see each prompt alone.
+        head_is_last: called with the network, whether the head of the row stands behind the rest in it.
     """
 
     join: JoinRow
@@ -72,6 +73,7 @@ class JointText:
     told: str = ""
     side: int = 0
     by_prompt: str = ""
+    head_is_last: Callable[[Any], bool] = lambda network: False
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,22 @@ def _of_prompts(conds: Sequence[Mapping[str, Any]], weights: torch.Tensor, besid
     return JointRow(joined, tuple(texts), owners, weights)
 
 
+def _text_is_last(network: Any) -> bool:
+    """Whether text stands behind the video in the row of attention, as in older hosts."""
+    return getattr(network.double_blocks[0], "flipped_img_txt", False)
+
+
 FAMILIES = (
     Family(HUNYUAN, latent_formats=("HunyuanVideo", "HunyuanImage21Refiner"), **_CONDS),
     Family(
         HUNYUAN,
         latent_formats=("HunyuanVideo15",),
         # Its network has no place for "y", a text pooled.
-        joint_text={"HunyuanVideo15": JointText(_of_prompts, frozenset({"txt_byt5", "y"}), side=1, by_prompt="txt_in")},
+        joint_text={
+            "HunyuanVideo15": JointText(
+                _of_prompts, frozenset({"txt_byt5", "y"}), side=1, by_prompt="txt_in", head_is_last=_text_is_last
+            ),
+        },
         frame_text_refused={
             "attention_mask": "masks of text with this model", "ref_latent": "reference latents with this model",
         },
