@@ -4,7 +4,6 @@ import uuid
 
 import comfy.ldm.hunyuan_video.vae
 import pytest
-import rows_more
 import rows_parts
 import tiny
 import torch
@@ -26,9 +25,11 @@ FRAMES, SIDE, IMAGE = 5, 4, 9
 
 def model(depth=2):
     """A MODEL whose text and words say enough to be seen."""
-    made = rows_more._hunyuan(
-        "HunyuanVideo15", 65, out_channels=32, vec_in_dim=None, patch_size=[1, 1, 1], guidance_embed=False,
-        use_cond_type_embedding=True, vision_in_dim=1152, byt5=True, depth=depth,
+    made = rows_parts.build(
+        "HunyuanVideo15", in_channels=65, out_channels=32, vec_in_dim=None, context_in_dim=rows_parts.TEXT,
+        hidden_size=128, mlp_ratio=4.0, num_heads=1, depth=depth, depth_single_blocks=1, axes_dim=[16, 56, 56],
+        theta=256, patch_size=[1, 1, 1], qkv_bias=True, guidance_embed=False, byt5=True, meanflow=False,
+        use_cond_type_embedding=True, vision_in_dim=1152, meanflow_sum=True,
     )  # fmt: skip
     with torch.no_grad():
         for name, value in made.model.diffusion_model.named_parameters():
