@@ -171,7 +171,7 @@ def sampled(made, positive, **options):
         "cfg": 1.0, "steps": 2, "window": 17, "overlap": 8, "prompt_blending": "attention", "negative": text(0),
         "positive": positive, **options,
     }  # fmt: skip
-    return tiny.co_denoise(made, tiny.latent(9, channels=32), **given)
+    return tiny.co_denoise(made, given.pop("latent", None) or tiny.latent(9, channels=32), **given)
 
 
 @pytest.mark.parametrize("options", [
@@ -186,9 +186,17 @@ def test_a_fade_between_prompts_that_say_the_same_is_the_run_with_one(options):
     assert (sampled(model(), prompts("aw | bcd"), **options) - expected).abs().max() > 0.05
 
 
-def test_folded_windows_that_see_one_prompt_stand_beside_those_that_see_several():
-    positive = prompts("a | bcw")
-    close(*(sampled(model(), positive, per_forward=count) for count in (1, 4)), 1e-4)
+def test_windows_that_see_several_prompts_share_no_forward_pass():
+    """Four windows of 5 latent frames: two that see one prompt, and two in which it gives way to another."""
+    positive = prompts("0: a\n49: bcd\n57: a\n69: bcd", 77, 0.0)
+    shapes, made = [], []
+    for count in (1, 4):
+        recorder = tiny.Recorder(model(1))
+        latent = tiny.latent(20, channels=32)
+        made.append(sampled(recorder.model, positive, per_forward=count, overlap=0, steps=1, latent=latent))
+        shapes.append([shape[0] for shape in recorder.shapes])
+    assert shapes[0] == [1] * 4 and sorted(shapes[1]) == [1, 1, 2]
+    close(*made)
 
 
 def test_auto_is_attention_and_each_window_is_one_pass():
