@@ -73,10 +73,6 @@ class Group:
     prompts: tuple[int, ...]
     bias: torch.Tensor | None = None
 
-    def to(self, device: torch.device) -> Group:
-        """The same on a device."""
-        return Group(self.queries.to(device), self.prompts, None if self.bias is None else self.bias.to(device))
-
     def key_bias(self, tokens: Sequence[int], before: int, after: int) -> torch.Tensor | None:
         """What to add to the logits of the tokens that they see: those of their prompts, and others around them.
 
@@ -85,8 +81,9 @@ class Group:
         """
         if self.bias is None:
             return None
-        counts = torch.tensor([tokens[prompt] for prompt in self.prompts], device=self.bias.device)
-        return torch.nn.functional.pad(self.bias.repeat_interleave(counts, dim=1), (before, after))
+        columns = zip(self.bias.split(1, dim=1), self.prompts, strict=True)
+        of_texts = torch.cat([column.expand(-1, tokens[prompt]) for column, prompt in columns], dim=1)
+        return torch.nn.functional.pad(of_texts, (before, after))
 
 
 def row_groups(owners: torch.Tensor, weights: torch.Tensor) -> list[Group]:

@@ -169,7 +169,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "families of models", "comfy.model_base",
         _need("LTXV"), _need("SVD_img2vid"), _need("WAN21"), _need("WAN22"), _ask("CosmosPredict2"), _ask("Kandinsky5"),
-        _ask("MiniMaxH3"), _ask("HunyuanVideo15"),
+        _ask("MiniMaxH3"), _ask("HunyuanVideo15"), _ask("HunyuanVideo15_SR_Distilled"),
         _ask("WAN21_Vace"), _ask("WAN22_Animate"), _ask("WAN_Animate2"), _ask("WAN22_S2V"), _ask("WAN22_WanDancer"),
         _need("WAN22.process_timestep", 2, "denoise_mask"), _need("WAN22.scale_latent_inpaint", 3),
         _need("BaseModel.memory_required", 1, "cond_shapes"), _need("BaseModel.process_latent_in", 1),

@@ -23,10 +23,10 @@ TEXTS, WORDS = (5, 8, 3), (4, 0, 6)
 FRAMES, SIDE, IMAGE = 5, 4, 9
 
 
-def model(depth=2):
+def model(depth=2, kind="HunyuanVideo15", channels=65):
     """A MODEL whose text and words say enough to be seen."""
     made = rows_parts.build(
-        "HunyuanVideo15", in_channels=65, out_channels=32, vec_in_dim=None, context_in_dim=rows_parts.TEXT,
+        kind, in_channels=channels, out_channels=32, vec_in_dim=None, context_in_dim=rows_parts.TEXT,
         hidden_size=128, mlp_ratio=4.0, num_heads=1, depth=depth, depth_single_blocks=1, axes_dim=[16, 56, 56],
         theta=256, patch_size=[1, 1, 1], qkv_bias=True, guidance_embed=False, byt5=True, meanflow=False,
         use_cond_type_embedding=True, vision_in_dim=1152, meanflow_sum=True,
@@ -94,9 +94,10 @@ def test_a_window_with_one_prompt_is_the_pass_with_it_whatever_others_stand_besi
 
 
 @pytest.mark.parametrize("many", [512, 3], ids="a mask for {} tokens".format)
-def test_prompts_that_say_the_same_are_one_whatever_their_weights(many, monkeypatch):
+@pytest.mark.parametrize("kind", [{}, {"kind": "HunyuanVideo15_SR_Distilled", "channels": 98}], ids=["", "upscaling"])
+def test_prompts_that_say_the_same_are_one_whatever_their_weights(kind, many, monkeypatch):
     monkeypatch.setattr(frame_attention, "_MANY", many)
-    run = Pass([2, 2, 2])
+    run = Pass([2, 2, 2], **kind)
     close(run.of(run.joined(shares())), run.of(run.entries[0]))
 
 

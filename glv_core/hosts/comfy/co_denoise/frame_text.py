@@ -56,8 +56,7 @@ def check_attention(model: Any) -> None:
         raise NoFrameText(
             f"prompt_blending is attention, which {family_of(model).name} ({_class_of(model)}) does not support: it "
             "needs attention from the latent frames, one after the other, to text, as in Wan, LTX, Cosmos, MiniMax "
-            "H3 and Hunyuan 1.5. "
-            f"{_REMEDY}"
+            f"H3 and Hunyuan 1.5. {_REMEDY}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -49,8 +49,10 @@ class Row:
 
         texts = tuple(placed((row.owners == prompt).nonzero().flatten()) for prompt in range(len(weights)))
         shared = placed((row.owners < 0).nonzero().flatten())
-        groups = (group.to(x.device) for group in row_groups(row.owners, weights))
-        groups = tuple(replace(group, queries=placed(group.queries)) for group in groups)
+        groups = tuple(
+            Group(placed(group.queries), group.prompts, None if group.bias is None else group.bias.to(x.device))
+            for group in row_groups(row.owners, weights)
+        )
         return cls(texts, shared, rest, groups, last)
 
     @property
@@ -123,11 +125,11 @@ def attend_in_row(
     if mask is not None or not q.shape[-2] == k.shape[-2] == row.length:
         return attention(q, k, v, heads, *args, **given)
     options[APPLIED].add(row.length)
-    heads_of = [[each.index_select(-2, places) for places in (row.shared, *row.texts)] for each in (k, v)]
+    kept = [[each.index_select(-2, places) for places in (row.shared, *row.texts)] for each in (k, v)]
     output = None
     for group in row.groups:
         own, seen = row.seen_by(group)
-        for each, (shared, *texts) in zip((k, v), heads_of, strict=True):
+        for each, (shared, *texts) in zip((k, v), kept, strict=True):
             each[..., own, :] = torch.cat([shared, *(texts[prompt] for prompt in group.prompts)], dim=-2)
         shown = (q.index_select(-2, group.queries), k[..., seen, :], v[..., seen, :], heads)
         bias = row.bias_of(group)

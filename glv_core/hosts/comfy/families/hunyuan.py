@@ -38,17 +38,17 @@ def _text_is_last(network: Any) -> bool:
     return getattr(network.double_blocks[0], "flipped_img_txt", False)
 
 
+#: Its network has no place for "y", a text pooled.
+_JOINT_TEXT = JointText(
+    _of_prompts, frozenset({"txt_byt5", "y"}), side=1, by_prompt="txt_in", head_is_last=_text_is_last
+)  # fmt: skip
+
 FAMILIES = (
     Family(HUNYUAN, latent_formats=("HunyuanVideo", "HunyuanImage21Refiner"), **_CONDS),
     Family(
         HUNYUAN,
         latent_formats=("HunyuanVideo15",),
-        # Its network has no place for "y", a text pooled.
-        joint_text={
-            "HunyuanVideo15": JointText(
-                _of_prompts, frozenset({"txt_byt5", "y"}), side=1, by_prompt="txt_in", head_is_last=_text_is_last
-            ),
-        },
+        joint_text=dict.fromkeys(("HunyuanVideo15", "HunyuanVideo15_SR_Distilled"), _JOINT_TEXT),
         frame_text_refused={
             "attention_mask": "masks of text with this model", "ref_latent": "reference latents with this model",
         },
