@@ -108,7 +108,7 @@ def _of_prompts(conds: Sequence[Mapping[str, Any]], weights: torch.Tensor, besid
         payload["text_token_tags"] = torch.cat([
             torch.full((count,), _TEXT_TAG) if tag is None else tag.view(-1).cpu()
             for tag, count in zip(tags, texts, strict=True)
-        ])[None]  # fmt: skip
+        ])  # fmt: skip
     owners = torch.arange(len(texts)).repeat_interleave(torch.tensor(texts))
     return JointRow({"minimax_payload": CONDAlone(payload)}, tuple(texts), owners, of_tokens)
 
