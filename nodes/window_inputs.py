@@ -112,7 +112,7 @@ def prompt_blending_input(advanced: bool | None = None) -> io.Input:
         "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
         "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
         "by Gen-L-Video's rule; attention: once, and every latent frame attends to its own prompts (Wan, LTX, "
-        "Cosmos).",
+        "Cosmos, MiniMax H3, Hunyuan 1.5).",
     )
 
 

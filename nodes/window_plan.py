@@ -64,9 +64,8 @@ class WindowPlan(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("WindowPlan"):
             timebase, family = vae_timebase(vae, length, fps), family_of_vae(vae)
-            settings = window_options(**windows).settings(
-                timebase.compression, attention=bool(family and family.frame_text)
-            )
+            attention = family is not None and family.attends
+            settings = window_options(**windows).settings(timebase.compression, attention=attention)
             schedule = next(iter(schedules_of(conditioning or [])), None)
             if schedule is not None:
                 track_of(schedule, timebase.num_latent_frames, timebase.compression)

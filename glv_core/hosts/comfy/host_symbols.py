@@ -113,7 +113,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("whether the workflow is stored", "comfy.cli_args", _need("args.disable_metadata")),
     *_all(
         "conditions of a window", "comfy.conds",
-        _need("CONDConstant"), _need("CONDRegular", 1),
+        _need("CONDConstant", 1), _need("CONDRegular", 1),
         _need("CONDRegular._copy_with", 1), _need("CONDRegular.size"), _need("CONDRegular.process_cond", 1),
         _need("CONDRegular.can_concat", 1), _need("CONDRegular.concat", 1),
     ),
@@ -150,6 +150,10 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("wan.vae2_2.Encoder3d.forward", 1, "feat_cache", "feat_idx"),
         _need("wan.vae2_2.Decoder3d.forward", 1, "feat_cache", "feat_idx", "first_chunk"),
     ),
+    *_all(
+        "VAEs that tell the family", "comfy.ldm",
+        _ask("minimax.vae.MiniMaxH3VideoVAE"), _ask("hunyuan_video.vae_refiner.Encoder"),
+    ),
     *_all("an encoder that holds frames back", "comfy.ldm.wan.vae", _ask("Encoder3d.forward", 1, "final")),
     *_all(
         "the host's SAM 3", "comfy.ldm.sam3.detector",
@@ -165,6 +169,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all(
         "families of models", "comfy.model_base",
         _need("LTXV"), _need("SVD_img2vid"), _need("WAN21"), _need("WAN22"), _ask("CosmosPredict2"), _ask("Kandinsky5"),
+        _ask("MiniMaxH3"), _ask("HunyuanVideo15"), _ask("HunyuanVideo15_SR_Distilled"),
         _ask("WAN21_Vace"), _ask("WAN22_Animate"), _ask("WAN_Animate2"), _ask("WAN22_S2V"), _ask("WAN22_WanDancer"),
         _need("WAN22.process_timestep", 2, "denoise_mask"), _need("WAN22.scale_latent_inpaint", 3),
         _need("BaseModel.memory_required", 1, "cond_shapes"), _need("BaseModel.process_latent_in", 1),
@@ -333,6 +338,9 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("latents of images and sound", "comfy.nested_tensor", _need("NestedTensor", 1)),
     *_all("positions of a window in MiniMax H3", "comfy.ldm.minimax.model",
           _ask("PackedLayout", 5, "keyframes", "refs")),
+    *_all("prompts of a window in MiniMax H3", "<MiniMax H3 layout>",
+          _ask("signature"), _ask("segments"), _ask("position_ids"), _ask("seq_len"), _ask("img_pos"),
+          _ask("audio_pos")),
     *_all("latents of images and sound", "<combined latent>", _need("is_nested"), _need("unbind")),
     *_all(
         "sound beside video", "<LTX audio VAE>",
@@ -368,6 +376,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all("prompts by attention", "comfy.ldm.modules.attention", _need("attention_pytorch", 5)),
     *_all("prompts by attention", "<Wan network>", _ask("ref_conv")),
+    *_all("prompts by attention", "<Hunyuan network>", _need("txt_in"), _need("double_blocks")),
     *_all("pooled norms", "<ResNet block>", _need("in_layers"), _need("out_layers")),
     *_all("pooled norms", "<image UNet>", _need("out")),
     *_all("what a ControlNet is made from", "<ControlLoRA>", _need("control_weights")),

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from glv_core.prompts.frame_attention import UNSEEN, frame_bias, free_length, query_bias
+from glv_core.prompts import frame_attention
+from glv_core.prompts.frame_attention import UNSEEN, frame_bias, free_length, query_bias, row_groups
 
 WEIGHTS = torch.tensor([[1.0, 0.25, 0.0], [0.0, 0.75, 1.0]])
 
@@ -57,3 +58,44 @@ def test_prompt_relays_penalty_without_a_prompt_of_the_whole_video_is_a_cut():
     hard = torch.nn.functional.one_hot(torch.tensor(owners)).T.float()
     relay, ours = (torch.softmax(each, dim=0) for each in (torch.tensor(penalties), frame_bias(hard, [1] * 3).T))
     torch.testing.assert_close(ours, relay, rtol=0, atol=1e-6)
+
+
+#: A row of two prompts: whose the tokens of its head are, and those behind: of the first, a fade, both alike, of the
+#: second.
+OWNERS, ROW = (
+    torch.tensor([-1, 0, 1, 0, 1, 1]),
+    torch.tensor([[1.0, 1.0, 0.75, 0.5, 0.5, 0.5, 0.0], [0.0, 0.0, 0.25, 0.5, 0.5, 0.5, 1.0]]),
+)
+
+
+@pytest.mark.parametrize("many", [1, 2, 3, 4, 512])
+def test_a_row_in_groups_is_a_row_under_a_mask(many, monkeypatch):
+    """Softmax under a mask as large as the row, against that of each group over what it sees."""
+    monkeypatch.setattr(frame_attention, "_MANY", many)
+    logits = torch.randn(13, 13, generator=torch.Generator().manual_seed(1))
+    mean = ROW.mean(dim=1)
+    weights = torch.stack([mean, *torch.eye(2)[[0, 1, 0, 1, 1]], *ROW.T])
+    shares = torch.cat([torch.ones(13, 1), weights[:, [0, 1, 0, 1, 1]], torch.ones(13, 7)], dim=1)
+    expected = torch.softmax(logits + shares.log(), dim=1)
+    seen = torch.zeros(13, 13)
+    for group in row_groups(OWNERS, ROW):
+        texts = [(prompt == OWNERS).nonzero().flatten() for prompt in group.prompts]
+        keys = torch.cat([torch.tensor([0]), *texts, torch.arange(6, 13)])
+        bias = group.key_bias([2, 3], 1, 7)
+        assert (bias is None) == (len(group.prompts) == 1)
+        assert bias is None or (bias.shape[0] in (1, len(group.queries)) and bias.shape[0] <= many)
+        part = logits[group.queries][:, keys]
+        seen[group.queries[:, None], keys] += torch.softmax(part if bias is None else part + bias, dim=1)
+    torch.testing.assert_close(seen, expected)
+
+
+def test_a_row_has_as_few_groups_as_may_be(monkeypatch):
+    def shape(groups):
+        return [
+            (group.queries.tolist(), group.prompts, None if group.bias is None else len(group.bias)) for group in groups
+        ]
+
+    one, other = ([1, 3, 6, 7], (0,), None), ([2, 4, 5, 12], (1,), None)
+    assert shape(row_groups(OWNERS, ROW)) == [one, other, ([0, 8, 9, 10, 11], (0, 1), 5)]
+    monkeypatch.setattr(frame_attention, "_MANY", 3)  # three that count the same have one bias
+    assert shape(row_groups(OWNERS, ROW)) == [one, other, ([9, 10, 11], (0, 1), 1), ([0, 8], (0, 1), 2)]

@@ -18,7 +18,6 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from families import hunyuan, ltx, wan_vace, weights_of
 from long_video_pack.glv_core.hosts.comfy.co_denoise import frame_text
 from long_video_pack.glv_core.hosts.comfy.co_denoise.prompt_tags import TAG
-from long_video_pack.glv_core.hosts.comfy.families import family_of
 from long_video_pack.nodes.load_video_pipeline import LoadVideoPipeline
 from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
 from rows_parts import build, cosmos_2_model, cosmos_model, vision
@@ -326,23 +325,21 @@ def test_families_without_it_are_refused_before_anything_runs(make, name):
 
 
 def test_prompts_that_cannot_stand_side_by_side(wan):
-    family = family_of(wan.model)
-
     def entry(**conds):
         conds = {"c_crossattn": torch.zeros(1, 16, 8), **conds}
         return {"uuid": uuid.uuid4(), "model_conds": {key: CONDRegular(value) for key, value in conds.items()}}
 
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     image, same = entry(y=torch.ones(1, 4)), entry(y=torch.ones(1, 4))
-    joined = frame_text.join_prompts([image, same], weights, family)["model_conds"]
+    joined = frame_text.join_prompts([image, same], weights, wan.model)["model_conds"]
     assert joined["c_crossattn"].cond.shape == (1, 32, 8) and joined["y"].cond.shape == (1, 4)
     for entries in ([entry(), image], [image, entry()], [image, entry(y=torch.zeros(1, 4))]):
         with pytest.raises(ValueError, match=r"differ in 'y'.*Set prompt_blending to predictions"):
-            frame_text.join_prompts(entries, weights, family)
+            frame_text.join_prompts(entries, weights, wan.model)
     with pytest.raises(ValueError, match=r"together.*Set prompt_blending to predictions"):
-        frame_text.join_prompts([image, same], weights, family, [weights])
+        frame_text.join_prompts([image, same], weights, wan.model, [weights])
     with pytest.raises(ValueError, match="Bernini"):
-        frame_text.join_prompts([entry(context_latents=torch.zeros(1, 16, 1, 4, 4))] * 2, weights, family)
+        frame_text.join_prompts([entry(context_latents=torch.zeros(1, 16, 1, 4, 4))] * 2, weights, wan.model)
 
 
 def test_a_patch_that_hides_the_attention_is_an_error(wan, monkeypatch, caplog):

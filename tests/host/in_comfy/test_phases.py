@@ -179,7 +179,7 @@ def test_what_a_later_phase_cannot_slice_is_said_before_the_first_forward_pass(r
 
 
 def test_blending_of_a_later_phase_is_refused_before_the_first_forward_pass():
-    """By a family that mixes no texts, and by one whose latent frames cannot attend to texts of their own."""
+    """By a family that mixes no texts, and by one that is not known to attend to texts of a time of their own."""
 
     class Clip:
         def tokenize(self, prompt):
@@ -190,6 +190,7 @@ def test_blending_of_a_later_phase_is_refused_before_the_first_forward_pass():
 
     h3 = combined.model("h3")
     spy = combined.Spy(h3)
+    h3.model.__class__ = type("MiniMaxH4", (type(h3.model),), {"__module__": "comfy.model_base"})
     given = {
         "window": 56, "overlap": 22, "steps": 2, "negative": combined.text("h3", 0),
         "positive": MultiPromptSchedule.execute(Clip(), "one | another", 124, 24.0, "linear", 16.0).args[0],

@@ -17,8 +17,8 @@ HAS_H3 = hasattr(comfy.model_base, "MiniMaxH3")
 KINDS = ("ltx", "h3") if HAS_H3 else ("ltx",)
 
 
-def model(kind: str) -> Any:
-    """A MODEL."""
+def model(kind: str, layers: int = 1) -> Any:
+    """A MODEL; H3 with so many layers."""
     if kind == "ltx":
         return rows_parts.build(
             "LTXAV", attention_head_dim=24, num_attention_heads=2, cross_attention_dim=48, caption_channels=64,
@@ -26,7 +26,7 @@ def model(kind: str) -> Any:
             connector_attention_head_dim=16, connector_num_attention_heads=4, connector_num_layers=1,
         )  # fmt: skip
     made = rows_parts.build(
-        "MiniMaxH3", hidden_size=64, num_layers=1, token_refiner_num_layers=1, num_attention_heads=2, text_dim=16,
+        "MiniMaxH3", hidden_size=64, num_layers=layers, token_refiner_num_layers=1, num_attention_heads=2, text_dim=16,
         attention_head_dim=32, ffn_hidden_size=64, time_embed_hidden_size=32, time_embed_dim=32, timestep_input_dim=32,
         rope_inv_freq_len=4,
     )  # fmt: skip

@@ -10,6 +10,7 @@ import comfy.model_management
 import comfy.nested_tensor
 import comfy.patcher_extension
 import comfy.sd
+import families
 import streaming
 import tiny
 import tiny_sound
@@ -67,6 +68,7 @@ def objects() -> dict:
     found = {}
     if tiny_sound.HAS_MINIMAX:
         found["MiniMax H3 audio VAE"] = tiny_sound.minimax_audio_vae().first_stage_model
+        found["MiniMax H3 layout"] = comfy.ldm.minimax.model.PackedLayout(1, 2, 2, 2, 9)
     return {
         **found,
         "LTX audio VAE": getattr(sound, "first_stage_model", sound),
@@ -78,6 +80,7 @@ def objects() -> dict:
         "Wan VAE": vae.first_stage_model,
         "CLIP": clip,
         "CLIP tokenizer": comfy.sd1_clip.SDTokenizer(),
+        "Hunyuan network": families.hunyuan()[0].model.diffusion_model,
         "Wan network": model.model.diffusion_model,
         "SD 1 network": sd15,
         "residual block": sd15.input_blocks[1][0],

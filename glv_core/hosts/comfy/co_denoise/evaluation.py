@@ -20,6 +20,7 @@ from .conditioning import Entry
 from .controls import control_for
 from .driven import drives, options_for
 from .frame_text import join_prompts, with_frame_text
+from .joint_text import ROW
 from .model_patches import one_at_a_time
 from .packed import PackedLatent
 from .prompt_tags import TAG
@@ -107,7 +108,7 @@ class Evaluation:
     ) -> Iterator[tuple[int, list[list[torch.Tensor]]]]:
         """The same for what the model is shown of the windows: ``(place among the views, predictions)``."""
         groups: dict[tuple, list[tuple[int, list[Slot]]]] = {}
-        alone = self.run.family.unbatched | one_at_a_time(self.model_options)
+        alone = self.run.family.unbatched | {ROW} | one_at_a_time(self.model_options)
         for index, view in enumerate(views):
             slots = self._slots(view, self.settings)
             key = (view.length, tuple((slot.output, batch_key(slot.entry, index, alone)) for slot in slots))
@@ -195,9 +196,7 @@ class Evaluation:
             return slots
         entries, weights = [slot.entry for slot in slots], weights[active]
         if blending == "attention":
-            return [
-                Slot(output, join_prompts(entries, weights, self.run.family, self.run.latent.beside(weights, view)))
-            ]
+            return [Slot(output, join_prompts(entries, weights, self.model, self.run.latent.beside(weights, view)))]
         check_mixing(self.run.family, blending)
         return [Slot(output, mix_entries(entries, weights, blending == "embeddings_spherical"))]
 
@@ -285,7 +284,6 @@ class GuideSum:
     def add(self, said: torch.Tensor, view: View) -> None:
         """Add what a window said of its guides."""
         if view.guides:
-            guides = torch.tensor(view.guides, device=self.total.device)
             guides = torch.tensor(view.guides, device=self.total.device)
             said, share, total = said.to(self.total), 1.0, self.total
             if view.tile is not None:

@@ -2,7 +2,8 @@
 
 The prompts' tokens stand one after the other in one cond entry, and the bias of the window's latent frames is a cond of
 it, so that the host stacks, moves and splits both alike. Around a forward pass that has one, the host's attention is
-overridden where it goes from the video's tokens to those of the text, which are known by their numbers.
+overridden where it goes from the video's tokens to those of the text, which are known by their numbers; where text is
+in one row with all else, as ``joint_text`` says.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from comfy.ldm.modules.attention import attention_pytorch
 from comfy.patcher_extension import WrappersMP
 
 from ....prompts.frame_attention import UNSEEN, frame_bias, free_length, query_bias
-from ..families import Family, family_of
+from ..families import Family, JointText, family_of
 from .conditioning import Entry
+from .joint_text import APPLIED, REPLACED, ROW, Row, attend_in_row, host_attention, text_by_prompt
 
 #: The model cond ``b t tokens`` with the bias, and where a forward pass finds those of its queries, each
 #: ``b 1 query tokens``.
 _BIAS = "co_denoise_text_bias"
 _SOUND_BIAS = "co_denoise_sound_text_bias"  # the same, of the elements of sound
-_REPLACED = "co_denoise_replaced_override"  # the override of attention that was there before
-_APPLIED = "co_denoise_text_bias_applied"
 _OVERRIDE = "optimized_attention_override"
 _REMEDY = "Set prompt_blending to predictions."
 
@@ -42,8 +42,8 @@ def has_frame_text(model: Any, entries: Iterable[Entry], streams: int) -> bool:
         streams: of the latent, 1 where it holds video alone.
     """
     family = family_of(model)
-    refused = any(key in entry for entry in entries for key in family.frame_text_refused)
-    return bool(_token_side(model)) and not refused and (streams == 1 or family.sound_text)
+    refused = any(entry.get(key) is not None for entry in entries for key in family.frame_text_refused)
+    return _attends(model) and not refused and (streams == 1 or family.sound_text)
 
 
 def check_attention(model: Any) -> None:
@@ -52,11 +52,11 @@ def check_attention(model: Any) -> None:
     Raises:
         NoFrameText: they cannot, or nobody knows.
     """
-    if not _token_side(model):
+    if not _attends(model):
         raise NoFrameText(
             f"prompt_blending is attention, which {family_of(model).name} ({_class_of(model)}) does not support: it "
-            "needs attention from the latent frames, one after the other, to text alone, as in Wan, LTX and Cosmos. "
-            f"{_REMEDY}"
+            "needs attention from the latent frames, one after the other, to text, as in Wan, LTX, Cosmos, MiniMax "
+            f"H3 and Hunyuan 1.5. {_REMEDY}"
         )
 
 
@@ -83,30 +83,41 @@ def _class_of(model: Any) -> str:
 
 
 def _token_side(model: Any) -> int:
-    """Latent pixels a side of a query token; 0 where latent frames cannot attend to prompts of their own."""
+    """Latent pixels a side of a query token; 0 where latent frames do not attend to text alone."""
     return family_of(model).frame_text.get(_class_of(model), 0)
 
 
+def _joint(model: Any) -> JointText | None:
+    """How prompts share a row of attention; None where text has none with all else."""
+    return family_of(model).joint_text.get(_class_of(model))
+
+
+def _attends(model: Any) -> bool:
+    return _token_side(model) > 0 or _joint(model) is not None
+
+
 def join_prompts(
-    entries: Sequence[Entry], weights: torch.Tensor, family: Family, beside: Sequence[torch.Tensor] = ()
+    entries: Sequence[Entry], weights: torch.Tensor, model: Any, beside: Sequence[torch.Tensor] = ()
 ) -> Entry:
     """One cond entry that holds several prompts side by side.
 
     Args:
         entries: sliced for the same window, at least two.
         weights: of each of them, ``[entry, latent frame that the model is shown]``.
-        family: of the model.
+        model: in ``comfy.model_base``.
         beside: the same for the streams beside the video, ``[entry, element]`` each.
 
     Raises:
         NoFrameText: they differ in more than their text, or hold what attention to several prompts does not support.
     """
+    family, joint = family_of(model), _joint(model)
     first = entries[0]
     conds = dict(first["model_conds"])
-    keys = dict.fromkeys(key for entry in entries for key in entry["model_conds"])
+    said = [_said(entry, joint) for entry in entries]
+    keys = dict.fromkeys(key for each in said for key in each)
     check_texts(family, keys)
     for key in keys:
-        values = [getattr(entry["model_conds"].get(key), "cond", None) for entry in entries]
+        values = [each.get(key) for each in said]
         if key in ("c_crossattn", "attention_mask") and all(isinstance(value, torch.Tensor) for value in values):
             conds[key] = conds[key]._copy_with(torch.cat(values, dim=1))
         elif not all(_same(values[0], value) for value in values[1:]):
@@ -119,12 +130,26 @@ def join_prompts(
     area = first.get("area", ())
     if len(area) == 6:  # in time as well: the model is shown a part of the window
         weights = weights[:, area[3] : area[3] + area[0]]
-    tokens = [entry["model_conds"]["c_crossattn"].cond.shape[1] for entry in entries]
-    conds[_BIAS] = comfy.conds.CONDRegular(frame_bias(weights, tokens)[None])
-    for sound in beside:
-        conds[_SOUND_BIAS] = comfy.conds.CONDRegular(frame_bias(sound, tokens)[None])
+    if joint is not None:
+        row = joint.join([entry["model_conds"] for entry in entries], weights, beside)
+        conds |= {**row.conds, ROW: comfy.conds.CONDConstant(row)}
+    else:
+        tokens = [entry["model_conds"]["c_crossattn"].cond.shape[1] for entry in entries]
+        conds[_BIAS] = comfy.conds.CONDRegular(frame_bias(weights, tokens)[None])
+        for sound in beside:
+            conds[_SOUND_BIAS] = comfy.conds.CONDRegular(frame_bias(sound, tokens)[None])
     names = "+".join(f"{entry['uuid']}*{weight.tolist()}" for entry, weight in zip(entries, weights, strict=True))
     return {**first, "model_conds": conds, "uuid": uuid.uuid5(first["uuid"], names)}
+
+
+def _said(entry: Entry, joint: JointText | None) -> dict[str, Any]:
+    """What the network is told with a prompt, by name, but for what ``joint`` joins itself."""
+    said = {key: getattr(cond, "cond", None) for key, cond in entry["model_conds"].items()}
+    if joint is None:
+        return said
+    if joint.told:
+        said |= said.pop(joint.told)
+    return {key: value for key, value in said.items() if key not in joint.own}
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -132,6 +157,8 @@ def _same(one: Any, other: Any) -> bool:
         return one is other or (one.shape == other.shape and torch.equal(one, other))
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
         return all(_same(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
     return one is other or one == other
 
 
@@ -156,6 +183,13 @@ def _apply(
 ) -> Any:
     """Wraps ``BaseModel.apply_model``, outside of what a compiled network is."""
     options = {} if transformer_options is None else transformer_options
+    row = conds.pop(ROW, None)
+    if row is not None:
+        model = executor.class_obj
+        joint = _joint(model)
+        own = {ROW: Row.of(row, joint, model.diffusion_model, x), _OVERRIDE: attend_in_row}
+        with text_by_prompt(model.diffusion_model, joint, row.texts):
+            return _overridden(executor, (x, t, c_concat, c_crossattn, control), options, conds, own, 1)
     bias, of_sound = conds.pop(_BIAS, None), conds.pop(_SOUND_BIAS, None)
     if bias is None:
         return executor(x, t, c_concat, c_crossattn, control, options, **conds)
@@ -188,16 +222,16 @@ def _apply(
         if "attention_mask" in conds:
             conds["attention_mask"] = torch.nn.functional.pad(conds["attention_mask"], (0, more))
     dtype = model.manual_cast_dtype or model.get_dtype()
+    own = {_BIAS: [each.to(dtype) for each in biases], _OVERRIDE: _attend}
+    return _overridden(executor, (x, t, c_concat, c_crossattn, control), options, conds, own, len(biases))
+
+
+def _overridden(executor: Any, given: tuple, options: dict, conds: dict, own: dict, kinds: int) -> Any:
+    """A forward pass with an override of attention in ``own`` options, and a check that it came to its ``kinds``."""
     applied: set[int] = set()
-    options = {
-        **options,
-        _BIAS: [each.to(dtype) for each in biases],
-        _REPLACED: options.get(_OVERRIDE),
-        _APPLIED: applied,
-        _OVERRIDE: _attend,
-    }
-    output = executor(x, t, c_concat, c_crossattn, control, options, **conds)
-    if len(applied) < len(biases):
+    options = {**options, REPLACED: options.get(_OVERRIDE), APPLIED: applied, **own}
+    output = executor(*given, options, **conds)
+    if len(applied) < kinds:
         raise NoFrameText(
             "prompt_blending is attention, but nothing in this model's forward pass was attention from its latent "
             f"frames to the prompts: a patch on the MODEL may have replaced it. {_REMEDY}"
@@ -211,10 +245,8 @@ def _attend(func: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads:
     shape = (q.shape[0], q.shape[-2], k.shape[-2])
     bias = next((each for each in options[_BIAS] if (each.shape[0], *each.shape[-2:]) == shape), None)
     if bias is None:
-        replaced = options[_REPLACED]
-        everything = (q, k, v, heads, *args)
-        return func(*everything, **given) if replaced is None else replaced(func, *everything, **given)
-    options[_APPLIED].add(q.shape[-2])
+        return host_attention(func, options)(q, k, v, heads, *args, **given)
+    options[APPLIED].add(q.shape[-2])
     mask, rest = (args[0], args[1:]) if args else (given.pop("mask", None), ())
     bias = bias.to(q.dtype)
     if mask is not None:

@@ -1,7 +1,7 @@
 """What differs between families of models: one file a family, which every other room may ask. Adding one is a file."""
 
 from .continuation import Continuation, ContinuationInputs, SamplingInputs
-from .family import SHARED, Along, ByChunk, Family
+from .family import SHARED, Along, ByChunk, Family, JointRow, JointText
 from .image import FRAMES_OF_A_WINDOW, IMAGE, LAYERS_OVER_TIME, clips_in, with_frames
 from .latents import (
     compression_of_vae,
@@ -32,6 +32,8 @@ __all__ = [
     "Continuation",
     "ContinuationInputs",
     "Family",
+    "JointRow",
+    "JointText",
     "SamplingInputs",
     "SoundVAE",
     "checked_sound_vae",

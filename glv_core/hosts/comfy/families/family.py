@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from ....streams import Stream
 from ....timeline import Compression, Place
 from ....video_models import VideoModel
@@ -31,6 +33,47 @@ ByChunk = Callable[[Any, Place, int], Any]
 
 #: Called with the entries of all prompts, and with frames and elements of sound that a latent holds.
 SoundPerFrame = Callable[[Sequence[Mapping[str, Any]], int, int], float]
+
+
+@dataclass(frozen=True, eq=False)
+class JointRow:
+    """A row of joint attention in which the texts of several prompts stand before all that is not text.
+
+    ``conds``: the model conds that tell the network of it. ``texts``: tokens of each prompt's text. ``owners``: the
+    prompt of each token of the row's head; -1 for those of none. ``weights``: how much each prompt counts for each
+    token behind that, ``[prompt, token]``, or for each latent frame, see ``JointText.side``.
+    """
+
+    conds: Mapping[str, Any]
+    texts: tuple[int, ...]
+    owners: torch.Tensor
+    weights: torch.Tensor
+
+
+#: Called with the model conds of each prompt, how much each counts in the latent frames that the model is shown,
+#: ``[prompt, latent frame]``, and in the elements of each stream beside the video.
+JoinRow = Callable[[Sequence[Mapping[str, Any]], torch.Tensor, Sequence[torch.Tensor]], JointRow]
+
+
+@dataclass(frozen=True)
+class JointText:
+    """How several prompts share a row of joint attention.
+
+    Args:
+        join: makes the row of them.
+        own: what a prompt says alone: names of model conds, and of what ``told`` holds.
+        told: a model cond that holds by name what the network is told of the row.
+        side: latent pixels a side of a token, where only those of latent frames stand behind the head.
+        by_prompt: the network's layer that makes tokens of the text, and has to see each prompt alone.
+        head_is_last: called with the network, whether the head of the row stands behind the rest in it.
+    """
+
+    join: JoinRow
+    own: frozenset[str]
+    told: str = ""
+    side: int = 0
+    by_prompt: str = ""
+    head_is_last: Callable[[Any], bool] = lambda network: False
 
 
 @dataclass(frozen=True)
@@ -89,8 +132,10 @@ class Family:
         whole: those of ``unbatched`` that all rows of a window share, and that are not repeated for them.
         frame_text: classes in ``comfy.model_base`` whose latent frames, one after the other, attend to text alone ->
             latent pixels a side of a token.
+        joint_text: classes in ``comfy.model_base`` where text stands in one row of attention with all else -> how
+            several prompts do.
         frame_text_refused: model conds that put other tokens among theirs -> what they are, in words.
-        sound_text: whether sound beside the video attends to text alone too, element by element.
+        sound_text: whether sound beside the video attends to prompts of its own too, element by element.
         scaled: model conds of the frames at another scale than the latent's: a tile gets its part of them.
         resized: model conds that show something else, and that the network takes in the size of its input alone: a tile
             gets all of it, smaller.
@@ -103,7 +148,7 @@ class Family:
         chunk_refused: keys of a CONDITIONING that run along the video and cannot be sliced for a chunk -> words.
         start_image: those of ``chunk_along`` that streaming sets itself after the first chunk.
         continuation: how a model, in ``comfy.model_base``, goes on from the end of a video.
-        vae_classes: classes of its VAE's network.
+        vae_classes: classes of its VAE's network, or of what encodes in it.
         vae_loop: takes apart the VAE's own loop over time (see ``wan_vae``); None where pieces are cross-faded.
     """
 
@@ -128,6 +173,7 @@ class Family:
     unbatched: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     frame_text: Mapping[str, int] = field(default_factory=dict)
+    joint_text: Mapping[str, JointText] = field(default_factory=dict)
     frame_text_refused: Mapping[str, str] = field(default_factory=dict)
     sound_text: bool = False
     scaled: frozenset[str] = frozenset()
@@ -147,6 +193,11 @@ class Family:
     def name(self) -> str:
         """Its name in messages."""
         return self.model.name
+
+    @property
+    def attends(self) -> bool:
+        """Whether latent frames can attend to prompts of their own, in some of its models."""
+        return bool(self.frame_text or self.joint_text)
 
     @property
     def combined(self) -> str:

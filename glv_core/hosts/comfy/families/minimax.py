@@ -7,17 +7,19 @@ flickers where windows meet.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.conds
+import torch
 
 from ....streams import Stream
 from ....timeline import Place
 from ....video_models import MINIMAX_H3
 from ....windows import Tile, View
 from .continuation import CleanClips
-from .family import Family
+from .family import Family, JointRow, JointText
 from .sound import MINIMAX_LATENTS_PER_SECOND
 
 #: Positions in time, and latent frames of sound, for each frame of the video: 40 a second at 24 frames a second.
@@ -26,6 +28,8 @@ PER_FRAME = MINIMAX_LATENTS_PER_SECOND / MINIMAX_H3.fps
 _ROUND = sum(MINIMAX_H3.compression.pattern)
 #: Tokens that lie on the video's timeline, and those of the sound to be made, which counts its own latent frames.
 _ON_TIMELINE, _SOUND = ("video", "cond", "cond_audio"), "audio"
+_TEXT_TAG = 1  # of a token of text, among the kinds of tokens that the network knows
+_JUST = 1e-3  # what rounding does to positions in time
 
 
 class CONDAlone(comfy.conds.CONDConstant):
@@ -80,6 +84,62 @@ def _payload(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seq
                 layout.position_ids[first:last, 0] += firsts[1]
         payload["layout"] = layout
     return CONDAlone(payload)
+
+
+def _of_prompts(conds: Sequence[Mapping[str, Any]], weights: torch.Tensor, beside: Sequence[torch.Tensor]) -> JointRow:
+    """The row of a window whose prompts stand side by side.
+
+    The texts all end where the timeline begins, so that each lies before the rest as it would alone.
+    """
+    payloads = [each["minimax_payload"].cond for each in conds]
+    texts = [payload["layout"].signature[0] for payload in payloads]
+    longest = max(range(len(texts)), key=texts.__getitem__)
+    payload = dict(payloads[longest])
+    layout = payload["layout"] = copy.copy(payload["layout"])
+    text, more, places = texts[longest], sum(texts) - texts[longest], layout.position_ids
+    of_tokens = _weights_of_tokens(layout.segments, places[:, 0], weights, beside)
+    layout.position_ids = torch.cat([*(places[text - count : text] for count in texts), places[text:]])
+    layout.segments = [(first + more if first else 0, last + more, kind) for first, last, kind in layout.segments]
+    layout.img_pos, layout.audio_pos = layout.img_pos + more, layout.audio_pos + more
+    layout.seq_len += more
+    layout.signature = (text + more, *layout.signature[1:])
+    tags = [payload.get("text_token_tags") for payload in payloads]
+    if any(tag is not None for tag in tags):  # without them all are of text
+        payload["text_token_tags"] = torch.cat([
+            torch.full((count,), _TEXT_TAG) if tag is None else tag.view(-1).cpu()
+            for tag, count in zip(tags, texts, strict=True)
+        ])  # fmt: skip
+    owners = torch.arange(len(texts)).repeat_interleave(torch.tensor(texts))
+    return JointRow({"minimax_payload": CONDAlone(payload)}, tuple(texts), owners, of_tokens)
+
+
+def _weights_of_tokens(
+    segments: Sequence[tuple[int, int, str]], times: torch.Tensor, weights: torch.Tensor, beside: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """How much each prompt counts for the tokens behind the text, ``[prompt, token]``.
+
+    For keyframes it is what it is for the latent frame that they lie in, for their sound what it is for the sound of
+    that time, and for references, which are for all of the window, the mean.
+    """
+    starts = {kind: first for first, _, kind in segments}
+    frames, [sound] = weights.shape[1], beside
+    video = times[starts["video"] :]
+    per_frame = len(video) // frames
+    found = []
+    for first, last, kind in segments[1:]:
+        if kind == "video":
+            found.append(weights.repeat_interleave(per_frame, dim=1))
+        elif kind == _SOUND:
+            found.append(sound.repeat(1, (last - first) // sound.shape[1]))
+        elif kind == "cond":
+            place = torch.searchsorted(video[::per_frame].contiguous(), times[first:last] + _JUST, right=True) - 1
+            found.append(weights[:, place.clamp(0, frames - 1)])
+        elif kind == "cond_audio":
+            place = (times[first:last] - times[starts[_SOUND]]).round().long()
+            found.append(sound[:, place.clamp(0, sound.shape[1] - 1)])
+        else:
+            found.append(weights.mean(dim=1, keepdim=True).expand(-1, last - first))
+    return torch.cat(found, dim=1)
 
 
 def _of_tile(keyframe: dict[str, Any], tile: Tile) -> dict[str, Any]:
@@ -144,7 +204,12 @@ FAMILIES = (
         of_stream={"audio_denoise_mask": 1},
         by_window={"minimax_payload": _payload},
         unbatched=frozenset({"minimax_payload"}),
+        joint_text={
+            "MiniMaxH3": JointText(_of_prompts, frozenset({"layout", "text_token_tags"}), told="minimax_payload"),
+        },
+        sound_text=True,
         by_chunk={"minimax_keyframes": _keyframes_of_chunk},
         continuation=lambda model: CleanClips(),
+        vae_classes=("comfy.ldm.minimax.vae.MiniMaxH3VideoVAE",),
     ),
 )

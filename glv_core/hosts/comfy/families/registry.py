@@ -50,8 +50,9 @@ def family_of(model: Any) -> Family:
 
 
 def family_of_vae(vae: Any) -> Family | None:
-    """The family that a ComfyUI VAE belongs to; None where its network is no family's own."""
-    for kind in type(vae.first_stage_model).__mro__:
+    """The family that a ComfyUI VAE belongs to; None where its network, or what encodes in it, is no family's own."""
+    network = vae.first_stage_model
+    for kind in (*type(network).__mro__, type(getattr(network, "encoder", None))):
         for family in FAMILIES:
             if f"{kind.__module__}.{kind.__qualname__}" in family.vae_classes:
                 return family
