@@ -160,7 +160,7 @@ def test_an_anchor_before_a_chunk_may_see_the_prompt_before():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"step_cache": -0.1}, "step_cache is -0.1; use 0 (off) or more"),
+        ({"step_cache": -0.1}, "step_cache is -0.1; it must be 0.0 to 3.0"),
         ({"step_cache": 0.2, "steps": 3}, "step_cache is 0.2 and steps 3, of which the first two and the last are"),
         ({"prompt_blending": "both"}, "both"),
     ],
