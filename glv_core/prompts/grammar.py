@@ -26,7 +26,7 @@ from .dialects import keyed_at, parse_keys
 from .errors import PromptScheduleError, PromptWarning
 from .layout import DefaultFade, Reading, lay_out
 from .lines import parse_lines
-from .marks import mark_of, marks_of
+from .marks import check_unmarked, mark_of, marks_of, pieces_of
 from .schedule import PromptSchedule, check_video
 from .scenes import begins_scene, parse_scenes
 from .source import Source, Video, in_front, join_lines
@@ -120,6 +120,7 @@ def _schedule(video: Video, front: str, default: DefaultFade) -> PromptSchedule:
 
 def read(video: Video, lines: list[tuple[int, str]]) -> Reading:
     """What a text says that has no keys; no entries where all are dropped."""
+    lines = pieces_of(lines)
     marks = marks_of(video.source, lines)
     for (_, line), mark in zip(lines, marks, strict=True):
         if mark:
@@ -128,4 +129,5 @@ def read(video: Video, lines: list[tuple[int, str]]) -> Reading:
             return parse_scenes(video, lines, marks)
     if has_timed_brackets(video.source):
         return parse_brackets(video)
+    check_unmarked(video.source, lines)
     return parse_timed_bars(video, lines) or Reading(parse_bars(video, lines))

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .schedule import TRANSITION_KINDS
 from .source import Source
-from .times import SIGNS, SPAN, UNITED, UNITS
+from .times import COLONS, DECADE, SIGNS, SPAN, UNITED, UNITS
 
 FADE_HELP = "Write for example 48 [hard]: or 48 [linear 8]: or 48 [ease 0.5s]:"
 
-_WORD = re.compile(r"[-+]?[.0-9][^\s:()\[\]{}\"'|]*")
+_WORD = re.compile(rf"[-+]?[.0-9][^\s{COLONS}()\[\]{{}}\"'|]*")
 _UNIT = re.compile(rf"[ \t]+{UNITS}(?!\w)", re.IGNORECASE)
 _CLOCK = re.compile(r"(?::[0-5][0-9]){1,2}(?:[.,][0-9]{1,9})?(?![\w.])")
 _SIGN = re.compile(rf"[ \t]*{SIGNS}[ \t]*|[ \t]+to[ \t]+", re.IGNORECASE)
 _KIND = re.compile(rf"(?:{'|'.join(TRANSITION_KINDS)})\b")
 _SPACES = re.compile(r"\s*")
-_TO_COLON = re.compile(r"[^\]:]*")
+_TO_COLON = re.compile(rf"[^\]{COLONS}]*")
 
 _BULLET = re.compile(r"(?:[-*+\u2022]|[0-9]{1,3}[.)])[ \t]{1,4}")
 _STARS = re.compile(r"\*\*|__")
@@ -34,6 +35,9 @@ _NAMED = re.compile(
 )
 _GAP = re.compile(r"[ \t]{0,4}")
 _DASH = re.compile(r"[ \t]*[-\u2013\u2014|][ \t]+")
+_BAR = re.compile(r"\|[ \t]{0,20}")
+_COUNT = re.compile(r"\s*[0-9]{1,6}\s*\Z")
+_NUMBERED = re.compile(rf"[ \t]{{0,20}}[@<]?([0-9]{{1,40}}(?:\.[0-9]{{1,40}})?)(?:[ \t]?{UNITS})?(?!\w)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,64 @@ class Mark:
     prompt: int
     unit: str = ""
     doubt: str = ""
+
+
+def is_colon(line: str, index: int) -> bool:
+    """Whether a colon stands at an index, which may be behind the end."""
+    return line[index : index + 1] in tuple(COLONS)
+
+
+def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The lines of a text, those cut at bars that begin with a time and go on with another behind a bar.
+
+    Lines that count subtitles, and the first word of a file of them, are left out.
+    """
+    pieces = []
+    for offset, line in lines:
+        begin = 0
+        if "|" in line and is_sure(line, len(line) - len(line.lstrip())):
+            for bar in _BAR.finditer(line):
+                if is_sure(line, bar.end()):
+                    pieces.append((offset + begin, line[begin : bar.start()]))
+                    begin = bar.end()
+        pieces.append((offset + begin, line[begin:] if begin else line))
+    counts = [
+        _COUNT.match(line) is not None and "-->" in after and dressed_mark(after, len(after) - len(after.lstrip()))
+        for (_, line), (_, after) in zip(pieces, [*pieces[1:], (0, "")], strict=True)
+    ]
+    if pieces and pieces[0][1].strip() == "WEBVTT":
+        counts[0] = True
+    return [piece for piece, count in zip(pieces, counts, strict=True) if not count]
+
+
+def is_sure(line: str, begin: int) -> bool:
+    """Whether a right time and what ends it stand at an index of a line."""
+    dressed = dressed_mark(line, begin)
+    if dressed:
+        return not dressed[4]
+    span = SPAN.match(line, begin)
+    if span is None:
+        return False
+    colon = _GAP.match(line, span.end()).end()  # type: ignore[union-attr]
+    return is_colon(line, colon) and not line[colon + 1 : colon + 2].isdigit()
+
+
+def check_unmarked(source: Source, lines: list[tuple[int, str]]) -> None:
+    """Check a text in which no line begins a prompt.
+
+    Raises:
+        PromptSyntaxError: its first line begins with 0 and others with numbers that rise from there: times without
+            their colons.
+    """
+    found = [(offset, _NUMBERED.match(line)) for offset, line in lines]
+    numbers = [(offset + each.end(), float(each.group(1))) for offset, each in found if each]
+    rising = all(before[1] < after[1] for before, after in pairwise(numbers))
+    if len(numbers) > 1 and rising and found[0][1] and not numbers[0][1]:
+        raise source.syntax_error(
+            numbers[0][0],
+            "a colon is missing between the time and the prompt.",
+            "Write for example 0: a cat and, on a line of its own, 24: a dog.",
+        )
 
 
 def marks_of(source: Source, lines: list[tuple[int, str]]) -> list[Mark | None]:
@@ -139,12 +201,12 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
     behind_stars = _STARS.match(line, pos) if stars else None
     pos = behind_stars.end() if behind_stars else pos
     colon = _GAP.match(line, pos).end()  # type: ignore[union-attr]
-    has_colon = line[colon : colon + 1] == ":" and not line[colon + 1 : colon + 2].isdigit()
+    has_colon = is_colon(line, colon) and not line[colon + 1 : colon + 2].isdigit()
     doubt = ""
     if bracket == "[":
         doubt = "" if has_colon or ranged or united else "unit"
     elif bracket == "(":
-        if not (has_colon or united):
+        if not (has_colon or (united and not DECADE.fullmatch(span.group()))):
             return None
     elif not has_colon:
         clocks = ranged and ":" in span.group("first") and ":" in (span.group("last") or "")
@@ -180,7 +242,7 @@ def plain_mark(line: str, begin: int) -> tuple[int, bool] | None:
         pos = word.end()
         unit = _UNIT.match(line, pos)
         pos = unit.end() if unit else pos
-        if line[pos : pos + 1] == ":":
+        if is_colon(line, pos):
             early.append(pos)
         clock = _CLOCK.match(line, pos)
         pos = clock.end() if clock else pos
@@ -198,21 +260,21 @@ def plain_mark(line: str, begin: int) -> tuple[int, bool] | None:
 def plain_end(line: str, pos: int) -> tuple[int, bool] | None:
     """Where the colon is behind a time and perhaps a transition, or should be."""
     pos = _SPACES.match(line, pos).end()  # type: ignore[union-attr]
-    if line[pos : pos + 1] == ":":
+    if is_colon(line, pos):
         return pos, True
     bracketed = line[pos : pos + 1] == "["
     if bracketed:
         close = line.find("]", pos)
         if close >= 0:
             colon = _SPACES.match(line, close + 1).end()  # type: ignore[union-attr]
-            if line[colon : colon + 1] == ":":
+            if is_colon(line, colon):
                 return colon, True
     word = _SPACES.match(line, pos + 1).end() if bracketed else pos  # type: ignore[union-attr]
     kind = _KIND.match(line, word)
     if kind is None:
         return None
     colon = _TO_COLON.match(line, kind.end()).end()  # type: ignore[union-attr]
-    if line[colon : colon + 1] == ":":
+    if is_colon(line, colon):
         return colon, True
     if not bracketed:
         return None

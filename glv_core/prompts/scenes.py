@@ -15,7 +15,7 @@ from .layout import Entry, Reading
 from .lines import EntryReader, check_order
 from .marks import Mark
 from .source import Source, Video, join_lines, round_half_up
-from .times import SIGNS, SPAN, TIME_HELP
+from .times import COLONS, SIGNS, SPAN, TIME_HELP
 
 _SCENE = re.compile(
     rf"(?:\*\*|__)?(?:scene|shot|clip|segment)[ \t]{{1,3}}#?(?P<first>[0-9]{{1,6}})"
@@ -23,7 +23,7 @@ _SCENE = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_TIME = re.compile(r"[ \t]{0,3}[,\u2013\u2014-]?[ \t]{0,3}([\[(]?)[ \t]{0,3}")
-_END = re.compile(r"[ \t]{0,3}(?:\*\*|__)?[ \t]{0,3}:(?:\*\*|__)?(?![0-9])")
+_END = re.compile(rf"[ \t]{{0,3}}(?:\*\*|__)?[ \t]{{0,3}}[{COLONS}](?:\*\*|__)?(?![0-9])")
 _INLINE = re.compile(r"[.;|!?][ \t]{1,4}(?=(?:\*\*|__)?(?:scene|shot|clip|segment)[ \t])", re.IGNORECASE)
 
 

@@ -14,6 +14,7 @@ from .source import NUMBER, Video, Written, match_at
 
 TIME_HELP = "Write a frame (12), seconds (0.5s), percent (50%), or a range (12-24)."
 
+COLONS = ":\uff1a"  # \uff1a: the wide colon of Chinese and Japanese keyboards
 UNITS = r"(?:seconds?|secs?|s|frames?|f|%)"
 SIGNS = r"(?:\.\.|-{1,2}>|=>|[-~\u2013\u2014\u2192])"  # \u2013, \u2014: dashes of word processors; \u2192: an arrow
 _CLOCK = r"(?:[0-9]{1,4}(?::[0-5][0-9]){1,2}(?:[.,][0-9]{1,6})?(?!:?[0-9]))"
@@ -21,6 +22,7 @@ _NUMBER = r"(?:[0-9]{1,40}(?:\.[0-9]{1,40})?|\.[0-9]{1,40})"
 _ONE = rf"-?(?:{_CLOCK}|{_NUMBER}(?:[ \t]{{0,3}}{UNITS})?)(?!\w)"
 _TO = rf"(?:[ \t]{{0,4}}{SIGNS}[ \t]{{0,4}}|[ \t]{{1,4}}to[ \t]{{1,4}})"
 SPAN = re.compile(rf"(?P<first>{_ONE})(?:{_TO}(?P<last>{_ONE}))?", re.IGNORECASE)
+DECADE = re.compile(r"(?:[0-9]{2})?[0-9]0s", re.IGNORECASE)  # 1980s, 90s: years rather than a time, in a sentence
 UNITED = re.compile(r"[s%:]|sec|f", re.IGNORECASE)  # in a span: something that only a time has
 
 TIME = re.compile(rf"(-?)(?:([0-9]+):(?:([0-5][0-9]):)?([0-5][0-9](?:[.,][0-9]+)?)(?![\w.:])|({NUMBER}))")

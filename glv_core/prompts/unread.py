@@ -12,23 +12,22 @@ from collections.abc import Iterable, Iterator
 from .brackets import timed_bracket
 from .errors import PromptWarning
 from .source import Notes, Source, Video, Written
-from .times import SIGNS, SPAN, UNITED
+from .times import DECADE, SIGNS, SPAN, UNITED
 
 MOST_WARNINGS = 10  #: times that are shown one by one
 MOST_NAMED = 10  #: times that one warning lists
 
 _CANDIDATE = re.compile(
-    r"[\[(\"']|(?<![\w.:%/-])-?(?:[0-9]|\.[0-9])|(?<![\w-])(?:scene|shot)(?=[ \t])", re.IGNORECASE
+    r"[\[(<\"']|(?<![\w.:%/-])-?(?:[0-9]|\.[0-9])|(?<![\w-])(?:scene|shot)(?=[ \t])", re.IGNORECASE
 )
 _GAP = re.compile(r"[ \t]{0,4}")
-_COLON = re.compile(r"(?:\*\*|__)?[ \t]{0,3}:(?=[ \t\n\"'*_]|\Z)")
+_COLON = re.compile(r"(?:\*\*|__)?[ \t]{0,3}(?::(?=[ \t\n\"'*_]|\Z)|\uff1a)")
 _SCENE = re.compile(
     rf"[a-z]{{4,5}}[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?(?=[ \t]{{0,3}}[:.)\n\u2013\u2014-])",
     re.IGNORECASE,
 )
 _QUOTED_KEY = re.compile(r"([\"'])[ \t]{0,3}-?[.0-9][.0-9:%s]{0,20}[ \t]{0,3}\1(?=[ \t]{0,3}[:=][ \t]{0,3}[\"'])")
 _OF_DAY = re.compile(r"[ \t]{0,2}(?:[ap]\.?m\b|o'?clock|h\b|uhr\b)", re.IGNORECASE)
-_DECADE = re.compile(r"(?:[0-9]{2})?[0-9]0s", re.IGNORECASE)
 _COMPACT = re.compile(r"-?[.0-9]{1,20}s", re.IGNORECASE)
 _NAMES = re.compile(r"(?:\n|\A|\W)(?:frames?|seconds?)", re.IGNORECASE)
 
@@ -98,7 +97,7 @@ def suspects(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def suspect_at(text: str, start: int, pos: int) -> int | None:
     """The end of what looks like a time at ``pos`` of a text that starts at ``start``; None if nothing does."""
     first = text[pos]
-    if first in "[(":
+    if first in "[(<":
         return _in_brackets(text, pos)
     if first in "\"'":
         found = _QUOTED_KEY.match(text, pos)
@@ -109,7 +108,7 @@ def suspect_at(text: str, start: int, pos: int) -> int | None:
         found = _SCENE.match(text, pos) if begins or before[-1] in ".!?" else None
         return found.end() if found else None
     span = SPAN.match(text, pos)
-    if span is None or _DECADE.fullmatch(span.group("first")):
+    if span is None or DECADE.fullmatch(span.group("first")):
         return None
     colon = _COLON.match(text, span.end())
     if colon:
@@ -124,10 +123,10 @@ def _in_brackets(text: str, pos: int) -> int | None:
         if timed:
             return timed[1] + 1
     span = SPAN.match(text, _GAP.match(text, pos + 1).end())  # type: ignore[union-attr]
-    if span is None or _DECADE.fullmatch(span.group()):
+    if span is None or DECADE.fullmatch(span.group()):
         return None
     close = _GAP.match(text, span.end()).end()  # type: ignore[union-attr]
-    if text[close : close + 1] != {"[": "]", "(": ")"}[text[pos]]:
+    if text[close : close + 1] != {"[": "]", "(": ")", "<": ">"}[text[pos]]:
         return None
     united = bool(UNITED.search(span.group()))
     if text[pos] == "(":
@@ -147,7 +146,7 @@ def _before_colon(span: re.Match[str], before: str, begins: bool) -> bool:
 def _without_colon(text: str, span: re.Match[str], before: str, begins: bool) -> bool:
     """Whether a range without a colon is where a time would be."""
     last = span.group("last")
-    if last is None or _OF_DAY.match(text, span.end()) or _DECADE.fullmatch(last):
+    if last is None or _OF_DAY.match(text, span.end()) or DECADE.fullmatch(last):
         return False
     begins = begins or before[-1] in ".!?"
     if ":" in span.group("first") and ":" in last:
