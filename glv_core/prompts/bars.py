@@ -82,7 +82,9 @@ def parse_timed_bars(video: Video, lines: list[tuple[int, str]]) -> Reading | No
             video.notes.prompts.append((start, end))
             if index == 0:
                 continue
-            raise source.syntax_error(place, "this part has no time, but others have.", "Write one, as in a cat [0-50].")
+            raise source.syntax_error(
+                place, "this part has no time, but others have.", "Write one, as in a cat [0-50]."
+            )
         opening, span, sure = tail
         if not sure:
             raise source.syntax_error(

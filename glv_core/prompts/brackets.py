@@ -17,7 +17,9 @@ _BRACKET = re.compile(r"[\[\]]")
 _GAP = re.compile(r"\s{0,20}")
 _COLON = re.compile(rf"[ \t]{{0,4}}[{COLONS}](?![0-9])")
 # Something that begins like a time and has a unit, so that a slip in a time becomes an error and not part of a prompt.
-_SLIP = re.compile(rf"[.0-9]{{1,20}}[ \t]?{UNITS}(?!\w)[^\w\[\]\n:]{{0,8}}[.0-9]{{0,20}}\w{{0,8}}[ \t]{{0,4}}:(?![0-9])")
+_SLIP = re.compile(
+    rf"[.0-9]{{1,20}}[ \t]?{UNITS}(?!\w)[^\w\[\]\n:]{{0,8}}[.0-9]{{0,20}}\w{{0,8}}[ \t]{{0,4}}:(?![0-9])"
+)
 
 
 def timed_bracket(text: str, opening: int) -> tuple[int, int] | None:

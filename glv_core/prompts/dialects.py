@@ -36,7 +36,8 @@ SPACES = re.compile(r"\s*")
 SKIP = re.compile(r"\s+|//[^\n]*|#[^\n]*")
 BARE_KEY = re.compile(r"[^\s=\"'{},]*(?:\s+[%s](?!\w))?")
 POINT = re.compile(rf"(-?)\s*({NUMBER})\s*([s%])?")
-ESCAPE = re.compile(r"((?:\\u[0-9a-fA-F]{4})+)|\\([\"'\\/nrtbf])")
+_HALVES = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # of a character beyond the first 65,536
+ESCAPE = re.compile(rf"({_HALVES}|\\u[0-9a-fA-F]{{4}})|\\([\"'\\/nrtbf])")
 STOP = {quote: re.compile(rf"[\\{quote}]") for quote in "\"'"}
 
 

@@ -27,8 +27,8 @@ from .errors import PromptScheduleError, PromptWarning
 from .layout import DefaultFade, Reading, lay_out
 from .lines import parse_lines
 from .marks import check_unmarked, mark_of, marks_of, pieces_of
-from .schedule import PromptSchedule, check_video
 from .scenes import begins_scene, parse_scenes
+from .schedule import PromptSchedule, check_video
 from .source import Source, Video, in_front, join_lines
 from .unread import warnings_of
 

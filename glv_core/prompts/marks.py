@@ -74,13 +74,13 @@ def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
                     pieces.append((offset + begin, line[begin : bar.start()]))
                     begin = bar.end()
         pieces.append((offset + begin, line[begin:] if begin else line))
-    counts = [
-        _COUNT.match(line) is not None and "-->" in after and dressed_mark(after, len(after) - len(after.lstrip()))
-        for (_, line), (_, after) in zip(pieces, [*pieces[1:], (0, "")], strict=True)
+    behind = [*(line for _, line in pieces[1:]), ""]
+    return [
+        (offset, line)
+        for index, ((offset, line), after) in enumerate(zip(pieces, behind, strict=True))
+        if not (_COUNT.match(line) and "-->" in after and is_sure(after, len(after) - len(after.lstrip())))
+        and not (index == 0 and line.strip() == "WEBVTT")
     ]
-    if pieces and pieces[0][1].strip() == "WEBVTT":
-        counts[0] = True
-    return [piece for piece, count in zip(pieces, counts, strict=True) if not count]
 
 
 def is_sure(line: str, begin: int) -> bool:
@@ -213,9 +213,7 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
         if named or not (ranged and united) or not (behind_stars or pos == len(line) or line[pos - 1].isspace()):
             return None
         doubt = "" if clocks or behind_stars else "colon"
-    elif unsure and not united:
-        return None
-    elif bulleted and not (united or ranged):
+    elif (unsure and not united) or (bulleted and not (united or ranged)):
         return None
     elif not (bulleted or stars or named):
         return None  # a plain one, which says better what is wrong with it
@@ -231,30 +229,31 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
 
 def plain_mark(line: str, begin: int) -> tuple[int, bool] | None:
     """The end of something that begins like a time and ends like one: (index, whether a colon stands there)."""
-    pos, early = begin, []
-    for part in range(2):
-        word = _WORD.match(line, pos)
-        if word is None:
-            if part == 0:
-                return None
-            pos = before_sign
-            break
-        pos = word.end()
-        unit = _UNIT.match(line, pos)
-        pos = unit.end() if unit else pos
-        if is_colon(line, pos):
-            early.append(pos)
-        clock = _CLOCK.match(line, pos)
-        pos = clock.end() if clock else pos
-        before_sign = pos
-        sign = _SIGN.match(line, pos) if part == 0 else None
-        if sign is None:
-            break
-        pos = sign.end()
+    early: list[int] = []  # colons behind a number, where it may end if nothing better comes
+    pos = rough_time(line, begin, early)
+    if pos is None:
+        return None
+    sign = _SIGN.match(line, pos)
+    last = rough_time(line, sign.end(), early) if sign else None
+    pos = pos if last is None else last
     found = plain_end(line, pos)
     if (found is None or not found[1]) and early:
         return early[0], True
     return found
+
+
+def rough_time(line: str, pos: int, early: list[int]) -> int | None:
+    """The end of what begins like a time; a colon behind its number goes to ``early``."""
+    word = _WORD.match(line, pos)
+    if word is None:
+        return None
+    pos = word.end()
+    unit = _UNIT.match(line, pos)
+    pos = unit.end() if unit else pos
+    if is_colon(line, pos):
+        early.append(pos)
+    clock = _CLOCK.match(line, pos)
+    return clock.end() if clock else pos
 
 
 def plain_end(line: str, pos: int) -> tuple[int, bool] | None:
@@ -279,4 +278,3 @@ def plain_end(line: str, pos: int) -> tuple[int, bool] | None:
     if not bracketed:
         return None
     return (colon + 1 if line[colon : colon + 1] == "]" else colon), False
-

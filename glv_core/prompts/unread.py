@@ -17,18 +17,18 @@ from .times import DECADE, SIGNS, SPAN, UNITED
 MOST_WARNINGS = 10  #: times that are shown one by one
 MOST_NAMED = 10  #: times that one warning lists
 
-_CANDIDATE = re.compile(
-    r"[\[(<\"']|(?<![\w.:%/-])-?(?:[0-9]|\.[0-9])|(?<![\w-])(?:scene|shot)(?=[ \t])", re.IGNORECASE
-)
+_CANDIDATE = re.compile(r"[\[(<\"']|(?<![\w.:%/-])-?(?:[0-9]|\.[0-9])|(?<![\w-])(?:scene|shot)(?=[ \t])", re.IGNORECASE)
 _GAP = re.compile(r"[ \t]{0,4}")
 _COLON = re.compile(r"(?:\*\*|__)?[ \t]{0,3}(?::(?=[ \t\n\"'*_]|\Z)|\uff1a)")
 _SCENE = re.compile(
-    rf"[a-z]{{4,5}}[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?(?=[ \t]{{0,3}}[:.)\n\u2013\u2014-])",
+    rf"[a-z]{{4,5}}[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?"
+    r"(?=[ \t]{0,3}[:.)\n\u2013\u2014-])",
     re.IGNORECASE,
 )
 _QUOTED_KEY = re.compile(r"([\"'])[ \t]{0,3}-?[.0-9][.0-9:%s]{0,20}[ \t]{0,3}\1(?=[ \t]{0,3}[:=][ \t]{0,3}[\"'])")
 _OF_DAY = re.compile(r"[ \t]{0,2}(?:[ap]\.?m\b|o'?clock|h\b|uhr\b)", re.IGNORECASE)
 _COMPACT = re.compile(r"-?[.0-9]{1,20}s", re.IGNORECASE)
+_BULLET = re.compile(r"(?:\n|\A)[ \t]{0,10}[-*+\u2022]\Z")
 _NAMES = re.compile(r"(?:\n|\A|\W)(?:frames?|seconds?)", re.IGNORECASE)
 
 
@@ -42,21 +42,19 @@ def warnings_of(video: Video, common: Source) -> tuple[PromptWarning, ...]:
 
 
 def _unread(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[PromptWarning]:
-    count = 0
-    for start, end in places:
-        count += 1
-        if count == MOST_WARNINGS + 1:
-            more = start
-        if count > MOST_WARNINGS:
-            continue
+    found = list(places)
+    for start, end in found[:MOST_WARNINGS]:
         what = " ".join(source.text[start:end].split())
         yield source.warning(
             start,
-            f"'{what}' looks like a time, but is read as part of {'the' if source.common else 'a'} prompt.",
+            f"'{what}' looks like a time, but is read as part of {'the common text' if source.common else 'a prompt'}.",
             "Times stand at the start of a line, as in 0-24: a prompt, or 2.5s: a prompt. If this is none, leave it.",
         )
-    if count > MOST_WARNINGS:
-        yield source.warning(more, f"{count - MOST_WARNINGS} more look like times.", "They are not shown.")
+    if len(found) > MOST_WARNINGS:
+        start, _ = found[MOST_WARNINGS]
+        yield source.warning(
+            start, f"{len(found) - MOST_WARNINGS} more look like times.", "The first of them is shown here."
+        )
 
 
 def _left_out(video: Video, notes: Notes) -> Iterator[PromptWarning]:
@@ -137,7 +135,7 @@ def _in_brackets(text: str, pos: int) -> int | None:
 def _before_colon(span: re.Match[str], before: str, begins: bool) -> bool:
     """Whether a number or range in front of a colon is where a time would be."""
     begins = begins or before[-1] == "," or before[-2:] in ("**", "__") or bool(_NAMES.search(before[-8:]))
-    begins = begins or before.strip() in ("-", "*", "+")
+    begins = begins or bool(_BULLET.search(before))
     if UNITED.search(span.group()):
         return begins or before[-1] in ".!?" or bool(_COMPACT.fullmatch(span.group("first")))
     return begins

@@ -2,8 +2,8 @@
 
 Its source is rewritten before it is run: every loop counts its rounds, every function its calls, and everything that
 makes, copies or reads through a string or a list counts as many steps as it has elements. Patterns are matched by
-``Backtracker`` too, which does what a backtracking matcher does and counts what it looks at. What is counted is at least
-what the interpreter does, but for constants.
+``Backtracker`` too, which does what a backtracking matcher does and counts what it looks at. What is counted is at
+least what the interpreter does, but for constants.
 """
 
 from __future__ import annotations
@@ -13,12 +13,17 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import re
-import re._constants as op  # type: ignore[import-not-found]
-import re._parser as sre  # type: ignore[import-not-found]
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 11):
+    import re._constants as op
+    import re._parser as sre
+else:
+    import sre_constants as op
+    import sre_parse as sre
 
 
 class TooManySteps(Exception):
