@@ -52,6 +52,21 @@ class Key:
     offset: int
 
 
+def closing_quote(text: str, offset: int) -> int | None:
+    """The offset of the mark that closes the quotation at ``offset``, or None; an apostrophe inside a word does not."""
+    quote = text[offset]
+    found = STOP[quote].search(text, offset + 1)
+    while found:
+        place = found.start()
+        if found.group() == "\\":
+            found = STOP[quote].search(text, min(place + 2, len(text)))
+        elif quote == "'" and text[place - 1].isalnum() and text[place + 1 : place + 2].isalnum():
+            found = STOP[quote].search(text, place + 1)
+        else:
+            return place
+    return None
+
+
 def keyed_at(source: Source, lines: list[tuple[int, str]]) -> int | None:
     """The offset where a text opens like keys and quoted prompts: its beginning, or the first line that does so
     without doubt, what stands before it being common to all prompts. None where there is none.
@@ -163,9 +178,11 @@ class Opening:
         quote = self.text[opening : opening + 1]
         if quote not in ("'", '"'):
             return False
-        closing = self.text.find(quote, opening + 1)
+        closing = closing_quote(self.text, opening)
+        if closing is None:
+            return False
         comma = self.skip(closing + 1)
-        if closing < 0 or not self.text.startswith(",", comma):
+        if not self.text.startswith(",", comma):
             return False
         following = self.skip(comma + 1)
         if following == len(self.text):
@@ -326,13 +343,11 @@ class KeyReader:
         offset, quote = self.pos, self.text[self.pos]
         if quote in CURLY:
             raise self.source.syntax_error(offset, f"{quote} is a curly quotation mark.", 'Use straight ones: "')
-        found = STOP[quote].search(self.text, offset + 1)
-        while found and found.group() == "\\":
-            found = STOP[quote].search(self.text, min(found.end() + 1, len(self.text)))
-        if not found:
+        end = closing_quote(self.text, offset)
+        if end is None:
             raise self.source.syntax_error(offset, "this quotation mark is never closed.", f"Write {quote} at its end.")
-        self.pos = found.end()
-        return self.text[offset + 1 : found.start()], offset + 1, found.start()
+        self.pos = end + 1
+        return self.text[offset + 1 : end], offset + 1, end
 
     def unescape(self, raw: str, start: int) -> str:
         r"""JSON escapes as characters; other backslashes stay, because \( and \) mean something to the text encoder."""

@@ -60,7 +60,13 @@ def without_quotes(prompt: str) -> str | None:
     inner = prompt[:-1].rstrip() if prompt.endswith(",") else prompt
     if len(inner) < 3 or inner[0] not in "\"'" or inner[-1] != inner[0]:
         return None
-    return None if inner[0] in inner[1:-1] or not inner[1:-1].strip() else inner[1:-1].strip()
+    quote, words = inner[0], inner[1:-1].strip()
+    # An apostrophe stands behind a letter; a mark that opens another quotation does not.
+    apart = any(
+        char == quote and (quote == '"' or not index or not words[index - 1].isalnum())
+        for index, char in enumerate(words)
+    )
+    return words if words and not apart else None
 
 
 class EntryReader(TimeReader):

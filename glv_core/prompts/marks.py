@@ -27,15 +27,15 @@ _SPACES = re.compile(r"\s*")
 _TO_COLON = re.compile(rf"[^\]{COLONS}]*")
 
 _BULLET = re.compile(r"(?:[-*+\u2022]|[0-9]{1,3}[.)])[ \t]{1,4}")
-_STARS = re.compile(r"\*\*|__")
+_STARS = re.compile(r"\*{1,3}|__")
 _NAMED = re.compile(
-    r"(?:(?P<frames>frames?|f)|(?P<seconds>seconds?|secs?)|(?P<unsure>from|at)|time(?:stamp)?|t)(?:[ \t]{0,3}=|[ \t]|:)"
-    r"[ \t]{0,3}|@[ \t]?",
+    r"(?:(?P<seconds>seconds?|secs?)|(?P<unsure>from|at)|frames?|f|time(?:stamp)?|t)(?:[ \t]{0,3}=|[ \t]|:)"
+    r"[ \t]{0,3}|frames?(?=[0-9])|@[ \t]?",
     re.IGNORECASE,
 )
 _GAP = re.compile(r"[ \t]{0,4}")
 _DASH = re.compile(r"[ \t]*[-\u2013\u2014|][ \t]+")
-_BAR = re.compile(r"\|[ \t]{0,20}")
+_CUT = re.compile(r"\|[ \t]{0,20}|[\[(]")
 _COUNT = re.compile(r"\s*[0-9]{1,6}\s*\Z")
 _NUMBERED = re.compile(rf"[ \t]{{0,20}}[@<]?([0-9]{{1,40}}(?:\.[0-9]{{1,40}})?)(?:[ \t]?{UNITS})?(?!\w)", re.IGNORECASE)
 
@@ -61,23 +61,26 @@ def is_colon(line: str, index: int) -> bool:
 
 
 def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    """The lines of a text, those cut at bars that begin with a time and go on with another behind a bar.
+    """The lines of a text, those cut that begin with a time and go on with others, behind bars or in the same brackets.
 
     Lines that count subtitles, and the first word of a file of them, are left out.
     """
     pieces = []
     for offset, line in lines:
-        begin = 0
-        if "|" in line and is_sure(line, len(line) - len(line.lstrip())):
-            for bar in _BAR.finditer(line):
-                if is_sure(line, bar.end()):
-                    pieces.append((offset + begin, line[begin : bar.start()]))
-                    begin = bar.end()
+        begin, first = 0, len(line) - len(line.lstrip())
+        if is_sure(line, first):
+            for cut in _CUT.finditer(line, first + 1):
+                behind = cut.end() if cut.group()[0] == "|" else cut.start()
+                if behind == cut.start() and line[behind] != line[first]:
+                    continue
+                if is_sure(line, behind):
+                    pieces.append((offset + begin, line[begin : cut.start()]))
+                    begin = behind
         pieces.append((offset + begin, line[begin:] if begin else line))
-    behind = [*(line for _, line in pieces[1:]), ""]
+    following = [*(line for _, line in pieces[1:]), ""]
     return [
         (offset, line)
-        for index, ((offset, line), after) in enumerate(zip(pieces, behind, strict=True))
+        for index, ((offset, line), after) in enumerate(zip(pieces, following, strict=True))
         if not (_COUNT.match(line) and "-->" in after and is_sure(after, len(after) - len(after.lstrip())))
         and not (index == 0 and line.strip() == "WEBVTT")
     ]
@@ -161,7 +164,7 @@ def mark_of(source: Source, offset: int, line: str) -> Mark | None:
             "If a time ends at this colon, write a space after it. "
             "If it is part of the prompt, put a word in front of it. For minutes and seconds write 1:05: a prompt.",
         )
-    return Mark(offset + begin, offset + end, offset + end + 1)
+    return Mark(offset + begin, offset + end, offset + end + 1 + is_colon(line, end + 1))
 
 
 def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None:
@@ -210,7 +213,7 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
             return None
     elif not has_colon:
         clocks = ranged and ":" in span.group("first") and ":" in (span.group("last") or "")
-        if named or not (ranged and united) or not (behind_stars or pos == len(line) or line[pos - 1].isspace()):
+        if named or not united or not (behind_stars or (ranged and (pos == len(line) or line[pos - 1].isspace()))):
             return None
         doubt = "" if clocks or behind_stars else "colon"
     elif (unsure and not united) or (bulleted and not (united or ranged)):
@@ -218,7 +221,7 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
     elif not (bulleted or stars or named):
         return None  # a plain one, which says better what is wrong with it
     if has_colon:
-        pos = colon + 1
+        pos = colon + 1 + is_colon(line, colon + 1)
         late = _STARS.match(line, pos) if stars and not behind_stars else None
         pos = late.end() if late else pos
     else:

@@ -17,14 +17,15 @@ from .marks import Mark
 from .source import Source, Video, join_lines, round_half_up
 from .times import COLONS, SIGNS, SPAN, TIME_HELP
 
+_NAMES = r"(?:scene|shot|clip|segment|prompt)"
 _SCENE = re.compile(
-    rf"(?:\*\*|__)?(?:scene|shot|clip|segment)[ \t]{{1,3}}#?(?P<first>[0-9]{{1,6}})"
+    rf"(?:\*\*|__)?{_NAMES}[ \t]{{0,3}}#?(?P<first>[0-9]{{1,6}})"
     rf"(?:[ \t]{{0,3}}(?:{SIGNS}|\bto\b)[ \t]{{0,3}}(?P<last>[0-9]{{1,6}}))?(?![\w.])",
     re.IGNORECASE,
 )
 _BEFORE_TIME = re.compile(r"[ \t]{0,3}[,\u2013\u2014-]?[ \t]{0,3}([\[(]?)[ \t]{0,3}")
 _END = re.compile(rf"[ \t]{{0,3}}(?:\*\*|__)?[ \t]{{0,3}}[{COLONS}](?:\*\*|__)?(?![0-9])")
-_INLINE = re.compile(r"[.;|!?][ \t]{1,4}(?=(?:\*\*|__)?(?:scene|shot|clip|segment)[ \t])", re.IGNORECASE)
+_INLINE = re.compile(rf"[.;|!?][ \t]{{1,4}}(?=(?:\*\*|__)?{_NAMES}[ \t0-9#])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,13 @@ def timed(video: Video, scenes: list[Scene]) -> list[Entry]:
         if scene.time is None:
             raise video.source.syntax_error(
                 scene.offset, "this scene has no time, but others have.", f"Write it in brackets. {TIME_HELP}"
+            )
+        start, end = scene.time
+        if SPAN.fullmatch(video.source.text, start, end)["last"] is None:  # type: ignore[index]
+            raise video.source.syntax_error(
+                start,
+                "this can be the start of a scene or its length.",
+                "Write from when to when it lasts, as in Scene 1 (0s-3s): a prompt.",
             )
         entry = EntryReader(video, *scene.time).read(scene.text)
         if entry:

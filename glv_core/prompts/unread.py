@@ -11,20 +11,30 @@ from collections.abc import Iterable, Iterator
 
 from .brackets import timed_bracket
 from .errors import PromptWarning
+from .schedule import TRANSITION_KINDS
 from .source import Notes, Source, Video, Written
-from .times import DECADE, SIGNS, SPAN, UNITED
+from .times import DECADE, SIGNS, SPAN, UNITED, UNITS
 
 MOST_WARNINGS = 10  #: times that are shown one by one
 MOST_NAMED = 10  #: times that one warning lists
 
-_CANDIDATE = re.compile(r"[\[(<\"']|(?<![\w.:%/-])-?(?:[0-9]|\.[0-9])|(?<![\w-])(?:scene|shot)(?=[ \t])", re.IGNORECASE)
+_CANDIDATE = re.compile(
+    r"[\[(<\"']|(?<![\w.:%/-])-?(?:[0-9]|\.[0-9])|(?<![\w-])(?:scene|shot|time|frame|start)(?=[ \t\"':=])",
+    re.IGNORECASE,
+)
 _GAP = re.compile(r"[ \t]{0,4}")
 _COLON = re.compile(r"(?:\*\*|__)?[ \t]{0,3}(?::(?=[ \t\n\"'*_]|\Z)|\uff1a)")
 _SCENE = re.compile(
-    rf"[a-z]{{4,5}}[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?"
+    rf"(?:scene|shot)[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?"
     r"(?=[ \t]{0,3}[:.)\n\u2013\u2014-])",
     re.IGNORECASE,
 )
+_FIELD = re.compile(
+    rf"(?:time|frame|start)s?[\"']?[ \t]{{0,3}}[:=][ \t]{{0,3}}[\"']?[0-9]{{1,20}}[ \t]?{UNITS}?[\"']?"
+    r"(?=[ \t]{0,3}(?:[,}\]\n]|\Z))",
+    re.IGNORECASE,
+)
+_TRANSITION = re.compile(rf"\[[ \t]{{0,4}}(?:{'|'.join(TRANSITION_KINDS)})\b[^\]\n]{{0,12}}\]")
 _QUOTED_KEY = re.compile(r"([\"'])[ \t]{0,3}-?[.0-9][.0-9:%s]{0,20}[ \t]{0,3}\1(?=[ \t]{0,3}[:=][ \t]{0,3}[\"'])")
 _OF_DAY = re.compile(r"[ \t]{0,2}(?:[ap]\.?m\b|o'?clock|h\b|uhr\b)", re.IGNORECASE)
 _COMPACT = re.compile(r"-?[.0-9]{1,20}s", re.IGNORECASE)
@@ -45,9 +55,10 @@ def _unread(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[Promp
     found = list(places)
     for start, end in found[:MOST_WARNINGS]:
         what = " ".join(source.text[start:end].split())
+        kind = "transition" if _TRANSITION.match(what) else "time"
         yield source.warning(
             start,
-            f"'{what}' looks like a time, but is read as part of {'the common text' if source.common else 'a prompt'}.",
+            f"'{what}' looks like a {kind}, but is read as part of a prompt.",
             "Times stand at the start of a line, as in 0-24: a prompt, or 2.5s: a prompt. If this is none, leave it.",
         )
     if len(found) > MOST_WARNINGS:
@@ -103,7 +114,7 @@ def suspect_at(text: str, start: int, pos: int) -> int | None:
     before = text[max(start, pos - 12) : pos].rstrip(" \t")
     begins = not before.strip() or before[-1] in "\n;|"
     if first.isalpha():
-        found = _SCENE.match(text, pos) if begins or before[-1] in ".!?" else None
+        found = _FIELD.match(text, pos) or (_SCENE.match(text, pos) if begins or before[-1] in ".!?" else None)
         return found.end() if found else None
     span = SPAN.match(text, pos)
     if span is None or DECADE.fullmatch(span.group("first")):
@@ -120,6 +131,9 @@ def _in_brackets(text: str, pos: int) -> int | None:
         timed = timed_bracket(text, pos)
         if timed:
             return timed[1] + 1
+        transition = _TRANSITION.match(text, pos)
+        if transition:
+            return transition.end()
     span = SPAN.match(text, _GAP.match(text, pos + 1).end())  # type: ignore[union-attr]
     if span is None or DECADE.fullmatch(span.group()):
         return None
@@ -128,7 +142,8 @@ def _in_brackets(text: str, pos: int) -> int | None:
         return None
     united = bool(UNITED.search(span.group()))
     if text[pos] == "(":
-        return close + 1 if united and "%" not in span.group() else None
+        zero = span.group("last") is not None and span.group("first") == "0"
+        return close + 1 if (united and "%" not in span.group()) or zero else None
     return close + 1 if united or span.group("last") is not None else None
 
 
@@ -144,10 +159,12 @@ def _before_colon(span: re.Match[str], before: str, begins: bool) -> bool:
 def _without_colon(text: str, span: re.Match[str], before: str, begins: bool) -> bool:
     """Whether a range without a colon is where a time would be."""
     last = span.group("last")
-    if last is None or _OF_DAY.match(text, span.end()) or DECADE.fullmatch(last):
+    if last is None:
+        return before.endswith("\n") and _COMPACT.fullmatch(span.group()) is not None
+    if _OF_DAY.match(text, span.end()) or DECADE.fullmatch(last):
         return False
     begins = begins or before[-1] in ".!?"
     if ":" in span.group("first") and ":" in last:
         return begins or span.group("first").lstrip("0")[0] == ":"
-    arrow = ">" in span.group() or "\u2192" in span.group()
+    arrow = any(sign in span.group() for sign in (">", "\u2192", ".."))
     return begins and (arrow or (UNITED.search(span.group()) is not None and "%" not in span.group()))

@@ -154,6 +154,14 @@ def test_five_prompts_over_four_static_windows():
         "Scene 1 (0-3s): a cat\nScene 2 (3-6s): a dog",
         "**Shot 1 [0:00-0:03]:** a cat\n**Shot 2 [0:03-0:06]:** a dog",
         "0：a cat\n72：a dog",
+        "0:: a cat\n72:: a dog",
+        "Frame0: a cat\nFrame72: a dog",
+        "*0s* a cat\n*3s* a dog",
+        "[00:00] a cat [00:03] a dog",
+        "(0:00-0:03) a cat (0:03-0:06) a dog",
+        "0:00 - 0:03 | a cat\n0:03 - 0:06 | a dog",
+        "From 0s to 3s: a cat\nFrom 3s to 6s: a dog",
+        "0–3 sec — a cat\n3–6 sec — a dog",
         "1\n00:00:00,000 --> 00:00:03,000\na cat\n\n2\n00:00:03,000 --> 00:00:06,000\na dog",
         "WEBVTT\n\n00:00.000 --> 00:03.000\na cat\n\n00:03.000 --> 00:06.000\na dog",
     ],
@@ -165,6 +173,7 @@ def test_ways_that_say_the_same(text: str):
 def test_scenes_on_one_line_and_with_bars():
     assert starts("Shot 1: a cat. Shot 2: a dog. Shot 3: a bird") == [(0, "a cat."), (64, "a dog."), (128, "a bird")]
     assert starts("scene 1: a cat | scene 2: a dog") == [(0, "a cat"), (96, "a dog")]
+    assert starts("Prompt 1: a cat\nPrompt 2: a dog") == [(0, "a cat"), (96, "a dog")]
     assert starts("SCENE 2: b\nscene 1: a") == [(0, "a"), (96, "b")]
     assert starts("film,\nScene 1: a\nScene 2: b") == [(0, "film, a"), (96, "film, b")]
     assert starts("a scene: 3 men, scene 5 of the film") == [(0, "a scene: 3 men, scene 5 of the film")]
@@ -198,6 +207,12 @@ def test_brackets_inside_the_prompts_of_brackets():
     assert starts("a [red] car [3s: it\nstops]") == [(0, "a [red] car"), (72, "it stops")]
 
 
+def test_apostrophes_in_single_quotes():
+    for text in ("0:'it's a cat',\n16:'a dog'", "'0': 'it's a cat', '16': 'a dog'"):
+        assert parse_schedule(text, num_frames=32, fps=8).prompts == ("it's a cat", "a dog")
+    assert starts("0: 'it's the cats' bed'\n72: 'a dog'") == [(0, "it's the cats' bed"), (72, "a dog")]
+
+
 def test_quotes_stay_where_not_all_prompts_have_them():
     assert starts("0: 'a cat'\n72: a dog") == [(0, "'a cat'"), (72, "a dog")]
     assert starts("0: 'yes' or 'no'") == [(0, "'yes' or 'no'")]
@@ -225,6 +240,7 @@ def test_quotes_stay_where_not_all_prompts_have_them():
         ("0:00 a cat\n0:03 a dog", 1, 2, "can be a time"),
         ("Scene 1:\n0-3s: a\nScene 2:\n3-6s: b", 2, 1, "inside a scene"),
         ("Scene 1 (0-3s): a\nScene 2: b", 2, 1, "has no time"),
+        ("Shot 1 (3s): a\nShot 2 (5s): b", 1, 9, "the start of a scene or its length"),
     ],
 )
 def test_what_can_be_read_in_two_ways_is_refused(text: str, line: int, column: int, says: str):
@@ -278,6 +294,13 @@ def test_what_cannot_be_says_where(text: str, line: int, column: int, says: str)
         ('a girl, "0": "in a car"', [(1, 9, '"0"')]),
         ('"0": "a cat [1s: it sits]"', [(1, 13, "[1s:")]),
         ("a cat. 0 -> 24 it sits", [(1, 8, "0 -> 24")]),
+        ("0..24 a cat", [(1, 1, "0..24")]),
+        ("a cat (0-24), a dog", [(1, 7, "(0-24)")]),
+        ("0s: a cat\n3s a dog", [(2, 1, "3s")]),
+        ("Scene 1 - a cat\nScene 2 - a dog", [(1, 1, "Scene 1"), (2, 1, "Scene 2")]),
+        ("- time: 0\n  prompt: a cat", [(1, 3, "time: 0")]),
+        ('[{"frame": 24, "prompt": "a cat"}]', [(1, 4, 'frame": 24')]),
+        ("0: a [ease 12]\n24: b", [(1, 6, "[ease 12]")]),
     ],
 )
 def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expected: list[tuple[int, int, str]]):
