@@ -32,6 +32,7 @@ KEY_UNIT = re.compile(r"\s+[s%]")
 QUOTE = re.compile(rf"[\"'{CURLY}]")
 WORDS = re.compile(rf"[^\"'{CURLY}\n]*")
 SPACES = re.compile(r"\s*")
+NEARLY = re.compile(r"\s*[\"'{]{0,3}\s{0,3}-?[.0-9]{1,20}\s{0,3}[\"']{0,3}\s{0,3}[:=]")  # a first key with a slip in it
 
 SKIP = re.compile(r"\s+|//[^\n]*|#[^\n]*")
 BARE_KEY = re.compile(r"[^\s=\"'{},]*(?:\s+[%s](?!\w))?")
@@ -77,7 +78,7 @@ def keyed_at(source: Source, lines: list[tuple[int, str]]) -> int | None:
     for offset, line in lines[1:]:
         begin = offset + len(line) - len(line.lstrip())
         if source.text[begin] in "{\"'" and Opening(source.text).sure_at(begin):
-            return offset
+            return first if NEARLY.match(source.text, first) else offset
     return None
 
 
@@ -145,7 +146,7 @@ class Opening:
             return None
         closing = self.quote(self.skip(end))
         if quoted is None:
-            return closing or self.separator(end) or (end if self.text[end - 1] == ":" else None)
+            return closing or self.separator(end) or (end if ":" in self.text[pos:end] else None)
         return None if closing is None else self.separator(closing)
 
     def words(self, pos: int) -> int | None:

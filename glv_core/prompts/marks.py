@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from .errors import PromptScheduleError
 from .schedule import TRANSITION_KINDS
 from .source import Source
 from .times import COLONS, DECADE, SIGNS, SPAN, UNITED, UNITS
@@ -22,6 +23,7 @@ _WORD = re.compile(rf"[-+]?[.0-9][^\s{COLONS}()\[\]{{}}\"'|]*")
 _UNIT = re.compile(rf"[ \t]+{UNITS}(?!\w)", re.IGNORECASE)
 _CLOCK = re.compile(r"(?::[0-5][0-9]){1,2}(?:[.,][0-9]{1,9})?(?![\w.])")
 _SIGN = re.compile(rf"[ \t]*{SIGNS}[ \t]*|[ \t]+to[ \t]+", re.IGNORECASE)
+_GLUED_SIGN = re.compile(rf".{{0,2}}?{SIGNS}\Z")
 _KIND = re.compile(rf"(?:{'|'.join(TRANSITION_KINDS)})\b")
 _SPACES = re.compile(r"\s*")
 _TO_COLON = re.compile(rf"[^\]{COLONS}]*")
@@ -109,11 +111,16 @@ def check_unmarked(source: Source, lines: list[tuple[int, str]]) -> None:
     numbers = [(offset + each.end(), float(each.group(1))) for offset, each in found if each]
     rising = all(before[1] < after[1] for before, after in pairwise(numbers))
     if len(numbers) > 1 and rising and found[0][1] and not numbers[0][1]:
-        raise source.syntax_error(
-            numbers[0][0],
-            "a colon is missing between the time and the prompt.",
-            "Write for example 0: a cat and, on a line of its own, 24: a dog.",
-        )
+        raise no_colon(source, numbers[0][0])
+
+
+def no_colon(source: Source, offset: int) -> PromptScheduleError:
+    """The error for a number at the start of a line that can only be a time, and has no colon behind it."""
+    return source.syntax_error(
+        offset,
+        "a colon is missing between the time and the prompt.",
+        "Write for example 0: a cat and, on a line of its own, 24: a dog.",
+    )
 
 
 def marks_of(source: Source, lines: list[tuple[int, str]]) -> list[Mark | None]:
@@ -123,6 +130,11 @@ def marks_of(source: Source, lines: list[tuple[int, str]]) -> list[Mark | None]:
         PromptSyntaxError: a line cannot be told to be one or the other.
     """
     marks = [mark_of(source, offset, line) for offset, line in lines]
+    if any(marks):
+        for offset, line in lines[: next(index for index, mark in enumerate(marks) if mark)]:
+            number = _NUMBERED.match(line)
+            if number and not float(number.group(1)):
+                raise no_colon(source, offset + number.end())
     doubtful = [mark for mark in marks if mark and mark.doubt]
     if not doubtful:
         return marks
@@ -140,8 +152,12 @@ def marks_of(source: Source, lines: list[tuple[int, str]]) -> list[Mark | None]:
                 "a colon is missing between the time and the prompt.",
                 "If this is part of the prompt above, put a word in front of it.",
             )
-    # Two lines that begin with ranges in seconds are no chance; one alone may be part of a prompt.
-    return marks if len(doubtful) > 1 else [None if mark and mark.doubt else mark for mark in marks]
+    if len(doubtful) > 1:  # two lines that begin with ranges in seconds are no chance
+        return marks
+    return [
+        plain_mark_of(source, offset, line, len(line) - len(line.lstrip())) if mark and mark.doubt else mark
+        for (offset, line), mark in zip(lines, marks, strict=True)
+    ]
 
 
 def mark_of(source: Source, offset: int, line: str) -> Mark | None:
@@ -151,6 +167,11 @@ def mark_of(source: Source, offset: int, line: str) -> Mark | None:
     if dressed:
         start, end, prompt, unit, doubt = dressed
         return Mark(offset + start, offset + end, offset + prompt, unit, doubt)
+    return plain_mark_of(source, offset, line, begin)
+
+
+def plain_mark_of(source: Source, offset: int, line: str, begin: int) -> Mark | None:
+    """``mark_of`` for a line whose time is not dressed up."""
     plain = plain_mark(line, begin)
     if plain is None:
         return None
@@ -233,16 +254,19 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
 def plain_mark(line: str, begin: int) -> tuple[int, bool] | None:
     """The end of something that begins like a time and ends like one: (index, whether a colon stands there)."""
     early: list[int] = []  # colons behind a number, where it may end if nothing better comes
-    pos = rough_time(line, begin, early)
-    if pos is None:
+    first = rough_time(line, begin, early)
+    if first is None:
         return None
-    sign = _SIGN.match(line, pos)
-    last = rough_time(line, sign.end(), early) if sign else None
-    pos = pos if last is None else last
-    found = plain_end(line, pos)
-    if (found is None or not found[1]) and early:
+    sign = _SIGN.match(line, first) or _GLUED_SIGN.match(line, max(begin, first - 3), first)
+    last = rough_time(line, _GAP.match(line, sign.end()).end(), early) if sign else None  # type: ignore[union-attr]
+    found = plain_end(line, first if last is None else last)
+    if found and found[1]:
+        return found
+    if early:
         return early[0], True
-    return found
+    kind = _KIND.search(line, begin, first)  # a transition without a space in front of it
+    colon = _TO_COLON.match(line, kind.end()).end() if kind else 0  # type: ignore[union-attr]
+    return (colon, True) if kind and is_colon(line, colon) else found
 
 
 def rough_time(line: str, pos: int, early: list[int]) -> int | None:

@@ -25,10 +25,9 @@ _CANDIDATE = re.compile(
 _GAP = re.compile(r"[ \t]{0,4}")
 _COLON = re.compile(r"(?:\*\*|__)?[ \t]{0,3}(?::(?=[ \t\n\"'*_]|\Z)|\uff1a)")
 _SCENE = re.compile(
-    rf"(?:scene|shot)[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?"
-    r"(?=[ \t]{0,3}[:.)\n\u2013\u2014-])",
-    re.IGNORECASE,
+    rf"(?:scene|shot)[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?(?!\w)", re.IGNORECASE
 )
+_END_OF_NAME = re.compile(r"[ \t]{0,3}[:.)\n\u2013\u2014-]")
 _FIELD = re.compile(
     rf"(?:time|frame|start)s?[\"']?[ \t]{{0,3}}[:=][ \t]{{0,3}}[\"']?[0-9]{{1,20}}[ \t]?{UNITS}?[\"']?"
     r"(?=[ \t]{0,3}(?:[,}\]\n]|\Z))",
@@ -114,7 +113,11 @@ def suspect_at(text: str, start: int, pos: int) -> int | None:
     before = text[max(start, pos - 12) : pos].rstrip(" \t")
     begins = not before.strip() or before[-1] in "\n;|"
     if first.isalpha():
-        found = _FIELD.match(text, pos) or (_SCENE.match(text, pos) if begins or before[-1] in ".!?" else None)
+        field = _FIELD.match(text, pos)
+        scene = _SCENE.match(text, pos) if begins or before[-1] in ".!?" else None
+        if scene and not (before.endswith("\n") or _END_OF_NAME.match(text, scene.end())):
+            scene = None
+        found = field or scene
         return found.end() if found else None
     span = SPAN.match(text, pos)
     if span is None or DECADE.fullmatch(span.group("first")):

@@ -202,6 +202,13 @@ def test_a_head_before_keys():
     assert starts('a beach,\n{"0:": "a cat", "72": "a dog"}') == [(0, "a beach, a cat"), (72, "a beach, a dog")]
 
 
+@pytest.mark.parametrize("text", ['0":"a",\n"24": "b"', '""0: "a",\n"24": "b"'])
+def test_a_slip_in_the_first_key_makes_no_head(text: str):
+    with pytest.raises(PromptSyntaxError) as caught:
+        read(text)
+    assert caught.value.line == 1
+
+
 def test_brackets_inside_the_prompts_of_brackets():
     assert starts("[0s: a [red] car] [3s: (a:1.2) [b]]") == [(0, "a [red] car"), (72, "(a:1.2) [b]")]
     assert starts("a [red] car [3s: it\nstops]") == [(0, "a [red] car"), (72, "it stops")]
@@ -236,6 +243,7 @@ def test_quotes_stay_where_not_all_prompts_have_them():
         ("0 a cat\n24 a dog", 1, 2, "colon is missing"),
         ("@0 a cat\n@24 a dog", 1, 3, "colon is missing"),
         ("0s a cat\n3s a dog", 1, 3, "colon is missing"),
+        ("a beach\n0 a cat\n24: a dog", 2, 2, "colon is missing"),
         ("0;a cat\n24;a dog", 1, 2, "colon is missing"),
         ("0:00 a cat\n0:03 a dog", 1, 2, "can be a time"),
         ("Scene 1:\n0-3s: a\nScene 2:\n3-6s: b", 2, 1, "inside a scene"),
@@ -298,6 +306,7 @@ def test_what_cannot_be_says_where(text: str, line: int, column: int, says: str)
         ("a cat (0-24), a dog", [(1, 7, "(0-24)")]),
         ("0s: a cat\n3s a dog", [(2, 1, "3s")]),
         ("Scene 1 - a cat\nScene 2 - a dog", [(1, 1, "Scene 1"), (2, 1, "Scene 2")]),
+        ("Scene 1: a cat\nScene 2 a dog", [(2, 1, "Scene 2")]),
         ("- time: 0\n  prompt: a cat", [(1, 3, "time: 0")]),
         ('[{"frame": 24, "prompt": "a cat"}]', [(1, 4, 'frame": 24')]),
         ("0: a [ease 12]\n24: b", [(1, 6, "[ease 12]")]),
@@ -342,6 +351,7 @@ def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expec
         "10-15 birds",
         "Version 2.0: better, iPhone 15 Pro: photo",
         "a cat\n24 hours later\n3 dogs",
+        "Scene 5 of a film. Scene 6 shows a cat",
         "1. a cat\n2. a dog",
     ],
 )
