@@ -22,11 +22,12 @@ from dataclasses import dataclass
 
 from .bars import parse_bars, parse_timed_bars
 from .brackets import has_timed_brackets, parse_brackets
-from .dialects import keyed_at, parse_keys
+from .dialects import parse_keys
 from .errors import PromptScheduleError, PromptWarning
 from .layout import DefaultFade, Reading, lay_out
 from .lines import parse_lines
 from .marks import check_unmarked, mark_of, marks_of, pieces_of
+from .openings import keyed_at
 from .scenes import begins_scene, parse_scenes
 from .schedule import PromptSchedule, check_video
 from .source import Source, Video, in_front, join_lines

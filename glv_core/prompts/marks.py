@@ -230,8 +230,8 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
     if bracket == "[":
         doubt = "" if has_colon or ranged or united else "unit"
     elif bracket == "(":
-        if not (has_colon or (united and not DECADE.fullmatch(span.group()))):
-            return None
+        if not has_colon and (not united or "%" in span.group() or DECADE.fullmatch(span.group())):
+            return None  # (1-3), (50%) or (1980s), which sentences have
     elif not has_colon:
         clocks = ranged and ":" in span.group("first") and ":" in (span.group("last") or "")
         if named or not united or not (behind_stars or (ranged and (pos == len(line) or line[pos - 1].isspace()))):

@@ -22,7 +22,7 @@ _NUMBER = r"(?:[0-9]{1,40}(?:\.[0-9]{1,40})?|\.[0-9]{1,40})"
 _ONE = rf"-?(?:{_CLOCK}|{_NUMBER}(?:[ \t]{{0,3}}{UNITS})?)(?!\w)"
 _TO = rf"(?:[ \t]{{0,4}}{SIGNS}[ \t]{{0,4}}|[ \t]{{1,4}}to[ \t]{{1,4}})"
 SPAN = re.compile(rf"(?P<first>{_ONE})(?:{_TO}(?P<last>{_ONE}))?", re.IGNORECASE)
-DECADE = re.compile(r"(?:[0-9]{2})?[0-9]0s", re.IGNORECASE)  # 1980s, 90s: years rather than a time, in a sentence
+DECADE = re.compile(r"(?:1[0-9]|20)[0-9]0s|[5-9]0s", re.IGNORECASE)  # 1980s, 90s: years rather than a time
 UNITED = re.compile(r"[s%:]|sec|f", re.IGNORECASE)  # in a span: something that only a time has
 
 TIME = re.compile(rf"(-?)(?:([0-9]+):(?:([0-5][0-9]):)?([0-5][0-9](?:[.,][0-9]+)?)(?![\w.:])|({NUMBER}))")

@@ -36,6 +36,8 @@ _FIELD = re.compile(
 _TRANSITION = re.compile(rf"\[[ \t]{{0,4}}(?:{'|'.join(TRANSITION_KINDS)})\b[^\]\n]{{0,12}}\]")
 _QUOTED_KEY = re.compile(r"([\"'])[ \t]{0,3}-?[.0-9][.0-9:%s]{0,20}[ \t]{0,3}\1(?=[ \t]{0,3}[:=][ \t]{0,3}[\"'])")
 _OF_DAY = re.compile(r"[ \t]{0,2}(?:[ap]\.?m\b|o'?clock|h\b|uhr\b)", re.IGNORECASE)
+_TENS = re.compile(r"[1-9]0s", re.IGNORECASE)
+_OF_YEARS = re.compile(r"\b(?:the|early|late|mid|roaring|her|his|their)-?\Z", re.IGNORECASE)
 _COMPACT = re.compile(r"-?[.0-9]{1,20}s", re.IGNORECASE)
 _BULLET = re.compile(r"(?:\n|\A)[ \t]{0,10}[-*+\u2022]\Z")
 _NAMES = re.compile(r"(?:\n|\A|\W)(?:frames?|seconds?)", re.IGNORECASE)
@@ -120,12 +122,20 @@ def suspect_at(text: str, start: int, pos: int) -> int | None:
         found = field or scene
         return found.end() if found else None
     span = SPAN.match(text, pos)
-    if span is None or DECADE.fullmatch(span.group("first")):
+    if span is None or _are_years(span, before):
         return None
     colon = _COLON.match(text, span.end())
     if colon:
         return colon.end() if _before_colon(span, before, begins) else None
     return span.end() if _without_colon(text, span, before, begins) else None
+
+
+def _are_years(span: re.Match[str], before: str = "") -> bool:
+    """Whether these are decades, such as the 1980s, the 70s-80s or the roaring 20s."""
+    first, last = span.group("first"), span.group("last")
+    if DECADE.fullmatch(first) and (last is None or DECADE.fullmatch(last)):
+        return True
+    return _TENS.fullmatch(first) is not None and _OF_YEARS.search(before) is not None
 
 
 def _in_brackets(text: str, pos: int) -> int | None:
@@ -138,7 +148,7 @@ def _in_brackets(text: str, pos: int) -> int | None:
         if transition:
             return transition.end()
     span = SPAN.match(text, _GAP.match(text, pos + 1).end())  # type: ignore[union-attr]
-    if span is None or DECADE.fullmatch(span.group()):
+    if span is None or _are_years(span):
         return None
     close = _GAP.match(text, span.end()).end()  # type: ignore[union-attr]
     if text[close : close + 1] != {"[": "]", "(": ")", "<": ">"}[text[pos]]:
@@ -164,7 +174,7 @@ def _without_colon(text: str, span: re.Match[str], before: str, begins: bool) ->
     last = span.group("last")
     if last is None:
         return before.endswith("\n") and _COMPACT.fullmatch(span.group()) is not None
-    if _OF_DAY.match(text, span.end()) or DECADE.fullmatch(last):
+    if _OF_DAY.match(text, span.end()):
         return False
     begins = begins or before[-1] in ".!?"
     if ":" in span.group("first") and ":" in last:
