@@ -27,7 +27,7 @@ def counted():
     return counted_package(Path(glv_core.prompts.__file__).parent)
 
 
-@settings(derandomize=True, deadline=None, max_examples=100, database=None)
+@settings(derandomize=True, deadline=None, max_examples=60, database=None)
 @given(
     st.lists(st.sampled_from(PIECES), max_size=3).map("".join),
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=4).map("".join),
