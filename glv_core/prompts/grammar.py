@@ -33,6 +33,8 @@ from .schedule import PromptSchedule, check_video
 from .source import Source, Video, in_front, join_lines
 from .unread import warnings_of
 
+#: Characters of text that may stand in front of every prompt; more than any text encoder reads.
+LONGEST_FRONT = 5_000
 BEYOND_END = ("error", "drop")  #: what may be done with prompts beyond the end of the video
 
 
@@ -99,6 +101,7 @@ def read_schedule(
     video = Video(Source.of(text), num_frames, fps, beyond_end == "drop")
     common = Source.of(common_text, common=True)
     front = join_lines(common.visible)
+    check_front(common, 0, front)
     return ParsedSchedule(_schedule(video, front, default), warnings_of(video, common))
 
 
@@ -110,13 +113,26 @@ def _schedule(video: Video, front: str, default: DefaultFade) -> PromptSchedule:
     keys = keyed_at(source, lines)
     if keys is not None and not any(mark_of(source, *line) for line in lines if line[0] < keys):
         head = join_lines(source.visible[:keys])
+        check_front(source, lines[0][0], head)
         video.notes.prompts.append((0, keys))
         return parse_keys(video, keys, in_front(front, head))
     reading = read(video, lines)
     if not reading.entries:
         raise video.outside(video.notes.dropped[0])
+    if len(reading.entries) > 1:
+        check_front(source, reading.offset, reading.head)
     entries = [entry.with_prompt(in_front(front, entry.prompt)) for entry in reading.with_head()]
     return lay_out(entries, video, default)
+
+
+def check_front(source: Source, offset: int, text: str) -> None:
+    """Raises PromptScheduleError if a text is too long to stand in front of every prompt."""
+    if len(text) > LONGEST_FRONT:
+        raise source.schedule_error(
+            offset,
+            f"this text of {len(text)} characters would stand in front of every prompt.",
+            f"Shorten it to {LONGEST_FRONT} characters; text encoders read fewer.",
+        )
 
 
 def read(video: Video, lines: list[tuple[int, str]]) -> Reading:
