@@ -89,6 +89,7 @@ class MultiPromptSchedule(io.ComfyNode):
         prompts: str | None = None,
         length: int | None = None,
         fps: float | None = None,
+        common_text: str | None = "",
         beyond_end: str | None = BEYOND_END[0],
     ) -> bool | str:
         """Shows mistakes in the text before anything is loaded; linked inputs are None and wait for ``execute``."""
@@ -100,6 +101,7 @@ class MultiPromptSchedule(io.ComfyNode):
                 prompts,
                 num_frames=length if known else _ANY_LENGTH,
                 fps=fps if known else 16.0,
+                common_text=common_text or "",
                 beyond_end=beyond_end,
             )
         except PromptSyntaxError as error:
