@@ -94,12 +94,17 @@ class Plan:
         """The distinct prompts in order of appearance; the index of each gives its color."""
         return () if self.schedule is None else self.schedule.prompts
 
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """The index of each prompt."""
+        return {prompt: row for row, prompt in enumerate(self.prompts)}
+
     def color_at(self, frame: float) -> Color:
         """The color of the prompts that a frame sees, mixed by their weights."""
         if self.schedule is None:
             return PLAIN
-        segments = zip(self.schedule.segments, self.schedule.weights(frame), strict=True)
-        return _mixed([(self.prompts.index(segment.prompt), weight) for segment, weight in segments if weight])
+        segments = self.schedule.segments
+        return _mixed([(self.row_of[segments[each].prompt], weight) for each, weight in self.schedule.seen(frame)])
 
     def color_of(self, latent_frame: int) -> Color:
         """The color of the prompts that a latent frame sees."""
@@ -264,7 +269,7 @@ def _band(draw: ImageDraw.ImageDraw, plan: Plan, top: int) -> None:
     _text(draw, (LEFT - 12, top + BAND_HEIGHT / 2), "prompt", 14, FAINT, "rm")
     for segment in plan.schedule.segments:
         start, end = plan.x(segment.start + segment.transition.frames / 2), plan.x(segment.end)
-        text = f"{plan.prompts.index(segment.prompt) + 1}  {' '.join(segment.prompt.split())}"
+        text = f"{plan.row_of[segment.prompt] + 1}  {' '.join(segment.prompt.split())}"
         fitted = shorten(text, end - start - 16, 15)
         _text(draw, (start + 8, top + BAND_HEIGHT / 2), fitted, 15, INK, "lm")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag
-from ..glv_core.prompts import PromptSyntaxError, parse_schedule
+from ..glv_core.prompts import BEYOND_END, PromptSyntaxError, parse_schedule, read_schedule
 from .errors import naming
 from .inputs import CATEGORY, video_inputs
+
+log = logging.getLogger(__name__)
 
 _ANY_LENGTH = 1_000_000  # stands for a length that is not known yet, when only the syntax is checked
 _EXAMPLE = "0: a calm sea at dawn\n5s: the wind rises, high waves\n75%: a storm at night, lightning"
@@ -25,8 +28,8 @@ class MultiPromptSchedule(io.ComfyNode):
             display_name="Multi-Prompt Schedule",
             category=f"{CATEGORY}/prompts",
             description="Prompts on a timeline. Lines such as '0: ...', '2.5s: ...', '50%: ...', '-24: ...' (from the "
-            "end), '24-48: ...'; or 'a | b | c' spread evenly; or the dictionaries of FizzNodes and "
-            "AnimateDiff-Evolved. In a plain KSampler the prompts are averaged over the whole video.",
+            "end), '24-48: ...'; or 'a | b | c' spread evenly; or times in brackets, scenes, or the dictionaries of "
+            "FizzNodes and AnimateDiff-Evolved. In a plain KSampler the prompts are averaged over the whole video.",
             search_aliases=["prompt travel", "prompt schedule", "batch prompt schedule", "timeline", "fizz"],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the model."),
@@ -37,7 +40,7 @@ class MultiPromptSchedule(io.ComfyNode):
                     dynamic_prompts=False,
                     tooltip="A line a prompt: 'time: prompt'. Time in frames (48), seconds (2.5s), percent (50%), from "
                     "the end (-24), or a range (24-48). A prompt holds until the next one. '48 [ease 12]: ...' sets "
-                    "the transition into this prompt.",
+                    "the transition into this prompt. Text in front of the first time is common to all prompts.",
                 ),
                 *video_inputs(),
                 io.Combo.Input(
@@ -56,6 +59,22 @@ class MultiPromptSchedule(io.ComfyNode):
                     round=0.01,
                     tooltip="Length of a cross-fade in frames, half before and half after the time of the prompt.",
                 ),
+                io.String.Input(
+                    "common_text",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    dynamic_prompts=False,
+                    tooltip="Stands in front of every prompt, with a comma between them: who and where, and the style.",
+                ),
+                io.Combo.Input(
+                    "beyond_end",
+                    options=list(BEYOND_END),
+                    default=BEYOND_END[0],
+                    optional=True,
+                    tooltip="Prompts that start behind the end of the video. error: they are a mistake; drop: they are "
+                    "left out, ranges end with the video, and the node says so.",
+                ),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -66,14 +85,25 @@ class MultiPromptSchedule(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, prompts: str | None = None, length: int | None = None, fps: float | None = None
+        cls,
+        prompts: str | None = None,
+        length: int | None = None,
+        fps: float | None = None,
+        common_text: str | None = "",
+        beyond_end: str | None = BEYOND_END[0],
     ) -> bool | str:
         """Shows mistakes in the text before anything is loaded; linked inputs are None and wait for ``execute``."""
-        if prompts is None:
+        if prompts is None or beyond_end is None:
             return True
         known = length is not None and fps is not None
         try:
-            parse_schedule(prompts, num_frames=length if known else _ANY_LENGTH, fps=fps if known else 16.0)
+            parse_schedule(
+                prompts,
+                num_frames=length if known else _ANY_LENGTH,
+                fps=fps if known else 16.0,
+                common_text=common_text or "",
+                beyond_end=beyond_end,
+            )
         except PromptSyntaxError as error:
             return str(error)
         except ValueError as error:
@@ -82,7 +112,15 @@ class MultiPromptSchedule(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip: Any, prompts: str, length: int, fps: float, transition: str, transition_frames: float
+        cls,
+        clip: Any,
+        prompts: str,
+        length: int,
+        fps: float,
+        transition: str,
+        transition_frames: float,
+        common_text: str = "",
+        beyond_end: str = BEYOND_END[0],
     ) -> io.NodeOutput:
         with naming("MultiPromptSchedule"):
             if clip is None:
@@ -90,13 +128,21 @@ class MultiPromptSchedule(io.ComfyNode):
                     "clip is missing: the loader gave no text encoder. Connect a CLIP loader (for Wan: CLIPLoader, "
                     "type wan) or a checkpoint that contains one."
                 )
-            schedule = parse_schedule(
-                prompts, num_frames=length, fps=fps, transition=transition, transition_frames=transition_frames
+            read = read_schedule(
+                prompts,
+                num_frames=length,
+                fps=fps,
+                transition=transition,
+                transition_frames=transition_frames,
+                common_text=common_text,
+                beyond_end=beyond_end,
             )
-        return io.NodeOutput(
-            [
-                [tensor, {**extras, TAG: PromptTag(schedule, index)}]
-                for index, prompt in enumerate(schedule.prompts)
-                for tensor, extras in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
-            ]
-        )
+        for warning in read.warnings:
+            log.warning("MultiPromptSchedule: %s", warning)
+        conditioning = [
+            [tensor, {**extras, TAG: PromptTag(read.schedule, index)}]
+            for index, prompt in enumerate(read.schedule.prompts)
+            for tensor, extras in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+        ]
+        shown = {"text": ["\n\n".join(map(str, read.warnings))]} if read.warnings else None
+        return io.NodeOutput(conditioning, ui=shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
         from ..hosts.diffusers.frame_text import check_attention
         from ..hosts.diffusers.schedulers import make_scheduler, scheduler_class
         from ..noise import NoiseSettings
-        from ..prompts import AUTO, parse_schedule
+        from ..prompts import AUTO, read_schedule
         from ..timeline import Timebase
     except ImportError as error:
         remedy = "Install what the command line needs: pip install genlong-video[standalone]"
@@ -87,13 +88,17 @@ def prepare(arguments: argparse.Namespace) -> Job:
         raise UserError("--prompts is missing: say what this model shall show, for example --prompts 'a cat | a dog'.")
     text = DEMO_PROMPTS if text is None else text
     with option("--prompts", text):
-        schedule = parse_schedule(
+        read = read_schedule(
             Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text,
             num_frames=timebase.num_frames,
             fps=fps,
             transition=arguments.transition,
             transition_frames=transition_frames,
+            common_text=arguments.common_text,
+            beyond_end=arguments.beyond_end,
         )
+    for warning in read.warnings:
+        print(f"genlong: warning: {warning}", file=sys.stderr)
     window, overlap, window_schedule = _windows(arguments, folder, timebase)
     stride = at_least("--stride", arguments.stride, 1)
     with option("--stride-until", arguments.stride_until):
@@ -158,7 +163,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
     return Job(
         folder,
         timebase,
-        schedule,
+        read.schedule,
         settings,
         noise,
         scheduler,

@@ -25,6 +25,7 @@ MERGES = (
 PROMPT_BLENDINGS = ("auto", "predictions", "embeddings", "embeddings_spherical", "one_per_window", "attention")
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
+BEYOND_END = ("error", "drop")
 CONTROLS = ("depth", "canny", "scribble", "mask", "ready")
 
 _PROMPTS = "prompt schedule: 'a cat | a dog', or lines such as '0: a cat' and '2.5s: a dog', or @FILE with such text"
@@ -168,6 +169,9 @@ def _add_the_rest(parser: argparse.ArgumentParser, command: str) -> None:
 def _add_transitions(add: Callable[..., Any]) -> None:
     add("--transition", choices=TRANSITIONS, default="linear", help="how prompts change (default: %(default)s)")
     add("--transition-length", default="8", metavar="LENGTH", help="frames or seconds (default: %(default)s)")
+    add("--common-text", metavar="TEXT", default="", help="stands in front of every prompt, with a comma between them")
+    add("--beyond-end", choices=BEYOND_END, default="error", help="prompts that start behind the end of the video: an "
+        "error, or dropped, which is said (default: %(default)s)")  # fmt: skip
 
 
 def _add_windows(parser: argparse.ArgumentParser, loop: bool) -> None:

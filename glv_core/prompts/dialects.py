@@ -19,35 +19,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .errors import PromptScheduleError
+from .openings import CURLY, closing_quote
 from .schedule import HARD, PromptSchedule, Segment, Transition
-from .source import NUMBER, Source, Video, Written, join_lines
+from .source import NUMBER, Source, Video, Written, in_front, join_lines
 
-CURLY = "\u201c\u201d\u201e\u2018\u2019"  # the quotes that word processors make
 KEY_HELP = 'Write a frame ("24"), a share ("0.5"), percent ("50%"), seconds ("2s"), or a range ("2:5").'
 PAIR_HELP = 'Write "0": "first prompt", "24": "second prompt".'
 
-_TIME_KEY = r"-?[.0-9][-.0-9:%s]*(?:\s+[s%])?"
-_QUOTE = rf"[\"'{CURLY}]"
-_QUOTED_WORDS = rf"{_QUOTE}[^\"'{CURLY}\n]*{_QUOTE}"
-# A text is keyed if it opens like one of these. Narrow enough that a prompt which merely begins with a quoted phrase, a
-# brace or a number is not taken for one; wide enough that a slip becomes an error and not a prompt.
-OPENINGS = tuple(
-    re.compile(pattern, re.DOTALL)
-    for pattern in (
-        rf"\{{\s*(?:{_QUOTE}?\s*{_TIME_KEY}\s*(?:{_QUOTE}|[:=])|{_QUOTED_WORDS}\s*[:=]|\}}\s*\Z)",
-        rf"{_QUOTE}\s*{_TIME_KEY}\s*{_QUOTE}\s*[:=]",
-        rf"{_QUOTED_WORDS}\s*[:=]\s*{_QUOTE}",
-        rf"{_QUOTE}\s*{_TIME_KEY}.*?{_QUOTE}\s*{_TIME_KEY}\s*{_QUOTE}\s*[:=]\s*{_QUOTE}",
-        rf"{_TIME_KEY}\s*=(?!=)",
-        rf"{_TIME_KEY}\s*:\s*\"[^\"]*\"\s*,\s*{_QUOTE}?\s*{_TIME_KEY}\s*{_QUOTE}?\s*[:=]",
-    )
-)
-
-SKIP = re.compile(r"(?:\s+|//[^\n]*|#[^\n]*)+")
+SKIP = re.compile(r"\s+|//[^\n]*|#[^\n]*")
 BARE_KEY = re.compile(r"[^\s=\"'{},]*(?:\s+[%s](?!\w))?")
 POINT = re.compile(rf"(-?)\s*({NUMBER})\s*([s%])?")
-ESCAPE = re.compile(r"((?:\\u[0-9a-fA-F]{4})+)|\\([\"'\\/nrtbf])")
-QUOTED = {quote: re.compile(rf"{quote}((?:[^\\{quote}]|\\.)*){quote}", re.DOTALL) for quote in "\"'"}
+_HALVES = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # of a character beyond the first 65,536
+ESCAPE = re.compile(rf"({_HALVES}|\\u[0-9a-fA-F]{{4}})|\\([\"'\\/nrtbf])")
 
 
 @dataclass(frozen=True)
@@ -61,15 +44,12 @@ class Key:
     offset: int
 
 
-def is_keyed(source: Source, offset: int) -> bool:
-    """Whether the text from ``offset`` on opens like keys and quoted prompts."""
-    rest = source.text[offset:].lstrip()
-    return any(opening.match(rest) for opening in OPENINGS)
+def parse_keys(video: Video, start: int, front: str) -> PromptSchedule:
+    """The schedule of a text that is keyed from ``start`` on, with ``front`` in front of every prompt.
 
-
-def parse_keys(video: Video) -> PromptSchedule:
-    """The schedule of a keyed text. Raises PromptSyntaxError or PromptScheduleError, with line and column."""
-    keys = sorted(KeyReader(video).read(), key=lambda key: (key.first, key.offset))
+    Raises PromptSyntaxError or PromptScheduleError, with line and column.
+    """
+    keys = sorted(KeyReader(video, start).read(), key=lambda key: (key.first, key.offset))
     check_keys(video.source, keys)
     starts, transitions = [0.0], [HARD]
     for before, after in pairwise(keys):
@@ -80,7 +60,7 @@ def parse_keys(video: Video) -> PromptSchedule:
         del keys[-1], starts[-1], transitions[-1]
     ends = [*starts[1:], float(video.num_frames)]
     segments = (
-        Segment(start, end, key.prompt, transition)
+        Segment(start, end, in_front(front, key.prompt), transition)
         for start, end, key, transition in zip(starts, ends, keys, transitions, strict=True)
     )
     return PromptSchedule(tuple(segments), video.num_frames, video.fps)
@@ -102,25 +82,29 @@ def check_keys(source: Source, keys: list[Key]) -> None:
 class KeyReader:
     """Reads ``key: "prompt"`` pairs; raises at the first thing that is not understood."""
 
-    def __init__(self, video: Video) -> None:
+    def __init__(self, video: Video, start: int) -> None:
         self.video = video
         self.source = video.source
         self.text = video.source.text
-        self.pos = 0
+        self.pos = start
 
     def read(self) -> list[Key]:
-        """All pairs, in the order of the text, at least one."""
+        """All pairs that are not dropped, in the order of the text, at least one."""
         self.skip()
         opening = self.pos
         brace = opening if self.take("{") else None
         keys = []
         while not self.at_end():
-            keys.append(self.pair())
+            key = self.pair()
+            if key:
+                keys.append(key)
             self.skip()
             if not self.take(","):
                 break
             self.skip()
         self.finish(brace)
+        if not keys and self.video.notes.dropped:
+            raise self.video.outside(self.video.notes.dropped[0])
         if not keys:
             raise self.source.schedule_error(opening, "there is no prompt between the braces.", PAIR_HELP)
         return keys
@@ -149,8 +133,7 @@ class KeyReader:
             )
 
     def skip(self) -> None:
-        found = SKIP.match(self.text, self.pos)
-        if found:
+        while found := SKIP.match(self.text, self.pos):
             self.pos = found.end()
 
     def take(self, char: str) -> bool:
@@ -159,7 +142,8 @@ class KeyReader:
             return True
         return False
 
-    def pair(self) -> Key:
+    def pair(self) -> Key | None:
+        """One key and its prompt; None if it is dropped because it lies beyond the end of the video."""
         offset = self.pos
         if self.text[self.pos] in "\"'" + CURLY:
             _, start, end = self.quoted()
@@ -170,10 +154,11 @@ class KeyReader:
             separated = self.separator()
             if not separated and end > start and self.text[end - 1] == ":":
                 end, separated = end - 1, True
-        first, last, hold = self.frames(start, end)
+        frames = self.frames(start, end)
         if not separated:
             raise self.source.syntax_error(self.pos, "a colon is missing between the key and its prompt.", PAIR_HELP)
-        return Key(first, last, hold, self.prompt(), offset)
+        prompt = self.prompt()
+        return Key(*frames, prompt, offset) if frames else None
 
     def separator(self) -> bool:
         end_of_key = self.pos
@@ -188,7 +173,8 @@ class KeyReader:
         offset = self.pos
         if self.pos >= len(self.text) or self.text[self.pos] not in "\"'" + CURLY:
             raise self.source.syntax_error(offset, "a prompt in quotation marks is expected here.", PAIR_HELP)
-        raw, start, _ = self.quoted()
+        raw, start, end = self.quoted()
+        self.video.notes.prompts.append((start, end))
         if "`" in raw:
             raise self.source.syntax_error(
                 start + raw.index("`"),
@@ -211,11 +197,11 @@ class KeyReader:
         offset, quote = self.pos, self.text[self.pos]
         if quote in CURLY:
             raise self.source.syntax_error(offset, f"{quote} is a curly quotation mark.", 'Use straight ones: "')
-        found = QUOTED[quote].match(self.text, offset)
-        if not found:
+        end = closing_quote(self.text, offset)
+        if end is None:
             raise self.source.syntax_error(offset, "this quotation mark is never closed.", f"Write {quote} at its end.")
-        self.pos = found.end()
-        return found.group(1), found.start(1), found.end(1)
+        self.pos = end + 1
+        return self.text[offset + 1 : end], offset + 1, end
 
     def unescape(self, raw: str, start: int) -> str:
         r"""JSON escapes as characters; other backslashes stay, because \( and \) mean something to the text encoder."""
@@ -232,8 +218,8 @@ class KeyReader:
 
         return ESCAPE.sub(decode, raw)
 
-    def frames(self, start: int, end: int) -> tuple[int, int, bool]:
-        """(first frame, last frame, hold) of the key that is written at [start, end)."""
+    def frames(self, start: int, end: int) -> tuple[int, int, bool] | None:
+        """(first frame, last frame, hold) of the key that is written at [start, end); None if it is dropped."""
         while end > start and self.text[end - 1].isspace():
             end -= 1
         hold = end > start and self.text[end - 1] == ":"
@@ -245,7 +231,10 @@ class KeyReader:
         points: list[int] = []
         offset = start
         for part in parts:
-            points.append(self.point(part, offset, is_end=bool(points)))
+            point = self.point(part, offset, is_end=bool(points))
+            if point is None:
+                return None
+            points.append(point)
             offset += len(part) + 1
         if len(points) == 1:
             return points[0], points[0], hold
@@ -257,8 +246,8 @@ class KeyReader:
             )
         return points[0], points[1] - 1, hold
 
-    def point(self, text: str, offset: int, is_end: bool) -> int:
-        """The frame that one time of a key means."""
+    def point(self, text: str, offset: int, is_end: bool) -> int | None:
+        """The frame that one time of a key means; None if it is dropped."""
         offset += len(text) - len(text.lstrip())
         text = text.strip()
         found = POINT.fullmatch(text)
@@ -268,7 +257,9 @@ class KeyReader:
         if not unit and "." in number:
             return self.share(sign, number, is_end, offset)
         time = Written(self.video.place(sign, self.video.frames_of(number, unit or "", offset)), text, offset)
-        if not 0 <= time.frames <= self.video.num_frames:
+        if time.frames > self.video.num_frames and not is_end and self.video.drops(time):
+            return None
+        if time.frames < 0 or (time.frames > self.video.num_frames and not self.video.drop_beyond):
             raise self.video.outside(time)
         if is_end or time.frames == self.video.num_frames:
             return self.video.end_frame(time)
@@ -288,7 +279,9 @@ class KeyReader:
     def not_a_key(self, text: str, offset: int) -> PromptScheduleError:
         if text in ("pre_text", "app_text"):
             return self.source.syntax_error(
-                offset, f"{text} (FizzNodes) is not supported.", "Write that text into each prompt."
+                offset,
+                f"{text} (FizzNodes) is not a time.",
+                "Write that text into the common text, in front of the first key, or into each prompt.",
             )
         if re.search(r"max_f|maxKeyframes|[*/+()]|^t\b", text):
             return self.source.syntax_error(

@@ -1,6 +1,8 @@
-"""What can be wrong with a prompt schedule."""
+"""What can be wrong with a prompt schedule, or look wrong."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 
 class PromptScheduleError(ValueError):
@@ -18,3 +20,20 @@ class PromptScheduleError(ValueError):
 
 class PromptSyntaxError(PromptScheduleError):
     """Text that cannot be read as a schedule. ``line`` and ``column`` are always set."""
+
+
+@dataclass(frozen=True)
+class PromptWarning:
+    """Something that was read, but perhaps not as it was meant.
+
+    ``message`` shows the line with a caret below the place, as errors do. ``line`` and ``column`` count from 1;
+    ``common`` says that they are of the common text and not of the schedule.
+    """
+
+    message: str
+    line: int
+    column: int
+    common: bool = False
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,97 +1,150 @@
-"""Text -> schedule: ``parse_schedule`` finds out from the text which of these ways of writing it uses.
+"""Text -> schedule: ``read_schedule`` finds out from the text which of these ways of writing it uses.
 
-* **Lines**, ``TIME: prompt``, see ``lines.py``. A prompt lasts until the next one starts, and the first also covers
-  everything before it. A ``|`` in a prompt is part of the prompt.
-* **Bars**, ``a | b | c``: as many equal parts as prompts. A ``|`` inside ``{}`` is part of the prompt.
 * **Keys**, ``"0": "a", "24": "b"``, what FizzNodes and AnimateDiff-Evolved read: see ``dialects.py``.
+* **Scenes**, ``Scene 1: a``, ``Scene 2-5: b``, see ``scenes.py``.
+* **Lines**, ``TIME: prompt``, see ``lines.py`` and ``marks.py``. A prompt lasts until the next one starts, and the
+  first also covers everything before it. A ``|`` in a prompt is part of the prompt.
+* **Brackets**, ``a [1s: b] [3s: c]``, see ``brackets.py``.
+* **Bars**, ``a | b | c``: as many equal parts as prompts; or ``a | b [0-50] | c [50-150]``: see ``bars.py``.
 * Anything else is one prompt for the whole video.
 
 In all of them a prompt may go on over several lines, which are joined by a space; lines that begin with # or // and
-blank lines are left out. Times in seconds and percent are rounded to the nearest whole frame, halves up; lengths of
-transitions are not rounded.
+blank lines are left out. Text in front of the first time stands in front of every prompt. Times in seconds and percent
+are rounded to the nearest whole frame, halves up; lengths of transitions are not rounded. What looks like a time and
+is not read as one becomes a warning.
+
+The steps of reading grow with the length of the text and not faster, whatever it holds.
 """
 
 from __future__ import annotations
 
-import re
-from fractions import Fraction
+from dataclasses import dataclass
 
-from .dialects import is_keyed, parse_keys
-from .errors import PromptScheduleError
-from .layout import DefaultFade, Entry, lay_out
-from .lines import begins_entry, parse_lines
+from .bars import parse_bars, parse_timed_bars
+from .brackets import has_timed_brackets, parse_brackets
+from .dialects import parse_keys
+from .errors import PromptScheduleError, PromptWarning
+from .layout import DefaultFade, Reading, lay_out
+from .lines import parse_lines
+from .marks import check_unmarked, mark_of, marks_of, pieces_of
+from .openings import keyed_at
+from .scenes import begins_scene, parse_scenes
 from .schedule import PromptSchedule, check_video
-from .source import Source, Video, first_char, join_lines, round_half_up
+from .source import Source, Video, in_front, join_lines
+from .unread import warnings_of
 
-BAR = re.compile(r"(\||\{[^{}]*\})")
+#: Characters of text that may stand in front of every prompt; more than any text encoder reads.
+LONGEST_FRONT = 5_000
+BEYOND_END = ("error", "drop")  #: what may be done with prompts beyond the end of the video
+
+
+@dataclass(frozen=True)
+class ParsedSchedule:
+    """A schedule, and what in its text was perhaps meant otherwise, in the order of the text."""
+
+    schedule: PromptSchedule
+    warnings: tuple[PromptWarning, ...] = ()
 
 
 def parse_schedule(
-    text: str, *, num_frames: int, fps: float, transition: str = "linear", transition_frames: float = 8
+    text: str,
+    *,
+    num_frames: int,
+    fps: float,
+    transition: str = "linear",
+    transition_frames: float = 8,
+    common_text: str = "",
+    beyond_end: str = "error",
 ) -> PromptSchedule:
+    """The schedule of ``read_schedule`` without its warnings."""
+    return read_schedule(
+        text,
+        num_frames=num_frames,
+        fps=fps,
+        transition=transition,
+        transition_frames=transition_frames,
+        common_text=common_text,
+        beyond_end=beyond_end,
+    ).schedule
+
+
+def read_schedule(
+    text: str,
+    *,
+    num_frames: int,
+    fps: float,
+    transition: str = "linear",
+    transition_frames: float = 8,
+    common_text: str = "",
+    beyond_end: str = "error",
+) -> ParsedSchedule:
     """Read a prompt schedule, in any of the ways of writing that this module's docstring lists.
 
     ``num_frames`` (>= 1) and ``fps`` (> 0) describe the video. ``transition`` ("hard", "linear" or "ease") and
     ``transition_frames`` (video frames, >= 0) are used between prompts that do not say how they begin; such a default
     is shortened where it would reach past the middle of a neighbouring segment, or into a transition that is written
     out. A written length is never changed: it is an error if it does not fit. Keys ignore both, because there a
-    prompt blends into the next all the way between their keys.
+    prompt blends into the next all the way between their keys. ``common_text`` stands in front of every prompt.
+    ``beyond_end``: prompts that start behind the end of the video, and ranges that end there, are an "error"; or with
+    "drop" they are left out or cut, with a warning.
 
     Raises PromptSyntaxError for text that cannot be read and PromptScheduleError (its base, a ValueError) for a
     schedule that cannot be. Both carry ``line`` and ``column`` wherever the text is to blame.
     """
     check_video(num_frames, fps)
     default = DefaultFade(transition, transition_frames)
-    if not isinstance(text, str):
-        raise PromptScheduleError(f"a prompt schedule is text, not {type(text).__name__}.")
-    source = Source.of(text)
-    video = Video(source, num_frames, fps)
+    for each, name in ((text, "a prompt schedule"), (common_text, "the common text")):
+        if not isinstance(each, str):
+            raise PromptScheduleError(f"{name} is text, not {type(each).__name__}.")
+    if beyond_end not in BEYOND_END:
+        raise PromptScheduleError(f"beyond_end is '{beyond_end}'; it must be {' or '.join(BEYOND_END)}.")
+    video = Video(Source.of(text), num_frames, fps, beyond_end == "drop")
+    common = Source.of(common_text, common=True)
+    front = join_lines(common.visible)
+    check_front(common, 0, front)
+    return ParsedSchedule(_schedule(video, front, default), warnings_of(video, common))
+
+
+def _schedule(video: Video, front: str, default: DefaultFade) -> PromptSchedule:
+    source = video.source
     lines = source.lines()
     if not lines:
         raise source.syntax_error(0, "there is no prompt here.", "Write one, or several such as a cat | a dog.")
-    if is_keyed(source, lines[0][0]):
-        return parse_keys(video)
-    if any(begins_entry(line) for _, line in lines):
-        return lay_out(parse_lines(video, lines), video, default)
-    return lay_out(parse_bars(video, lines), video, default)
+    keys = keyed_at(source, lines)
+    if keys is not None and not any(mark_of(source, *line) for line in lines if line[0] < keys):
+        head = join_lines(source.visible[:keys])
+        check_front(source, lines[0][0], head)
+        video.notes.prompts.append((0, keys))
+        return parse_keys(video, keys, in_front(front, head))
+    reading = read(video, lines)
+    if not reading.entries:
+        raise video.outside(video.notes.dropped[0])
+    if len(reading.entries) > 1:
+        check_front(source, reading.offset, reading.head)
+    entries = [entry.with_prompt(in_front(front, entry.prompt)) for entry in reading.with_head()]
+    return lay_out(entries, video, default)
 
 
-def parse_bars(video: Video, lines: list[tuple[int, str]]) -> list[Entry]:
-    """The entries of ``a | b | c``: equal parts, their starts rounded to whole frames. One prompt is one part."""
-    source = video.source
-    prompts, bars = split_bars(lines)
-    offset = first_char(*lines[0])
-    if len(prompts) > video.num_frames:
+def check_front(source: Source, offset: int, text: str) -> None:
+    """Raises PromptScheduleError if a text is too long to stand in front of every prompt."""
+    if len(text) > LONGEST_FRONT:
         raise source.schedule_error(
-            bars[video.num_frames - 1],
-            f"{len(prompts)} prompts do not fit into {video.num_frames} frames.",
-            "Write at most one prompt per frame, or make the video longer.",
+            offset,
+            f"this text of {len(text)} characters would stand in front of every prompt.",
+            f"Shorten it to {LONGEST_FRONT} characters; text encoders read fewer.",
         )
-    entries = []
-    for index, prompt in enumerate(prompts):
-        if not prompt:
-            raise source.schedule_error(
-                bars[min(index, len(bars) - 1)],
-                f"prompt {index + 1} of {len(prompts)} is empty.",
-                "Write a prompt on both sides of every '|', or remove the '|'.",
-            )
-        start = round_half_up(Fraction(video.num_frames * index, len(prompts)))
-        entries.append(Entry(start, None, prompt, None, offset if index == 0 else bars[index - 1]))
-    return entries
 
 
-def split_bars(lines: list[tuple[int, str]]) -> tuple[list[str], list[int]]:
-    """The prompts between the bars, and the offsets of the bars."""
-    bars: list[int] = []
-    parts = [""]
-    for offset, line in lines:
-        parts[-1] += "\n"
-        at = offset
-        for piece in BAR.split(line):  # keeps what it splits at: a bar, or a {choice|of|words} that stays whole
-            if piece == "|":
-                bars.append(at)
-                parts.append("")
-            else:
-                parts[-1] += piece
-            at += len(piece)
-    return [join_lines(part) for part in parts], bars
+def read(video: Video, lines: list[tuple[int, str]]) -> Reading:
+    """What a text says that has no keys; no entries where all are dropped."""
+    lines = pieces_of(lines)
+    marks = marks_of(video.source, lines)
+    for (_, line), mark in zip(lines, marks, strict=True):
+        if mark:
+            return parse_lines(video, lines, marks)
+        if begins_scene(line):
+            return parse_scenes(video, lines, marks)
+    if has_timed_brackets(video.source):
+        return parse_brackets(video)
+    check_unmarked(video.source, lines)
+    return parse_timed_bars(video, lines) or Reading(parse_bars(video, lines))

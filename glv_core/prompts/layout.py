@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .schedule import FIT_TOLERANCE, PromptSchedule, Segment, Transition, name_prompt
-from .source import Source, Video
+from .source import Source, Video, in_front
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,34 @@ class Entry:
     prompt: str
     fade: Fade | None
     offset: int
+
+    def with_prompt(self, prompt: str) -> Entry:
+        """The same with another prompt."""
+        return replace(self, prompt=prompt)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a text says: its entries in the order of time, and the ``head``, text in front of all times.
+
+    The head, written at ``offset``, is a prompt by itself until the first time. It stands in front of every other
+    prompt too, unless it is ``alone`` and there is such a while.
+    """
+
+    entries: list[Entry]
+    head: str = ""
+    offset: int = 0
+    alone: bool = False
+
+    def with_head(self) -> list[Entry]:
+        """The entries with the head where it belongs; none if there are none."""
+        if not self.head or not self.entries:
+            return self.entries
+        late = self.entries[0].start > 0
+        first = [Entry(0, None, self.head, None, self.offset)] if late else []
+        if self.alone and late:
+            return first + self.entries
+        return first + [entry.with_prompt(in_front(self.head, entry.prompt)) for entry in self.entries]
 
 
 @dataclass(frozen=True)

@@ -3,96 +3,80 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from itertools import pairwise
 
 from .errors import PromptScheduleError
-from .layout import Entry, Fade
+from .layout import Entry, Fade, Reading
+from .marks import FADE_HELP, Mark
 from .schedule import TRANSITION_KINDS
-from .source import NUMBER, Source, Video, Written, first_char, join_lines, match_at
+from .source import NUMBER, Source, Video, join_lines
+from .times import TIME_HELP, UNITS, TimeReader, unit_of
 
-TIME_HELP = "Write a frame (12), seconds (0.5s), percent (50%), or a range (12-24)."
-FADE_HELP = "Write for example 48 [hard]: or 48 [linear 8]: or 48 [ease 0.5s]:"
-
-TIME = re.compile(rf"(-?)(?:([0-9]+):([0-5][0-9](?:\.[0-9]+)?)(?![\w.:])|({NUMBER}))")
-UNIT = re.compile(r"\s*([s%])(?!\w)")
-RANGE_SIGN = re.compile(r"\s*(?:\.\.|-|\u2013)\s*")  # \u2013: the dash that word processors make of "-"
-SPOILT = re.compile(r"[^\s\-\u2013\[.]|\.(?!\.)")  # what cannot follow a time
 FADE_KIND = re.compile(r"[^\s\]\[.:%0-9-]+")
-FADE_LENGTH = re.compile(rf"({NUMBER})\s*([s%](?!\w))?")
+FADE_LENGTH = re.compile(rf"({NUMBER})\s*({UNITS}(?!\w))?", re.IGNORECASE)
 SPACES = re.compile(r"\s*")
-RUN = re.compile(r"\w+|.")
-
-# What makes a line a new entry and not more of the prompt above: something that begins like a number, perhaps a range,
-# perhaps a transition, then a colon. Wider than what is right: a slip becomes an error, not part of a prompt.
-_ROUGH_TIME = r"[-+]?[.0-9][^\s:()\[\]{}\"'|]*(?:[ \t]+[s%](?!\w))?(?::[0-5][0-9](?:\.[0-9]+)?(?![\w.]))?"
-_ROUGH_SPAN = rf"\s*{_ROUGH_TIME}(?:[ \t]*(?:-|\u2013|\.\.)[ \t]*{_ROUGH_TIME})?\s*"
-_KINDS = "|".join(TRANSITION_KINDS)
-ENTRY = re.compile(rf"({_ROUGH_SPAN}(?:\[[^\]]*\]\s*|(?:\[\s*)?(?:{_KINDS})\b[^\]:]*)?):")
-UNENDED_ENTRY = re.compile(rf"{_ROUGH_SPAN}\[\s*(?:{_KINDS})\b[^\]]*\]?")
 
 
-def begins_entry(line: str) -> bool:
-    """Whether a line is a new ``TIME: prompt``, right or nearly right, and not more of the prompt above."""
-    return bool(ENTRY.match(line) or UNENDED_ENTRY.match(line))
+def parse_lines(video: Video, lines: list[tuple[int, str]], marks: list[Mark | None]) -> Reading:
+    """The entries of a text with times, in the order of time, and the text before the first time.
 
-
-def parse_lines(video: Video, lines: list[tuple[int, str]]) -> list[Entry]:
-    """The entries of a text with times, in the order of time. ``lines`` are (offset, line), without comments."""
-    if not begins_entry(lines[0][1]):
-        raise video.source.syntax_error(
-            first_char(*lines[0]),
-            "this text comes before the first time, so it belongs to no prompt.",
-            "Put a time in front of it, for example 0: for the start of the video.",
-        )
-    entries: list[Entry] = []
-    for index, (offset, line) in enumerate(lines):
-        if not begins_entry(line):
-            continue
-        colon = find_colon(video.source, offset, line)
-        rest = [line[colon - offset + 1 :]]
-        for _, more in lines[index + 1 :]:
-            if begins_entry(more):
-                break
-            rest.append(more)
-        entries.append(EntryReader(video, offset, colon).read(join_lines("\n".join(rest))))
+    ``lines`` are (offset, line), without comments; ``marks`` says which of them begin a prompt, at least one.
+    """
+    blocks = blocks_of(lines, marks)
+    entries = [
+        entry
+        for mark, text in blocks[1:]
+        if mark and (entry := EntryReader(video, mark.start, mark.end, mark.unit).read(text))
+    ]
     entries.sort(key=lambda entry: entry.start)
     check_order(video.source, entries)
-    return entries
+    starts = [mark.start for mark, _ in blocks if mark] + [len(video.source.text)]
+    video.notes.prompts.append((0, starts[0]))
+    video.notes.prompts += [(mark.prompt, end) for (mark, _), end in zip(blocks[1:], starts[1:], strict=True) if mark]
+    return Reading(unquoted(entries), blocks[0][1], lines[0][0])
 
 
-def find_colon(source: Source, offset: int, line: str) -> int:
-    """Offset of the colon that ends the time of an entry; raises PromptSyntaxError if it is missing or ambiguous."""
-    match = ENTRY.match(line)
-    if match is None:
-        end = UNENDED_ENTRY.match(line).end()  # type: ignore[union-attr]
-        raise source.syntax_error(offset + end, "a colon is missing between the time and the prompt.", FADE_HELP)
-    colon = match.end() - 1
-    if line[colon + 1 : colon + 2] in set("0123456789"):
-        raise source.syntax_error(
-            offset + colon,
-            f"'{line[: colon + 2].strip()}…' can be a time or the beginning of a prompt.",
-            "If a time ends at this colon, write a space after it. "
-            "If it is part of the prompt, put a word in front of it. For minutes and seconds write 1:05: a prompt.",
-        )
-    return offset + colon
+def blocks_of(lines: list[tuple[int, str]], marks: list[Mark | None]) -> list[tuple[Mark | None, str]]:
+    """(mark, prompt) for every marked line with what goes on below it; the first is what stands before them all."""
+    blocks: list[tuple[Mark | None, list[str]]] = [(None, [])]
+    for (offset, line), mark in zip(lines, marks, strict=True):
+        if mark:
+            blocks.append((mark, [line[mark.prompt - offset :]]))
+        else:
+            blocks[-1][1].append(line)
+    return [(mark, join_lines("\n".join(text))) for mark, text in blocks]
 
 
-class EntryReader:
+def unquoted(entries: list[Entry], least: int = 1) -> list[Entry]:
+    """The entries without quotation marks around their prompts, if all of at least so many have them."""
+    bare = [without_quotes(entry.prompt) for entry in entries]
+    if len(entries) < least or None in bare:
+        return entries
+    return [entry.with_prompt(prompt) for entry, prompt in zip(entries, bare, strict=True) if prompt is not None]
+
+
+def without_quotes(prompt: str) -> str | None:
+    """What stands in quotation marks, perhaps with a comma behind them; None if that is not all of the prompt."""
+    inner = prompt[:-1].rstrip() if prompt.endswith(",") else prompt
+    if len(inner) < 3 or inner[0] not in "\"'" or inner[-1] != inner[0]:
+        return None
+    quote, words = inner[0], inner[1:-1].strip()
+    # An apostrophe stands behind a letter; a mark that opens another quotation does not.
+    apart = any(
+        char == quote and (quote == '"' or not index or not words[index - 1].isalnum())
+        for index, char in enumerate(words)
+    )
+    return words if words and not apart else None
+
+
+class EntryReader(TimeReader):
     """Reads the part of a line before its colon: a time or range, perhaps a transition."""
 
-    def __init__(self, video: Video, start: int, colon: int) -> None:
-        self.video = video
-        self.source = video.source
-        self.pos = start
-        self.end = colon
-
-    def read(self, prompt: str) -> Entry:
-        """The entry with this prompt; raises at the first thing that is not understood."""
+    def read(self, prompt: str) -> Entry | None:
+        """The entry with this prompt, None if it is dropped; raises at the first thing that is not understood."""
         self.match(SPACES)
         offset = self.pos
-        start = self.time()
-        end = self.time() if self.match(RANGE_SIGN) else None
+        start, end = self.span()
         self.match(SPACES)
         fade = self.fade() if self.peek() == "[" else None
         self.match(SPACES)
@@ -102,45 +86,8 @@ class EntryReader:
             raise self.source.schedule_error(
                 offset, "there is no prompt after this time.", "Write the prompt after the colon, or remove the line."
             )
-        return Entry(*self.frames(start, end), prompt, fade, offset)
-
-    def match(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
-        found = match_at(pattern, self.source.text, self.pos, self.end)
-        if found:
-            self.pos = found.end()
-        return found
-
-    def peek(self) -> str:
-        return self.source.text[self.pos : min(self.pos + 1, self.end)]
-
-    def time(self) -> Written:
-        offset = self.pos
-        found = self.match(TIME)
-        if not found:
-            raise self.not_a_time()
-        sign, minutes, seconds, number = found.groups()
-        if minutes is not None:
-            unit, frames = "s", self.video.frames_of(minutes, "s", offset) * 60
-            frames += self.video.frames_of(seconds, "s", offset)
-        else:
-            unit_found = self.match(UNIT)
-            unit = unit_found.group(1) if unit_found else ""
-            frames = self.video.frames_of(number, unit, offset)
-        if match_at(SPOILT, self.source.text, self.pos, self.end):
-            raise self.not_a_time()
-        if not unit and "." in number:
-            share = f", {Fraction(number) * 100}%" if Fraction(number) < 1 and len(number) < 6 else ""
-            raise self.source.syntax_error(
-                offset,
-                f"{number} is not a whole frame.",
-                f"Write a whole frame, or say what it counts: {number}s{share if '/' not in share else ''}.",
-            )
-        return Written(self.video.place(sign, frames), self.source.text[offset : self.pos].strip(), offset)
-
-    def not_a_time(self) -> PromptScheduleError:
-        found = match_at(RUN, self.source.text, self.pos, self.end)
-        what = f"'{found.group()}' is not a time." if found else "a time is missing here."
-        return self.source.syntax_error(self.pos, what, TIME_HELP)
+        frames = self.frames(start, end)
+        return None if frames is None else Entry(*frames, prompt, fade, offset)
 
     def unread(self) -> PromptScheduleError:
         word = self.source.text[self.pos : self.end].split()[0]
@@ -176,41 +123,28 @@ class EntryReader:
         found = self.match(FADE_LENGTH)
         if not found:
             return None
-        frames = float(self.video.frames_of(found.group(1), found.group(2) or "", offset))
+        frames = float(self.video.frames_of(found.group(1), unit_of(found.group(2) or "f"), offset))
         if kind == "hard" and frames:
             raise self.source.schedule_error(
                 offset, "a hard transition is a cut and has no length.", "Write [hard], or [linear 8] for a cross-fade."
             )
         return frames
 
-    def frames(self, start: Written, end: Written | None) -> tuple[int, int | None]:
-        first = self.video.start_frame(start)
-        if end is None:
-            return first, None
-        stop = self.video.end_frame(end)
-        if first >= stop:
-            raise self.source.schedule_error(
-                start.offset,
-                f"the range from '{start.text}' to '{end.text}' is empty: it goes from frame {first} to frame {stop}.",
-                "The start must come before the end, by at least one frame.",
-            )
-        return first, stop
-
 
 def check_order(source: Source, entries: list[Entry]) -> None:
     """Raises PromptScheduleError, pointing at the entry further down in the text, if two share a frame by mistake."""
     for before, after in pairwise(entries):
         offset, other = max(before.offset, after.offset), min(before.offset, after.offset)
-        line = source.locate(other)[0]
         if before.start == after.start:
             raise source.schedule_error(
                 offset,
-                f"two prompts start on frame {after.start}; the other one is in line {line}.",
+                f"two prompts start on frame {after.start}; the other one is in line {source.locate(other)[0]}.",
                 "Give each prompt a start of its own.",
             )
         if before.end is not None and after.start < before.end:
             raise source.schedule_error(
                 offset,
-                f"this overlaps with line {line}: frames {after.start} to {before.end - 1} would have two prompts.",
+                f"this overlaps with line {source.locate(other)[0]}: frames {after.start} to {before.end - 1} would "
+                "have two prompts.",
                 f"End the first range at {after.start}, or start the second one at {before.end}.",
             )

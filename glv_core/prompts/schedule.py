@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 from .errors import PromptScheduleError
@@ -155,26 +156,41 @@ class PromptSchedule:
         """The distinct prompts, in order of appearance."""
         return tuple(dict.fromkeys(segment.prompt for segment in self.segments))
 
-    def weights(self, frame: float) -> tuple[float, ...]:
-        """How much of each prompt a frame sees: one weight per segment, each >= 0, at most two above 0, summing to 1.
+    @cached_property
+    def _starts(self) -> list[float]:
+        return [segment.start for segment in self.segments]
 
-        ``frame`` is a video frame, may be fractional, and is clamped to [0, num_frames - 1].
+    def __hash__(self) -> int:
+        # Asked for once for every prompt, so it does not go through all of them.
+        return hash((self.num_frames, self.fps, len(self.segments), self.segments[0].prompt))
+
+    def seen(self, frame: float) -> tuple[tuple[int, float], ...]:
+        """The one or two segments that a frame sees: (index, weight above 0) in order, the weights summing to 1.
+
+        ``frame`` is a video frame, may be fractional, and is clamped to [0, num_frames - 1]. The time that this takes
+        hardly grows with the number of segments.
         Raises PromptScheduleError if it is NaN.
         """
         frame = self._clamp(frame)
         segments = self.segments
-        index = bisect_right([segment.start for segment in segments], frame) - 1
+        index = bisect_right(self._starts, frame) - 1
         # The first half of a transition lies in the segment before the boundary, the second half in the one after.
         into = index
         if index + 1 < len(segments) and frame > segments[index].end - segments[index + 1].transition.half:
             into = index + 1
-        weights = [0.0] * len(segments)
         if into == 0:
-            weights[0] = 1.0
-            return tuple(weights)
+            return ((0, 1.0),)
         share = segments[into].transition.progress(frame - segments[into].start)
-        weights[into - 1] = 1.0 - share
-        weights[into] = share
+        return tuple(each for each in ((into - 1, 1.0 - share), (into, share)) if each[1])
+
+    def weights(self, frame: float) -> tuple[float, ...]:
+        """How much of each prompt a frame sees: one weight per segment, each >= 0, at most two above 0, summing to 1.
+
+        See ``seen``, which says the same in fewer words.
+        """
+        weights = [0.0] * len(self.segments)
+        for index, weight in self.seen(frame):
+            weights[index] = weight
         return tuple(weights)
 
     def _clamp(self, frame: float) -> float:

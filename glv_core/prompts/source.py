@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
-from .errors import PromptScheduleError, PromptSyntaxError
+from .errors import PromptScheduleError, PromptSyntaxError, PromptWarning
 
 NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 LONGEST_NUMBER = 40
@@ -16,29 +17,35 @@ LONGEST_EXCERPT = 100
 
 @dataclass(frozen=True)
 class Source:
-    """The text of a schedule; ``\\n`` ends a line. Offsets count characters from 0."""
+    """The text of a schedule, or the common text; ``\\n`` ends a line. Offsets count characters from 0."""
 
     text: str
+    common: bool = False
 
     @classmethod
-    def of(cls, text: str) -> Source:
+    def of(cls, text: str, common: bool = False) -> Source:
         """The source of a text with line ends of any system, with or without a byte order mark."""
-        return cls(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"))
+        return cls(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), common)
+
+    @cached_property
+    def visible(self) -> str:
+        """The text with spaces for its comments; offsets stay."""
+        lines = self.text.split("\n")
+        return "\n".join(" " * len(line) if is_comment(line.strip()) else line for line in lines)
 
     def lines(self) -> list[tuple[int, str]]:
         """(offset, text) of every line that is neither blank nor a comment (# or //)."""
         found, offset = [], 0
         for line in self.text.split("\n"):
             stripped = line.strip()
-            if stripped and not stripped.startswith(("#", "//")):
+            if stripped and not is_comment(stripped):
                 found.append((offset, line))
             offset += len(line) + 1
         return found
 
     def locate(self, offset: int) -> tuple[int, int]:
         """(line, column) of an offset, both counted from 1."""
-        before = self.text[:offset]
-        return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+        return self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
 
     def syntax_error(self, offset: int, problem: str, remedy: str) -> PromptSyntaxError:
         """The error to raise for text that cannot be read, pointing at ``offset``."""
@@ -50,9 +57,20 @@ class Source:
         line, column = self.locate(offset)
         return PromptScheduleError(self._describe(line, column, problem, remedy), line, column)
 
+    def warning(self, offset: int, problem: str, remedy: str) -> PromptWarning:
+        """What to say of a text that is read but may have been meant otherwise, pointing at ``offset``."""
+        line, column = self.locate(offset)
+        return PromptWarning(self._describe(line, column, problem, remedy), line, column, self.common)
+
     def _describe(self, line: int, column: int, problem: str, remedy: str) -> str:
         shown, caret = excerpt(self.text.split("\n")[line - 1], column - 1)
-        return f"line {line}, column {column}: {problem}\n  {shown}\n  {' ' * caret}^\n{remedy}"
+        where = "common text, " if self.common else ""
+        return f"{where}line {line}, column {column}: {problem}\n  {shown}\n  {' ' * caret}^\n{remedy}"
+
+
+def is_comment(stripped: str) -> bool:
+    """Whether a line, without the spaces around it, is left out."""
+    return stripped.startswith(("#", "//"))
 
 
 def excerpt(line: str, index: int) -> tuple[str, int]:
@@ -75,16 +93,30 @@ class Written:
     offset: int
 
 
+@dataclass
+class Notes:
+    """What is found while a text is read: ``prompts``, the (start, end) of what became prompts, and times ``dropped``
+    or ``cut`` because they lie beyond the end of the video.
+    """
+
+    prompts: list[tuple[int, int]] = field(default_factory=list)
+    dropped: list[Written] = field(default_factory=list)
+    cut: list[Written] = field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Video:
     """The video that a text is about: how long it is, and how its times become frames.
 
-    Times in seconds and percent are rounded to the nearest whole frame, halves up.
+    Times in seconds and percent are rounded to the nearest whole frame, halves up. ``drop_beyond``: prompts that start
+    beyond the end are left out and ranges cut there; without it they are errors.
     """
 
     source: Source
     num_frames: int
     fps: float
+    drop_beyond: bool = False
+    notes: Notes = field(default_factory=Notes, compare=False)
 
     def frames_of(self, number: str, unit: str, offset: int) -> Fraction:
         """The exact number of frames in a length such as 12, 0.5s or 50% (of the video)."""
@@ -108,21 +140,35 @@ class Video:
             raise self.outside(time)
         return min(round_half_up(time.frames), self.num_frames - 1)
 
+    def drops(self, time: Written) -> bool:
+        """Whether a prompt that starts so late is left out; it is noted."""
+        if not (self.drop_beyond and time.frames >= self.num_frames):
+            return False
+        self.notes.dropped.append(time)
+        return True
+
     def end_frame(self, time: Written) -> int:
         """The frame before which a range ends; raises PromptScheduleError outside [0, num_frames]."""
+        if self.drop_beyond and time.frames > self.num_frames:
+            self.notes.cut.append(time)
+            return self.num_frames
         if not 0 <= time.frames <= self.num_frames:
             raise self.outside(time)
         return round_half_up(time.frames)
 
     def outside(self, time: Written) -> PromptScheduleError:
         """The error for a time before the start or past the end of the video."""
-        frames = "1 frame" if self.num_frames == 1 else f"{self.num_frames} frames"
         return self.source.schedule_error(
             time.offset,
-            f"'{time.text}' is outside the video, which is {frames} long "
-            f"({self.num_frames / self.fps:.6g} s at {self.fps:.6g} fps).",
+            f"'{time.text}' is outside the video, which is {self.length}.",
             f"Frames count from 0, so the last one is {self.num_frames - 1}.",
         )
+
+    @property
+    def length(self) -> str:
+        """How long the video is, in words."""
+        frames = "1 frame" if self.num_frames == 1 else f"{self.num_frames} frames"
+        return f"{frames} long ({self.num_frames / self.fps:.6g} s at {self.fps:.6g} fps)"
 
 
 def round_half_up(value: Fraction) -> int:
@@ -143,3 +189,17 @@ def match_at(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Ma
 def first_char(offset: int, line: str) -> int:
     """Offset of the first character of a line that is not a space."""
     return offset + len(line) - len(line.lstrip())
+
+
+def in_front(front: str, prompt: str) -> str:
+    """A prompt with a text in front of it, and one separator between them."""
+    front, prompt = front.strip(), prompt.strip()
+    if not front:
+        return prompt
+    trimmed = front.rstrip(", \t")
+    prompt = prompt.lstrip(", \t")
+    if not trimmed or not prompt:
+        return trimmed or prompt
+    if trimmed == front and trimmed[-1] in ".;:!?\u3002\uff0c\u3001\uff1b\uff1a\uff01\uff1f":
+        return f"{trimmed} {prompt}"
+    return f"{trimmed}, {prompt}"

@@ -35,12 +35,14 @@ class PromptTrack:
         """
         check_length(schedule, num_latent_frames, compression)
         prompts = schedule.prompts
-        rows = [prompts.index(segment.prompt) for segment in schedule.segments]
+        row_of = {prompt: row for row, prompt in enumerate(prompts)}
         timebase = Timebase(schedule.num_frames, schedule.fps, compression)
+        seen = [schedule.seen(timebase.centre_of(index)) for index in range(num_latent_frames)]
         weights = torch.zeros(len(prompts), num_latent_frames)
-        for index in range(num_latent_frames):
-            for row, weight in zip(rows, schedule.weights(timebase.centre_of(index)), strict=True):
-                weights[row, index] += weight
+        for part in range(2):  # a latent frame sees at most two segments, which may have the same prompt
+            columns = [index for index, segments in enumerate(seen) if len(segments) > part]
+            rows = [row_of[schedule.segments[seen[index][part][0]].prompt] for index in columns]
+            weights[rows, columns] += torch.tensor([seen[index][part][1] for index in columns])
         return cls(prompts, weights)
 
     def at(self, place: Place, length: int) -> PromptTrack:

@@ -25,7 +25,7 @@ from glv_core.demo import MODEL_DIR
 from glv_core.fusion import MERGES
 from glv_core.hosts.diffusers import folder as folders
 from glv_core.noise import NOISES
-from glv_core.prompts import TRANSITION_KINDS
+from glv_core.prompts import BEYOND_END, TRANSITION_KINDS
 from glv_core.prompts.blending import AUTO, PROMPT_BLENDINGS
 from glv_core.video_io import read_video, save_video
 from glv_core.window_schedules import SCHEDULES
@@ -131,6 +131,7 @@ def ran(tiny_wan_folder, tmp_path_factory):
         {"--transition": "hard"},
         {"--transition-length": "16"},
         {"--transition-length": "1s"},
+        {"--common-text": "a cat"},
         {"--isolated": True, "--overlap": None, "--schedule": None},
         {"--steps": "3"},
         {"--cfg": "1"},
@@ -210,6 +211,19 @@ def test_prompts_can_come_from_a_file(job, tmp_path):
     (tmp_path / "prompts.txt").write_text("0: a cat\n16: a dog\n")
     schedule = job(prompts=f"@{tmp_path / 'prompts.txt'}").schedule
     assert [segment.prompt for segment in schedule.segments] == ["a cat", "a dog"]
+
+
+def test_the_common_text_stands_in_front_of_every_prompt(job):
+    schedule = job(prompts="0: a cat\n16: a dog", common_text="red,").schedule
+    assert schedule.prompts == ("red, a cat", "red, a dog")
+
+
+def test_what_is_dropped_or_not_read_is_said_before_the_model_is_loaded(job, capsys):
+    made = job(prompts="0: a cat [1s]\n16: a dog\n40: a bird", beyond_end="drop")
+    assert made.schedule.prompts == ("a cat [1s]", "a dog")
+    said = capsys.readouterr().err
+    assert "genlong: warning: line 1, column 10: '[1s]' looks like a time" in said and f"{' ' * 11}^\n" in said
+    assert "genlong: warning: line 3, column 1: 1 prompt lies beyond the end of the video, which is 33 frames" in said
 
 
 def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
@@ -453,6 +467,7 @@ def test_the_choices_are_those_of_the_core():
     assert set(options.NOISES) == set(NOISES)
     assert set(options.PROMPT_BLENDINGS) == {AUTO, *PROMPT_BLENDINGS}
     assert set(options.TRANSITIONS) == set(TRANSITION_KINDS)
+    assert options.BEYOND_END == BEYOND_END
 
 
 def test_it_runs_as_a_module():

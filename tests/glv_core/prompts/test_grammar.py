@@ -408,7 +408,6 @@ def test_the_shape_of_a_message() -> None:
         ("16:9 wide", 1, 3, "can be a time"),
         ("0:30 a cat", 1, 2, "1:05: a prompt"),
         ("0:1girl", 1, 2, "write a space after it"),
-        ("hello\n48: b", 1, 1, "before the first time"),
         ("48 ease 12: b", 1, 4, "needs brackets"),
         ("48 [ease 12] b", 1, 13, "colon is missing"),
         ("48 [fade]: b", 1, 5, "hard, linear, ease"),

@@ -280,6 +280,42 @@ def schedule(clip="clip", text="a | b", length=49, fps=16.0, transition="linear"
     return MultiPromptSchedule.execute(clip, text, length, fps, transition, frames)
 
 
+class Clip:
+    """An encoder whose tokens are the text itself."""
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, tokens):
+        return [[torch.zeros(1, 1, 4), {"text": tokens}]]
+
+
+def test_the_node_says_what_it_does_not_read_and_what_it_drops(caplog):
+    text = "girl,\n0: in jungle [1s]\n8: in car\n60: close up"
+    made = MultiPromptSchedule.execute(Clip(), text, 32, 16.0, "linear", 8.0, "photo", "drop")
+    assert [each["text"] for _, each in made.args[0]] == ["photo, girl, in jungle [1s]", "photo, girl, in car"]
+    (said,) = made.ui["text"]
+    assert "line 2, column 14: '[1s]' looks like a time" in said and "\n               ^\n" in said
+    assert "line 4, column 1: 1 prompt lies beyond the end of the video" in said
+    assert all(part in caplog.text for part in ("MultiPromptSchedule: line 2, column 14", "line 4, column 1"))
+    assert MultiPromptSchedule.execute(Clip(), "a | b", 32, 16.0, "linear", 8.0).ui is None
+
+
+def test_what_lies_beyond_the_end_is_checked_as_it_is_run():
+    text = "0: a\n60: b"
+    assert "60" in MultiPromptSchedule.validate_inputs(text, 32, 16.0) and "32" in schedule_error(text, 32)
+    assert MultiPromptSchedule.validate_inputs(text, 32, 16.0, None, "drop") is True
+    assert "error or drop" in MultiPromptSchedule.validate_inputs(text, 32, 16.0, "", "keep")
+    assert MultiPromptSchedule.validate_inputs(text, 32, 16.0, "", None) is True
+    assert "common text" in MultiPromptSchedule.validate_inputs("a | b", 32, 16.0, "b" * 5_001)
+
+
+def schedule_error(text, length):
+    with pytest.raises(ValueError, match=r"^MultiPromptSchedule: ") as error:
+        MultiPromptSchedule.execute(Clip(), text, length, 16.0, "linear", 8.0)
+    return str(error.value)
+
+
 def with_control(model):
     net = comfy.controlnet.ControlBase()
     net.cond_hint_original = torch.zeros(9, 3, 8, 8)

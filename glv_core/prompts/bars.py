@@ -1,0 +1,121 @@
+"""Schedules written with bars: ``a | b | c`` in equal parts, or ``all of it | a [0-50] | b [50-150]`` with times.
+
+A ``|`` inside ``{}`` is part of a prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+from .layout import Entry, Reading
+from .lines import EntryReader, check_order, unquoted
+from .source import Video, first_char, join_lines, round_half_up
+from .times import SPAN, UNITED
+
+BAR = re.compile(r"(\||\{[^{}]*\})")
+#: Characters of a part that can hold the brackets at its end.
+LONGEST_TAIL = 200
+
+
+def parse_bars(video: Video, lines: list[tuple[int, str]]) -> list[Entry]:
+    """The entries of ``a | b | c``: equal parts, their starts rounded to whole frames. One prompt is one part."""
+    source = video.source
+    prompts, bars = split_bars(lines)
+    offset = first_char(*lines[0])
+    if len(prompts) > video.num_frames:
+        raise source.schedule_error(
+            bars[video.num_frames - 1],
+            f"{len(prompts)} prompts do not fit into {video.num_frames} frames.",
+            "Write at most one prompt per frame, or make the video longer.",
+        )
+    entries = []
+    for index, prompt in enumerate(prompts):
+        if not prompt:
+            raise source.schedule_error(
+                bars[min(index, len(bars) - 1)],
+                f"prompt {index + 1} of {len(prompts)} is empty.",
+                "Write a prompt on both sides of every '|', or remove the '|'.",
+            )
+        start = round_half_up(Fraction(video.num_frames * index, len(prompts)))
+        entries.append(Entry(start, None, prompt, None, offset if index == 0 else bars[index - 1]))
+    video.notes.prompts.append((0, len(source.text)))
+    return unquoted(entries, least=2)
+
+
+def split_bars(lines: list[tuple[int, str]]) -> tuple[list[str], list[int]]:
+    """The prompts between the bars, and the offsets of the bars."""
+    bars: list[int] = []
+    parts: list[list[str]] = [[]]
+    for offset, line in lines:
+        parts[-1].append("\n")
+        at = offset
+        for piece in BAR.split(line):  # keeps what it splits at: a bar, or a {choice|of|words} that stays whole
+            if piece == "|":
+                bars.append(at)
+                parts.append([])
+            else:
+                parts[-1].append(piece)
+            at += len(piece)
+    return [join_lines("".join(part)) for part in parts], bars
+
+
+def parse_timed_bars(video: Video, lines: list[tuple[int, str]]) -> Reading | None:
+    """The entries of ``a | b [0-50] | c [50-150]``, and the first part if it has no time; None if no part has one.
+
+    Raises:
+        PromptSyntaxError: another part has no time, or a number that may be a start or a length.
+    """
+    source, text = video.source, video.source.visible
+    bars = split_bars(lines)[1]
+    if not bars:
+        return None
+    starts, ends = [0, *(bar + 1 for bar in bars)], [*bars, len(text)]
+    tails = [tail_of(text, start, end) for start, end in zip(starts, ends, strict=True)]
+    timed = [tail for tail in tails if tail and tail[2]]
+    if not timed and sum(tail is not None for tail in tails) < 2:
+        return None
+    entries = []
+    for index, (start, end, tail) in enumerate(zip(starts, ends, tails, strict=True)):
+        place = min(start + len(text[start:end]) - len(text[start:end].lstrip()), len(text))
+        if tail is None:
+            video.notes.prompts.append((start, end))
+            if index == 0:
+                continue
+            raise source.syntax_error(
+                place, "this part has no time, but others have.", "Write one, as in a cat [0-50]."
+            )
+        opening, span, sure = tail
+        if not sure:
+            raise source.syntax_error(
+                opening,
+                "a number alone in brackets can be a start or a length.",
+                "Write the range in frames or seconds, as in [0-50] or [0s-3s].",
+            )
+        entry = EntryReader(video, *span).read(join_lines(text[start:opening]))
+        video.notes.prompts.append((start, opening))
+        if entry:
+            entries.append(entry)
+    entries.sort(key=lambda entry: entry.start)
+    check_order(source, entries)
+    return Reading(entries, "" if tails[0] else join_lines(text[: ends[0]]), 0)
+
+
+def tail_of(text: str, start: int, end: int) -> tuple[int, tuple[int, int], bool] | None:
+    """The brackets with a time at the end of the part [start, end).
+
+    Returns:
+        (their offset, the (start, end) of the time, whether it is a range or has a unit); None where there are none.
+    """
+    first = max(start, end - LONGEST_TAIL)
+    piece = text[first:end].rstrip(" \t\n,;.")
+    opening = piece.rfind("[")
+    if opening < 0 or not piece.endswith("]"):
+        return None
+    inner = piece[opening + 1 : -1]
+    begin = first + opening + 1 + len(inner) - len(inner.lstrip())
+    span = SPAN.fullmatch(inner.strip())
+    if span is None:
+        return None
+    sure = span.group("last") is not None or bool(UNITED.search(span.group()))
+    return first + opening, (begin, begin + len(span.group())), sure

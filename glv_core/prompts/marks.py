@@ -1,0 +1,307 @@
+"""What makes a line the beginning of a prompt: its time, in one of the ways in which people write it.
+
+A line begins a prompt with something that begins like a number, perhaps a range, perhaps a transition, and a colon.
+This is wider than what is right: a slip becomes an error, not part of a prompt. With right times only, these are read
+too: ``[0-24] prompt``, ``(0s-3s) prompt``, ``[24]: prompt``, ``frame 24: prompt``, ``**0-3s:** prompt``, ``* 3s:
+prompt``, ``0:00-0:03 prompt``. Everything is found in one pass, without going back.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .errors import PromptScheduleError
+from .schedule import TRANSITION_KINDS
+from .source import Source
+from .times import COLONS, DECADE, SIGNS, SPAN, UNITED, UNITS
+
+FADE_HELP = "Write for example 48 [hard]: or 48 [linear 8]: or 48 [ease 0.5s]:"
+
+_WORD = re.compile(rf"[-+]?[.0-9][^\s{COLONS}()\[\]{{}}\"'|]*")
+_UNIT = re.compile(rf"[ \t]+{UNITS}(?!\w)", re.IGNORECASE)
+_CLOCK = re.compile(r"(?::[0-5][0-9]){1,2}(?:[.,][0-9]{1,9})?(?![\w.])")
+_SIGN = re.compile(rf"[ \t]*{SIGNS}[ \t]*|[ \t]+to[ \t]+", re.IGNORECASE)
+_GLUED_SIGN = re.compile(rf".{{0,2}}?{SIGNS}\Z")
+_KIND = re.compile(rf"(?:{'|'.join(TRANSITION_KINDS)})\b")
+_SPACES = re.compile(r"\s*")
+_TO_COLON = re.compile(rf"[^\]{COLONS}]*")
+
+_BULLET = re.compile(r"(?:[-*+\u2022]|[0-9]{1,3}[.)])[ \t]{1,4}")
+_STARS = re.compile(r"\*{1,3}|__")
+_NAMED = re.compile(
+    r"(?:(?P<seconds>seconds?|secs?)|(?P<unsure>from|at)|frames?|f|time(?:stamp)?|t)(?:[ \t]{0,3}=|[ \t]|:)"
+    r"[ \t]{0,3}|frames?(?=[0-9])|@[ \t]?",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"[ \t]{0,4}")
+_DASH = re.compile(r"[ \t]*[-\u2013\u2014|][ \t]+")
+_CUT = re.compile(r"\|[ \t]{0,20}|[\[(]")
+_COUNT = re.compile(r"\s*[0-9]{1,6}\s*\Z")
+_NUMBERED = re.compile(rf"[ \t]{{0,20}}[@<]?([0-9]{{1,40}}(?:\.[0-9]{{1,40}})?)(?:[ \t]?{UNITS})?(?!\w)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a line says its time: offsets of the time's first character, of its end, and of the prompt behind it.
+
+    ``unit`` is what numbers without one count: "s", or "" for frames. ``doubt`` is empty, or says what is missing for
+    the line to be sure to begin a prompt: a "colon", or a "unit" of a number alone in brackets.
+    """
+
+    start: int
+    end: int
+    prompt: int
+    unit: str = ""
+    doubt: str = ""
+
+
+def is_colon(line: str, index: int) -> bool:
+    """Whether a colon stands at an index, which may be behind the end."""
+    return line[index : index + 1] in tuple(COLONS)
+
+
+def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The lines of a text, those cut that begin with a time and go on with others, behind bars or in the same brackets.
+
+    Lines that count subtitles, and the first word of a file of them, are left out.
+    """
+    pieces = []
+    for offset, line in lines:
+        begin, first = 0, len(line) - len(line.lstrip())
+        if is_sure(line, first):
+            for cut in _CUT.finditer(line, first + 1):
+                behind = cut.end() if cut.group()[0] == "|" else cut.start()
+                if behind == cut.start() and line[behind] != line[first]:
+                    continue
+                if is_sure(line, behind):
+                    pieces.append((offset + begin, line[begin : cut.start()]))
+                    begin = behind
+        pieces.append((offset + begin, line[begin:] if begin else line))
+    following = [*(line for _, line in pieces[1:]), ""]
+    return [
+        (offset, line)
+        for index, ((offset, line), after) in enumerate(zip(pieces, following, strict=True))
+        if not (_COUNT.match(line) and "-->" in after and is_sure(after, len(after) - len(after.lstrip())))
+        and not (index == 0 and line.strip() == "WEBVTT")
+    ]
+
+
+def is_sure(line: str, begin: int) -> bool:
+    """Whether a right time and what ends it stand at an index of a line."""
+    dressed = dressed_mark(line, begin)
+    if dressed:
+        return not dressed[4]
+    span = SPAN.match(line, begin)
+    if span is None:
+        return False
+    colon = _GAP.match(line, span.end()).end()  # type: ignore[union-attr]
+    return is_colon(line, colon) and not line[colon + 1 : colon + 2].isdigit()
+
+
+def check_unmarked(source: Source, lines: list[tuple[int, str]]) -> None:
+    """Check a text in which no line begins a prompt.
+
+    Raises:
+        PromptSyntaxError: its first line begins with 0 and others with numbers that rise from there: times without
+            their colons.
+    """
+    found = [(offset, _NUMBERED.match(line)) for offset, line in lines]
+    numbers = [(offset + each.end(), float(each.group(1))) for offset, each in found if each]
+    rising = all(before[1] < after[1] for before, after in pairwise(numbers))
+    if len(numbers) > 1 and rising and found[0][1] and not numbers[0][1]:
+        raise no_colon(source, numbers[0][0])
+
+
+def no_colon(source: Source, offset: int) -> PromptScheduleError:
+    """The error for a number at the start of a line that can only be a time, and has no colon behind it."""
+    return source.syntax_error(
+        offset,
+        "a colon is missing between the time and the prompt.",
+        "Write for example 0: a cat and, on a line of its own, 24: a dog.",
+    )
+
+
+def marks_of(source: Source, lines: list[tuple[int, str]]) -> list[Mark | None]:
+    """For each line, what makes it the beginning of a prompt, or None where it is more of the prompt above.
+
+    Raises:
+        PromptSyntaxError: a line cannot be told to be one or the other.
+    """
+    marks = [mark_of(source, offset, line) for offset, line in lines]
+    if any(marks):
+        for offset, line in lines[: next(index for index, mark in enumerate(marks) if mark)]:
+            number = _NUMBERED.match(line)
+            if number and not float(number.group(1)):
+                raise no_colon(source, offset + number.end())
+    doubtful = [mark for mark in marks if mark and mark.doubt]
+    if not doubtful:
+        return marks
+    sure = any(mark and not mark.doubt for mark in marks)
+    for mark in doubtful:
+        if mark.doubt == "unit" and (sure or len(doubtful) > 1):
+            raise source.syntax_error(
+                mark.start,
+                "a number alone in brackets can be a frame or the number of a scene.",
+                "Write a colon behind it, as in [24]: a prompt, or Scene 2: a prompt.",
+            )
+        if mark.doubt == "colon" and sure:
+            raise source.syntax_error(
+                mark.end,
+                "a colon is missing between the time and the prompt.",
+                "If this is part of the prompt above, put a word in front of it.",
+            )
+    if len(doubtful) > 1:  # two lines that begin with ranges in seconds are no chance
+        return marks
+    return [
+        plain_mark_of(source, offset, line, len(line) - len(line.lstrip())) if mark and mark.doubt else mark
+        for (offset, line), mark in zip(lines, marks, strict=True)
+    ]
+
+
+def mark_of(source: Source, offset: int, line: str) -> Mark | None:
+    """What makes this line the beginning of a prompt; raises PromptSyntaxError where its colon is amiss."""
+    begin = len(line) - len(line.lstrip())
+    dressed = dressed_mark(line, begin)
+    if dressed:
+        start, end, prompt, unit, doubt = dressed
+        return Mark(offset + start, offset + end, offset + prompt, unit, doubt)
+    return plain_mark_of(source, offset, line, begin)
+
+
+def plain_mark_of(source: Source, offset: int, line: str, begin: int) -> Mark | None:
+    """``mark_of`` for a line whose time is not dressed up."""
+    plain = plain_mark(line, begin)
+    if plain is None:
+        return None
+    end, has_colon = plain
+    if not has_colon:
+        raise source.syntax_error(offset + end, "a colon is missing between the time and the prompt.", FADE_HELP)
+    if line[end + 1 : end + 2] in set("0123456789"):
+        raise source.syntax_error(
+            offset + end,
+            f"'{line[: end + 2].strip()}…' can be a time or the beginning of a prompt.",
+            "If a time ends at this colon, write a space after it. "
+            "If it is part of the prompt, put a word in front of it. For minutes and seconds write 1:05: a prompt.",
+        )
+    return Mark(offset + begin, offset + end, offset + end + 1 + is_colon(line, end + 1))
+
+
+def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None:
+    """A right time in brackets, behind a word or a bullet, or as a range of minutes and seconds without a colon.
+
+    Returns:
+        (start of the time, its end, start of the prompt, unit, doubt), in the line; None where there is none.
+    """
+    pos, unit, unsure = begin, "", False
+    bullet = _BULLET.match(line, pos)
+    if bullet and SPAN.match(line, pos) is None:
+        pos = bullet.end()
+    elif bullet and bullet.group()[0].isdigit():  # a number that may count the lines of a list
+        behind = SPAN.match(line, bullet.end())
+        if behind and UNITED.search(behind.group()):
+            pos = bullet.end()
+    bulleted = pos > begin
+    stars = _STARS.match(line, pos)
+    if stars:
+        pos = stars.end()
+    named = _NAMED.match(line, pos)
+    if named:
+        pos, unsure = named.end(), bool(named.group("unsure"))
+        unit = "s" if named.group("seconds") else ""
+    bracket = line[pos : pos + 1] if line[pos : pos + 1] in ("[", "(") else ""
+    start = _GAP.match(line, pos + 1).end() if bracket else pos  # type: ignore[union-attr]
+    span = SPAN.match(line, start)
+    if span is None:
+        return None
+    united = bool(UNITED.search(span.group())) or (bool(unit) and not bracket)
+    ranged = span.group("last") is not None
+    pos = _GAP.match(line, span.end()).end()  # type: ignore[union-attr]
+    if bracket:
+        if line[pos : pos + 1] != {"[": "]", "(": ")"}[bracket]:
+            return None
+        pos += 1
+    behind_stars = _STARS.match(line, pos) if stars else None
+    pos = behind_stars.end() if behind_stars else pos
+    colon = _GAP.match(line, pos).end()  # type: ignore[union-attr]
+    has_colon = is_colon(line, colon) and not line[colon + 1 : colon + 2].isdigit()
+    doubt = ""
+    if bracket == "[":
+        doubt = "" if has_colon or ranged or united else "unit"
+    elif bracket == "(":
+        if not has_colon and (not united or "%" in span.group() or DECADE.fullmatch(span.group())):
+            return None  # (1-3), (50%) or (1980s), which sentences have
+    elif not has_colon:
+        clocks = ranged and ":" in span.group("first") and ":" in (span.group("last") or "")
+        if named or not united or not (behind_stars or (ranged and (pos == len(line) or line[pos - 1].isspace()))):
+            return None
+        doubt = "" if clocks or behind_stars else "colon"
+    elif (unsure and not united) or (bulleted and not (united or ranged)):
+        return None
+    elif not (bulleted or stars or named):
+        return None  # a plain one, which says better what is wrong with it
+    if has_colon:
+        pos = colon + 1 + is_colon(line, colon + 1)
+        late = _STARS.match(line, pos) if stars and not behind_stars else None
+        pos = late.end() if late else pos
+    else:
+        dash = _DASH.match(line, pos)
+        pos = dash.end() if dash else pos
+    return start, span.end(), pos, unit, doubt
+
+
+def plain_mark(line: str, begin: int) -> tuple[int, bool] | None:
+    """The end of something that begins like a time and ends like one: (index, whether a colon stands there)."""
+    early: list[int] = []  # colons behind a number, where it may end if nothing better comes
+    first = rough_time(line, begin, early)
+    if first is None:
+        return None
+    sign = _SIGN.match(line, first) or _GLUED_SIGN.match(line, max(begin, first - 3), first)
+    last = rough_time(line, _GAP.match(line, sign.end()).end(), early) if sign else None  # type: ignore[union-attr]
+    found = plain_end(line, first if last is None else last)
+    if found and found[1]:
+        return found
+    if early:
+        return early[0], True
+    kind = _KIND.search(line, begin, first)  # a transition without a space in front of it
+    colon = _TO_COLON.match(line, kind.end()).end() if kind else 0  # type: ignore[union-attr]
+    return (colon, True) if kind and is_colon(line, colon) else found
+
+
+def rough_time(line: str, pos: int, early: list[int]) -> int | None:
+    """The end of what begins like a time; a colon behind its number goes to ``early``."""
+    word = _WORD.match(line, pos)
+    if word is None:
+        return None
+    pos = word.end()
+    unit = _UNIT.match(line, pos)
+    pos = unit.end() if unit else pos
+    if is_colon(line, pos):
+        early.append(pos)
+    clock = _CLOCK.match(line, pos)
+    return clock.end() if clock else pos
+
+
+def plain_end(line: str, pos: int) -> tuple[int, bool] | None:
+    """Where the colon is behind a time and perhaps a transition, or should be."""
+    pos = _SPACES.match(line, pos).end()  # type: ignore[union-attr]
+    if is_colon(line, pos):
+        return pos, True
+    bracketed = line[pos : pos + 1] == "["
+    if bracketed:
+        close = line.find("]", pos)
+        if close >= 0:
+            colon = _SPACES.match(line, close + 1).end()  # type: ignore[union-attr]
+            if is_colon(line, colon):
+                return colon, True
+    word = _SPACES.match(line, pos + 1).end() if bracketed else pos  # type: ignore[union-attr]
+    kind = _KIND.match(line, word)
+    if kind is None:
+        return None
+    colon = _TO_COLON.match(line, kind.end()).end()  # type: ignore[union-attr]
+    if is_colon(line, colon):
+        return colon, True
+    if not bracketed:
+        return None
+    return (colon + 1 if line[colon : colon + 1] == "]" else colon), False

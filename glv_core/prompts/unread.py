@@ -1,0 +1,183 @@
+"""What looks like a time in a text and was not read as one, and what was left out: the warnings of a schedule.
+
+A sentence may hold numbers, clock times, ratios and weights, so a time is only suspected where people write one: alone
+in brackets, in front of a colon, as a range at the start of a sentence, as a key in quotation marks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from .brackets import timed_bracket
+from .errors import PromptWarning
+from .schedule import TRANSITION_KINDS
+from .source import Notes, Source, Video, Written
+from .times import DECADE, SIGNS, SPAN, UNITED, UNITS
+
+MOST_WARNINGS = 10  #: times that are shown one by one
+MOST_NAMED = 10  #: times that one warning lists
+
+_CANDIDATE = re.compile(
+    r"[\[(<\"']|(?<![\w.:%/-])-?(?:[0-9]|\.[0-9])|(?<![\w-])(?:scene|shot|time|frame|start)(?=[ \t\"':=])",
+    re.IGNORECASE,
+)
+_GAP = re.compile(r"[ \t]{0,4}")
+_COLON = re.compile(r"(?:\*\*|__)?[ \t]{0,3}(?::(?=[ \t\n\"'*_]|\Z)|\uff1a)")
+_SCENE = re.compile(
+    rf"(?:scene|shot)[ \t]{{1,3}}#?[0-9]{{1,6}}(?:[ \t]{{0,3}}{SIGNS}[ \t]{{0,3}}[0-9]{{1,6}})?(?!\w)", re.IGNORECASE
+)
+_END_OF_NAME = re.compile(r"[ \t]{0,3}[:.)\n\u2013\u2014-]")
+_FIELD = re.compile(
+    rf"(?:time|frame|start)s?[\"']?[ \t]{{0,3}}[:=][ \t]{{0,3}}[\"']?[0-9]{{1,20}}[ \t]?{UNITS}?[\"']?"
+    r"(?=[ \t]{0,3}(?:[,}\]\n]|\Z))",
+    re.IGNORECASE,
+)
+_TRANSITION = re.compile(rf"\[[ \t]{{0,4}}(?:{'|'.join(TRANSITION_KINDS)})\b[^\]\n]{{0,12}}\]")
+_QUOTED_KEY = re.compile(r"([\"'])[ \t]{0,3}-?[.0-9][.0-9:%s]{0,20}[ \t]{0,3}\1(?=[ \t]{0,3}[:=][ \t]{0,3}[\"'])")
+_OF_DAY = re.compile(r"[ \t]{0,2}(?:[ap]\.?m\b|o'?clock|h\b|uhr\b)", re.IGNORECASE)
+_TENS = re.compile(r"[1-9]0s", re.IGNORECASE)
+_OF_YEARS = re.compile(r"\b(?:the|early|late|mid|roaring|her|his|their)-?\Z", re.IGNORECASE)
+_COMPACT = re.compile(r"-?[.0-9]{1,20}s", re.IGNORECASE)
+_BULLET = re.compile(r"(?:\n|\A)[ \t]{0,10}[-*+\u2022]\Z")
+_NAMES = re.compile(r"(?:\n|\A|\W)(?:frames?|seconds?)", re.IGNORECASE)
+
+
+def warnings_of(video: Video, common: Source) -> tuple[PromptWarning, ...]:
+    """The warnings of a text that has been read, in the order of the text, those of the common text last."""
+    source = video.source
+    places = (place for start, end in sorted(video.notes.prompts) for place in suspects(source.visible, start, end))
+    found = list(_unread(source, places)) + list(_left_out(video, video.notes))
+    found.sort(key=lambda warning: (warning.line, warning.column))
+    return (*found, *_unread(common, suspects(common.visible, 0, len(common.text))))
+
+
+def _unread(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[PromptWarning]:
+    found = list(places)
+    for start, end in found[:MOST_WARNINGS]:
+        what = " ".join(source.text[start:end].split())
+        kind = "transition" if _TRANSITION.match(what) else "time"
+        yield source.warning(
+            start,
+            f"'{what}' looks like a {kind}, but is read as part of a prompt.",
+            "Times stand at the start of a line, as in 0-24: a prompt, or 2.5s: a prompt. If this is none, leave it.",
+        )
+    if len(found) > MOST_WARNINGS:
+        start, _ = found[MOST_WARNINGS]
+        yield source.warning(
+            start, f"{len(found) - MOST_WARNINGS} more look like times.", "The first of them is shown here."
+        )
+
+
+def _left_out(video: Video, notes: Notes) -> Iterator[PromptWarning]:
+    """What was dropped or cut at the end of the video, one warning each."""
+    if notes.dropped:
+        count = len(notes.dropped)
+        what = "1 prompt lies" if count == 1 else f"{count} prompts lie"
+        yield video.source.warning(
+            min(time.offset for time in notes.dropped),
+            f"{what} beyond the end of the video, which is {video.length}, and {'is' if count == 1 else 'are'} left "
+            f"out: at {_named(notes.dropped)}.",
+            "Make the video longer to see what is left out.",
+        )
+    if notes.cut:
+        yield video.source.warning(
+            min(time.offset for time in notes.cut),
+            f"the video, which is {video.length}, ends before {_named(notes.cut)}; what lasts longer is cut there.",
+            "Make the video longer to see all of it.",
+        )
+
+
+def _named(times: list[Written]) -> str:
+    names = [time.text for time in times[:MOST_NAMED]]
+    return ", ".join(names) + (f" and {len(times) - MOST_NAMED} more" if len(times) > MOST_NAMED else "")
+
+
+def suspects(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of all that looks like a time in a part of a text, in order."""
+    done = start
+    for candidate in _CANDIDATE.finditer(text, start, end):
+        pos = candidate.start()
+        found = suspect_at(text, start, pos) if pos >= done else None
+        if found is not None and found <= end:
+            done = found
+            yield pos, found
+
+
+def suspect_at(text: str, start: int, pos: int) -> int | None:
+    """The end of what looks like a time at ``pos`` of a text that starts at ``start``; None if nothing does."""
+    first = text[pos]
+    if first in "[(<":
+        return _in_brackets(text, pos)
+    if first in "\"'":
+        found = _QUOTED_KEY.match(text, pos)
+        return found.end() if found else None
+    before = text[max(start, pos - 12) : pos].rstrip(" \t")
+    begins = not before.strip() or before[-1] in "\n;|"
+    if first.isalpha():
+        field = _FIELD.match(text, pos)
+        scene = _SCENE.match(text, pos) if begins or before[-1] in ".!?" else None
+        if scene and not (before.endswith("\n") or _END_OF_NAME.match(text, scene.end())):
+            scene = None
+        found = field or scene
+        return found.end() if found else None
+    span = SPAN.match(text, pos)
+    if span is None or _are_years(span, before):
+        return None
+    colon = _COLON.match(text, span.end())
+    if colon:
+        return colon.end() if _before_colon(span, before, begins) else None
+    return span.end() if _without_colon(text, span, before, begins) else None
+
+
+def _are_years(span: re.Match[str], before: str = "") -> bool:
+    """Whether these are decades, such as the 1980s, the 70s-80s or the roaring 20s."""
+    first, last = span.group("first"), span.group("last")
+    if DECADE.fullmatch(first) and (last is None or DECADE.fullmatch(last)):
+        return True
+    return _TENS.fullmatch(first) is not None and _OF_YEARS.search(before) is not None
+
+
+def _in_brackets(text: str, pos: int) -> int | None:
+    """``[0-50]``, ``(0s-3s)`` and ``[3s: ...``, but no weight, decade, percentage, or number alone."""
+    if text[pos] == "[":
+        timed = timed_bracket(text, pos)
+        if timed:
+            return timed[1] + 1
+        transition = _TRANSITION.match(text, pos)
+        if transition:
+            return transition.end()
+    span = SPAN.match(text, _GAP.match(text, pos + 1).end())  # type: ignore[union-attr]
+    if span is None or _are_years(span):
+        return None
+    close = _GAP.match(text, span.end()).end()  # type: ignore[union-attr]
+    if text[close : close + 1] != {"[": "]", "(": ")", "<": ">"}[text[pos]]:
+        return None
+    united = bool(UNITED.search(span.group()))
+    if text[pos] == "(":
+        zero = span.group("last") is not None and span.group("first") == "0"
+        return close + 1 if (united and "%" not in span.group()) or zero else None
+    return close + 1 if united or span.group("last") is not None else None
+
+
+def _before_colon(span: re.Match[str], before: str, begins: bool) -> bool:
+    """Whether a number or range in front of a colon is where a time would be."""
+    begins = begins or before[-1] == "," or before[-2:] in ("**", "__") or bool(_NAMES.search(before[-8:]))
+    begins = begins or bool(_BULLET.search(before))
+    if UNITED.search(span.group()):
+        return begins or before[-1] in ".!?" or bool(_COMPACT.fullmatch(span.group("first")))
+    return begins
+
+
+def _without_colon(text: str, span: re.Match[str], before: str, begins: bool) -> bool:
+    """Whether a range without a colon is where a time would be."""
+    last = span.group("last")
+    if last is None:
+        return before.endswith("\n") and _COMPACT.fullmatch(span.group()) is not None
+    if _OF_DAY.match(text, span.end()):
+        return False
+    begins = begins or before[-1] in ".!?"
+    if ":" in span.group("first") and ":" in last:
+        return begins or span.group("first").lstrip("0")[0] == ":"
+    arrow = any(sign in span.group() for sign in (">", "\u2192", ".."))
+    return begins and (arrow or (UNITED.search(span.group()) is not None and "%" not in span.group()))

@@ -1,0 +1,455 @@
+"""How people write times elsewhere, as public bug reports have it: read, refused at the right place, or warned of."""
+
+from __future__ import annotations
+
+import pytest
+
+from glv_core.co_denoise import CoDenoiseSettings
+from glv_core.prompts import (
+    ParsedSchedule,
+    PromptScheduleError,
+    PromptSyntaxError,
+    PromptTrack,
+    parse_schedule,
+    read_schedule,
+)
+from glv_core.prompts.source import in_front
+from glv_core.timeline import Compression
+
+
+def read(text: str, num_frames: int = 192, fps: float = 24, **options) -> ParsedSchedule:
+    return read_schedule(text, num_frames=num_frames, fps=fps, **options)
+
+
+def starts(text: str, num_frames: int = 192, fps: float = 24, **options) -> list[tuple[float, str]]:
+    """(first frame, prompt) of all segments of a text that is read without a warning."""
+    parsed = read(text, num_frames, fps, **options)
+    assert parsed.warnings == ()
+    return [(segment.start, segment.prompt) for segment in parsed.schedule.segments]
+
+
+def warned(text: str, num_frames: int = 192, **options) -> list[tuple[int, int, str]]:
+    """(line, column, what is shown between quotes) of the warnings of a text."""
+    return [(each.line, each.column, each.message.split("'")[1]) for each in read(text, num_frames, **options).warnings]
+
+
+# --- The reports -----------------------------------------------------------------------------------------------------
+
+
+def test_times_in_brackets_behind_a_text():
+    text = "a girl sits on a french boulevard [1s: The person waves hello] [3s: The person jumps up and down]"
+    assert starts(text) == [
+        (0, "a girl sits on a french boulevard"),
+        (24, "The person waves hello"),
+        (72, "The person jumps up and down"),
+    ]
+    assert starts("[0s: a] [5s-8s: b]") == [(0, "a"), (120, "b")]
+
+
+def test_keys_without_quotes_and_prompts_in_single_ones():
+    assert parse_schedule("0:'a cat',\n16:'a dog'", num_frames=32, fps=8).prompts == ("a cat", "a dog")
+    assert parse_schedule("0:'a cat',\n16:'a dog'", num_frames=32, fps=8) == parse_schedule(
+        '"0": "a cat", "16": "a dog"', num_frames=32, fps=8
+    )
+
+
+def test_bars_with_times_behind_a_text():
+    text = "a wide shot of a cafe | she stands up [0-50] | she leaves [50-150]"
+    assert starts(text, 150) == [(0, "a wide shot of a cafe, she stands up"), (50, "a wide shot of a cafe, she leaves")]
+
+
+def test_scenes():
+    assert starts("Scene 1: a\nScene 2-5: b", 100) == [(0, "a"), (20, "b")]
+    assert starts("Scene 1:\na cat\nsleeps\n\nScene 2-5:\na dog", 100) == [(0, "a cat sleeps"), (20, "a dog")]
+
+
+def test_a_text_before_the_first_time_is_common_to_all():
+    text = "girl,\n0: in jungle\n8: in car\n16: in the space\n24: close up"
+    assert starts(text, 32) == [
+        (0, "girl, in jungle"),
+        (8, "girl, in car"),
+        (16, "girl, in the space"),
+        (24, "girl, close up"),
+    ]
+
+
+FIZZ = '"0": "a",\n"10": "b",\n"16": "c",\n"32": "d",\n"40": "e",\n"50": "f",\n'
+
+
+def test_keys_beyond_the_end_are_an_error_or_dropped():
+    with pytest.raises(PromptScheduleError, match=r"'32' is outside the video, which is 20 frames long") as caught:
+        read(FIZZ, 20)
+    assert (caught.value.line, caught.value.column) == (4, 2)
+    parsed = read(FIZZ, 20, beyond_end="drop")
+    assert parsed.schedule == parse_schedule('"0": "a", "10": "b", "16": "c"', num_frames=20, fps=24)
+    (warning,) = parsed.warnings
+    assert (warning.line, warning.column) == (4, 2)
+    assert "3 prompts lie beyond the end of the video, which is 20 frames long" in str(warning)
+    assert str(warning).splitlines()[0].endswith("and are left out: at 32, 40, 50.")
+
+
+def test_five_prompts_over_four_static_windows():
+    wan = Compression.causal(4)
+    schedule = parse_schedule("a | b | c | d | e", num_frames=241, fps=16, transition="hard")
+    settings = CoDenoiseSettings(wan.num_latent_frames(81), wan.latent_span(16), "static")
+    windows = settings.windows(wan.num_latent_frames(241), 0, 20)
+    assert [(window.indices[0], window.indices[-1]) for window in windows] == [(0, 20), (17, 37), (34, 54), (40, 60)]
+    assert [(each.start, each.end) for each in schedule.segments] == [
+        (0, 48),
+        (48, 96),
+        (96, 145),
+        (145, 193),
+        (193, 241),
+    ]
+    # A latent frame has the prompt of its middle: latent 12 holds frames 45 to 48, so 46.5 is still the first.
+    track = PromptTrack.of(schedule, 61, wan)
+    assert track.weights.argmax(0).tolist() == [0] * 13 + [1] * 12 + [2] * 12 + [3] * 12 + [4] * 12
+    assert [track.active(window) for window in windows] == [[0, 1], [1, 2, 3], [2, 3, 4], [3, 4]]
+
+
+# --- More of their kinds ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0:00-0:03 a cat\n0:03-0:06 a dog",
+        "00:00-00:03: a cat\n00:03-00:06: a dog",
+        "0:00 - 0:03\na cat\n0:03 - 0:06\na dog",
+        "[00:00-00:03] a cat\n[00:03-00:06] a dog",
+        "[0:00] a cat\n[0:03] a dog",
+        "0:00:00: a cat\n0:00:03: a dog",
+        "0s - 3s: a cat\n3s - 6s: a dog",
+        "0s-3s a cat\n3s-6s a dog",
+        "0-3s: a cat\n3-6s: a dog",
+        "0 to 72: a cat\n72 to 96: a dog",
+        "0 -> 72: a cat\n72 -> 96: a dog",
+        "0→72: a cat\n72→96: a dog",
+        "0 ~ 72: a cat\n72 ~ 96: a dog",
+        "0–72: a cat\n72—96: a dog",
+        "(0-3s): a cat\n(3-6s): a dog",
+        "(0s-3s) a cat\n(3s-6s) a dog",
+        "[0-72] a cat\n[72-96] a dog",
+        "[0]: a cat\n[72]: a dog",
+        "[0s: a cat] [3s: a dog]",
+        "[0s: a cat], [3 sec: a dog].",
+        "[0s: a cat]\n[72-96: a dog]",
+        "[0 seconds: a cat] [3 seconds: a dog]",
+        "0 seconds: a cat\n3 seconds: a dog",
+        "frame 0: a cat\nframe 72: a dog",
+        "Frames 0-72: a cat\nframes 72-96: a dog",
+        "seconds 0-3: a cat\nseconds 3-6: a dog",
+        "t=0s: a cat\nt=3s: a dog",
+        "@0: a cat\n@72: a dog",
+        "**0-3s:** a cat\n**3s-6s**: a dog",
+        "- 0s: a cat\n- 3s: a dog",
+        "* 0-3s: a cat\n* 3-6s: a dog",
+        "1. 0-3s: a cat\n2. 3-6s: a dog",
+        "0: 'a cat'\n72: 'a dog'",
+        '0: "a cat"\n\n72: "a dog",\n# the end',
+        "0: a cat | 72: a dog",
+        "[0-72] a cat | [72-100] a dog",
+        "a cat [0-72] | a dog [72-100]",
+        "a cat [0s-3s] |\na dog [3s-6s].",
+        "Scene 1 (0-3s): a cat\nScene 2 (3-6s): a dog",
+        "**Shot 1 [0:00-0:03]:** a cat\n**Shot 2 [0:03-0:06]:** a dog",
+        "0：a cat\n72：a dog",
+        "0:: a cat\n72:: a dog",
+        "Frame0: a cat\nFrame72: a dog",
+        "*0s* a cat\n*3s* a dog",
+        "[00:00] a cat [00:03] a dog",
+        "(0:00-0:03) a cat (0:03-0:06) a dog",
+        "0:00 - 0:03 | a cat\n0:03 - 0:06 | a dog",
+        "From 0s to 3s: a cat\nFrom 3s to 6s: a dog",
+        "0–3 sec — a cat\n3–6 sec — a dog",
+        "1\n00:00:00,000 --> 00:00:03,000\na cat\n\n2\n00:00:03,000 --> 00:00:06,000\na dog",
+        "WEBVTT\n\n00:00.000 --> 00:03.000\na cat\n\n00:03.000 --> 00:06.000\na dog",
+    ],
+)
+def test_ways_that_say_the_same(text: str):
+    assert starts(text) == [(0, "a cat"), (72, "a dog")]
+
+
+def test_scenes_on_one_line_and_with_bars():
+    assert starts("Shot 1: a cat. Shot 2: a dog. Shot 3: a bird") == [(0, "a cat."), (64, "a dog."), (128, "a bird")]
+    assert starts("scene 1: a cat | scene 2: a dog") == [(0, "a cat"), (96, "a dog")]
+    assert starts("Prompt 1: a cat\nPrompt 2: a dog") == [(0, "a cat"), (96, "a dog")]
+    assert starts("SCENE 2: b\nscene 1: a") == [(0, "a"), (96, "b")]
+    assert starts("film,\nScene 1: a\nScene 2: b") == [(0, "film, a"), (96, "film, b")]
+    assert starts("a scene: 3 men, scene 5 of the film") == [(0, "a scene: 3 men, scene 5 of the film")]
+
+
+def test_the_unit_at_the_end_of_a_range_is_that_of_both_ends():
+    assert starts("1-3s: a\n3-6s: b")[1] == (72, "b")
+    assert starts("0: z\n1 - 3 sec: a") == [(0, "z"), (24, "a")]
+    assert starts("0: z\n25-50%: a") == [(0, "z"), (48, "a")]
+    assert starts("0: z\n24..50%: a") == [(0, "z"), (24, "a")]  # two dots: each as it is written
+    assert starts("0: z\n24..2s: a") == [(0, "z"), (24, "a")]
+
+
+def test_a_head_has_the_time_before_the_first_one():
+    assert starts("a beach,\n48: a cat\n96: a dog") == [(0, "a beach,"), (48, "a beach, a cat"), (96, "a beach, a dog")]
+    assert starts("a beach | a cat [48-96] | a dog [96-192]")[:2] == [(0, "a beach"), (48, "a beach, a cat")]
+    # In brackets prompts stay as they are written, unless the head would be lost.
+    assert starts("a beach [2s: a cat]") == [(0, "a beach"), (48, "a cat")]
+    assert starts("a beach [0s: a cat] [3s: a dog]") == [(0, "a beach, a cat"), (72, "a beach, a dog")]
+    assert starts("# title\na\nbeach\n0: a cat") == [(0, "a beach, a cat")]
+
+
+def test_a_head_before_keys():
+    text = 'a beach,\n"0:": "a cat",\n"72": "a dog"'
+    assert starts(text) == [(0, "a beach, a cat"), (72, "a beach, a dog")]
+    assert starts('a beach,\n{"0:": "a cat", "72": "a dog"}') == [(0, "a beach, a cat"), (72, "a beach, a dog")]
+
+
+@pytest.mark.parametrize("text", ['0":"a",\n"24": "b"', '""0: "a",\n"24": "b"'])
+def test_a_slip_in_the_first_key_makes_no_head(text: str):
+    with pytest.raises(PromptSyntaxError) as caught:
+        read(text)
+    assert caught.value.line == 1
+
+
+def test_brackets_inside_the_prompts_of_brackets():
+    assert starts("[0s: a [red] car] [3s: (a:1.2) [b]]") == [(0, "a [red] car"), (72, "(a:1.2) [b]")]
+    assert starts("a [red] car [3s: it\nstops]") == [(0, "a [red] car"), (72, "it stops")]
+
+
+def test_apostrophes_in_single_quotes():
+    for text in ("0:'it's a cat',\n16:'a dog'", "'0': 'it's a cat', '16': 'a dog'"):
+        assert parse_schedule(text, num_frames=32, fps=8).prompts == ("it's a cat", "a dog")
+    assert starts("0: 'it's the cats' bed'\n72: 'a dog'") == [(0, "it's the cats' bed"), (72, "a dog")]
+
+
+def test_quotes_stay_where_not_all_prompts_have_them():
+    assert starts("0: 'a cat'\n72: a dog") == [(0, "'a cat'"), (72, "a dog")]
+    assert starts("0: 'yes' or 'no'") == [(0, "'yes' or 'no'")]
+    assert starts("'a cat' | 'a dog'") == [(0, "a cat"), (96, "a dog")]
+    assert starts("'a cat'") == [(0, "'a cat'")]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "says"),
+    [
+        ("a [1s: b", 1, 3, "never closed"),
+        ("a\n[1s: b [2s: c]]", 2, 8, "inside the brackets of another"),
+        ("[1s: b] and [2s: c]", 1, 9, "belongs to none"),
+        ("[1s: b], then c", 1, 10, "belongs to none"),
+        ("a [5s-: b]", 1, 7, "a time is missing"),
+        ("a [1.5.2s: b]", 1, 7, "'.' is not a time"),
+        ("a | b [0-50] | c", 1, 16, "has no time"),
+        ("a [50] | b [100]", 1, 3, "a start or a length"),
+        ("[0] a\n[24] b", 1, 2, "a frame or the number of a scene"),
+        ("0s-3s: a\n3s-6s b", 2, 6, "colon is missing"),
+        ("0 a cat\n24 a dog", 1, 2, "colon is missing"),
+        ("@0 a cat\n@24 a dog", 1, 3, "colon is missing"),
+        ("0s a cat\n3s a dog", 1, 3, "colon is missing"),
+        ("a beach\n0 a cat\n24: a dog", 2, 2, "colon is missing"),
+        ("0;a cat\n24;a dog", 1, 2, "colon is missing"),
+        ("0:00 a cat\n0:03 a dog", 1, 2, "can be a time"),
+        ("Scene 1:\n0-3s: a\nScene 2:\n3-6s: b", 2, 1, "inside a scene"),
+        ("Scene 1 (0-3s): a\nScene 2: b", 2, 1, "has no time"),
+        ("Shot 1 (3s): a\nShot 2 (5s): b", 1, 9, "the start of a scene or its length"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_refused(text: str, line: int, column: int, says: str):
+    with pytest.raises(PromptSyntaxError) as caught:
+        read(text)
+    assert (caught.value.line, caught.value.column) == (line, column)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "says"),
+    [
+        ("Scene 2: a", 1, 1, "scene 1 is missing"),
+        ("Scene 1: a\nScene 3: b", 2, 1, "scene 2 is missing"),
+        ("Scene 1-2: a\nScene 2: b", 2, 1, "scene 2 is there twice"),
+        ("Scene 3-1: a", 1, 1, "are none"),
+        ("Scene 1: a\nScene 2:\nScene 3: c", 2, 1, "no prompt after this scene"),
+        ("Scene 1: a\nScene 2-999: b", 2, 1, "999 scenes do not fit into 192 frames"),
+        ("[0s: a] [9s: b]", 1, 10, "'9s' is outside the video"),
+        ("[0s: a] [0s: b]", 1, 10, "two prompts start on frame 0"),
+        ("a [0-50] | b [20-60]", 1, 15, "overlaps"),
+        ("a [0-50] | [50-60]", 1, 13, "no prompt"),
+    ],
+)
+def test_what_cannot_be_says_where(text: str, line: int, column: int, says: str):
+    with pytest.raises(PromptScheduleError) as caught:
+        read(text)
+    assert (caught.value.line, caught.value.column) == (line, column)
+    assert says in str(caught.value)
+
+
+# --- Warnings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("she stands up [0-50]", [(1, 15, "[0-50]")]),
+        ("a cat, then [3s] a dog", [(1, 13, "[3s]")]),
+        ("a cat (0s-3s), a dog", [(1, 7, "(0s-3s)")]),
+        ("a cat <0-24> and <24-48> a dog", [(1, 7, "<0-24>"), (1, 18, "<24-48>")]),
+        ("a cat, then [10s] a dog, (20s) a bird", [(1, 13, "[10s]"), (1, 26, "(20s)")]),
+        ("0-10s she waves", [(1, 1, "0-10s")]),
+        ("0s-3s she waves", [(1, 1, "0s-3s")]),
+        ("a cat. 0-3s it sits", [(1, 8, "0-3s")]),
+        ("a cat at 0:03-0:06 on a wall", [(1, 10, "0:03-0:06")]),
+        ("0: a cat, 24: a dog", [(1, 11, "24:")]),
+        ("0: a cat\nthen 3s: a dog", [(2, 6, "3s:")]),
+        ("0: a cat\n- 24: a dog", [(2, 3, "24:")]),
+        ("0: a cat\n [1s: a dog]", [(2, 2, "[1s:")]),
+        ("a cat, frame 24: a dog", [(1, 14, "24:")]),
+        ("0: a cat; Scene 2: a dog", [(1, 11, "Scene 2")]),
+        ('a girl, "0": "in a car"', [(1, 9, '"0"')]),
+        ('"0": "a cat [1s: it sits]"', [(1, 13, "[1s:")]),
+        ("a cat. 0 -> 24 it sits", [(1, 8, "0 -> 24")]),
+        ("0..24 a cat", [(1, 1, "0..24")]),
+        ("a cat (0-24), a dog", [(1, 7, "(0-24)")]),
+        ("0s: a cat\n3s a dog", [(2, 1, "3s")]),
+        ("Scene 1 - a cat\nScene 2 - a dog", [(1, 1, "Scene 1"), (2, 1, "Scene 2")]),
+        ("Scene 1: a cat\nScene 2 a dog", [(2, 1, "Scene 2")]),
+        ("- time: 0\n  prompt: a cat", [(1, 3, "time: 0")]),
+        ('[{"frame": 24, "prompt": "a cat"}]', [(1, 4, 'frame": 24')]),
+        ("0: a [ease 12]\n24: b", [(1, 6, "[ease 12]")]),
+    ],
+)
+def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expected: list[tuple[int, int, str]]):
+    assert warned(text) == expected
+    for warning in read(text).warnings:
+        head, shown, caret, _ = str(warning).split("\n")
+        assert head.startswith(f"line {warning.line}, column {warning.column}: '")
+        assert shown[caret.index("^")] == text.split("\n")[warning.line - 1][warning.column - 1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a man at 5 pm",
+        "24 fps film look",
+        "ratio 16:9",
+        "a [red] car",
+        "[red:1.2] cars, (cat:1.2), [cat:dog:0.5], 8k",
+        "the 1980s: a neon city; the roaring 20s: jazz",
+        "disco of the 70s-80s: a ball",
+        "(1980s) a street",
+        "(50%) grey",
+        "(1-3) cats",
+        "a street in the 90s, 35mm, f/1.8: bokeh",
+        "open 9:00-17:00, a shop",
+        "meet 2:30-3:00 pm",
+        "a clock that shows 12:30",
+        "a 5-10s loop of rain",
+        "John 3:16 on a sign, Psalm 23:1-6",
+        "a group of people (3-5), level (1-2)",
+        "Blade Runner 2049: a city; Area 51: aliens",
+        "chapter 3: the return, No. 5: perfume",
+        "1girl, solo, 2 dogs: running",
+        "50% opacity, 100% cotton, (50%) grey",
+        "score 3-2, aged 20-30: students",
+        "Canon EOS 5D, 24-70mm lens, ISO 100-200",
+        "a 1920x1080 frame, 4:3, [2:1] format",
+        'a sign that says "24": open',
+        "at 24 fps, frames 1 to 5",
+        "in 3 seconds: boom",
+        "photo of 2021-05-03, call 555-1234",
+        "10-15 birds",
+        "Version 2.0: better, iPhone 15 Pro: photo",
+        "a cat\n24 hours later\n3 dogs",
+        "Scene 5 of a film. Scene 6 shows a cat",
+        "1. a cat\n2. a dog",
+    ],
+)
+def test_sentences_with_numbers_are_left_alone(text: str):
+    assert [prompt for _, prompt in starts(text)] == [" ".join(text.split("\n"))]
+
+
+def test_many_warnings_end_with_their_number():
+    parsed = read("a cat " + "[1-3] " * 25)
+    assert len(parsed.warnings) == 11
+    assert "15 more look like times" in str(parsed.warnings[-1])
+
+
+# --- Common text -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("front", "prompt", "both"),
+    [
+        ("girl,", "in jungle", "girl, in jungle"),
+        ("girl", "in jungle", "girl, in jungle"),
+        (" girl ,, ", ", in jungle", "girl, in jungle"),
+        ("A girl.", "She waves", "A girl. She waves"),
+        ("style:", "ink", "style: ink"),
+        ("女の子、", "森", "女の子、 森"),
+        ("", " a ", "a"),
+        (",", "a", "a"),
+        ("girl,", ",", "girl"),
+    ],
+)
+def test_one_separator_between_common_text_and_prompt(front: str, prompt: str, both: str):
+    assert in_front(front, prompt) == both
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0: a\n96: b",
+        "a | b",
+        '"0:": "a", "96": "b"',
+        "[0s: a] [4s: b]",
+        "Scene 1: a\nScene 2: b",
+        "a [0-9] | b [96-99]",
+    ],
+)
+def test_the_common_text_stands_in_front_of_every_prompt(text: str):
+    assert starts(text, common_text="photo,\n# not this\n4k") == [(0, "photo, 4k, a"), (96, "photo, 4k, b")]
+
+
+def test_the_common_text_stands_in_front_of_the_head():
+    assert starts("girl,\n0: a\n96: b", common_text="photo") == [(0, "photo, girl, a"), (96, "photo, girl, b")]
+
+
+def test_times_in_the_common_text_are_warned_of():
+    (warning,) = read("0: a", common_text="photo\n[0-24] girl").warnings
+    assert (warning.line, warning.column, warning.common) == (2, 1, True)
+    assert str(warning).startswith("common text, line 2, column 1: '[0-24]' looks like a time")
+
+
+# --- Beyond the end --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "says"),
+    [
+        ("0: a\n16: b\n32: c\n2s: d", [(0, "a"), (16, "b")], ["at 32, 2s."]),
+        ("0: a\n16-40: b\n40: c", [(0, "a"), (16, "b")], ["ends before 40", "1 prompt lies", "at 40."]),
+        ("[0s: a] [2s: b]", [(0, "a")], ["at 2s."]),
+        ("a [0-10] | b [10-30] | c [30-50]", [(0, "a"), (10, "b")], ["ends before 30", "at 30."]),
+        ("Scene 1 (0-10): a\nScene 2 (20-30): b", [(0, "a")], ["at 20."]),
+        ('"0:": "a", "10:40": "b", "50": "c"', [(0, "a"), (10, "b")], ["ends before 40", "at 50."]),
+        ("\n".join(f"{frame}: a" for frame in range(0, 40)), None, ["and 10 more"]),
+    ],
+)
+def test_what_lies_beyond_the_end_can_be_dropped(text: str, kept: list | None, says: list[str]):
+    with pytest.raises(PromptScheduleError, match="outside the video"):
+        read(text, 20)
+    parsed = read(text, 20, beyond_end="drop")
+    assert kept is None or [(each.start, each.prompt) for each in parsed.schedule.segments] == kept
+    told = "\n".join(map(str, parsed.warnings))
+    assert [word for word in says if word not in told] == []
+
+
+@pytest.mark.parametrize("text", ["24: a\n48: b", '"32": "a", "48": "b"', "[2s: a]", "-30: a", "0: a\n-30: b"])
+def test_what_cannot_be_dropped_is_an_error_still(text: str):
+    with pytest.raises(PromptScheduleError, match="outside the video, which is 20 frames"):
+        read(text, 20, beyond_end="drop")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [({"beyond_end": "keep"}, "beyond_end is 'keep'; it must be error or drop"), ({"common_text": None}, "is text")],
+)
+def test_options_that_cannot_be(options: dict, says: str):
+    with pytest.raises(PromptScheduleError, match=says):
+        read("a", **options)
