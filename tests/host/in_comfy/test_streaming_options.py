@@ -146,15 +146,20 @@ def test_an_anchor_before_a_chunk_may_see_the_prompt_before():
     model, text = streaming.wan_22_5b(), tiny.scheduled("0: a\n8: b", 29, transition="hard")
     given = {"samples": torch.randn(1, 48, 5, 4, 4, generator=torch.Generator().manual_seed(4))}
 
-    def run(blending, folder=""):
+    def run(blending, folder="", positive=text):
         return streaming.extend(
-            model, latent=given, length=29, positive=text, anchor="first", prompt_blending=blending, run_name=folder
+            model, latent=given, length=29, positive=positive, anchor="first", prompt_blending=blending, run_name=folder
         )[0]
 
     made = {blending: run(blending) for blending in ("attention", "predictions")}
     assert not torch.equal(made["attention"], made["predictions"])
     for blending, each in made.items():
         assert torch.equal(run(blending, "anchored"), each)
+    # Another prompt before, which nothing but the anchor of the first chunk sees, makes another chunk.
+    other = tiny.scheduled("0: c\n8: b", 29, transition="hard")
+    fresh = run("attention", positive=other)
+    assert not torch.equal(fresh, made["attention"])
+    assert torch.equal(run("attention", "anchored", other), fresh)
 
 
 @pytest.mark.parametrize(

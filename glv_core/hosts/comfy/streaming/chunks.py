@@ -267,9 +267,18 @@ class ComfyChunks:
                 track = self._track(tag.schedule).at(Place(chunk.start, self.shape[2]), chunk.length)
                 weights = track.rounded()[tag.prompt]
                 if not any(weights):
+                    if self._anchor_sees(tag, chunk):
+                        seen.append([self._entry_hashes[id(entry)], "anchor"])
                     continue
             seen.append([self._entry_hashes[id(entry)], weights, *self._by_chunk(entry, chunk)])
         return seen
+
+    def _anchor_sees(self, tag: Any, chunk: Chunk) -> bool:
+        """Whether an anchor, which stands in the place of the latent frame before a chunk, sees a prompt."""
+        if chunk.start == 0 or not self.continuation.uses_anchor or self.options.anchor == "none":
+            return False
+        before = self._track(tag.schedule).at(Place(chunk.start - 1, self.shape[2]), 1)
+        return any(before.rounded()[tag.prompt])
 
     def _sees_several_prompts(self, chunk: Chunk) -> bool:
         """Whether a conditioning has several prompts in a chunk, or in the latent frame before it, where an anchor
