@@ -44,8 +44,8 @@ def numbers(frames: torch.Tensor | Iterable[torch.Tensor]) -> list[int]:
 
 
 def tone(seconds: float, channels: int = 1) -> np.ndarray:
-    """``channels samples``: a steady tone of 375 Hz, of each channel another loudness."""
-    wave = np.sin(np.arange(int(seconds * RATE)) / RATE * 375 * 2 * np.pi, dtype=np.float32)
+    """``channels samples``: a steady tone of 60 Hz, of each channel another loudness."""
+    wave = np.sin(np.arange(int(seconds * RATE)) / RATE * 60 * 2 * np.pi, dtype=np.float32)
     return np.stack([wave * (0.7 - 0.08 * channel) for channel in range(channels)])
 
 
@@ -133,11 +133,11 @@ def write(
 
 def _sound(container, track, sound: np.ndarray, written: int, until: float, layout: str) -> int:
     while written < min(sound.shape[1], int(until * RATE)):
-        block = np.ascontiguousarray(sound[:, written : written + 1024])
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+        block = np.ascontiguousarray(sound[:, written : written + 1024].T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(block, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = RATE, written, Fraction(1, RATE)
         container.mux(track.encode(frame))
-        written += block.shape[1]
+        written += frame.samples
     return written
 
 

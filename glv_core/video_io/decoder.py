@@ -40,15 +40,18 @@ class Turn:
         return image[:: -1 if self.up_down else 1, :: -1 if self.left_right else 1]
 
 
+UPRIGHT = Turn()
+
+
 def turn_of(frame: av.VideoFrame) -> Turn:
     """The display matrix of a frame, as far as it is quarter turns and mirrors."""
     side = frame.side_data.get("DISPLAYMATRIX")
     if side is None:
-        return Turn()
+        return UPRIGHT
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5].tolist()
     if not b and not c:
         return Turn(False, a < 0, d < 0)
-    return Turn(True, c < 0, b < 0) if not a and not d else Turn()
+    return Turn(True, c < 0, b < 0) if not a and not d else UPRIGHT
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ class Decoding:
     in_order: bool = False
     interlaced: bool = False
     aspect: Fraction = Fraction(1)
-    turn: Turn = Turn()
+    turn: Turn = UPRIGHT
     animated_image: bool = False
 
     @property
     def is_plain(self) -> bool:
         """Whether they are the images."""
-        return self == Decoding()
+        return self == PLAIN
 
     def size(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of an image, of those of a stored one."""
@@ -81,6 +84,9 @@ class Decoding:
         if self.aspect > 1:
             return max(1, round(width * self.aspect)), height
         return width, max(1, round(height / self.aspect))
+
+
+PLAIN = Decoding()
 
 
 def numbered_frames(
@@ -204,7 +210,7 @@ def _deinterlaced(frames: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[tuple
 
 
 def image_of(
-    frame: av.VideoFrame, form: str, decoding: Decoding = Decoding(), usual_matrix: int = UNKNOWN_MATRIX
+    frame: av.VideoFrame, form: str, decoding: Decoding = PLAIN, usual_matrix: int = UNKNOWN_MATRIX
 ) -> np.ndarray:
     """The image ``h w 3`` as it is to be seen, by its own matrix and range, if it says any."""
     ours: dict[str, Any] = {}

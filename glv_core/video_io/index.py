@@ -11,7 +11,7 @@ import bisect
 import os
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,7 @@ def _look(path: Path, container: Any) -> Contents:
     context = stream.codec_context
     components = context.format.components if context.format else ()
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    decoding = Decoding(
-        in_order, first.interlaced_frame, aspect if 1 / 8 < aspect < 8 else Fraction(1), turn_of(first)
-    )
+    decoding = Decoding(in_order, first.interlaced_frame, aspect if 1 / 8 < aspect < 8 else Fraction(1), turn_of(first))
     if decoding.interlaced:
         notes.append(f"{path.name} is interlaced: every frame is made whole from its first field (bwdif).")
     if decoding.aspect != 1:
@@ -110,9 +108,8 @@ def _look(path: Path, container: Any) -> Contents:
         )
     color_space = TRANSFERS.get(int(context.color_trc or 0), "")
     if color_space not in ("", "sRGB"):
-        notes.append(
-            f"{path.name} is {color_space}: Save Long Video keeps it so, in 10 bits; models are shown it tone mapped."
-        )
+        kind = "HLG" if color_space == "HDR" else "PQ"
+        notes.append(f"{path.name} is HDR ({kind}); models are shown it tone mapped to SDR.")
     return Contents(
         *decoding.size(stream.width, stream.height), rate, times, float(stamps[0] * tick), tick,
         bool(container.streams.audio), max((component.bits for component in components), default=8),
@@ -257,9 +254,8 @@ def frame_rate_of(times: tuple[float, ...], announced: list[Any]) -> Fraction:
         return given[0] if given else Fraction(24)
     mean = Fraction((len(times) - 1) / times[-1]).limit_denominator(1001)
     for rate in [*given, mean]:
-        if abs(times[-1] * float(rate) - (len(times) - 1)) < 0.5 and _places(times, rate)[-1] == len(times) - 1:
-            if len(set(_places(times, rate))) == len(times):
-                return rate
+        if _places(times, rate) == list(range(len(times))):
+            return rate
     for rate in [*given, *_USUAL]:
         if mean < rate <= FASTEST and len(set(_places(times, rate))) == len(times):
             return rate

@@ -15,10 +15,12 @@ import numpy as np
 import torch
 
 from .audio import FileAudio
-from .decoder import UNKNOWN_MATRIX, Decoding, image_of, numbered_frames
+from .decoder import PLAIN, UNKNOWN_MATRIX, Decoding, image_of, numbered_frames
 from .formats import COLOR_SPACES
 from .index import read_contents
 from .notes import tell
+from .tone import tone_map
+from .writer import FASTEST, frame_rate
 
 BATCH = 16  #: frames
 
@@ -47,8 +49,9 @@ class VideoClip:
     time_base: Fraction = Fraction(1, 1_000_000)  #: seconds that a tick of the file's time stamps lasts
     bit_depth: int = 8  #: bits of a colour
     color_space: str = ""  #: one of ``COLOR_SPACES``; empty where the file does not say
-    decoding: Decoding = Decoding()  #: how the decoder's frames become these
+    decoding: Decoding = PLAIN  #: how the decoder's frames become these
     notes: tuple[str, ...] = ()  #: what is to be told about the file, in sentences
+    tone_mapped: str = ""  #: the colour space of the file, of which these frames are the SDR
 
     @property
     def seconds(self) -> float:
@@ -58,7 +61,15 @@ class VideoClip:
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole file at the file's own rate."""
-        return not self.start and self._at_own_rate and self.num_frames == _count(self.times, self.fps)
+        if self.start or self.tone_mapped or not self._at_own_rate:
+            return False
+        return self.num_frames == _count(self.times, self.fps)
+
+    def as_sdr(self) -> VideoClip:
+        """This clip in sRGB: of HLG and PQ tone mapped, see ``tone_map``."""
+        if self.color_space in ("", "sRGB"):
+            return self
+        return replace(self, color_space="sRGB", tone_mapped=self.color_space)
 
     @property
     def _at_own_rate(self) -> bool:
@@ -75,11 +86,11 @@ class VideoClip:
         Raises:
             ValueError: nothing is left, or a number out of range.
         """
-        rate = self.fps if fps is None else Fraction(fps).limit_denominator(1001)
-        if rate <= 0:
-            raise ValueError(f"fps is {fps}; it must be above 0.")
-        if start < 0:
-            raise ValueError(f"start is {start} seconds; it must be 0 or more.")
+        if fps is not None and not 1 / 1001 <= fps <= FASTEST:
+            raise ValueError(f"fps is {fps}; it must be above 0 and at most {FASTEST}.")
+        rate = self.fps if fps is None else frame_rate(fps)
+        if not 0 <= start < float("inf"):
+            raise ValueError(f"start is {start} seconds; it must be a number of 0 or more.")
         left = int(round((self.seconds - start) * float(rate), 6))
         if left < 1:
             raise ValueError(
@@ -150,9 +161,13 @@ class VideoClip:
         Raises:
             OSError: the file cannot be read to the end.
         """
-        form = "rgb48le" if deep and self.bit_depth > 8 else "rgb24"
+        form = "rgb48le" if self.tone_mapped or (deep and self.bit_depth > 8) else "rgb24"
 
         def together(images: list[np.ndarray]) -> torch.Tensor:
+            if self.tone_mapped:
+                pieces = (torch.from_numpy(image.astype(np.float32)) / 65535 for image in images)
+                mapped = torch.stack([tone_map(piece, self.tone_mapped) for piece in pieces])
+                return mapped if deep else mapped.mul_(255).round_().to(torch.uint8)
             stacked = torch.from_numpy(np.stack(images, dtype=np.float32 if deep else None, casting="unsafe"))
             return stacked.div_(np.iinfo(images[0].dtype).max) if deep else stacked
 
@@ -172,7 +187,8 @@ class VideoClip:
         return FileAudio(self.path, self.start + self.first_time, self.seconds)
 
     def _images(self, form: str) -> Iterator[np.ndarray]:
-        matrix = COLOR_SPACES[self.color_space][2] if self.color_space else UNKNOWN_MATRIX
+        space = self.tone_mapped or self.color_space
+        matrix = COLOR_SPACES[space][2] if space else UNKNOWN_MATRIX
         wanted = self.source_frames()
         number = next(wanted, None)
         image: np.ndarray | None = None
@@ -208,11 +224,9 @@ class VideoClip:
 
     def _tell_missing(self, numbers: list[int]) -> None:
         if numbers:
-            count = len(set(numbers))
             tell(
-                f"{self.path.name} is damaged: {count} of its frames cannot be decoded, the first at "
-                f"{self.times[numbers[0]]:.2f} seconds; the image beside it is shown in {'its' if count == 1 else 'their'} "
-                "place."
+                f"{self.path.name} is damaged: {len(set(numbers))} of its frames cannot be decoded, the first at "
+                f"{self.times[numbers[0]]:.2f} seconds; for each the image before it is shown."
             )
 
 
