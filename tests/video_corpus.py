@@ -75,6 +75,7 @@ def write(
     muxer: dict[str, str] | None = None,
     aspect: Fraction | None = None,
     interlaced: bool = False,
+    top_first: bool = True,
     tags: tuple[int, int, int] | None = None,
     metadata: dict[str, str] | None = None,
     data: bool = False,

@@ -106,7 +106,8 @@ class FileAudio:
             apart = 0 if due is None else due - at
             # A hole, or sound that begins later than the image, is silence; what comes twice is left out.
             if apart > (0 if is_behind_damage else limit):
-                for block in _silence(self.channels, apart if left is None else min(apart, left)):
+                hole = max(0, due - max(at, 0))
+                for block in _silence(self.channels, hole if left is None else min(hole, left)):
                     yield block
                     left = None if left is None else left - block.shape[1]
                 at = due

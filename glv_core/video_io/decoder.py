@@ -113,10 +113,11 @@ def _numbered(
     try:
         for last, frame in _read(path, first, times, first_time, in_order, "AUTO"):
             yield last, frame
-        return
+        if last >= len(times) - 1:
+            return
     except av.error.FFmpegError:
         pass
-    # Something is damaged, and threads for frames lose those beside it: on from there without them.
+    # Something is damaged, and threads for frames lose those beside it, some without a word: on from there without.
     for number, frame in _read(path, last + 1, times, first_time, in_order, "SLICE"):
         if number > last:
             yield number, frame
@@ -190,17 +191,13 @@ def _deinterlaced(frames: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[tuple
                 return
             yield waiting.popleft(), frame
 
+    kind = None
     for number, frame in frames:
-        if graph is None:
-            graph = av.filter.Graph()
-            ends = (
-                graph.add_buffer(
-                    width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
-                ),
-                graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"),
-                graph.add("buffersink"),
-            )
-            graph.link_nodes(*ends).configure()
+        if kind != (kind := (frame.width, frame.height, frame.format.name)):
+            if graph is not None:
+                graph.push(None)
+                yield from ready()
+            graph = _deinterlacer(frame)
         waiting.append(number)
         graph.push(frame)
         yield from ready()
@@ -209,10 +206,24 @@ def _deinterlaced(frames: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[tuple
         yield from ready()
 
 
+def _deinterlacer(frame: av.VideoFrame) -> Any:
+    graph = av.filter.Graph()
+    begin = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
+    )
+    middle = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+    graph.link_nodes(begin, middle, graph.add("buffersink")).configure()
+    return graph
+
+
 def image_of(
-    frame: av.VideoFrame, form: str, decoding: Decoding = PLAIN, usual_matrix: int = UNKNOWN_MATRIX
+    frame: av.VideoFrame, form: str, size: tuple[int, int], turn: Turn, usual_matrix: int = UNKNOWN_MATRIX
 ) -> np.ndarray:
-    """The image ``h w 3`` as it is to be seen, by its own matrix and range, if it says any."""
+    """The image ``h w 3`` as it is to be seen, by its own matrix and range, if it says any.
+
+    ``size``: its width and height, to which a frame is scaled whose pixels are not square, or in whose file the size
+    changes.
+    """
     ours: dict[str, Any] = {}
     if frame.format.name.startswith(("yuv", "nv", "p0")):
         matrix, full = int(frame.colorspace), 2 if frame.format.name.startswith("yuvj") else 0
@@ -220,10 +231,10 @@ def image_of(
         # Older PyAVs look at these only if they are given, and only if the target's are others; RGB has none.
         ours = {"src_colorspace": matrix, "dst_colorspace": 5 if matrix == 1 else 1,
                 "src_color_range": int(frame.color_range) or full, "dst_color_range": 2}  # fmt: skip
-    width, height = decoding.square(frame.width, frame.height)
+    width, height = size[::-1] if turn.transposed else size
     if (width, height) != (frame.width, frame.height):
         ours.update(width=width, height=height, interpolation="BICUBIC")
-    return np.ascontiguousarray(decoding.turn.apply(frame.to_ndarray(format=form, **ours)))
+    return np.ascontiguousarray(turn.apply(frame.to_ndarray(format=form, **ours)))
 
 
 def _animated(path: Path) -> Iterator[av.VideoFrame]:

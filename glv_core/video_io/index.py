@@ -8,6 +8,7 @@ the end of a file that was cut off, or all of one whose packets are no frames.
 from __future__ import annotations
 
 import bisect
+import math
 import os
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,8 +22,8 @@ from .decoder import Decoding, animated_times, decoded, packets, turn_of
 from .formats import TRANSFERS
 
 HEAD = 16  #: packets that are decoded to see what they are
-FASTEST = 120  #: frames per second to which a rate is raised so that it holds every frame of an uneven file
-_USUAL = [Fraction(n) for n in (10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60, 100, 120)]
+#: Rates of which an uneven file gets the slowest that holds all of its frames.
+USUAL = [Fraction(n) for n in (10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60)]
 _LOOSE = ("avi",)  # of frames that were reordered the times are wrong
 
 
@@ -52,7 +53,7 @@ class _Packets:
     keys: list[bool]
     hidden: int = 0
     end: float = 0.0  # of video and sound, in seconds
-    damaged: bool = False
+    damaged: bool = False  # the last of them
 
 
 def read_contents(path: Path) -> Contents:
@@ -79,9 +80,10 @@ def _look(path: Path, container: Any) -> Contents:
     tick = Fraction(stream.time_base)
     with av.open(os.fspath(path)) as again:
         head, expected, first = _head(again)
+        written = again.streams.video[0].codec_context.framerate  # what the images themselves say
     if first is None:
         raise OSError(f"{path} holds no frames that can be decoded.")
-    stamps, in_order = _stamps(found, container.format.name, _announced(stream), tick)
+    stamps, in_order = _stamps(found, container.format.name, Fraction(written or _announced(stream)), tick)
     notes = []
     held = len(stamps)
     if head != expected:  # packets are no frames
@@ -120,8 +122,9 @@ def _look(path: Path, container: Any) -> Contents:
 def _packets(container: Any, stream: Any) -> _Packets:
     found = _Packets([], [], [])
     streams = [stream, *container.streams.audio[:1]]
-    last = False
     for packet in packets(container, *streams):
+        if packet.size:
+            found.damaged = bool(packet.is_corrupt)
         if packet.pts is not None:
             found.end = max(found.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream.index != stream.index or not packet.size:
@@ -129,11 +132,9 @@ def _packets(container: Any, stream: Any) -> _Packets:
         if packet.is_discard:  # an edit list hides it; it is decoded for those after it
             found.hidden += 1
             continue
-        last = bool(packet.is_corrupt)
         found.shown.append(packet.pts)
         found.stored.append(packet.dts)
         found.keys.append(packet.is_keyframe)
-    found.damaged = last
     return found
 
 
@@ -176,10 +177,10 @@ def _stamps(found: _Packets, container: str, rate: Fraction, tick: Fraction) -> 
 
 def _filled(known: list[int], count: int, rate: Fraction, tick: Fraction) -> list[int]:
     """So many times: those that are known are of the last frames, before them there is one after the other."""
-    step = max(1, round(1 / rate / tick))
+    step = max(Fraction(1), 1 / rate / tick)
     known = known[-count:] if count else []
-    first = known[0] if known else count * step
-    return [first - (count - len(known) - number) * step for number in range(count - len(known))] + known
+    first = known[0] if known else round(count * step)
+    return [first - round((count - len(known) - number) * step) for number in range(count - len(known))] + known
 
 
 def _counted(path: Path, stamps: list[int]) -> tuple[list[int], bool]:
@@ -201,18 +202,24 @@ def _cut_off(container: Any, stream: Any, found: _Packets, held: int) -> bool:
     """Whether the file announces more than it holds."""
     if "mp4" in container.format.name.split(",") and stream.frames > held + found.hidden:
         return True
-    return _seconds(container) > found.end + 0.5
+    return _lacks_seconds(container, stream, found)
 
 
-def _seconds(container: Any) -> float:
+def _lacks_seconds(container: Any, stream: Any, found: _Packets) -> bool:
+    """Whether more than the last frames are missing of the length that the file announces."""
+    return _seconds(container, stream) > found.end + 0.25 + 2 / float(_announced(stream))
+
+
+def _seconds(container: Any, stream: Any) -> float:
     """The length that the file itself announces; 0 where it does not."""
-    if container.format.name.split(",")[0] not in ("mov", "matroska", "flv"):
-        return 0.0
-    return (container.duration or 0) / av.time_base
+    kind = container.format.name.split(",")[0]
+    if kind == "avi":
+        return float(stream.frames * stream.time_base)
+    return (container.duration or 0) / av.time_base if kind in ("mov", "matroska", "flv") else 0.0
 
 
 def _end_decoded(path: Path, stamps: list[int], in_order: bool, found: _Packets, tick: Fraction) -> list[int]:
-    """The times without those behind the last frame that can be decoded."""
+    """The times without those of frames from the last key frame on that cannot be decoded."""
     with av.open(os.fspath(path)) as container:
         stream = container.streams.video[0]
         if in_order:
@@ -220,10 +227,9 @@ def _end_decoded(path: Path, stamps: list[int], in_order: bool, found: _Packets,
         keys = [at for at, key in zip(found.shown, found.keys, strict=True) if key and at is not None]
         if len(keys) > 1:
             container.seek(keys[-1], stream=stream)
-        last = max((frame.pts for frame in decoded(container, stream) if frame.pts is not None), default=None)
-    if last is None:
-        last = keys[-1] - 1 if len(keys) > 1 else stamps[0] - 1
-    return stamps[: bisect.bisect_right(stamps, last)]
+        end = sorted({frame.pts for frame in decoded(container, stream) if frame.pts is not None})
+    begin = end[0] if end else keys[-1] if len(keys) > 1 else stamps[0]
+    return stamps[: bisect.bisect_left(stamps, begin)] + end
 
 
 def _told(path: Path, container: Any, stream: Any, found: _Packets, count: int) -> list[str]:
@@ -231,19 +237,17 @@ def _told(path: Path, container: Any, stream: Any, found: _Packets, count: int) 
         return [
             f"{path.name} is cut off: it announces {stream.frames - found.hidden} frames, and {count} can be decoded."
         ]
-    if _seconds(container) > found.end + 0.5:
-        return [
-            f"{path.name} is cut off: it announces {_seconds(container):.2f} seconds, and {found.end:.2f} are there."
-        ]
-    lost = len(found.shown) - count
-    return [f"{path.name} is damaged: of its last frames {lost} cannot be decoded."] if found.damaged and lost else []
+    if _lacks_seconds(container, stream, found):
+        seconds = _seconds(container, stream)
+        return [f"{path.name} is cut off: it announces {seconds:.2f} seconds, and {found.end:.2f} are there."]
+    return [f"{path.name} is cut off at {found.end:.2f} seconds, within a packet."] if found.damaged else []
 
 
 def frame_rate_of(times: tuple[float, ...], announced: list[Any]) -> Fraction:
-    """A rate at which every frame is shown, if there is one of at most ``FASTEST``.
+    """A rate at which every frame is shown, if there is one.
 
-    Of frames that are even, but for jitter, theirs: the announced one if it fits. Of uneven ones the announced
-    one or the slowest usual one that has a place for each of them. Where none has, the mean.
+    Of frames that are even, but for jitter, theirs: the announced one if it fits. Of uneven ones one on whose
+    grid they lie, the announced one first, or the slowest of ``USUAL`` that has a place for each. Where none has, that with most places.
 
     Args:
         times: of the frames in seconds, rising from 0.
@@ -256,15 +260,18 @@ def frame_rate_of(times: tuple[float, ...], announced: list[Any]) -> Fraction:
     for rate in [*given, mean]:
         if _places(times, rate) == list(range(len(times))):
             return rate
-    for rate in [*given, *_USUAL]:
-        if mean < rate <= FASTEST and len(set(_places(times, rate))) == len(times):
-            return rate
-    return mean
+    grids = [rate for rate in [*given, *USUAL] if rate <= USUAL[-1] and _off_grid(times, rate) < 0.1]
+    return max([*grids, *USUAL], key=lambda rate: len(set(_places(times, rate))))
+
+
+def _off_grid(times: tuple[float, ...], rate: Fraction) -> float:
+    """How far at most a frame lies from its place, in frames."""
+    return max(abs(time * float(rate) - place) for time, place in zip(times, _places(times, rate), strict=True))
 
 
 def _places(times: tuple[float, ...], rate: Fraction) -> list[int]:
-    """The frame of a video of this rate from which on each is shown."""
-    return [round(time * float(rate)) for time in times]
+    """The frame of a video of this rate from which on each is shown, as ``VideoClip`` shows them."""
+    return [math.ceil((time + 1e-6) * float(rate) - 0.5) for time in times]
 
 
 def _uneven(path: Path, times: tuple[float, ...], rate: Fraction) -> list[str]:
@@ -273,8 +280,8 @@ def _uneven(path: Path, times: tuple[float, ...], rate: Fraction) -> list[str]:
     if shown < len(times):
         apart = min(second - first for first, second in pairwise(times))
         return [
-            f"{path.name} has {len(times)} images at uneven times; at {float(rate):.5g} frames a second "
-            f"{len(times) - shown} of them are left out. At {1 / apart:.5g} all are kept."
+            f"{path.name} has {len(times)} images at uneven times; {len(times) - shown} of them have no place at "
+            f"{float(rate):.5g} frames a second and are left out. At {1 / apart:.5g} all are kept."
         ]
     if length > len(times):
         return [

@@ -189,37 +189,37 @@ class VideoClip:
     def _images(self, form: str) -> Iterator[np.ndarray]:
         space = self.tone_mapped or self.color_space
         matrix = COLOR_SPACES[space][2] if space else UNKNOWN_MATRIX
+
+        def image(frame: av.VideoFrame) -> np.ndarray:
+            return image_of(frame, form, (self.width, self.height), self.decoding.turn, matrix)
+
         wanted = self.source_frames()
         number = next(wanted, None)
-        image: np.ndarray | None = None
-        before: av.VideoFrame | None = None  # the last one, and its number
-        reached, missing = (number or 0) - 1, []
-        for at, frame in numbered_frames(self.path, number or 0, self.times, self.first_time, self.decoding):
-            if number is None:
+        before: av.VideoFrame | None = None
+        missing: list[int] = []
+        for first in dict.fromkeys((number or 0, 0)):  # from the beginning where all of a part is damaged
+            for at, frame in numbered_frames(self.path, first, self.times, self.first_time, self.decoding):
+                while number is not None and number <= at:
+                    shown = image(frame if number == at or before is None else before)
+                    same = number
+                    while number == same:
+                        if number < at:
+                            missing.append(number)
+                        yield shown
+                        number = next(wanted, None)
+                if number is None:
+                    break
+                before = frame
+            if number is None or before is not None:
                 break
-            if at > reached + 1 and at > number:
-                missing += range(max(reached + 1, number), at)
-            if at < number:
-                before, reached = frame, at
-                continue
-            while number is not None and number < at and before is not None:
-                image = image_of(before, form, self.decoding, matrix)
-                while number is not None and number < at:
-                    yield image
-                    number = next(wanted, None)
-            before, reached = frame, at
-            if number is None or number > at:
-                continue
-            image = image_of(frame, form, self.decoding, matrix)
-            while number is not None and number <= at:
-                yield image
+        if number is not None:
+            if before is None:
+                raise OSError(f"{self.path}: no frame could be decoded.")
+            shown = image(before)
+            while number is not None:
+                missing.append(number)
+                yield shown
                 number = next(wanted, None)
-        if number is not None and image is None:
-            raise OSError(f"{self.path}: no frame could be decoded.")
-        while number is not None and image is not None:  # the last frames of a file may be missing
-            missing.append(number)
-            yield image
-            number = next(wanted, None)
         self._tell_missing(missing)
 
     def _tell_missing(self, numbers: list[int]) -> None:
