@@ -12,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.filter
 import numpy as np
 import torch
 
@@ -74,8 +75,7 @@ def write(
     images: Iterable[np.ndarray] | None = None,
     muxer: dict[str, str] | None = None,
     aspect: Fraction | None = None,
-    interlaced: bool = False,
-    top_first: bool = True,
+    fields: str = "",
     tags: tuple[int, int, int] | None = None,
     metadata: dict[str, str] | None = None,
     data: bool = False,
@@ -86,6 +86,7 @@ def write(
 
     Args:
         times: when each is shown, in ticks of ``time_base``; otherwise one after the other at ``rate``.
+        fields: "tff" or "bff" for frames of two fields, of which the top or the bottom one is first.
         first: the time stamp of the first, in ticks of ``time_base``.
         data: whether there is a third stream that is neither.
     """
@@ -107,7 +108,7 @@ def write(
             context = video.codec_context
             context.color_primaries, context.color_trc, context.colorspace = tags
             context.color_range = 1
-        if interlaced:
+        if fields:
             video.codec_context.flags |= 1 << 18  # field by field
         track = None if sound is None else container.add_stream(sound_codec, rate=RATE, layout=layout)
         extra = container.add_data_stream("bin_data") if data else None
@@ -118,7 +119,7 @@ def write(
                 frame = frame.reformat(format=pixels, dst_colorspace=tags[2] if tags else 5)
             frame.pts = number + first if times is None else times[number] + first
             frame.time_base = tick
-            container.mux(video.encode(frame))
+            container.mux(video.encode(_with_fields(frame, fields) if fields else frame))
             if track is not None:
                 written = _sound(container, track, sound, written, float((frame.pts - first) * tick) + 0.1, layout)
             if extra is not None and number % 8 == 0:
@@ -130,6 +131,14 @@ def write(
             _sound(container, track, sound, written, 1e9, layout)
             container.mux(track.encode())
     return path
+
+
+def _with_fields(frame: av.VideoFrame, fields: str) -> av.VideoFrame:
+    graph = av.filter.Graph()
+    begin = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    graph.link_nodes(begin, graph.add("setfield", f"mode={fields}"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _sound(container, track, sound: np.ndarray, written: int, until: float, layout: str) -> int:

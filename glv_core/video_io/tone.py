@@ -39,8 +39,8 @@ def hlg_to_light(signal: torch.Tensor) -> torch.Tensor:
 def tone_map(frames: torch.Tensor, color_space: str) -> torch.Tensor:
     """SDR of HDR frames.
 
-    The brightest colour of a pixel is compressed as BT.2390 compresses (up to about 90 cd/m2 nothing changes) and the
-    others with it, so that hues stay; what BT.709 has no colour for is clipped.
+    What BT.709 has no colour for is clipped. Then the brightest colour of a pixel is compressed as BT.2390 compresses
+    (up to about 90 cd/m2 nothing changes) and the others with it, so that hues stay.
 
     Args:
         frames: ``... 3`` float in 0..1, HLG or PQ with BT.2020's primaries.
@@ -50,9 +50,9 @@ def tone_map(frames: torch.Tensor, color_space: str) -> torch.Tensor:
         The same shape in 0..1, BT.709 for a display of BT.1886 (gamma 2.4).
     """
     light = hlg_to_light(frames) if color_space == "HDR" else pq_to_light(frames)
+    light = (light @ light.new_tensor(_TO_BT709).T).clamp_min(0)
     brightest = light.amax(dim=-1, keepdim=True)
-    light = light * (_compressed(brightest) / brightest.clamp_min(1e-6))
-    return (light @ light.new_tensor(_TO_BT709).T / WHITE).clamp(0, 1) ** (1 / 2.4)
+    return (light * (_compressed(brightest) / brightest.clamp_min(1e-6)) / WHITE).clamp(0, 1) ** (1 / 2.4)
 
 
 def _compressed(light: torch.Tensor) -> torch.Tensor:

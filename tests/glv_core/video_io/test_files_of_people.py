@@ -327,13 +327,9 @@ def test_fields_of_two_moments_are_made_whole(tmp_path, name, codec, top_first):
         image = (first if top_first else second).copy()
         image[1::2] = (second if top_first else first)[1::2]
         images.append(image)
-    options = {"x264opts": "tff=1" if top_first else "bff=1"} if codec == "libx264" else {}
-    order = {} if codec == "libx264" else {"field_order": "tt" if top_first else "bb"}
-    if codec == "prores_ks":
-        order = {"field_order": "tt" if top_first else "bb"}
     path = write(
-        tmp_path / name, images=images, rate=25, codec=codec, interlaced=True, top_first=top_first,
-        pixels="yuv422p10le" if codec == "prores_ks" else "yuv420p", **options, **order,
+        tmp_path / name, images=images, rate=25, codec=codec, fields="tff" if top_first else "bff",
+        pixels="yuv422p10le" if codec == "prores_ks" else "yuv420p",
     )  # fmt: skip
     clip = open_clip(path)
     frames = torch.cat(list(clip.frames()))
