@@ -52,6 +52,8 @@ def _clip(file: str, start: float, length: int, fps: float, hdr: str) -> VideoCl
     except OSError as error:
         raise ValueError(f"file is {file!r}, which cannot be read as a video: {error}") from error
     tell(*clip.notes)
+    if hdr not in (KEEP, TONE_MAP):
+        raise ValueError(f"hdr is {hdr!r}; it must be {KEEP} or {TONE_MAP}.")
     if not 0 <= length <= MOST:
         raise ValueError(f"length is {length}; it must be 0 (all) to {MOST}.")
     clip = clip.trimmed(start, length or None, fps or None)

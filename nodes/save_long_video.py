@@ -18,6 +18,7 @@ from ..glv_core.video_io import (
     ENCODERS,
     PIXEL_FORMATS,
     VideoFormat,
+    frame_rate,
     reserved,
     save_images,
     save_video,
@@ -129,6 +130,7 @@ class SaveLongVideo(io.ComfyNode):
             video_format = _video_format(format, codec, crf, pixel_format, color_space)
             deep = video_format is not None and video_format.deep
             frames, rate = frames_to_save(samples, vae, images, video, fps, deep)
+            frame_rate(rate)  # refuses what is none
             sound = sound_to_save(audio, audio_from, audio_vae, video, samples, vae, rate)
             width, height = size_to_save(samples, vae, images, video)
             if video_format is not None:

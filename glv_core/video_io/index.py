@@ -24,6 +24,7 @@ from .formats import TRANSFERS
 HEAD = 16  #: packets that are decoded to see what they are
 #: Rates of which an uneven file gets the slowest that holds all of its frames.
 USUAL = [Fraction(n) for n in (10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60)]
+SLOWEST, FASTEST = Fraction(1, 10), 1000  #: frames per second that a file is believed to have
 _LOOSE = ("avi",)  # of frames that were reordered the times are wrong
 
 
@@ -246,19 +247,19 @@ def _told(path: Path, container: Any, stream: Any, found: _Packets, count: int) 
 def frame_rate_of(times: tuple[float, ...], announced: list[Any]) -> Fraction:
     """A rate at which every frame is shown, if there is one.
 
-    Of frames that are even, but for jitter, theirs: the announced one if it fits. Of uneven ones one on whose
-    grid they lie, the announced one first, or the slowest of ``USUAL`` that has a place for each. Where none has, that with most places.
+    Of frames that are even, but for jitter, theirs: the announced one if it fits. Of uneven ones one on whose grid they
+    lie, the announced one first, or the slowest of ``USUAL`` that has a place for each. Where none has, that with most.
 
     Args:
         times: of the frames in seconds, rising from 0.
         announced: rates that the file gives, the likelier first; zero or None where it does not.
     """
-    given = [Fraction(rate) for rate in announced if rate]
+    given = [Fraction(rate) for rate in announced if rate and SLOWEST <= rate <= FASTEST]
     if len(times) < 2 or not times[-1]:
         return given[0] if given else Fraction(24)
     mean = Fraction((len(times) - 1) / times[-1]).limit_denominator(1001)
     for rate in [*given, mean]:
-        if _places(times, rate) == list(range(len(times))):
+        if rate >= SLOWEST and _places(times, rate) == list(range(len(times))):
             return rate
     grids = [rate for rate in [*given, *USUAL] if rate <= USUAL[-1] and _off_grid(times, rate) < 0.1]
     return max([*grids, *USUAL], key=lambda rate: len(set(_places(times, rate))))

@@ -20,7 +20,7 @@ from .formats import COLOR_SPACES
 from .index import read_contents
 from .notes import tell
 from .tone import tone_map
-from .writer import FASTEST, frame_rate
+from .writer import frame_rate
 
 BATCH = 16  #: frames
 
@@ -86,8 +86,6 @@ class VideoClip:
         Raises:
             ValueError: nothing is left, or a number out of range.
         """
-        if fps is not None and not 1 / 1001 <= fps <= FASTEST:
-            raise ValueError(f"fps is {fps}; it must be above 0 and at most {FASTEST}.")
         rate = self.fps if fps is None else frame_rate(fps)
         if not 0 <= start < float("inf"):
             raise ValueError(f"start is {start} seconds; it must be a number of 0 or more.")

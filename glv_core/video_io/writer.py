@@ -122,13 +122,18 @@ def save_images(
 
 
 def frame_rate(fps: float) -> Fraction:
-    """The frame rate of a file for so many frames per second: 23.976 is 24000/1001."""
+    """The frame rate of a file for so many frames per second: 23.976 is 24000/1001.
+
+    Raises:
+        ValueError: it is not above 0 and at most ``FASTEST``.
+    """
+    if not 1 / 1001 <= fps <= FASTEST:
+        raise ValueError(f"fps is {fps}; it must be above 0 and at most {FASTEST}.")
     return Fraction(fps).limit_denominator(1001)
 
 
 def _check(fps: float, upscale: int) -> None:
-    if not 1 / 1001 <= fps <= FASTEST:
-        raise ValueError(f"fps is {fps}; it must be above 0 and at most {FASTEST}.")
+    frame_rate(fps)
     if upscale < 1:
         raise ValueError(f"upscale is {upscale}; it must be a whole number of at least 1.")
 

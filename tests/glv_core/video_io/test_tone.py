@@ -17,7 +17,7 @@ def gray(*values: float) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("signal", "light"),
-    [(0.0, 0.0), (0.5081, 100), (0.5807, 203), (0.7518, 1000), (0.9026, 4000), (1.0, 10_000)],  # BT.2408's table, SMPTE's
+    [(0.0, 0.0), (0.5081, 100), (0.5807, 203), (0.7518, 1000), (0.9026, 4000), (1.0, 10_000)],  # BT.2408
 )
 def test_pq_is_the_light_of_the_tables(signal, light):
     assert float(pq_to_light(torch.tensor(signal, dtype=torch.float64))) == pytest.approx(light, rel=2e-3, abs=1e-6)
@@ -79,7 +79,7 @@ def test_a_bright_colour_keeps_its_hue():
     dark, bright = (light_to_pq(torch.tensor([[80.0, 40.0, 20.0]], dtype=torch.float64) * times) for times in (1, 10))
     linear = [tone_map(each, "HDR PQ")[0] ** 2.4 for each in (dark, bright)]
     assert (linear[0] / linear[0].max() - linear[1] / linear[1].max()).abs().max() < 1e-3
-    assert linear[1].max() > 2 * linear[0].max()
+    assert linear[1].max() > 1.8 * linear[0].max()
 
 
 def test_shapes_and_types_stay():
@@ -87,4 +87,4 @@ def test_shapes_and_types_stay():
     for space in SPACES:
         found = tone_map(frames, space)
         assert found.shape == frames.shape and found.dtype == frames.dtype
-        assert found.isfinite().all() and 0 <= found.min() and found.max() <= 1
+        assert found.isfinite().all() and found.min() >= 0 and found.max() <= 1
