@@ -88,7 +88,7 @@ def write(
         times: when each is shown, in ticks of ``time_base``; otherwise one after the other at ``rate``.
         fields: "tff" or "bff" for frames of two fields, of which the top or the bottom one is first.
         first: the time stamp of the first, in ticks of ``time_base``.
-        data: whether there is a third stream that is neither.
+        data: whether there is a third stream that is neither; older PyAVs raise a ValueError.
     """
     rate = Fraction(rate)
     tick = time_base or 1 / rate
@@ -116,7 +116,11 @@ def write(
         for number, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb48le" if image.dtype == np.uint16 else "rgb24")
             if pixels != "rgb24":
-                frame = frame.reformat(format=pixels, dst_colorspace=tags[2] if tags else 5)
+                full = pixels.startswith("yuvj")
+                frame = frame.reformat(
+                    format=pixels, dst_colorspace=tags[2] if tags else 5, src_color_range=2,
+                    dst_color_range=2 if full or not pixels.startswith("yuv") else 1,
+                )  # fmt: skip
             frame.pts = number + first if times is None else times[number] + first
             frame.time_base = tick
             container.mux(video.encode(_with_fields(frame, fields) if fields else frame))

@@ -86,7 +86,7 @@ class FileAudio:
     """
 
     def __init__(self, path: str | os.PathLike[str], start: float = 0.0, seconds: float | None = None) -> None:
-        self._path = os.fspath(path)
+        self._path = os.path.abspath(path)
         self._start, self._seconds = start, seconds
         with av.open(self._path) as container:
             if not container.streams.audio:

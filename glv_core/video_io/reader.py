@@ -159,7 +159,8 @@ class VideoClip:
         Raises:
             OSError: the file cannot be read to the end.
         """
-        form = "rgb48le" if self.tone_mapped or (deep and self.bit_depth > 8) else "rgb24"
+        # Not rgb48: of ten bits FFmpeg 8.0 makes it without its green.
+        form = "gbrp16le" if self.tone_mapped or (deep and self.bit_depth > 8) else "rgb24"
 
         def together(images: list[np.ndarray]) -> torch.Tensor:
             if self.tone_mapped:
@@ -234,7 +235,7 @@ def open_clip(path: str | os.PathLike[str]) -> VideoClip:
     Raises:
         OSError: the file is missing, no video, or has no frames.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # FFmpeg takes what is before a colon in a bare name for a protocol
     state = path.stat()
     return _open_clip(path, state.st_mtime_ns, state.st_size)
 

@@ -64,7 +64,7 @@ def save_video(
         ValueError: no frame, a wrong shape or changing sizes, or an option out of range.
         OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     container = container or path.suffix.lower().removeprefix(".")
     if container not in CONTAINERS:
         endings = ", ".join(f".{name}" for name in CONTAINERS)
@@ -102,7 +102,7 @@ def save_images(
         OSError: the files cannot be written.
     """
     _check(fps, upscale)
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, image in enumerate(_images(frames, upscale, False)):

@@ -393,7 +393,11 @@ def test_a_phone_s_turn_is_made_once(tmp_path, matrix, kind):
         "data": {"data": True, "sound": tone(0.4)},
     }[kind]  # fmt: skip
     ending = ".mp4" if kind == "data" else ".mov"
-    held = write(tmp_path / f"a{ending}", images=stored, size=(64, 64), **options)
+    try:
+        held = write(tmp_path / f"a{ending}", images=stored, size=(64, 64), **options)
+    except ValueError:
+        assert kind == "data"
+        pytest.skip("this PyAV writes no streams of data")
     path = turned(tmp_path / f"turned{ending}", held, matrix)
     clip = open_clip(path)
     assert read(path) == all_of(12)
