@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import torch
 
-from ..video_io import FileAudio, VideoClip
+from ..video_io import FileAudio, VideoClip, tone_map
 from .composite import composite_frames
 
 
@@ -47,17 +47,24 @@ class CompositeClip(VideoClip):
         wanted = self.source_frames()
         number = next(wanted, None)
         images: list[torch.Tensor] = []
-        for at, image in self._composed(deep):
+        for at, image in self._composed(deep or bool(self.tone_mapped)):
             while number == at:
                 images.append(image)
                 if len(images) == batch:
-                    yield torch.stack(images)
+                    yield self._together(images, deep)
                     images = []
                 number = next(wanted, None)
             if number is None:
                 break
         if images:
-            yield torch.stack(images)
+            yield self._together(images, deep)
+
+    def _together(self, images: list[torch.Tensor], deep: bool) -> torch.Tensor:
+        frames = torch.stack(images)
+        if not self.tone_mapped:
+            return frames
+        frames = tone_map(frames, self.tone_mapped)
+        return frames if deep else frames.mul_(255).round_().to(torch.uint8)
 
     def _composed(self, deep: bool) -> Iterator[tuple[int, torch.Tensor]]:
         """The composite's frames with their numbers in the original."""

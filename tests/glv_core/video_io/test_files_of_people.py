@@ -161,6 +161,37 @@ def test_a_frame_can_last_long(tmp_path):
     assert read(path) == [0, 1, 2, *[3] * 240, 4]
 
 
+def test_two_frames_of_one_time_are_two(tmp_path):
+    path = write(tmp_path / "a.mkv", times=[0, 40, 80, 80, 120, 160], time_base=MILLI, codec="ffv1")
+    assert read(path) == all_of(6)
+
+
+def test_a_browser_s_recording_has_no_rate(tmp_path):
+    """Of a thousand frames a second, says its header; what it holds comes as it comes."""
+    pauses = random.Random(5).choices([17, 25, 33, 42, 50, 67], k=39)
+    times = [sum(pauses[:number]) for number in range(40)]
+    path = write(tmp_path / "a.webm", times=times, time_base=MILLI, codec="libvpx", rate=1000, b="500k")
+    clip, found = open_clip(path), read(path)
+    assert sorted(set(found)) == all_of(40) and found == sorted(found)
+    assert clip.fps <= 60 and clip.num_frames / float(clip.fps) == pytest.approx(times[-1] / 1000, abs=0.06)
+
+
+@pytest.mark.parametrize("rate", [Fraction(1, 5), Fraction(24000, 1001), 240])
+def test_rates_that_are_seldom_are_kept(tmp_path, rate):
+    path = write(tmp_path / "a.mp4", 12, rate)
+    assert (open_clip(path).fps, read(path), open_clip(path).notes) == (rate, all_of(12), ())
+
+
+@pytest.mark.parametrize("name", ["a:b.mp4", "http:b.mp4", "-b.mp4", "b%03d.mp4"])
+def test_a_name_is_a_name(tmp_path, monkeypatch, name):
+    """Not a protocol, an option, or a pattern, even in the folder that one works in."""
+    monkeypatch.chdir(tmp_path)
+    path = save_video(name, np.stack([picture(number) for number in range(6)]), 24, audio=Waveform(
+        torch.from_numpy(clicks(0.25)), RATE))  # fmt: skip
+    assert read(name) == all_of(6) and path == tmp_path / name
+    assert heard(name) == pytest.approx([0.0], abs=0.005)
+
+
 # Files that are cut off or damaged
 
 
