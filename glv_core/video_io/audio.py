@@ -99,11 +99,11 @@ class FileAudio:
         left = None if self._seconds is None else round(self._seconds * self.sample_rate)
         at: int | None = None  # the sample, counted from the start, that comes next
         for time, samples, is_behind_damage in self._decoded():
-            due = at if time is None else round((time - self._start) * self.sample_rate)
+            due = at or 0 if time is None else round((time - self._start) * self.sample_rate)
             limit = _JITTER * self.sample_rate
             if at is None:
-                at, limit = min(0, due or 0), 0  # below 0: it begins before the part that is wanted
-            apart = 0 if due is None else due - at
+                at, limit = min(0, due), 0  # below 0: it begins before the part that is wanted
+            apart = due - at
             # A hole, or sound that begins later than the image, is silence; what comes twice is left out.
             if apart > (0 if is_behind_damage else limit):
                 hole = max(0, due - max(at, 0))
@@ -129,7 +129,7 @@ class FileAudio:
         """Time stamp in seconds, samples ``channels samples``, and whether what is before them could not be decoded."""
         damaged: list[float] = []
         is_behind_damage = False
-        kind, resampler = None, None
+        kind: tuple[str, str, int] | None = None
         try:
             with av.open(self._path) as container:
                 stream = container.streams.audio[0]
@@ -156,8 +156,8 @@ class FileAudio:
             if damaged:
                 first, last = (max(0.0, each - self._start) for each in (damaged[0], damaged[-1]))
                 tell(
-                    f"{os.path.basename(self._path)}: {len(damaged)} packets of its sound are damaged, between "
-                    f"{first:.2f} and {last:.2f} seconds of what is read; they are silence."
+                    f"{os.path.basename(self._path)} has damaged sound: {len(damaged)} of its packets between "
+                    f"{first:.2f} and {last:.2f} seconds of what is read are silence."
                 )
 
 

@@ -6,7 +6,6 @@ import bisect
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -45,7 +44,7 @@ UPRIGHT = Turn()
 
 def turn_of(frame: av.VideoFrame) -> Turn:
     """The display matrix of a frame, as far as it is quarter turns and mirrors."""
-    side = frame.side_data.get("DISPLAYMATRIX")
+    side: Any = frame.side_data.get("DISPLAYMATRIX")
     if side is None:
         return UPRIGHT
     a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5].tolist()
@@ -100,8 +99,7 @@ def numbered_frames(
         yield from enumerate(_animated(path))
         return
     if decoding.interlaced:
-        with closing(_numbered(path, max(0, first - 1), times, first_time, decoding.in_order)) as frames:
-            yield from _deinterlaced(frames)
+        yield from _deinterlaced(_numbered(path, max(0, first - 1), times, first_time, decoding.in_order))
         return
     yield from _numbered(path, first, times, first_time, decoding.in_order)
 

@@ -1,8 +1,9 @@
 """What a video file holds, counted rather than believed: its frames, when each is shown, and what is wrong with it.
 
 The packets are read once, without decoding, and the first of them decoded. Where as many frames come out as went in,
-and nothing says that the file was cut off, the packets are taken at their word; else the part in question is decoded:
-the end of a file that was cut off, or all of one whose packets are no frames.
+and nothing says that the file was cut off, the packets are taken at their word. Else what is in question is decoded:
+the end of a file that was cut off, or all of one whose packets are no frames. Packets before its first key frame are no
+frames of a file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import bisect
 import math
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -49,12 +51,30 @@ class Contents:
 class _Packets:
     """Packets of the video in the order in which they are stored, without those that are hidden."""
 
-    shown: list[int | None]  # ticks
-    stored: list[int | None]
-    keys: list[bool]
+    shown: list[int | None] = field(default_factory=list)  # ticks
+    stored: list[int | None] = field(default_factory=list)
+    keys: list[bool] = field(default_factory=list)
     hidden: int = 0
     end: float = 0.0  # of video and sound, in seconds
-    damaged: bool = False  # the last of them
+    is_damaged: bool = False  # the last of them
+
+
+@dataclass
+class _Head:
+    """The first packets of a video, and what comes out of them."""
+
+    packets: list[int | None] = field(default_factory=list)  # ticks
+    frames: list[int | None] = field(default_factory=list)
+    first: av.VideoFrame | None = None
+    interlaced: bool = False
+    rate: Fraction | None = None  # which the images themselves tell
+
+    def begin(self) -> int | None:
+        """When the first frame is shown, if packets without a frame all lie before it; else None."""
+        shown, frames = ([each for each in found if each is not None] for found in (self.packets, self.frames))
+        if not frames or (len(shown), len(frames)) != (len(self.packets), len(self.frames)):
+            return None
+        return frames[0] if frames == sorted(each for each in shown if each >= frames[0]) else None
 
 
 def read_contents(path: Path) -> Contents:
@@ -80,27 +100,33 @@ def _look(path: Path, container: Any) -> Contents:
     found = _packets(container, stream)
     tick = Fraction(stream.time_base)
     with av.open(os.fspath(path)) as again:
-        head, expected, first = _head(again)
-        written = again.streams.video[0].codec_context.framerate  # what the images themselves say
-    if first is None:
-        raise OSError(f"{path} holds no frames that can be decoded.")
-    stamps, in_order = _stamps(found, container.format.name, Fraction(written or _announced(stream)), tick)
-    notes = []
-    held = len(stamps)
-    if head != expected:  # packets are no frames
+        head = _head(again)
+    first = head.first
+    stamps, in_order = _stamps(found, container.format.name, head.rate or _average(stream), tick)
+    lacking = _lacking(container, stream, found)
+    begin = None if in_order else head.begin()
+    if len(head.frames) != len(head.packets) and begin is None:
         stamps, in_order = _counted(path, stamps)
-    elif found.damaged or _cut_off(container, stream, found, held):
-        stamps = _end_decoded(path, stamps, in_order, found, tick)
-    if not stamps:
+    elif found.is_damaged or lacking:
+        stamps = _end_decoded(path, stamps, in_order, found)
+    if begin is not None:
+        stamps = stamps[bisect.bisect_left(stamps, begin) :]
+    if first is None or not stamps:
         raise OSError(f"{path} holds no frames that can be decoded.")
-    notes += _told(path, container, stream, found, len(stamps))
     times = tuple((stamp - stamps[0]) * float(tick) for stamp in stamps)
     rate = frame_rate_of(times, [stream.average_rate, stream.guessed_rate])
-    notes += _uneven(path, times, rate)
     context = stream.codec_context
     components = context.format.components if context.format else ()
     aspect = Fraction(stream.sample_aspect_ratio or 1)
-    decoding = Decoding(in_order, first.interlaced_frame, aspect if 1 / 8 < aspect < 8 else Fraction(1), turn_of(first))
+    decoding = Decoding(in_order, head.interlaced, aspect if 1 / 8 < aspect < 8 else Fraction(1), turn_of(first))
+    color_space = TRANSFERS.get(int(context.color_trc or 0), "")
+    notes = []
+    if lacking:
+        there = f"{len(stamps)} can be decoded" if "frames" in lacking else f"{found.end:.2f} are there"
+        notes.append(f"{path.name} is cut off: it announces {lacking}, and {there}.")
+    elif found.is_damaged:
+        notes.append(f"{path.name} is cut off at {found.end:.2f} seconds, within a packet.")
+    notes += _uneven(path, times, rate)
     if decoding.interlaced:
         notes.append(f"{path.name} is interlaced: every frame is made whole from its first field (bwdif).")
     if decoding.aspect != 1:
@@ -109,7 +135,6 @@ def _look(path: Path, container: Any) -> Contents:
             f"{path.name} has pixels that are not square ({aspect.numerator}:{aspect.denominator}); its "
             f"{stream.width} x {stream.height} are read as {wide} x {high}."
         )
-    color_space = TRANSFERS.get(int(context.color_trc or 0), "")
     if color_space not in ("", "sRGB"):
         kind = "HLG" if color_space == "HDR" else "PQ"
         notes.append(f"{path.name} is HDR ({kind}); models are shown it tone mapped to SDR.")
@@ -121,14 +146,14 @@ def _look(path: Path, container: Any) -> Contents:
 
 
 def _packets(container: Any, stream: Any) -> _Packets:
-    found = _Packets([], [], [])
-    streams = [stream, *container.streams.audio[:1]]
-    for packet in packets(container, *streams):
-        if packet.size:
-            found.damaged = bool(packet.is_corrupt)
+    found = _Packets()
+    for packet in packets(container, stream, *container.streams.audio[:1]):
         if packet.pts is not None:
             found.end = max(found.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        if packet.stream.index != stream.index or not packet.size:
+        if not packet.size:
+            continue
+        found.is_damaged = bool(packet.is_corrupt)
+        if packet.stream.index != stream.index:
             continue
         if packet.is_discard:  # an edit list hides it; it is decoded for those after it
             found.hidden += 1
@@ -139,31 +164,29 @@ def _packets(container: Any, stream: Any) -> _Packets:
     return found
 
 
-def _head(container: Any) -> tuple[int, int, av.VideoFrame | None]:
-    """How many frames the first packets give, how many they should, and the first frame that can be decoded."""
+def _head(container: Any) -> _Head:
     stream = container.streams.video[0]
-    first, count, expected = None, 0, 0
+    head = _Head()
 
-    def count_in(packet: Any) -> None:
-        nonlocal first, count
-        try:
+    def decode(packet: Any) -> None:
+        with suppress(av.error.FFmpegError):
             for frame in stream.codec_context.decode(packet):
-                first, count = first or frame, count + 1
-        except av.error.FFmpegError:
-            pass
+                head.frames.append(frame.pts)
+                head.first = head.first or frame
+                head.interlaced |= frame.interlaced_frame
 
     for packet in packets(container, stream):
-        if not packet.size:
+        if not packet.size or (len(head.packets) >= HEAD and head.first is not None):
             break
-        expected += not packet.is_discard
-        count_in(packet)
-        if expected >= HEAD and first is not None:
-            break
-    count_in(None)
-    return count, expected, first
+        if not packet.is_discard:
+            head.packets.append(packet.pts)
+        decode(packet)
+    decode(None)
+    head.rate = stream.codec_context.framerate if not any(head.packets) else None
+    return head
 
 
-def _announced(stream: Any) -> Fraction:
+def _average(stream: Any) -> Fraction:
     return Fraction(stream.average_rate or stream.guessed_rate or 24)
 
 
@@ -186,40 +209,39 @@ def _filled(known: list[int], count: int, rate: Fraction, tick: Fraction) -> lis
 
 def _counted(path: Path, stamps: list[int]) -> tuple[list[int], bool]:
     """The times of the frames that come out of the decoder, which reads all of the file."""
+    try:
+        found, rate, tick = _decoded_stamps(path, "AUTO")
+    except av.error.FFmpegError:  # threads for frames lose those beside a damaged one
+        found, rate, tick = _decoded_stamps(path, "SLICE")
+    known = [each for each in found if each is not None]
+    if len(known) == len(found) and all(one < other for one, other in pairwise(known)):
+        return known, False
+    if len(known) < len(found) <= len(stamps):  # two packets may be one frame
+        return stamps[:: len(stamps) // len(found)][: len(found)], True
+    return _filled(sorted(set(known)), len(found), rate, tick), True
+
+
+def _decoded_stamps(path: Path, threads: str) -> tuple[list[int | None], Fraction, Fraction]:
     with av.open(os.fspath(path)) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        found = [frame.pts for frame in decoded(container, stream)]
-        rate, tick = _announced(stream), Fraction(stream.time_base)
-    if None not in found and all(one < other for one, other in pairwise(found)):
-        return found, False
-    known = sorted({each for each in found if each is not None})
-    if len(known) < len(found) and len(stamps) >= len(found):  # two packets may be one frame
-        return stamps[:: len(stamps) // len(found)][: len(found)], True
-    return _filled(known, len(found), rate, tick), True
+        stream.thread_type = threads
+        found = [frame.pts for frame in decoded(container, stream, skip_damaged=threads == "SLICE")]
+        return found, _average(stream), Fraction(stream.time_base)
 
 
-def _cut_off(container: Any, stream: Any, found: _Packets, held: int) -> bool:
-    """Whether the file announces more than it holds."""
-    if "mp4" in container.format.name.split(",") and stream.frames > held + found.hidden:
-        return True
-    return _lacks_seconds(container, stream, found)
+def _lacking(container: Any, stream: Any, found: _Packets) -> str:
+    """How much the file announces, in words, if it holds less; else nothing."""
+    kinds = container.format.name.split(",")
+    if "mp4" in kinds and stream.frames > len(found.shown) + found.hidden:
+        return f"{stream.frames - found.hidden} frames"
+    if "avi" in kinds:
+        seconds = float(stream.frames * stream.time_base)
+    else:  # of other files it is a guess
+        seconds = (container.duration or 0) / av.time_base if {"mov", "matroska", "flv"} & set(kinds) else 0.0
+    return f"{seconds:.2f} seconds" if seconds > found.end + 0.25 + 2 / float(_average(stream)) else ""
 
 
-def _lacks_seconds(container: Any, stream: Any, found: _Packets) -> bool:
-    """Whether more than the last frames are missing of the length that the file announces."""
-    return _seconds(container, stream) > found.end + 0.25 + 2 / float(_announced(stream))
-
-
-def _seconds(container: Any, stream: Any) -> float:
-    """The length that the file itself announces; 0 where it does not."""
-    kind = container.format.name.split(",")[0]
-    if kind == "avi":
-        return float(stream.frames * stream.time_base)
-    return (container.duration or 0) / av.time_base if kind in ("mov", "matroska", "flv") else 0.0
-
-
-def _end_decoded(path: Path, stamps: list[int], in_order: bool, found: _Packets, tick: Fraction) -> list[int]:
+def _end_decoded(path: Path, stamps: list[int], in_order: bool, found: _Packets) -> list[int]:
     """The times without those of frames from the last key frame on that cannot be decoded."""
     with av.open(os.fspath(path)) as container:
         stream = container.streams.video[0]
@@ -231,17 +253,6 @@ def _end_decoded(path: Path, stamps: list[int], in_order: bool, found: _Packets,
         end = sorted({frame.pts for frame in decoded(container, stream) if frame.pts is not None})
     begin = end[0] if end else keys[-1] if len(keys) > 1 else stamps[0]
     return stamps[: bisect.bisect_left(stamps, begin)] + end
-
-
-def _told(path: Path, container: Any, stream: Any, found: _Packets, count: int) -> list[str]:
-    if "mp4" in container.format.name.split(",") and stream.frames > count + found.hidden:
-        return [
-            f"{path.name} is cut off: it announces {stream.frames - found.hidden} frames, and {count} can be decoded."
-        ]
-    if _lacks_seconds(container, stream, found):
-        seconds = _seconds(container, stream)
-        return [f"{path.name} is cut off: it announces {seconds:.2f} seconds, and {found.end:.2f} are there."]
-    return [f"{path.name} is cut off at {found.end:.2f} seconds, within a packet."] if found.damaged else []
 
 
 def frame_rate_of(times: tuple[float, ...], announced: list[Any]) -> Fraction:
@@ -280,9 +291,10 @@ def _uneven(path: Path, times: tuple[float, ...], rate: Fraction) -> list[str]:
     shown, length = len(set(places)), places[-1] + 1
     if shown < len(times):
         apart = min(second - first for first, second in pairwise(times))
+        remedy = f" At {math.ceil(1 / apart)} all are kept." if 1 / apart <= FASTEST else ""
         return [
-            f"{path.name} has {len(times)} images at uneven times; {len(times) - shown} of them have no place at "
-            f"{float(rate):.5g} frames a second and are left out. At {1 / apart:.5g} all are kept."
+            f"{path.name} has {len(times)} images at uneven times; left out for want of a place at {float(rate):.5g} "
+            f"frames a second: {len(times) - shown}.{remedy}"
         ]
     if length > len(times):
         return [

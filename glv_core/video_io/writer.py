@@ -213,7 +213,11 @@ def _write(
             container.mux(stream.encode(frame))
             if track is not None:
                 track.write_until((number + 1) / rate)
-        container.mux(stream.encode())
+        rest = stream.encode()
+        if video_format.codec == "h265" and number < 2:
+            for packet in rest:  # of fewer images than x265 looks ahead it leaves this time to chance
+                packet.dts = packet.pts
+        container.mux(rest)
         if track is not None:
             track.close()
 

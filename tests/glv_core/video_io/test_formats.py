@@ -206,6 +206,18 @@ def test_what_does_not_go_together_is_said(options, words):
         VideoFormat(**options)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("container", ["mp4", "mkv"])
+def test_h265_of_few_images(tmp_path, count, container):
+    """Of fewer than three x265 leaves the times of decoding to chance, which mp4 refuses."""
+    for number in range(6):
+        path = save_video(tmp_path / f"{number}.{container}", frames(count), 12, codec="h265", crf=0)
+        assert open_clip(path).num_frames == count
+        with av.open(str(path)) as opened:
+            stamps = [packet.dts for packet in opened.demux(video=0) if packet.size and packet.dts is not None]
+        assert all(abs(stamp) < 100_000 for stamp in stamps)
+
+
 def test_images_too_small_for_the_codec_are_refused(tmp_path):
     with pytest.raises(ValueError, match="48 x 32; h265 needs 64 pixels a side"):
         save_video(tmp_path / "a.mp4", rand(3, 32, 48, 3), 8, codec="h265")

@@ -76,7 +76,7 @@ def test_damaged_sound_is_saved_as_silence_and_shown(folder, told):
     video, *_ = load(corpus.spoilt(folder / "bad.mp4", whole, "audio", range(40, 60)))
     sound = open_clip(saved(video=video)).audio()
     assert read_audio(sound).shape[1] / sound.sample_rate == pytest.approx(2.5, abs=0.05)
-    assert len(told) == 1 and told[0].startswith("bad.mp4: 20 packets of its sound are damaged, between 0.8")
+    assert len(told) == 1 and told[0].startswith("bad.mp4 has damaged sound: 20 of its packets between 0.8")
 
 
 def test_odd_sizes_are_shown(told):
