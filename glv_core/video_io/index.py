@@ -251,7 +251,7 @@ def _end_decoded(path: Path, stamps: list[int], in_order: bool, found: _Packets)
         if len(keys) > 1:
             container.seek(keys[-1], stream=stream)
         end = sorted({frame.pts for frame in decoded(container, stream) if frame.pts is not None})
-    begin = end[0] if end else keys[-1] if len(keys) > 1 else stamps[0]
+    begin = (end or keys[1:][-1:] or [keys[0] if keys else 0])[0]
     return stamps[: bisect.bisect_left(stamps, begin)] + end
 
 
