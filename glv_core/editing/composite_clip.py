@@ -79,7 +79,9 @@ class CompositeClip(VideoClip):
 
     def audio(self) -> FileAudio | None:
         """The sound of the original, as long as this part of it; None if it has none."""
-        return FileAudio(self.path, _begins(self), self.seconds) if self.has_audio else None
+        if not self.has_audio:
+            return None
+        return FileAudio(self.path, _begins(self), self.seconds, self.decoding.in_order)
 
 
 def _begins(clip: VideoClip) -> float:
@@ -110,6 +112,7 @@ def composite_clip(
     times = tuple(float(number / fps) for number in range(original.num_frames))
     return CompositeClip(
         original.path, original.width, original.height, fps, original.num_frames, 0.0, original.has_audio, times,
-        source_fps=fps, bit_depth=original.bit_depth, color_space=original.color_space, original=original,
+        source_fps=fps, bit_depth=original.bit_depth, color_space=original.color_space, decoding=original.decoding,
+        original=original,
         edited=edited, mask=mask, grow=grow, feather=feather,
     )  # fmt: skip

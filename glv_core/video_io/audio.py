@@ -17,6 +17,7 @@ BLOCK = 4096  #: samples
 #: Channels -> FFmpeg's name of the layout that sound is read and written in; other numbers are mixed to fewer.
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _JITTER = 0.04  # seconds by which time stamps may differ from a count of samples
+_ANEW = 0.5  # seconds by which they go back where another recording begins
 
 
 class Audio(Protocol):
@@ -80,13 +81,17 @@ class FileAudio:
         path: the file.
         start: where the video begins in it, in seconds.
         seconds: how much of it, or None for all.
+        in_order: it is read from the beginning, for its time stamps are no places in it: where they begin anew, as of
+            recordings one behind the other, the sound goes on.
 
     Raises:
         OSError: it has no sound.
     """
 
-    def __init__(self, path: str | os.PathLike[str], start: float = 0.0, seconds: float | None = None) -> None:
-        self._path = os.path.abspath(path)
+    def __init__(
+        self, path: str | os.PathLike[str], start: float = 0.0, seconds: float | None = None, in_order: bool = False
+    ) -> None:
+        self._path, self._in_order = os.path.abspath(path), in_order
         self._start, self._seconds = start, seconds
         with av.open(self._path) as container:
             if not container.streams.audio:
@@ -129,11 +134,12 @@ class FileAudio:
         """Time stamp in seconds, samples ``channels samples``, and whether what is before them could not be decoded."""
         damaged: list[float] = []
         is_behind_damage = False
+        offset, end = 0.0, 0.0
         kind: tuple[str, str, int] | None = None
         try:
             with av.open(self._path) as container:
                 stream = container.streams.audio[0]
-                if self._start > 0:
+                if self._start > 0 and not self._in_order:
                     container.seek(int(max(0.0, self._start - 0.1) / stream.time_base), stream=stream)
                 for packet in packets(container, stream):
                     try:
@@ -149,8 +155,13 @@ class FileAudio:
                         if found != kind:  # a broadcast changes from stereo to 5.1 and back
                             kind = found
                             resampler = av.AudioResampler("flt", LAYOUTS[self.channels], self.sample_rate)
+                        time = frame.time
+                        if time is not None and self._in_order:
+                            offset = max(offset, end - time) if time + offset < end - _ANEW else offset
+                            time += offset
+                            end = time + frame.samples / frame.sample_rate
                         for part in resampler.resample(frame):
-                            yield frame.time, part.to_ndarray().reshape(-1, self.channels).T, is_behind_damage
+                            yield time, part.to_ndarray().reshape(-1, self.channels).T, is_behind_damage
                             is_behind_damage = False
         finally:
             if damaged:

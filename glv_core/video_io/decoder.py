@@ -99,7 +99,7 @@ def numbered_frames(
         yield from enumerate(_animated(path))
         return
     if decoding.interlaced:
-        yield from _deinterlaced(_numbered(path, max(0, first - 1), times, first_time, decoding.in_order))
+        yield from _deinterlaced(_numbered(path, first, times, first_time, decoding.in_order))
         return
     yield from _numbered(path, first, times, first_time, decoding.in_order)
 

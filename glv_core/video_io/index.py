@@ -192,11 +192,28 @@ def _average(stream: Any) -> Fraction:
 
 def _stamps(found: _Packets, container: str, rate: Fraction, tick: Fraction) -> tuple[list[int], bool]:
     """Rising times in ticks, one for every frame, and whether frames have to be numbered as they come."""
-    known = sorted(each for each in found.shown if each is not None)
-    if len(known) == len(found.shown) == len(set(known)) and container not in _LOOSE:
-        return known, False
+    stamps = _unwrapped(found) or found.shown
+    known = sorted(each for each in stamps if each is not None)
+    if len(known) == len(stamps) == len(set(known)) and container not in _LOOSE:
+        return known, stamps is not found.shown
     known = sorted({each for each in (found.stored if container in _LOOSE else found.shown) if each is not None})
     return _filled(known, len(found.shown), rate, tick), True
+
+
+def _unwrapped(found: _Packets) -> list[int | None]:
+    """Where times begin anew, as of recordings one behind the other, they go on instead; nothing where they do not."""
+    stamps: list[int | None] = []
+    offset, last, step = 0, None, 0
+    for shown, stored in zip(found.shown, found.stored, strict=True):
+        if shown is None or stored is None:
+            return []
+        if last is not None and stored + offset <= last:
+            offset = last + step - stored
+        elif last is not None:
+            step = stored + offset - last
+        last = stored + offset
+        stamps.append(shown + offset)
+    return stamps if offset else []
 
 
 def _filled(known: list[int], count: int, rate: Fraction, tick: Fraction) -> list[int]:

@@ -183,7 +183,7 @@ class VideoClip:
         """The sound of the clip; None if the file has none."""
         if not self.has_audio:
             return None
-        return FileAudio(self.path, self.start + self.first_time, self.seconds)
+        return FileAudio(self.path, self.start + self.first_time, self.seconds, self.decoding.in_order)
 
     def _images(self, form: str) -> Iterator[np.ndarray]:
         space = self.tone_mapped or self.color_space

@@ -272,6 +272,15 @@ def test_damaged_images_are_bridged_and_said(tmp_path, whole, kind, which):
     assert "is damaged: " in told(path) and " of its frames cannot be decoded, the first at " in told(path)
 
 
+def test_a_part_of_which_all_is_damaged_shows_what_was_before(tmp_path, whole):
+    path = spoilt(tmp_path / "bad.mp4", whole["silent"], "video", range(40, 60), 9000)
+    last = decodable(path)[-1]
+    assert last <= 40 and read(path)[-3:] == [last] * 3
+    assert ends_with_the_last(path)
+    with pytest.raises(OSError, match=r"all\.mp4 holds no frames that can be decoded"):
+        open_clip(spoilt(tmp_path / "all.mp4", whole["silent"], "video", range(60), 9000))
+
+
 TRUE_CLICKS = [number / 4 for number in range(10)]
 
 
@@ -325,7 +334,11 @@ def test_two_recordings_in_one_file(tmp_path, whole):
     path.write_bytes(whole["ts"].read_bytes() + other.read_bytes())
     assert read(path) == [*all_of(60), *range(100, 130)]
     assert ends_with_the_last(path)
+    assert open_clip(path).notes == ()
     assert read_audio(open_clip(path).audio()).shape[1] / RATE == pytest.approx(90 / 24, abs=0.1)
+    assert heard(path) == pytest.approx([*TRUE_CLICKS, *(2.5 + number / 4 for number in range(5))], abs=0.05)
+    later = read_audio(open_clip(path).trimmed(2.7).audio())[0]
+    assert float(later.abs().argmax()) / RATE % 0.25 == pytest.approx(0.05, abs=0.05)
 
 
 def test_no_frame_at_all_is_an_error(tmp_path, whole):
@@ -361,7 +374,7 @@ def test_fields_of_two_moments_are_made_whole(tmp_path, name, codec, top_first):
         image[1::2] = (second if top_first else first)[1::2]
         images.append(image)
     path = write(
-        tmp_path / name, images=images, rate=25, codec=codec, fields="tff" if top_first else "bff",
+        tmp_path / name, images=images, rate=25, codec=codec, fields="tff" if top_first else "bff", g="5",
         pixels="yuv422p10le" if codec == "prores_ks" else "yuv420p",
     )  # fmt: skip
     clip = open_clip(path)

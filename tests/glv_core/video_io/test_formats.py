@@ -207,15 +207,17 @@ def test_what_does_not_go_together_is_said(options, words):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize("container", ["mp4", "mkv"])
-def test_h265_of_few_images(tmp_path, count, container):
-    """Of fewer than three x265 leaves the times of decoding to chance, which mp4 refuses."""
-    for number in range(6):
-        path = save_video(tmp_path / f"{number}.{container}", frames(count), 12, codec="h265", crf=0)
-        assert open_clip(path).num_frames == count
+def test_h265_of_few_images(tmp_path, count):
+    """Of fewer than three x265 leaves the times of decoding to chance, to what lies in memory, which mp4 refuses."""
+    for number in range(10):
+        used = [np.random.default_rng(number).bytes(size) for size in range(1000, 200_000, 1777)]
+        del used
+        path = save_video(
+            tmp_path / f"{number}.mp4", rand(count, 128, 192, 3), 12, codec="h265", crf=0, pixel_format="yuv444p10le"
+        )  # fmt: skip
         with av.open(str(path)) as opened:
-            stamps = [packet.dts for packet in opened.demux(video=0) if packet.size and packet.dts is not None]
-        assert all(abs(stamp) < 100_000 for stamp in stamps)
+            stamps = [packet.dts for packet in opened.demux(video=0) if packet.size]
+        assert len(stamps) == count and all(abs(stamp) < 100_000 for stamp in stamps)
 
 
 def test_images_too_small_for_the_codec_are_refused(tmp_path):
