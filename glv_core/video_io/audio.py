@@ -10,14 +10,13 @@ import av
 import numpy as np
 import torch
 
-from .decoder import packets
+from .decoder import ANEW, packets
 from .notes import tell
 
 BLOCK = 4096  #: samples
 #: Channels -> FFmpeg's name of the layout that sound is read and written in; other numbers are mixed to fewer.
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _JITTER = 0.04  # seconds by which time stamps may differ from a count of samples
-_ANEW = 0.5  # seconds by which they go back where another recording begins
 
 
 class Audio(Protocol):
@@ -157,7 +156,7 @@ class FileAudio:
                             resampler = av.AudioResampler("flt", LAYOUTS[self.channels], self.sample_rate)
                         time = frame.time
                         if time is not None and self._in_order:
-                            offset = max(offset, end - time) if time + offset < end - _ANEW else offset
+                            offset = max(offset, end - time) if time + offset < end - ANEW else offset
                             time += offset
                             end = time + frame.samples / frame.sample_rate
                         for part in resampler.resample(frame):

@@ -19,6 +19,7 @@ from PIL import Image, ImageSequence
 from .notes import tell
 
 UNKNOWN_MATRIX = 2  #: as files say it
+ANEW = 0.5  #: seconds by which time stamps go back where another recording begins in a file
 _WITHOUT_INDEX = ("mpeg",)  # after a seek the times of the first frames are guesses
 
 

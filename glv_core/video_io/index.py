@@ -20,7 +20,7 @@ from typing import Any
 
 import av
 
-from .decoder import Decoding, animated_times, decoded, packets, turn_of
+from .decoder import ANEW, Decoding, animated_times, decoded, packets, turn_of
 from .formats import TRANSFERS
 
 HEAD = 16  #: packets that are decoded to see what they are
@@ -192,7 +192,7 @@ def _average(stream: Any) -> Fraction:
 
 def _stamps(found: _Packets, container: str, rate: Fraction, tick: Fraction) -> tuple[list[int], bool]:
     """Rising times in ticks, one for every frame, and whether frames have to be numbered as they come."""
-    stamps = _unwrapped(found) or found.shown
+    stamps = _going_on(found, ANEW / tick) or found.shown
     known = sorted(each for each in stamps if each is not None)
     if len(known) == len(stamps) == len(set(known)) and container not in _LOOSE:
         return known, stamps is not found.shown
@@ -200,14 +200,14 @@ def _stamps(found: _Packets, container: str, rate: Fraction, tick: Fraction) -> 
     return _filled(known, len(found.shown), rate, tick), True
 
 
-def _unwrapped(found: _Packets) -> list[int | None]:
-    """Where times begin anew, as of recordings one behind the other, they go on instead; nothing where they do not."""
+def _going_on(found: _Packets, back: float) -> list[int | None]:
+    """Times that go on where they begin anew, at least ``back`` before; nothing where they do not."""
     stamps: list[int | None] = []
     offset, last, step = 0, None, 0
     for shown, stored in zip(found.shown, found.stored, strict=True):
         if shown is None or stored is None:
             return []
-        if last is not None and stored + offset <= last:
+        if last is not None and stored + offset < last - back:
             offset = last + step - stored
         elif last is not None:
             step = stored + offset - last
