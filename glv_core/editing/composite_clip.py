@@ -61,10 +61,7 @@ class CompositeClip(VideoClip):
 
     def _together(self, images: list[torch.Tensor], deep: bool) -> torch.Tensor:
         frames = torch.stack(images)
-        if not self.tone_mapped:
-            return frames
-        frames = tone_map(frames, self.tone_mapped)
-        return frames if deep else frames.mul_(255).round_().to(torch.uint8)
+        return tone_map(frames, self.tone_mapped, deep) if self.tone_mapped else frames
 
     def _composed(self, deep: bool) -> Iterator[tuple[int, torch.Tensor]]:
         """The composite's frames with their numbers in the original."""

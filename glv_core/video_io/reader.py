@@ -165,8 +165,7 @@ class VideoClip:
         def together(images: list[np.ndarray]) -> torch.Tensor:
             if self.tone_mapped:
                 pieces = (torch.from_numpy(image.astype(np.float32)) / 65535 for image in images)
-                mapped = torch.stack([tone_map(piece, self.tone_mapped) for piece in pieces])
-                return mapped if deep else mapped.mul_(255).round_().to(torch.uint8)
+                return torch.stack([tone_map(piece, self.tone_mapped, deep) for piece in pieces])
             stacked = torch.from_numpy(np.stack(images, dtype=np.float32 if deep else None, casting="unsafe"))
             return stacked.div_(np.iinfo(images[0].dtype).max) if deep else stacked
 

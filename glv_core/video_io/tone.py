@@ -36,7 +36,7 @@ def hlg_to_light(signal: torch.Tensor) -> torch.Tensor:
     return PEAK * (scene @ scene.new_tensor(_LIGHT))[..., None] ** 0.2 * scene
 
 
-def tone_map(frames: torch.Tensor, color_space: str) -> torch.Tensor:
+def tone_map(frames: torch.Tensor, color_space: str, deep: bool = True) -> torch.Tensor:
     """SDR of HDR frames.
 
     What BT.709 has no colour for is clipped. Then the brightest colour of a pixel is compressed as BT.2390 compresses
@@ -45,14 +45,16 @@ def tone_map(frames: torch.Tensor, color_space: str) -> torch.Tensor:
     Args:
         frames: ``... 3`` float in 0..1, HLG or PQ with BT.2020's primaries.
         color_space: "HDR" (HLG) or "HDR PQ".
+        deep: float in 0..1, in place of uint8.
 
     Returns:
-        The same shape in 0..1, BT.709 for a display of BT.1886 (gamma 2.4).
+        The same shape, BT.709 for a display of BT.1886 (gamma 2.4).
     """
     light = hlg_to_light(frames) if color_space == "HDR" else pq_to_light(frames)
     light = (light @ light.new_tensor(_TO_BT709).T).clamp_min(0)
     brightest = light.amax(dim=-1, keepdim=True)
-    return (light * (_compressed(brightest) / brightest.clamp_min(1e-6)) / WHITE).clamp(0, 1) ** (1 / 2.4)
+    mapped = (light * (_compressed(brightest) / brightest.clamp_min(1e-6)) / WHITE).clamp(0, 1) ** (1 / 2.4)
+    return mapped if deep else mapped.mul_(255).round_().to(torch.uint8)
 
 
 def _compressed(light: torch.Tensor) -> torch.Tensor:

@@ -152,19 +152,18 @@ def _images(
             raise ValueError(f"Frames have the shape {tuple(chunk.shape)}; expected t h w c with 3 channels.")
         for frame in chunk:
             image = _whole_numbers(frame, deep)
-            size = size or image.shape
+            is_first, size = size is None, size or image.shape
             if image.shape != size:
                 raise ValueError(f"A frame is {image.shape[:2]} and the first was {size[:2]}; all must be equal.")
             image = image.repeat(upscale, axis=0).repeat(upscale, axis=1)
             height, width = image.shape[:2]
             more = (-height % multiples[1], -width % multiples[0])
-            if any(more):
+            if any(more) and is_first:
                 tell(
                     f"{name}: its images are {width} x {height}, and its codec and pixel format want sides of even "
                     f"length: it is {width + more[1]} x {height + more[0]}, the last column or row repeated."
                 )
-                image = np.pad(image, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
-            yield image
+            yield np.pad(image, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge") if any(more) else image
 
 
 def _whole_numbers(frame: Frames, deep: bool) -> np.ndarray:
