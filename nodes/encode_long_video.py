@@ -11,6 +11,7 @@ from ..glv_core.hosts.comfy.video.encode_video import encode_video, encode_with_
 from ..glv_core.video_models import LTX, WAN
 from .errors import naming
 from .inputs import CATEGORY
+from .notes import notes_in_node
 
 
 class EncodeLongVideo(io.ComfyNode):
@@ -52,7 +53,7 @@ class EncodeLongVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, video: Any, vae: Any, width: int, height: int, audio_vae: Any = None) -> io.NodeOutput:
-        with naming("EncodeLongVideo"):
+        with naming("EncodeLongVideo"), notes_in_node():
             if audio_vae is None:
                 samples = encode_video(vae, video, width, height)
             else:

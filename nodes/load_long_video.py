@@ -9,15 +9,21 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.video.long_video import LongVideo
-from ..glv_core.video_io import VideoClip, open_clip
+from ..glv_core.video_io import FASTEST, VideoClip, open_clip, tell
 from .errors import naming
 from .inputs import CATEGORY
+from .notes import notes_in_node
+
+KEEP, TONE_MAP = "keep", "tone map"
+MOST = 10_000_000  #: frames
+ANIMATED = (".gif", ".webp")  #: images that move; the host's menu of videos leaves them out
 
 
 def _files() -> list[str]:
     folder = folder_paths.get_input_directory()
     names = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))]
-    return sorted(folder_paths.filter_files_content_types(names, ["video"]))
+    moving = [name for name in names if name.lower().endswith(ANIMATED)]
+    return sorted({*folder_paths.filter_files_content_types(names, ["video"]), *moving})
 
 
 def _path(file: str) -> Path:
@@ -39,13 +45,19 @@ def _path(file: str) -> Path:
     return path
 
 
-def _clip(file: str, start: float, length: int, fps: float) -> VideoClip:
+def _clip(file: str, start: float, length: int, fps: float, hdr: str) -> VideoClip:
     path = _path(file)
     try:
         clip = open_clip(path)
     except OSError as error:
         raise ValueError(f"file is {file!r}, which cannot be read as a video: {error}") from error
-    return clip.trimmed(start, length or None, fps or None)
+    tell(*clip.notes)
+    if hdr not in (KEEP, TONE_MAP):
+        raise ValueError(f"hdr is {hdr!r}; it must be {KEEP} or {TONE_MAP}.")
+    if not 0 <= length <= MOST:
+        raise ValueError(f"length is {length}; it must be 0 (all) to {MOST}.")
+    clip = clip.trimmed(start, length or None, fps or None)
+    return clip.as_sdr() if hdr == TONE_MAP else clip
 
 
 class LoadLongVideo(io.ComfyNode):
@@ -69,17 +81,26 @@ class LoadLongVideo(io.ComfyNode):
                     "start", default=0.0, min=0.0, max=1_000_000.0, step=0.1, round=0.001, tooltip="Seconds to skip."
                 ),
                 io.Int.Input(
-                    "length", default=0, min=0, max=10_000_000, tooltip="Frames to take, at the fps below; 0 for all."
+                    "length", default=0, min=0, max=MOST, tooltip="Frames to take, at the fps below; 0 for all."
                 ),
                 io.Float.Input(
                     "fps",
                     default=0.0,
                     min=0.0,
-                    max=1000.0,
+                    max=float(FASTEST),
                     step=1.0,
                     round=0.001,
                     tooltip="Frames per second to read it at: frames are left out or repeated so that its speed stays. "
-                    "0 for the file's own.",
+                    "0 for the file's own; of images at uneven times one that keeps them all.",
+                ),
+                io.Combo.Input(
+                    "hdr",
+                    options=[KEEP, TONE_MAP],
+                    default=KEEP,
+                    optional=True,
+                    advanced=True,
+                    tooltip="What becomes of an HDR video (HLG or PQ). keep: Save Long Video writes it as HDR, and "
+                    "models are shown it tone mapped. tone map: it is SDR from here on, for every format and node.",
                 ),
             ],
             outputs=[
@@ -105,7 +126,7 @@ class LoadLongVideo(io.ComfyNode):
         return [state.st_mtime_ns, state.st_size]
 
     @classmethod
-    def execute(cls, file: str, start: float, length: int, fps: float) -> io.NodeOutput:
-        with naming("LoadLongVideo"):
-            clip = _clip(file, start, length, fps)
+    def execute(cls, file: str, start: float, length: int, fps: float, hdr: str = KEEP) -> io.NodeOutput:
+        with naming("LoadLongVideo"), notes_in_node():
+            clip = _clip(file, start, length, fps, hdr)
         return io.NodeOutput(LongVideo(clip), clip.num_frames, float(clip.fps), clip.width, clip.height)

@@ -18,12 +18,15 @@ from ..glv_core.video_io import (
     ENCODERS,
     PIXEL_FORMATS,
     VideoFormat,
+    frame_rate,
+    reserved,
     save_images,
     save_video,
     video_format_for,
 )
 from .errors import naming
 from .inputs import CATEGORY, fps_input
+from .notes import notes_in_node
 
 PNG = "png sequence"
 
@@ -122,11 +125,12 @@ class SaveLongVideo(io.ComfyNode):
         audio_from: Any = None,
         audio_vae: Any = None,
     ) -> io.NodeOutput:
-        with naming("SaveLongVideo"):
+        with naming("SaveLongVideo"), notes_in_node():
             color_space = "sRGB" if video is None else color_space_of(video)
             video_format = _video_format(format, codec, crf, pixel_format, color_space)
             deep = video_format is not None and video_format.deep
             frames, rate = frames_to_save(samples, vae, images, video, fps, deep)
+            frame_rate(rate)  # refuses what is none
             sound = sound_to_save(audio, audio_from, audio_vae, video, samples, vae, rate)
             width, height = size_to_save(samples, vae, images, video)
             if video_format is not None:
@@ -134,19 +138,22 @@ class SaveLongVideo(io.ComfyNode):
             folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
                 filename_prefix, folder_paths.get_output_directory(), width, height
             )
+            ending = "" if video_format is None else f".{video_format.container}"
             metadata = cls._metadata()
-            if video_format is None:
-                file = f"{name}_{counter:05}_"
-                paths = save_images(Path(folder) / file, frames, rate, upscale=upscale, audio=sound, metadata=metadata)
-                shown = [ui.SavedResult(paths[0].name, os.path.join(subfolder, file), io.FolderType.output)]
-                return io.NodeOutput(None, ui={"images": shown})
-            file = f"{name}_{counter:05}_.{video_format.container}"
-            path = save_video(
-                Path(folder) / file, frames, rate, crf=crf, codec=video_format.codec,
-                pixel_format=video_format.pixel_format, color_space=color_space, upscale=upscale, audio=sound,
-                metadata=metadata,
-            )  # fmt: skip
-        preview = ui.PreviewVideo([ui.SavedResult(file, subfolder, io.FolderType.output)])
+
+            def file_name(number: int) -> str:
+                return f"{name}_{number:05}_{ending}"
+
+            with reserved(Path(folder), file_name, counter, is_folder=video_format is None) as path:
+                if video_format is None:
+                    paths = save_images(path, frames, rate, upscale=upscale, audio=sound, metadata=metadata)
+                    shown = [ui.SavedResult(paths[0].name, os.path.join(subfolder, path.name), io.FolderType.output)]
+                    return io.NodeOutput(None, ui={"images": shown})
+                save_video(
+                    path, frames, rate, crf=crf, codec=video_format.codec, pixel_format=video_format.pixel_format,
+                    color_space=color_space, upscale=upscale, audio=sound, metadata=metadata,
+                )  # fmt: skip
+        preview = ui.PreviewVideo([ui.SavedResult(path.name, subfolder, io.FolderType.output)])
         return io.NodeOutput(InputImpl.VideoFromFile(str(path)), ui=preview)
 
     @classmethod
@@ -166,6 +173,7 @@ def _video_format(
     """The format of a file; None for images."""
     if format == PNG:
         if color_space != "sRGB":
-            raise ValueError(f"video is {color_space}, and format is {PNG}, which has 8 bits. Use mp4, mov or mkv.")
+            raise ValueError(f"video is {color_space}, and format is {PNG}, which has 8 bits. Use mp4, mov or "
+                             "mkv, or set hdr of Load Long Video to 'tone map'.")  # fmt: skip
         return None
     return video_format_for(format, "" if codec == "auto" else codec, crf, pixel_format, color_space)

@@ -59,7 +59,7 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
     """
     try:
         from ..hosts.diffusers.folder import DEMO_DEFAULTS, read_model_folder
-        from ..video_io import open_clip
+        from .video import open_video
     except ImportError as error:
         remedy = "Install what the command line needs: pip install genlong-video[standalone]"
         raise UserError(f"{error}. {remedy}") from error
@@ -69,9 +69,7 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
         if not folder.takes_hints:
             raise ValueError(f"{folder.pipeline} has no VACE, which genlong {arguments.command} needs. {REMEDY}")
     with option("--video", arguments.video):
-        clip = open_clip(arguments.video)
-        if clip.color_space not in ("", "sRGB"):
-            raise ValueError(f"it is {clip.color_space}, and only sRGB can be written. Convert it first.")
+        clip = open_video(arguments.video)
     if arguments.fps is not None:
         with option("--fps", arguments.fps):
             clip = clip.trimmed(fps=arguments.fps)

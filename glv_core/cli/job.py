@@ -49,9 +49,11 @@ class Job:
     stream: StreamJob | None = None
 
     def make_folder(self) -> None:
-        """Makes the folder of the video."""
+        """Makes the folder of the video, and says if there is one under its name already."""
         with option("--output", self.output):
             self.output.parent.mkdir(parents=True, exist_ok=True)
+            if self.output.exists():
+                print(f"replaces    {self.output}, which is there")
 
 
 def prepare(arguments: argparse.Namespace) -> Job:

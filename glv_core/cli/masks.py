@@ -206,9 +206,9 @@ def _images(folder: Path, wanted: int) -> tuple[Path, ...]:
 
 
 def _enough(path: Path, clip: VideoClip) -> VideoClip:
-    from ..video_io import open_clip
+    from .video import open_video
 
-    found = open_clip(path)
+    found = open_video(path)
     if found.num_frames == 1:
         return found
     found = found.trimmed(fps=float(clip.fps))

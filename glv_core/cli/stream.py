@@ -127,9 +127,9 @@ def stream_job(
 
 def _clip(path: Path, timebase: Timebase) -> VideoClip:
     """The video or image that another begins with, at the frame rate of that."""
-    from ..video_io import open_clip
+    from .video import open_video
 
-    clip = open_clip(path)
+    clip = open_video(path)
     if clip.num_frames > 1:
         clip = clip.trimmed(fps=timebase.fps)
     if clip.num_frames >= timebase.num_frames:

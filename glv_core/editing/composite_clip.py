@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import torch
 
-from ..video_io import FileAudio, VideoClip
+from ..video_io import FileAudio, VideoClip, tone_map
 from .composite import composite_frames
 
 
@@ -47,17 +47,21 @@ class CompositeClip(VideoClip):
         wanted = self.source_frames()
         number = next(wanted, None)
         images: list[torch.Tensor] = []
-        for at, image in self._composed(deep):
+        for at, image in self._composed(deep or bool(self.tone_mapped)):
             while number == at:
                 images.append(image)
                 if len(images) == batch:
-                    yield torch.stack(images)
+                    yield self._together(images, deep)
                     images = []
                 number = next(wanted, None)
             if number is None:
                 break
         if images:
-            yield torch.stack(images)
+            yield self._together(images, deep)
+
+    def _together(self, images: list[torch.Tensor], deep: bool) -> torch.Tensor:
+        frames = torch.stack(images)
+        return tone_map(frames, self.tone_mapped, deep) if self.tone_mapped else frames
 
     def _composed(self, deep: bool) -> Iterator[tuple[int, torch.Tensor]]:
         """The composite's frames with their numbers in the original."""
@@ -72,7 +76,9 @@ class CompositeClip(VideoClip):
 
     def audio(self) -> FileAudio | None:
         """The sound of the original, as long as this part of it; None if it has none."""
-        return FileAudio(self.path, _begins(self), self.seconds) if self.has_audio else None
+        if not self.has_audio:
+            return None
+        return FileAudio(self.path, _begins(self), self.seconds, self.decoding.in_order)
 
 
 def _begins(clip: VideoClip) -> float:
@@ -103,6 +109,7 @@ def composite_clip(
     times = tuple(float(number / fps) for number in range(original.num_frames))
     return CompositeClip(
         original.path, original.width, original.height, fps, original.num_frames, 0.0, original.has_audio, times,
-        source_fps=fps, bit_depth=original.bit_depth, color_space=original.color_space, original=original,
+        source_fps=fps, bit_depth=original.bit_depth, color_space=original.color_space, decoding=original.decoding,
+        original=original,
         edited=edited, mask=mask, grow=grow, feather=feather,
     )  # fmt: skip

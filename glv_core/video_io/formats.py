@@ -110,6 +110,12 @@ class VideoFormat:
         return "10" in self.pixel_format
 
     @property
+    def multiples(self) -> tuple[int, int]:
+        """What width and height must be multiples of: pixels that share a colour."""
+        wide = 1 if "444" in self.pixel_format else 2
+        return wide, 2 if "420" in self.pixel_format else 1
+
+    @property
     def audio_encoder(self) -> str:
         """FFmpeg's name of the audio encoder that goes with the container."""
         return "libopus" if self.container == "webm" else "aac"

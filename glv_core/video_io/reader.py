@@ -15,11 +15,14 @@ import numpy as np
 import torch
 
 from .audio import FileAudio
-from .formats import COLOR_SPACES, TRANSFERS
+from .decoder import PLAIN, UNKNOWN_MATRIX, Decoding, image_of, numbered_frames
+from .formats import COLOR_SPACES
+from .index import read_contents
+from .notes import tell
+from .tone import tone_map
+from .writer import frame_rate
 
 BATCH = 16  #: frames
-_UNKNOWN = 2  # a matrix, as files say it
-_WITHOUT_INDEX = ("mpeg",)  # after a seek the times of the first frames are guesses
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class VideoClip:
     time_base: Fraction = Fraction(1, 1_000_000)  #: seconds that a tick of the file's time stamps lasts
     bit_depth: int = 8  #: bits of a colour
     color_space: str = ""  #: one of ``COLOR_SPACES``; empty where the file does not say
+    decoding: Decoding = PLAIN  #: how the decoder's frames become these
+    notes: tuple[str, ...] = ()  #: what is to be told about the file, in sentences
+    tone_mapped: str = ""  #: the colour space of the file, of which these frames are the SDR
 
     @property
     def seconds(self) -> float:
@@ -55,7 +61,15 @@ class VideoClip:
     @property
     def is_whole(self) -> bool:
         """Whether it is the whole file at the file's own rate."""
-        return not self.start and self._at_own_rate and self.num_frames == _count(self.times, self.fps)
+        if self.start or self.tone_mapped or not self._at_own_rate:
+            return False
+        return self.num_frames == _count(self.times, self.fps)
+
+    def as_sdr(self) -> VideoClip:
+        """This clip in sRGB: of HLG and PQ tone mapped, see ``tone_map``."""
+        if self.color_space in ("", "sRGB"):
+            return self
+        return replace(self, color_space="sRGB", tone_mapped=self.color_space)
 
     @property
     def _at_own_rate(self) -> bool:
@@ -72,11 +86,9 @@ class VideoClip:
         Raises:
             ValueError: nothing is left, or a number out of range.
         """
-        rate = self.fps if fps is None else Fraction(fps).limit_denominator(1001)
-        if rate <= 0:
-            raise ValueError(f"fps is {fps}; it must be above 0.")
-        if start < 0:
-            raise ValueError(f"start is {start} seconds; it must be 0 or more.")
+        rate = self.fps if fps is None else frame_rate(fps)
+        if not 0 <= start < float("inf"):
+            raise ValueError(f"start is {start} seconds; it must be a number of 0 or more.")
         left = int(round((self.seconds - start) * float(rate), 6))
         if left < 1:
             raise ValueError(
@@ -147,9 +159,13 @@ class VideoClip:
         Raises:
             OSError: the file cannot be read to the end.
         """
-        form = "rgb48le" if deep and self.bit_depth > 8 else "rgb24"
+        # Not rgb48: of ten bits FFmpeg 8.0 makes it without its green.
+        form = "gbrp16le" if self.tone_mapped or (deep and self.bit_depth > 8) else "rgb24"
 
         def together(images: list[np.ndarray]) -> torch.Tensor:
+            if self.tone_mapped:
+                pieces = (torch.from_numpy(image.astype(np.float32)) / 65535 for image in images)
+                return torch.stack([tone_map(piece, self.tone_mapped, deep) for piece in pieces])
             stacked = torch.from_numpy(np.stack(images, dtype=np.float32 if deep else None, casting="unsafe"))
             return stacked.div_(np.iinfo(images[0].dtype).max) if deep else stacked
 
@@ -166,98 +182,69 @@ class VideoClip:
         """The sound of the clip; None if the file has none."""
         if not self.has_audio:
             return None
-        return FileAudio(self.path, self.start + self.first_time, self.seconds)
+        return FileAudio(self.path, self.start + self.first_time, self.seconds, self.decoding.in_order)
 
     def _images(self, form: str) -> Iterator[np.ndarray]:
-        matrix = COLOR_SPACES[self.color_space][2] if self.color_space else _UNKNOWN
+        space = self.tone_mapped or self.color_space
+        matrix = COLOR_SPACES[space][2] if space else UNKNOWN_MATRIX
+
+        def image(frame: av.VideoFrame) -> np.ndarray:
+            return image_of(frame, form, (self.width, self.height), self.decoding.turn, matrix)
+
         wanted = self.source_frames()
         number = next(wanted, None)
-        image = None
-        for at, frame in self._decoded(number or 0):
-            if number is None:
-                return
-            if at < number:
-                continue
-            image = _upright(frame, form, matrix)
-            while number is not None and number <= at:
-                yield image
+        before: av.VideoFrame | None = None
+        missing: list[int] = []
+        for first in dict.fromkeys((number or 0, 0)):  # from the beginning where all of a part is damaged
+            for at, frame in numbered_frames(self.path, first, self.times, self.first_time, self.decoding):
+                while number is not None and number <= at:
+                    shown = image(frame if number == at or before is None else before)
+                    same = number
+                    while number == same:
+                        if number < at:
+                            missing.append(number)
+                        yield shown
+                        number = next(wanted, None)
+                if number is None:
+                    break
+                before = frame
+            if number is None or before is not None:
+                break
+        if number is not None:
+            if before is None:
+                raise OSError(f"{self.path}: no frame could be decoded.")
+            shown = image(before)
+            while number is not None:
+                missing.append(number)
+                yield shown
                 number = next(wanted, None)
-        while number is not None and image is not None:  # the last frames of a file may be missing
-            yield image
-            number = next(wanted, None)
-        if image is None and self.num_frames:
-            raise OSError(f"{self.path}: no frame could be decoded.")
+        self._tell_missing(missing)
 
-    def _decoded(self, first: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decoded frames with their numbers, from ``first`` or before it."""
-        # Some files are sought by decoding time or coarsely, and lead past the frame: then from further back.
-        for back in (1e-3, 2.0, 10.0, None) if first else (None,):
-            with av.open(os.fspath(self.path)) as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                if back is not None and container.format.name in _WITHOUT_INDEX:
-                    back = None
-                if back is not None:
-                    seconds = max(0.0, self.times[first] - back) + self.first_time
-                    container.seek(int(seconds / stream.time_base), stream=stream)
-                frames = self._numbered(container.decode(stream))
-                begin = next(frames, None)
-                if begin is None or (begin[0] > first and back is not None):
-                    continue
-                yield begin
-                yield from frames
-                return
-
-    def _numbered(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
-        try:
-            for frame in frames:
-                time = (0.0 if frame.time is None else frame.time) - self.first_time
-                yield max(0, bisect.bisect_right(self.times, time + 1e-4) - 1), frame
-        except av.error.FFmpegError as error:
-            raise OSError(f"{self.path} is damaged: {error.strerror or error}") from error
+    def _tell_missing(self, numbers: list[int]) -> None:
+        if numbers:
+            tell(
+                f"{self.path.name} is damaged: {len(set(numbers))} of its frames cannot be decoded, the first at "
+                f"{self.times[numbers[0]]:.2f} seconds; for each the image before it is shown."
+            )
 
 
 def open_clip(path: str | os.PathLike[str]) -> VideoClip:
-    """A whole video file as a clip; its packets are read once for their times, and its first frame is decoded.
+    """A whole video file as a clip, see ``read_contents``; a file is looked into once, until it changes.
 
     Raises:
         OSError: the file is missing, no video, or has no frames.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # FFmpeg takes what is before a colon in a bare name for a protocol
     state = path.stat()
     return _open_clip(path, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=16)
 def _open_clip(path: Path, _modified: int, _size: int) -> VideoClip:
-    try:
-        with av.open(os.fspath(path)) as container:
-            if not container.streams.video:
-                raise OSError(f"{path} holds no video.")
-            stream = container.streams.video[0]
-            # Packets that an edit list hides are decoded for those after them, and are no frames.
-            stamps = sorted(p.pts for p in container.demux(stream) if p.pts is not None and not p.is_discard)
-            if not stamps:
-                raise OSError(f"{path} holds no frames.")
-            tick = Fraction(stream.time_base)
-            unit = float(tick)
-            rate = Fraction(stream.average_rate or stream.guessed_rate or 24)
-            width, height = stream.width, stream.height
-            has_audio = bool(container.streams.audio)
-            context = stream.codec_context
-            components = context.format.components if context.format else ()
-            bit_depth = max((component.bits for component in components), default=8)
-            color_space = TRANSFERS.get(int(context.color_trc or 0), "")
-        with av.open(os.fspath(path)) as container:
-            first = next(container.decode(container.streams.video[0]), None)
-    except av.error.FFmpegError as error:
-        raise OSError(f"{path} is no video that can be read: {error.strerror or error}") from error
-    if first is not None and abs(first.rotation) % 180 == 90:
-        width, height = height, width
-    times = tuple((stamp - stamps[0]) * unit for stamp in stamps)
+    held = read_contents(path)
     return VideoClip(
-        path, width, height, rate, _count(times, rate), 0.0, has_audio, times, stamps[0] * unit, rate,
-        tick, bit_depth, color_space,
+        path, held.width, held.height, held.rate, _count(held.times, held.rate), 0.0, held.has_audio, held.times,
+        held.first_time, held.rate, held.time_base, held.bit_depth, held.color_space, held.decoding, held.notes,
     )  # fmt: skip
 
 
@@ -277,15 +264,3 @@ def read_video(path: str | os.PathLike[str]) -> tuple[torch.Tensor, float]:
     """
     clip = open_clip(path)
     return torch.cat(list(clip.frames())), float(clip.fps)
-
-
-def _upright(frame: av.VideoFrame, form: str, usual_matrix: int = _UNKNOWN) -> np.ndarray:
-    """The image as it is to be seen: phones store how they were held. By its own matrix and range, if it says any."""
-    ours = {}
-    if frame.format.name.startswith(("yuv", "nv", "p0")):
-        matrix, full = int(frame.colorspace), 2 if frame.format.name.startswith("yuvj") else 0
-        matrix = usual_matrix if matrix == _UNKNOWN else matrix
-        # Older PyAVs look at these only if they are given, and only if the target's are others; RGB has none.
-        ours = {"src_colorspace": matrix, "dst_colorspace": 5 if matrix == 1 else 1,
-                "src_color_range": int(frame.color_range) or full, "dst_color_range": 2}  # fmt: skip
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format=form, **ours), frame.rotation // 90))

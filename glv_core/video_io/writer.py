@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -17,10 +16,13 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from .audio import Audio
+from .audio import LAYOUTS, Audio
 from .formats import COLOR_SPACES, CONTAINERS, VideoFormat
+from .notes import tell
+from .partial import written_whole
 
 Frames = torch.Tensor | np.ndarray
+FASTEST = 1000  #: frames per second
 
 
 def save_video(
@@ -46,8 +48,9 @@ def save_video(
         path: the file; its folder must exist. Without ``container`` its name must end in ``.mp4``, ``.mov``, ``.mkv``
             or ``.webm``.
         frames: ``t h w c`` with 3 channels, float in 0..1 (clipped) or uint8; or an iterator of such chunks, of which
-            only one is held at a time. Odd sizes are made even by repeating the last row or column.
-        fps: frames per second, above 0.
+            only one is held at a time. Odd sizes are made even where the pixel format wants it, by repeating the last
+            row or column.
+        fps: frames per second, above 0 and at most ``FASTEST``.
         crf: quality, see ``VideoFormat``.
         upscale: enlarge so many times, by repeating pixels.
         container, codec, pixel_format, color_space: see ``VideoFormat``; the usual container is that of the name.
@@ -61,21 +64,16 @@ def save_video(
         ValueError: no frame, a wrong shape or changing sizes, or an option out of range.
         OSError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     container = container or path.suffix.lower().removeprefix(".")
     if container not in CONTAINERS:
         endings = ", ".join(f".{name}" for name in CONTAINERS)
         raise ValueError(f"The video file is {path.name!r}; its name must end in .mp4 (or one of {endings}).")
     _check(fps, upscale)
     video_format = VideoFormat(container, codec, crf, pixel_format, color_space)
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
-    try:
-        images = _images(frames, upscale, video_format.deep)
+    with written_whole(path) as partial:
+        images = _images(frames, upscale, video_format.deep, video_format.multiples, path.name)
         _write(partial, images, frame_rate(fps), video_format, audio, metadata or {})
-        partial.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            partial.unlink()
     return path
 
 
@@ -104,10 +102,10 @@ def save_images(
         OSError: the files cannot be written.
     """
     _check(fps, upscale)
-    folder = Path(folder)
+    folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for number, image in enumerate(_images(frames, upscale, False, even=False)):
+    for number, image in enumerate(_images(frames, upscale, False)):
         text = PngInfo()
         for name, value in (metadata or {}).items() if number == 0 else ():
             text.add_text(name, json.dumps(value))
@@ -124,19 +122,29 @@ def save_images(
 
 
 def frame_rate(fps: float) -> Fraction:
-    """The frame rate of a file for so many frames per second: 23.976 is 24000/1001."""
+    """The frame rate of a file for so many frames per second: 23.976 is 24000/1001.
+
+    Raises:
+        ValueError: it is not above 0 and at most ``FASTEST``.
+    """
+    if not 1 / 1001 <= fps <= FASTEST:
+        raise ValueError(f"fps is {fps}; it must be above 0 and at most {FASTEST}.")
     return Fraction(fps).limit_denominator(1001)
 
 
 def _check(fps: float, upscale: int) -> None:
-    if not fps > 0:
-        raise ValueError(f"fps is {fps}; it must be above 0.")
+    frame_rate(fps)
     if upscale < 1:
         raise ValueError(f"upscale is {upscale}; it must be a whole number of at least 1.")
 
 
-def _images(frames: Frames | Iterable[Frames], upscale: int, deep: bool, even: bool = True) -> Iterator[np.ndarray]:
-    """Single images ``h w 3``, uint8 or (deep) uint16, enlarged, all of one size and with even sides if asked."""
+def _images(
+    frames: Frames | Iterable[Frames], upscale: int, deep: bool, multiples: tuple[int, int] = (1, 1), name: str = ""
+) -> Iterator[np.ndarray]:
+    """Single images ``h w 3``, uint8 or (deep) uint16, enlarged, all of one size.
+
+    ``multiples``: what width and height are multiples of; the last column and row are repeated, and ``name`` is told.
+    """
     chunks = [frames] if isinstance(frames, (torch.Tensor, np.ndarray)) else frames
     size = None
     for chunk in chunks:
@@ -144,12 +152,18 @@ def _images(frames: Frames | Iterable[Frames], upscale: int, deep: bool, even: b
             raise ValueError(f"Frames have the shape {tuple(chunk.shape)}; expected t h w c with 3 channels.")
         for frame in chunk:
             image = _whole_numbers(frame, deep)
-            size = size or image.shape
+            is_first, size = size is None, size or image.shape
             if image.shape != size:
                 raise ValueError(f"A frame is {image.shape[:2]} and the first was {size[:2]}; all must be equal.")
             image = image.repeat(upscale, axis=0).repeat(upscale, axis=1)
             height, width = image.shape[:2]
-            yield np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge") if even else image
+            more = (-height % multiples[1], -width % multiples[0])
+            if any(more) and is_first:
+                tell(
+                    f"{name}: its images are {width} x {height}, and its codec and pixel format want sides of even "
+                    f"length: it is {width + more[1]} x {height + more[0]}, the last column or row repeated."
+                )
+            yield np.pad(image, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge") if any(more) else image
 
 
 def _whole_numbers(frame: Frames, deep: bool) -> np.ndarray:
@@ -198,7 +212,11 @@ def _write(
             container.mux(stream.encode(frame))
             if track is not None:
                 track.write_until((number + 1) / rate)
-        container.mux(stream.encode())
+        rest = stream.encode()
+        if video_format.codec == "h265" and number < 2:
+            for packet in rest:  # of fewer images than x265 looks ahead it leaves this time to chance
+                packet.dts = packet.pts
+        container.mux(rest)
         if track is not None:
             track.close()
 
@@ -210,7 +228,7 @@ class _AudioTrack:
         self._container = container
         self._blocks = audio.blocks()
         self._rate = audio.sample_rate
-        self._layout = "mono" if audio.channels == 1 else "stereo"
+        self._layout = LAYOUTS[audio.channels]
         # The encoder resamples to a rate that it knows.
         known = sorted(av.Codec(encoder, "w").audio_rates or [self._rate])
         rate = next((each for each in known if each >= self._rate), known[-1])
@@ -230,7 +248,8 @@ class _AudioTrack:
                 continue
             now, later = block[:, : end - self._written], block[:, end - self._written :]
             self._left = later if later.shape[1] else None
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(now), format="fltp", layout=self._layout)
+            samples = np.ascontiguousarray(now.T).reshape(1, -1)  # eight channels apart are more than PyAV takes
+            frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=self._layout)
             frame.sample_rate, frame.pts, frame.time_base = self._rate, self._written, Fraction(1, self._rate)
             self._container.mux(self._stream.encode(frame))
             self._written += now.shape[1]

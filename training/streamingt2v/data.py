@@ -106,7 +106,7 @@ class VideoFolder(_Windows):
             text = path.with_suffix(".txt")
             if not text.is_file():
                 raise ValueError(f"{path} has no prompt; write it into {text.name} beside it.")
-            clip = open_clip(path).trimmed(fps=fps)
+            clip = open_clip(path).as_sdr().trimmed(fps=fps)
             starts = window_starts(clip.num_frames, hop)
             if not starts:
                 logger.warning("%s: %d frames at %g a second, fewer than %d", path, clip.num_frames, fps, WINDOW)

@@ -82,6 +82,14 @@ def test_a_run_writes_a_video_and_a_plan_and_says_so(tiny_wan_folder, tmp_path, 
     assert "2/2" in progress
 
 
+def test_what_is_replaced_is_said(tiny_wan_folder, tmp_path, capsys):
+    output = tmp_path / "a.mp4"
+    assert cli.main(arguments(tiny_wan_folder, output, {"--no-plan": True})) == 0
+    assert "replaces" not in capsys.readouterr().out
+    assert cli.main(arguments(tiny_wan_folder, output, {"--no-plan": True})) == 0
+    assert f"replaces    {output}, which is there" in capsys.readouterr().out
+
+
 def test_no_plan_writes_no_image(tiny_wan_folder, tmp_path, capsys):
     output = tmp_path / "a.mp4"
     assert cli.main(arguments(tiny_wan_folder, output, {"--no-plan": True})) == 0

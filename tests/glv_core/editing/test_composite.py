@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from glv_core.editing.composite import composite, composite_frames, finished_mask
 from glv_core.editing.composite_clip import composite_clip
-from glv_core.video_io import Waveform, open_clip, read_audio, save_video
+from glv_core.video_io import Waveform, open_clip, read_audio, save_video, tone_map
 
 
 def random(*shape, seed=0, kind=torch.uint8):
@@ -178,3 +178,15 @@ def test_a_part_of_it_is_that_part(clip):
     twice = composite_clip(later, lambda deep: [255 - edited[:20]], torch.ones(1, 16, 16)).trimmed(0.25)
     assert torch.equal(torch.cat(list(twice.frames())), 255 - edited[5:20])
     assert torch.equal(read_audio(twice.audio()), sound)
+
+
+def test_hdr_of_it_is_tone_mapped_as_any(tmp_path):
+    frames = torch.linspace(0.1, 1, 6).view(6, 1, 1, 1).expand(6, 64, 96, 3)
+    path = save_video(tmp_path / "a.mkv", frames, 20, pixel_format="yuv420p10le", color_space="HDR", crf=4)
+    original = open_clip(path)
+    made = composite_clip(original, lambda deep: original.frames(deep=deep), torch.ones(1, 64, 96))
+    expected = tone_map(torch.cat(list(original.frames(deep=True))), "HDR")
+    sdr = made.as_sdr()
+    assert (made.color_space, sdr.color_space) == ("HDR", "sRGB")
+    assert (torch.cat(list(sdr.frames(deep=True))) - expected).abs().max() < 1e-4
+    assert (torch.cat(list(sdr.trimmed(0.1).frames(4))).float() / 255 - expected[2:]).abs().max() < 0.003

@@ -94,8 +94,8 @@ def test_only_a_few_frames_are_decoded_for_a_late_part(path, monkeypatch):
     from glv_core.video_io import reader
 
     made = []
-    original = reader._upright
-    monkeypatch.setattr(reader, "_upright", lambda frame, *rest: made.append(frame.pts) or original(frame, *rest))
+    original = reader.image_of
+    monkeypatch.setattr(reader, "image_of", lambda frame, *rest: made.append(frame.pts) or original(frame, *rest))
     assert numbers(open_clip(path).trimmed(4.5, 3)) == [90, 91, 92]
     assert len(made) == 3
 

@@ -54,10 +54,12 @@ def composite_edit(
         raise ValueError(f"feather is {feather} pixels; it must be 0 or more.")
     if isinstance(original, torch.Tensor):
         return _composed(original, edit, mask, grow, feather)
-    if not isinstance(edited, (torch.Tensor, dict)) and color_space_of(original) != color_space_of(edited):
+    # Of frames nobody knows; what a model made is SDR.
+    theirs = "" if isinstance(edited, torch.Tensor) else "sRGB" if isinstance(edited, dict) else color_space_of(edited)
+    if theirs and color_space_of(original) != theirs:
         raise ValueError(
-            f"original is {color_space_of(original)} and edited {color_space_of(edited)}, so that the same numbers are "
-            "other colours. Bring both to one colour space first."
+            f"original is {color_space_of(original)} and edited {theirs}, so that the same numbers are other colours. "
+            "Set hdr of Load Long Video to 'tone map'."
         )
     clip = clip_of(original)
     if clip is not None:

@@ -8,9 +8,10 @@ from typing import Any
 import comfy.utils
 import torch
 
+from ....video_io import tell
 from ....video_models import MINIMAX_H3
 from ..families import checked_sound_vae, nested, num_frames_decoded, sound_latent_shape, vae_timebase
-from .long_video import clip_of, frames_of, rate_of, sound_of
+from .long_video import clip_of, rate_of, sdr_frames_of, sound_of
 from .sound_pieces import encode_in_pieces
 from .vae_pieces import encode_pieces
 
@@ -20,7 +21,7 @@ def encode_video(vae: Any, video: Any, width: int = 0, height: int = 0) -> torch
 
     Args:
         vae: a ComfyUI VAE.
-        video: a VIDEO.
+        video: a VIDEO; HDR is tone mapped.
         width, height: the size of the frames to encode, in pixels, of other proportions their middle; 0 is theirs, as
             far as latent pixels can hold it. They are scaled to that, never cut on both axes, so that an edit of a
             video fits back onto it (``CompositeEdit``).
@@ -31,13 +32,14 @@ def encode_video(vae: Any, video: Any, width: int = 0, height: int = 0) -> torch
         return asked or max(scale, own // scale * scale)
 
     def resized() -> Iterator[torch.Tensor]:
-        for frames in frames_of(video, deep=True):
+        for frames in sdr_frames_of(video):
             size = (whole(width, frames.shape[2]), whole(height, frames.shape[1]))
             if size != (frames.shape[2], frames.shape[1]):
                 frames = comfy.utils.common_upscale(frames.movedim(-1, 1), *size, "lanczos", "center").movedim(1, -1)
             yield frames
 
     clip = clip_of(video)
+    tell(*(() if clip is None else clip.notes))
     return encode_frames(vae, resized(), video.get_frame_count() if clip is None else clip.num_frames)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ....video_io import VideoClip
-from .long_video import clip_of
+from ....video_io import VideoClip, tone_map
+from .long_video import clip_of, color_space_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FrameSource:
 def frame_source(images: Any, name: str = "images") -> FrameSource:
     """The frames of an IMAGE ``t h w c`` or of a VIDEO.
 
-    A VIDEO in a file is read on demand; one in memory is an IMAGE.
+    A VIDEO in a file is read on demand; one in memory is an IMAGE. HDR is tone mapped.
 
     Raises:
         ValueError: there are no frames, or the IMAGE has no colours; ``name`` is the input.
@@ -49,8 +49,9 @@ def frame_source(images: Any, name: str = "images") -> FrameSource:
     if not isinstance(images, torch.Tensor):
         clip = clip_of(images)
         if clip is not None:
-            return FrameSource(clip.num_frames, clip.height, clip.width, clip)
-        images = images.get_components().images
+            return FrameSource(clip.num_frames, clip.height, clip.width, clip.as_sdr())
+        space, images = color_space_of(images), images.get_components().images
+        images = images if space == "sRGB" else tone_map(images[..., :3], space)
     if images.ndim != 4 or images.shape[-1] < 3:
         raise ValueError(
             f"{name} has the shape {tuple(images.shape)}; it must be images 't h w 3'. For a MASK use Convert Mask "

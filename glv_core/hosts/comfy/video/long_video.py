@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +27,8 @@ from ....video_io import (
     open_clip,
     read_audio,
     save_video,
+    tone_map,
+    written_whole,
 )
 
 _USUAL_CRF = {"h264": 18, "h265": 18, "av1": 30, "vp9": 30}  # about as good as each other
@@ -178,20 +179,18 @@ class LongVideo(Input.Video):
             return False
         if codec not in [each.value for each in Types.VideoCodec]:
             return False
-        if not self._is_copied(container, codec, options) and ("crf" not in takes or not self._has_all_stamps()):
-            return False  # hosts without crf load all frames
-        partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+        # Hosts without crf load all frames, and none knows of turns, fields, and pixels that are not square.
+        encodes = "crf" in takes and self.clip.decoding.is_plain and self._has_all_stamps()
+        if not encodes and not self._is_copied(container, codec, options):
+            return False
         try:
-            InputImpl.VideoFromFile(str(self.clip.path)).save_to(
-                str(partial), format=Types.VideoContainer(container), codec=Types.VideoCodec(codec), metadata=metadata,
-                **options,
-            )  # fmt: skip
-            partial.replace(path)
+            with written_whole(path) as partial:
+                InputImpl.VideoFromFile(str(self.clip.path)).save_to(
+                    str(partial), format=Types.VideoContainer(container), codec=Types.VideoCodec(codec),
+                    metadata=metadata, **options,
+                )  # fmt: skip
         except (ValueError, av.error.FFmpegError):  # streams that the container, or a size that the encoder cannot hold
             return False
-        finally:
-            with suppress(FileNotFoundError):
-                partial.unlink()
         return True
 
     def _is_copied(self, container: str, codec: str, options: dict[str, Any]) -> bool:
@@ -270,6 +269,15 @@ def frames_of(video: Any, deep: bool = False) -> Iterator[torch.Tensor]:
     if clip is not None:
         return clip.frames(deep=deep)
     return (part[..., :3] for part in video.get_components().images.split(16))
+
+
+def sdr_frames_of(video: Any) -> Iterator[torch.Tensor]:
+    """Frames of any VIDEO as models are shown them: pieces ``t h w 3`` float in 0..1, with HDR tone mapped."""
+    clip = clip_of(video)
+    if clip is not None:
+        return clip.as_sdr().frames(deep=True)
+    space = color_space_of(video)
+    return (part if space == "sRGB" else tone_map(part, space) for part in frames_of(video))
 
 
 def rate_of(video: Any) -> float:

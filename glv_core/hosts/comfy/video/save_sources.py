@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import comfy.model_management
 import comfy.utils
 import torch
 
-from ....video_io import Audio, Waveform, frame_rate
+from ....video_io import Audio, Waveform, frame_rate, tell
 from ..families import checked_sound_vae, compression_of_vae, num_frames_decoded, streams_of
 from .long_video import clip_of, frames_of, rate_of, sound_of
 from .sound_pieces import LatentSound
@@ -37,8 +38,18 @@ def frames_to_save(
         bar = comfy.utils.ProgressBar(latents.shape[2] if latents.ndim == 5 else latents.shape[0])
         return decode_pieces(vae, latents, lambda done, _: bar.update_absolute(done)), fps
     if images is not None:
-        return iter(images[..., :3].split(16)), fps
-    return frames_of(video, deep), rate_of(video)
+        return _one_by_one(images[..., :3].split(16)), fps
+    clip = clip_of(video)
+    tell(*(() if clip is None else clip.notes))
+    return _one_by_one(frames_of(video, deep)), rate_of(video)
+
+
+def _one_by_one(parts: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """The frames alone, so that an interrupt ends saving before the next one."""
+    for part in parts:
+        for frame in part.split(1):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            yield frame
 
 
 def _video_part(samples: dict) -> torch.Tensor:

@@ -74,7 +74,7 @@ def encode_in_pieces(sound: SoundVAE, audio: Audio | None, shape: Sequence[int])
     each = round(rate / sound.latents_per_second)
     heard = torch.zeros(2, count * each)
     if audio is not None:
-        waveform = resample(read_audio(audio), audio.sample_rate, rate)[:, : heard.shape[1]]
+        waveform = resample(read_audio(audio, mix=True), audio.sample_rate, rate)[:, : heard.shape[1]]
         heard[:, : waveform.shape[1]] = waveform  # of one channel both are that
     if not count:  # of one frame at a high rate
         return torch.zeros(tuple(shape))
