@@ -173,8 +173,8 @@ def causal_anchor_input() -> io.Input:
         advanced=True,
         tooltip="Show the model every window behind the latent frame before it, and throw away what it says of that: a "
         "causal VAE (Wan, Hunyuan, LTX, Cosmos) makes of a video's first frame alone its first latent frame, and "
-        "models take that of every window for it. Costs one latent frame a window, and makes the largest step between "
-        "frames smaller. Windows that see a start image in front of them keep that.",
+        "models take that of every window for it. Costs one latent frame a window, and made "
+        "the largest steps between frames a little smaller. Windows that see a start image in front of them keep that.",
     )
 
 
