@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from comfy_api.latest import InputImpl, io, ui
 
 from ..glv_core.hosts.comfy.video.long_video import color_space_of
 from ..glv_core.hosts.comfy.video.save_sources import frames_to_save, size_to_save, sound_to_save
+from ..glv_core.names import check_names
 from ..glv_core.video_io import (
     CONTAINERS,
     ENCODERS,
@@ -29,6 +31,7 @@ from .inputs import CATEGORY, fps_input
 from .notes import notes_in_node
 
 PNG = "png sequence"
+_PLACEHOLDER = re.compile("%[^%]*%")  # such as %date:yyyy-MM-dd%, which the editor or ComfyUI fills in
 
 
 class SaveLongVideo(io.ComfyNode):
@@ -96,9 +99,13 @@ class SaveLongVideo(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, format: str | None = None, codec: str | None = None, crf: int | None = None,
-        pixel_format: str | None = None,
+        pixel_format: str | None = None, filename_prefix: str | None = None,
     ) -> bool | str:  # fmt: skip
-        """Shows a combination that no file can have before anything is sampled."""
+        """Shows a combination that no file can have, and a name that some system cannot, before anything is sampled."""
+        try:
+            check_names("filename_prefix", _PLACEHOLDER.sub("0", _with_slashes(filename_prefix or "")))
+        except ValueError as error:
+            return str(error)
         if None in (format, codec, crf, pixel_format):
             return True
         try:
@@ -136,7 +143,7 @@ class SaveLongVideo(io.ComfyNode):
             if video_format is not None:
                 video_format.check_size(width * upscale, height * upscale)
             folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-                filename_prefix, folder_paths.get_output_directory(), width, height
+                _with_slashes(filename_prefix), folder_paths.get_output_directory(), width, height
             )
             ending = "" if video_format is None else f".{video_format.container}"
             metadata = cls._metadata()
@@ -165,6 +172,11 @@ class SaveLongVideo(io.ComfyNode):
         if cls.hidden.prompt is not None:
             metadata["prompt"] = cls.hidden.prompt
         return metadata
+
+
+def _with_slashes(prefix: str) -> str:
+    """A prefix as it was written on any system."""
+    return prefix.replace("\\", "/")
 
 
 def _video_format(

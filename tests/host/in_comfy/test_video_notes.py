@@ -227,9 +227,9 @@ def test_images_that_move_are_in_the_menu(folder):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"start": float("nan")}, "start is nan seconds; it must be a number of 0 or more"),
+        ({"start": float("nan")}, "start is nan; it must be 0.0 to 1000000.0"),
         ({"start": float("inf")}, "start is inf"),
-        ({"fps": float("nan")}, "fps is nan; it must be above 0 and at most 1000"),
+        ({"fps": float("nan")}, "fps is nan; it must be 0.0 to 1000.0"),
         ({"fps": float("inf")}, "fps is inf"),
         ({"fps": 1e30}, "fps is 1e\\+30"),
         ({"length": 2**80}, "length is 1208925819614629174706176; it must be 0"),
@@ -256,3 +256,21 @@ def test_a_host_video_is_read_as_ours(folder):
     path = corpus.write(folder / "field.avi", times=range(0, 48, 2), time_base=Fraction(1, 48), bf="2")
     made = saved(video=InputImpl.VideoFromFile(str(path)))
     assert (open_clip(made).fps, corpus.numbers(open_clip(made).frames())) == (24, list(range(24)))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "safe"), [("CON", "_CON"), ("video/trail. ", "video/trail"), ("what?/x", "what_/x"), ("a:b", "a_b")]
+)
+def test_names_that_some_system_cannot_hold_are_refused_before_anything_runs(prefix, safe):
+    said = SaveLongVideo.validate_inputs(filename_prefix=prefix)
+    assert isinstance(said, str) and said.startswith("filename_prefix is ") and said.endswith(f"Use {safe!r}.")
+
+
+@pytest.mark.parametrize("prefix", ["video/long", "%date:yyyy-MM-dd hh:mm%/%width%", "video\\long", "2026%year%", None])
+def test_other_prefixes_are_fine(prefix):
+    assert SaveLongVideo.validate_inputs(filename_prefix=prefix) is True
+
+
+def test_a_prefix_from_windows_is_a_path_everywhere():
+    path = saved(images=torch.rand(2, 32, 32, 3), filename_prefix="from\\windows")
+    assert os.path.basename(path).startswith("windows_") and os.path.basename(os.path.dirname(path)) == "from"
