@@ -53,8 +53,8 @@ def resample(
         scale: of height and width; the quotient of the sizes if None. OpenCV's results depend on which it was given.
 
     Returns:
-        The dtype of ``frames``; uint8 is rounded: with ``area`` bit for bit as OpenCV does it, with ``lanczos`` but for one level
-        of single pixels in 1 of 400 images.
+        The dtype of ``frames``; uint8 is rounded: with ``area`` bit for bit as OpenCV does it, with ``lanczos``
+        but for one level of single pixels in 1 of 400 images.
     """
     if (height, width) == tuple(frames.shape[1:3]) and scale is None:
         return frames
