@@ -20,10 +20,14 @@ class FrameSource:
     height: int
     width: int
     frames: VideoClip | torch.Tensor
-    name: str = "images"  #: the input, for errors
+    name: str = "images"  #: of the input, for errors
 
     def batches(self, size: int = 16) -> Iterator[torch.Tensor]:
-        """The frames in order, at most ``size`` at a time: ``t h w 3`` uint8, an IMAGE rounded to it."""
+        """The frames in order, at most ``size`` at a time: ``t h w 3`` uint8, an IMAGE rounded to it.
+
+        Raises:
+            ValueError: a frame of an IMAGE that comes next has NaN or infinite values.
+        """
         if isinstance(self.frames, torch.Tensor):
             for part in self._parts(size):
                 yield (part * 255).round_().clamp_(0, 255).to(torch.uint8)
@@ -39,20 +43,16 @@ class FrameSource:
             yield part.float() / 255
 
     def _parts(self, size: int) -> Iterator[torch.Tensor]:
-        """Of an IMAGE.
-
-        Raises:
-            ValueError: a frame has pixels that are no numbers.
-        """
-        for number, part in enumerate(self.frames.split(size)):
-            colours = part[..., :3].float()
-            if colours.sum().isnan() and colours.isnan().any():  # a sum is quick, and NaN of infinities too
-                first = number * size + int(colours.isnan().flatten(1).any(1).nonzero()[0])
+        for start in range(0, self.num_frames, size):
+            part = self.frames[start : start + size, ..., :3].float()
+            good = part.isfinite().flatten(1).all(1)
+            if not good.all():
                 raise ValueError(
-                    f"{self.name}: frame {first} has pixels that are no numbers (NaN). Look at what made it: a model "
-                    "in 16 bits or a VAE that overflowed."
+                    f"{self.name} has values that are no numbers in frame {start + int(good.int().argmin())} (NaN or "
+                    "infinite), as a VAE or model gives that overflows in 16 bits. Make these images again with "
+                    "ComfyUI's --fp32-vae, or the model in 32 bits."
                 )
-            yield colours
+            yield part
 
 
 def frame_source(images: Any, name: str = "images") -> FrameSource:
