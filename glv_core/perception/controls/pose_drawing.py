@@ -24,7 +24,7 @@ COLOURS = (
     (255, 0, 255), (255, 0, 170), (255, 0, 85),
 )  #: RGB of the keypoints, and of the limbs in their order  # fmt: skip
 _COLOURS = np.array(COLOURS, np.uint8)
-_LAID_OVER = np.rint(np.arange(256)[:, None] * 0.4 + _COLOURS[:, None] * 0.6).astype(np.uint8)  # each over 0..255
+_LAID_OVER = np.rint(np.arange(256) * 0.4 + _COLOURS[..., None] * 0.6).astype(np.uint8)  # each over 0..255
 _FIRST, _SECOND = np.array(LIMBS).T
 LIMB_WIDTH = 4  #: pixels to each side
 
@@ -50,12 +50,13 @@ def draw_poses(people: Sequence[np.ndarray], height: int, width: int) -> np.ndar
     limb, person = (there[:, _FIRST] & there[:, _SECOND]).T.nonzero()
     start, end = seen[person, _FIRST[limb], :2], seen[person, _SECOND[limb], :2]
     which, rows, columns = span_points(_limb_spans(start, end), height, width)
-    pixels = canvas.reshape(-1, 3)
+    planes = np.ascontiguousarray(canvas.reshape(-1, 3).T)
     places = rows * width + columns
     for number, (first, last) in zip(limb, pairwise(np.searchsorted(which, np.arange(len(limb) + 1))), strict=True):
         part = places[first:last]
-        pixels[part] = _LAID_OVER[number][pixels[part], [0, 1, 2]]
-    return canvas
+        for plane, laid_over in zip(planes, _LAID_OVER[number], strict=True):
+            plane[part] = laid_over.take(plane.take(part))
+    return np.ascontiguousarray(planes.T).reshape(canvas.shape)
 
 
 def _limb_spans(start: np.ndarray, end: np.ndarray) -> np.ndarray:

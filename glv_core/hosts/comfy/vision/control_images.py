@@ -54,7 +54,7 @@ def make_control(
             output.count(len(part))
 
     for part in control(frames(), size):
-        output.add(part.to("cpu", torch.float32) / 255)
+        output.add(part.cpu() / 255)
     return output.frames
 
 
