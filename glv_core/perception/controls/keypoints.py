@@ -158,7 +158,7 @@ def _tracks(frames: Sequence[np.ndarray], hold: int) -> list[_Track]:
     tracks: list[_Track] = []
     for number, people in enumerate(frames):
         alive = [track for track in tracks if number - track.end <= hold]
-        near = (track.distances(number, people).tolist() if len(people) else [] for track in alive)
+        near = (track.distances(number, np.stack(people)).tolist() if len(people) else [] for track in alive)
         pairs = sorted((distance, t, p) for t, row in enumerate(near) for p, distance in enumerate(row))
         free_tracks, free_people = set(range(len(alive))), set(range(len(people)))
         for distance, t, p in pairs:
