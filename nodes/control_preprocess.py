@@ -23,6 +23,10 @@ from ..glv_core.perception.controls.palettes import PALETTES
 from .errors import naming
 from .inputs import CATEGORY, download_input, given
 
+PoseKeypoint = io.Custom("POSE_KEYPOINT")
+DepthGeometry = io.Custom("DA3_GEOMETRY")
+FOR_KINDS = {"rtdetr_model": ("pose",), "pose_keypoints": ("pose",), "da3_geometry": ("depth", "normal")}
+
 
 class ControlPreprocess(io.ComfyNode):
     """Makes the images that steer a ControlNet, for a whole clip."""
@@ -78,6 +82,25 @@ class ControlPreprocess(io.ComfyNode):
                     tooltip="stretch: the hint lasts as long as the clip, frames are repeated or left out. frame by "
                     "frame: frame k of the hint is for frame k of the clip, and its last frame is held.",
                 ),
+                io.Model.Input(
+                    "rtdetr_model", optional=True,
+                    tooltip="For kind pose, detector vitpose: ComfyUI's own RT-DETR v4, from Load Diffusion Model in "
+                    "newer releases, finds the people in place of person_detector.",
+                ),
+                PoseKeypoint.Input(
+                    "pose_keypoints", optional=True,
+                    tooltip="For kind pose: poses of the clip from another node, such as SDPose or DWPose, in place of "
+                    "a detector. They are held, smoothed and drawn; hands and faces are not.",
+                ),
+                io.Float.Input(
+                    "keypoint_score", default=0.3, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
+                    tooltip="How sure pose_keypoints must be of a keypoint.",
+                ),
+                DepthGeometry.Input(
+                    "da3_geometry", optional=True,
+                    tooltip="For the kinds depth and normal: depth of the clip from Run Depth Anything 3 in newer "
+                    "releases, in place of a model.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="control", tooltip="One image a frame, for Apply ControlNet."),
@@ -96,17 +119,38 @@ class ControlPreprocess(io.ComfyNode):
         frames_per_forward: int,
         hint: Any = None,
         hint_timing: str = HINT_TIMINGS[0],
+        rtdetr_model: Any = None,
+        pose_keypoints: Any = None,
+        keypoint_score: float = 0.3,
+        da3_geometry: Any = None,
     ) -> io.NodeOutput:
         options = given(kind)
         name = options.pop("kind")
+        connected = {"rtdetr_model": rtdetr_model, "pose_keypoints": pose_keypoints, "da3_geometry": da3_geometry}
+        connected = {each: value for each, value in connected.items() if value is not None}
         with naming("ControlPreprocess"):
+            _check(connected, name, hint is not None)
+            if pose_keypoints is not None:
+                connected["keypoint_score"] = keypoint_score
             source = frame_source(images)
             if hint is not None:
                 ready = frame_source(hint, "hint")
                 control = fit_hint(ready, source, name, hint_timing, short_side, multiple, frames_per_forward)
             else:
-                control = make_control(source, name, options, short_side, multiple, frames_per_forward)
+                control = make_control(source, name, options | connected, short_side, multiple, frames_per_forward)
         return io.NodeOutput(control, control.shape[2], control.shape[1])
+
+
+def _check(connected: dict[str, Any], kind: str, hint: bool) -> None:
+    """Say so where something is connected that this kind has no use for."""
+    for name in connected:
+        if hint:
+            raise ValueError(f"{name} and hint are connected. Disconnect one: a hint is ready, nothing is made for it.")
+        if kind not in FOR_KINDS[name]:
+            raise ValueError(
+                f"{name} is connected, but kind is {kind!r}. Choose {' or '.join(map(repr, FOR_KINDS[name]))}, or "
+                "disconnect it."
+            )
 
 
 def _kinds() -> list[io.DynamicCombo.Option]:

@@ -140,6 +140,11 @@ class GroundedMask(io.ComfyNode):
                     "sam3_conditioning", optional=True,
                     tooltip="The text through CLIP Text Encode with SAM 3's CLIP; 'text' above then only names it.",
                 ),
+                io.Model.Input(
+                    "rtdetr_model", optional=True,
+                    tooltip="ComfyUI's own RT-DETR v4, from Load Diffusion Model in newer releases, in place of "
+                    "detector; 'text' must then name COCO's classes, such as 'person. dog.'",
+                ),
             ],
             outputs=[
                 io.Mask.Output(display_name="mask", tooltip="One mask a frame."),
@@ -196,6 +201,7 @@ class GroundedMask(io.ComfyNode):
         segmenter_id: str = "",
         sam3_model: Any = None,
         sam3_conditioning: Any = None,
+        rtdetr_model: Any = None,
     ) -> io.NodeOutput:
         with naming("GroundedMask"):
             source = frame_source(images)
@@ -206,11 +212,15 @@ class GroundedMask(io.ComfyNode):
                     "sam3_conditioning is connected, but no sam3_model. Connect the MODEL that Load Checkpoint gives "
                     "for SAM 3, or disconnect it: the models of the menus read 'text'."
                 )
+            if sam3_model is not None and rtdetr_model is not None:
+                raise ValueError(
+                    "sam3_model and rtdetr_model are connected. Disconnect one: SAM 3 finds objects itself."
+                )
             if sam3_model is not None:
                 track = host_tracker(options, sam3_model, sam3_conditioning)
             else:
                 models = detector_id.strip() or detector, segmenter_id.strip() or segmenter
-                track = tracker_of(options, *models, allow_download, source.height * source.width)
+                track = tracker_of(options, *models, allow_download, source.height * source.width, rtdetr_model)
             finish = Finish(grow, feather, smooth, invert, when_empty)
             masks = make_masks(source, track, MaskOptions(selection, fill_holes, finish, preview_size))
         return io.NodeOutput(masks.mask, masks.boxes(), masks.as_json(), masks.preview)

@@ -102,7 +102,7 @@ def test_every_node_is_registered_explained_and_tested():
             if isinstance(each, ast.ClassDef) and any(ast.unparse(base) == "io.ComfyNode" for base in each.bases):
                 found[each.name] = re.search(r'display_name="(.+?)"', path.read_text())[1]
     assert len(found) >= 16
-    listed = re.search(r"return \[(.*?)\]", extension, re.DOTALL)[1]
+    listed = re.search(r"NODES = \[(.*?)\n\]", extension, re.DOTALL)[1]
     assert [name for name in found if not re.search(rf"\b{name}\b", listed)] == []  # nodes/__init__.py
     assert [name for name in found if not (ROOT / "web" / "docs" / f"{name}.md").is_file()] == []
     assert [name for name in found if f'"{name}"' not in tests] == []  # NODES in tests/host/test_server.py

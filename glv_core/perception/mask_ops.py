@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 WHEN_EMPTY = ("empty", "hold last", "error")
+_WORD = 64  # bits
 
 
 def grow(mask: torch.Tensor, pixels: int) -> torch.Tensor:
@@ -24,15 +26,35 @@ def grow(mask: torch.Tensor, pixels: int) -> torch.Tensor:
     if not pixels or not mask.any():
         return mask
     height, width = mask.shape
-    # A disc is a stack of rows: how many True lie within each row's reach, from running sums.
-    sums = F.pad(mask.to(torch.int32).cumsum(1), (pixels + 1, pixels), mode="replicate")
-    sums[:, : pixels + 1] = 0
-    grown = torch.zeros_like(mask)
-    for offset in range(-min(pixels, height - 1), min(pixels, height - 1) + 1):
-        reach = math.isqrt(pixels * pixels - offset * offset)
-        near = sums[:, pixels + 1 + reach :][:, :width] > sums[:, pixels - reach :][:, :width]
-        grown[max(0, offset) : height + min(0, offset)] |= near[max(0, -offset) : height + min(0, -offset)]
-    return grown
+    near, reach = _packed(mask), 0
+    grown = np.zeros_like(near)
+    # A disc is a stack of rows, each of which reaches as far as the one above it or farther, down to its middle.
+    for offset in range(min(pixels, height - 1), -1, -1):
+        wanted = math.isqrt(pixels * pixels - offset * offset)
+        while reach < wanted:
+            step = min(wanted - reach, reach + 1, _WORD - 1)  # no farther than what is reached, or gaps are left
+            near = near | _moved(near, step)
+            reach += step
+        grown[offset:] |= near[: height - offset]
+        grown[: height - offset] |= near[offset:]
+    bits = np.unpackbits(grown.view(np.uint8), axis=1, count=width, bitorder="little")
+    return torch.from_numpy(bits.view(np.bool_)).to(mask.device)
+
+
+def _packed(mask: torch.Tensor) -> np.ndarray:
+    """A mask ``h w`` as one bit a pixel, ``h (w / 64)`` uint64, the leftmost the lowest."""
+    height, width = mask.shape
+    bits = np.zeros((height, -(-width // _WORD) * _WORD // 8), np.uint8)
+    bits[:, : -(-width // 8)] = np.packbits(mask.cpu().numpy(), axis=1, bitorder="little")
+    return bits.view("<u8")
+
+
+def _moved(words: np.ndarray, step: int) -> np.ndarray:
+    """Where there is a pixel so many to the left, or to the right; under 64."""
+    left, right = words << step, words >> step
+    left[:, 1:] |= words[:, :-1] >> (_WORD - step)
+    right[:, :-1] |= words[:, 1:] << (_WORD - step)
+    return left | right
 
 
 def feather(mask: torch.Tensor, pixels: int) -> torch.Tensor:

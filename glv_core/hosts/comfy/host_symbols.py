@@ -161,6 +161,10 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("SAM3Detector.forward", 1, "text_embeddings", "text_mask", "threshold", "orig_size"),
     ),
     *_all(
+        "the host's RT-DETR", "comfy.ldm.rt_detr.rtdetr_v4",
+        _ask("RTv4.forward", 2), _ask("COCO_CLASSES"),
+    ),
+    *_all(
         "families of models", "comfy.latent_formats",
         _ask("Wan21"), _ask("Wan22"), _ask("HunyuanVideo"), _ask("HunyuanVideo15"), _ask("HunyuanImage21Refiner"),
         _ask("Mochi"), _ask("LTXV"), _ask("LTXAV"), _ask("Cosmos1CV8x8x8"), _ask("MiniMaxH3AV"), _ask("MiniMaxH3Video"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,42 +18,70 @@ FILES = ("preprocessor_config.json",)
 PEOPLE_PER_FORWARD = 16
 
 
+class PersonDetector:
+    """Where people are in frames.
+
+    Args:
+        model, processor: of one of ``DETECTORS``, with a class ``person``.
+        threshold: how sure it must be of a person.
+
+    Raises:
+        ValueError: the model knows no people.
+    """
+
+    def __init__(self, model: Any, processor: Any, threshold: float = 0.5) -> None:
+        self._model, self._processor, self._threshold = model, processor, threshold
+        names = {str(name).lower(): int(number) for number, name in model.config.id2label.items()}
+        if "person" not in names:
+            raise ValueError(
+                "person_detector knows no 'person'. Choose one that was trained on COCO, such as PekingU/rtdetr_r50vd."
+            )
+        self._person = names["person"]
+
+    def boxes(self, frames: torch.Tensor) -> list[list[list[float]]]:
+        """Left, top, width and height of the people in each of the frames ``t h w 3`` uint8."""
+        inputs = self._processor(images=list(frames.movedim(-1, 1)), return_tensors="pt").to(self._model.device)
+        inputs["pixel_values"] = inputs["pixel_values"].to(self._model.dtype)
+        outputs = self._model(**inputs)
+        sizes = [tuple(frames.shape[1:3])] * len(frames)
+        found = self._processor.post_process_object_detection(
+            outputs, threshold=self._threshold, target_sizes=sizes
+        )  # fmt: skip
+        limit = torch.tensor([frames.shape[2], frames.shape[1]] * 2)
+        result = []
+        for each in found:
+            corners = each["boxes"][each["labels"] == self._person].float().cpu().clamp(min=0).minimum(limit)
+            boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
+            result.append(boxes[(boxes[:, 2:] >= 1).all(1)].tolist())
+        return result
+
+
 class PoseEstimator:
     """The people in frames, as OpenPose's 18 keypoints.
 
     Args:
         model, processor: ViTPose with 17 COCO keypoints.
-        detector, detector_processor: of one of ``DETECTORS``, with a class ``person``.
-        person_threshold: how sure the detector must be of a person.
+        boxes: finds the people, see ``PersonDetector.boxes``.
         keypoint_threshold: how sure ViTPose must be of a keypoint.
 
     Raises:
-        ValueError: a model knows other things.
+        ValueError: the model knows other keypoints.
     """
 
     def __init__(
         self,
         model: Any,
         processor: Any,
-        detector: Any,
-        detector_processor: Any,
-        person_threshold: float = 0.5,
+        boxes: Callable[[torch.Tensor], list[list[list[float]]]],
         keypoint_threshold: float = 0.3,
     ) -> None:
-        self._model, self._processor = model, processor
-        self._detector, self._detector_processor = detector, detector_processor
-        self._person_threshold, self._keypoint_threshold = person_threshold, keypoint_threshold
+        self._model, self._processor, self._boxes = model, processor, boxes
+        self._keypoint_threshold = keypoint_threshold
         if model.config.num_labels != len(COCO_KEYPOINTS):
             raise ValueError(
                 f"pose_model knows {model.config.num_labels} keypoints; it must know COCO's {len(COCO_KEYPOINTS)}. "
                 "Choose another, such as usyd-community/vitpose-base-simple."
             )
-        names = {str(name).lower(): int(number) for number, name in detector.config.id2label.items()}
-        if "person" not in names:
-            raise ValueError(
-                "person_detector knows no 'person'. Choose one that was trained on COCO, such as PekingU/rtdetr_r50vd."
-            )
-        self._person = names["person"]
 
     def people(self, frames: torch.Tensor) -> list[np.ndarray]:
         """For each of the frames ``t h w 3`` uint8 ``p 18 3``: x, y in pixels and score."""
@@ -65,24 +94,6 @@ class PoseEstimator:
                 result[number].append(person)
         coco = [np.stack(people) if people else np.zeros((0, len(COCO_KEYPOINTS), 3)) for people in result]
         return [openpose_from_coco(people, self._keypoint_threshold) for people in coco]
-
-    def _boxes(self, frames: torch.Tensor) -> list[list[list[float]]]:
-        """Left, top, width and height of the people in each frame."""
-        processor = self._detector_processor
-        inputs = processor(images=list(frames.movedim(-1, 1)), return_tensors="pt").to(self._detector.device)
-        inputs["pixel_values"] = inputs["pixel_values"].to(self._detector.dtype)
-        outputs = self._detector(**inputs)
-        sizes = [tuple(frames.shape[1:3])] * len(frames)
-        found = processor.post_process_object_detection(
-            outputs, threshold=self._person_threshold, target_sizes=sizes
-        )  # fmt: skip
-        limit = torch.tensor([frames.shape[2], frames.shape[1]] * 2)
-        result = []
-        for each in found:
-            corners = each["boxes"][each["labels"] == self._person].float().cpu().clamp(min=0).minimum(limit)
-            boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
-            result.append(boxes[(boxes[:, 2:] >= 1).all(1)].tolist())
-        return result
 
     def _keypoints(self, frames: torch.Tensor, part: list[tuple[int, list[float]]]) -> list[np.ndarray]:
         """``17 3`` for each of the boxes, which go with a frame's number."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
+Pixels = tuple[np.ndarray, np.ndarray]  #: x and y
+
 # A disc of radius 4, row by row from its middle: how far it reaches to each side (``cv2.circle``, filled).
 _DISC_4 = (4, 3, 3, 2, 0)
+_DISC = np.array([
+    (right, down)
+    for down in range(-4, 5)
+    for right in range(-_DISC_4[abs(down)], _DISC_4[abs(down)] + 1)
+])  # fmt: skip
+_SINE = np.round(np.sin(np.radians(np.arange(451))), 7).astype(np.float32).astype(np.float64)  #: OpenCV's table
 
 
 def line_points(start: tuple[int, int], end: tuple[int, int]) -> np.ndarray:
@@ -17,16 +23,22 @@ def line_points(start: tuple[int, int], end: tuple[int, int]) -> np.ndarray:
 
     The pixels of ``cv2.line`` with thickness 1, where nothing of the line lies outside of the image.
     """
-    (x0, y0), (x1, y1) = sorted((start, end), key=lambda point: point[0])
-    if start[0] == end[0]:
-        (x0, y0), (x1, y1) = start, end
-    dx, dy = x1 - x0, y1 - y0
-    length, rise = max(abs(dx), abs(dy)), min(abs(dx), abs(dy))
-    along = np.arange(length + 1)
-    across = (2 * rise * along + length - 1) // (2 * length) if length else along
-    if abs(dx) >= abs(dy):
-        return np.stack([x0 + along, y0 + across * (1 if dy >= 0 else -1)], 1)
-    return np.stack([x0 + across, y0 + along * (1 if dy >= 0 else -1)], 1)
+    along = np.arange(max(abs(end[0] - start[0]), abs(end[1] - start[1])) + 1)
+    x, y = _on_lines(*((np.array([x]), np.array([y])) for x, y in (start, end)), np.zeros_like(along), along)
+    return np.stack([x, y], 1)
+
+
+def _on_lines(start: Pixels, end: Pixels, line: np.ndarray, along: np.ndarray) -> Pixels:
+    """The pixels number ``along`` from the left of the lines number ``line`` of those from ``start`` to ``end``."""
+    (x0, y0), (x1, y1) = start, end
+    swap = x0 > x1
+    left, first = np.where(swap, x1, x0), np.where(swap, y1, y0)
+    width, height = np.abs(x1 - x0), np.where(swap, y0 - y1, y1 - y0)
+    length, rise = np.maximum(width, np.abs(height)).clip(1), np.minimum(width, np.abs(height))
+    across = (2 * rise[line] * along + length[line] - 1) // (2 * length[line])
+    flat = (width >= np.abs(height))[line]
+    down = np.where(height < 0, -1, 1)[line]
+    return left[line] + np.where(flat, along, across), first[line] + down * np.where(flat, across, along)
 
 
 def draw_lines(lines: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -59,59 +71,77 @@ def _cut(ends: tuple[list[int], list[int]], last: tuple[int, int]) -> tuple[tupl
     return tuple(ends[0]), tuple(ends[1])
 
 
-def put(canvas: np.ndarray, points: np.ndarray, colour: int | tuple[int, int, int]) -> None:
-    """Set pixels ``n 2`` (x, y) of ``h w`` or ``h w c``; those outside are left out."""
+def put(canvas: np.ndarray, points: np.ndarray, colour: int | np.ndarray) -> None:
+    """Set pixels ``n 2`` (x, y) of ``h w`` or ``h w c`` to one colour or ``n c``; those outside are left out."""
     height, width = canvas.shape[:2]
     x, y = points[:, 0], points[:, 1]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    canvas[y[inside], x[inside]] = colour
+    canvas[y[inside], x[inside]] = np.broadcast_to(colour, (len(points), *canvas.shape[2:]))[inside]
 
 
-def disc_points(x: int, y: int) -> np.ndarray:
-    """Pixels ``n 2`` (x, y) of a filled disc of radius 4."""
-    return np.array([
-        (x + right, y + down)
-        for down in range(-4, 5)
-        for right in range(-_DISC_4[abs(down)], _DISC_4[abs(down)] + 1)
-    ])  # fmt: skip
+def disc_points(places: np.ndarray) -> np.ndarray:
+    """Pixels ``n 61 2`` (x, y) of filled discs of radius 4 around ``n 2``."""
+    return places[:, None] + _DISC
 
 
-def _side_points(start: list[int], end: list[int]) -> Iterator[tuple[int, int]]:
-    """Pixels of a polygon's side: those of the line, and where filling ends, which rounds halves to the right."""
-    yield from line_points(tuple(start), tuple(end)).tolist()
-    (x, top), (other, bottom) = sorted((start, end), key=lambda point: point[1])
-    if bottom > top:
-        slope = int((((other - x) << 17) + bottom - top) / (2 * (bottom - top)))  # in 1 / 65536 of a pixel
-        for row in range(bottom - top):
-            yield ((x << 16) + row * slope + 2**15) >> 16, top + row
-
-
-def ellipse_points(centre: tuple[int, int], half_axes: tuple[int, int], degrees: int) -> np.ndarray:
-    """Pixels ``n 2`` (x, y) of a filled ellipse, turned clockwise on the screen by whole degrees.
+def ellipse_spans(centres: np.ndarray, half_axes: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Filled ellipses row by row, ``r 4``: which ellipse, y, and the first and the last x.
 
     The pixels of ``cv2.fillConvexPoly(cv2.ellipse2Poly(centre, half_axes, degrees, 0, 360, 1))``: corners at every
     degree are rounded to pixels, joined by lines, and every row is filled between its outermost pixels.
+
+    Args:
+        centres: ``n 2`` (x, y), whole pixels.
+        half_axes: ``n 2``, whole pixels along and across.
+        degrees: ``n``, whole degrees that each is turned clockwise on the screen.
     """
-    parity = centre[0] % 2, centre[1] % 2  # halves are rounded to even numbers
-    return _ellipse_around(parity, half_axes, degrees % 360) + np.subtract(centre, parity)
+    cos, sin = _SINE[degrees % 360 + 90, None], _SINE[degrees % 360, None]
+    along, across = half_axes[:, :1] * _SINE[90:451], half_axes[:, 1:] * _SINE[:361]
+    x = np.rint(centres[:, :1] + along * cos - across * sin).astype(np.int64)
+    y = np.rint(centres[:, 1:] + along * sin + across * cos).astype(np.int64)
+    size = np.maximum(np.abs(np.diff(x)), np.abs(np.diff(y)))
+    corner, long = size.nonzero(), (size > 1).nonzero()  # of shorter sides the corners are all
+    following = long[0], long[1] + 1
+    sides = _side_points((x[long], y[long]), (x[following], y[following]))
+    everything = [
+        (np.arange(len(x)), x[:, 0], y[:, 0]),
+        (corner[0], x[corner], y[corner]),
+        *((long[0][side], right, down) for side, right, down in sides),
+    ]
+    owner, x_of, y_of = map(np.concatenate, zip(*everything, strict=True))
+    top = y.min(1)
+    rows = y.max(1) - top + 1
+    at = (np.cumsum(rows) - rows - top)[owner] + y_of
+    left = np.full(rows.sum(), np.iinfo(np.int64).max)
+    right = np.full(rows.sum(), np.iinfo(np.int64).min)
+    np.minimum.at(left, at, x_of)
+    np.maximum.at(right, at, x_of)
+    ellipse, row = _counted(rows)
+    return np.stack([ellipse, top[ellipse] + row, left, right], 1)
 
 
-@functools.lru_cache(maxsize=256)
-def _ellipse_around(centre: tuple[int, int], half_axes: tuple[int, int], degrees: int) -> np.ndarray:
-    sine = np.round(np.sin(np.radians(np.arange(451))), 7).astype(np.float32).astype(np.float64)  # OpenCV's table
-    cos, sin = sine[degrees + 90], sine[degrees]
-    x, y = half_axes[0] * sine[90:451], half_axes[1] * sine[:361]
-    corners = np.rint(np.stack([centre[0] + x * cos - y * sin, centre[1] + x * sin + y * cos], 1)).astype(int)
-    corners = corners[np.r_[True, (np.diff(corners, axis=0) != 0).any(1)]].tolist()
-    sides = itertools.pairwise(corners)
-    outline = np.array([corners[0], *(point for a, b in sides for point in _side_points(a, b))])
-    top = outline[:, 1].min()
-    rows = outline[:, 1] - top
-    left = np.full(rows.max() + 1, np.iinfo(int).max)
-    right = np.full(rows.max() + 1, np.iinfo(int).min)
-    np.minimum.at(left, rows, outline[:, 0])
-    np.maximum.at(right, rows, outline[:, 0])
-    return np.concatenate([
-        np.stack([np.arange(a, b + 1), np.full(b - a + 1, top + row)], 1)
-        for row, (a, b) in enumerate(zip(left, right, strict=True))
-    ]).astype(np.int16)  # fmt: skip
+def span_points(spans: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels of spans ``r 4`` (see ``ellipse_spans``) inside an image, in their order: of which, y, and x."""
+    spans = spans[(spans[:, 1] >= 0) & (spans[:, 1] < height)]
+    left, right = spans[:, 2].clip(0, None), spans[:, 3].clip(None, width - 1)
+    span, step = _counted((right - left + 1).clip(0, None))
+    return spans[span, 0], spans[span, 1], left[span] + step
+
+
+def _side_points(start: Pixels, end: Pixels) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pixels of a polygon's sides, as which, x, y: those of the lines, and where filling ends, which rounds halves to
+    the right."""
+    (x0, y0), (x1, y1) = start, end
+    side, along = _counted(np.maximum(np.abs(x1 - x0), np.abs(y1 - y0)) + 1)
+    yield side, *_on_lines(start, end, side, along)
+    down = y1 > y0
+    x, top, other, rise = np.where(down, x0, x1), np.minimum(y0, y1), np.where(down, x1, x0), np.abs(y1 - y0)
+    slope = np.trunc((((other - x) << 17) + rise) / (2 * rise).clip(1)).astype(np.int64)  # in 1 / 65536 of a pixel
+    side, row = _counted(rise)
+    yield side, ((x[side] << 16) + row * slope[side] + 2**15) >> 16, top[side] + row
+
+
+def _counted(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For counts (2, 1, 3): 0 0 1 2 2 2, and 0 1 0 0 1 2."""
+    number = np.repeat(np.arange(len(counts)), counts)
+    return number, np.arange(len(number)) - (np.cumsum(counts) - counts)[number]

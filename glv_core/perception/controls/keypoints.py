@@ -88,18 +88,19 @@ class _Track:
         """The frame after the last in which the person was seen."""
         return self.first + len(self.frames)
 
-    def distance(self, frame: int, person: np.ndarray) -> float:
-        """Mean distance of the keypoints that both have, in units of the person's size; infinite without any.
+    def distances(self, frame: int, people: np.ndarray) -> np.ndarray:
+        """Mean distance of the keypoints that both have, for each of ``p k 3``, in units of the larger person's size.
 
-        From where they were or from where they would be now, whichever is nearer.
+        From where they were or from where they would be now, whichever is nearer; infinite where none is in both.
         """
-        both = (self.known[:, 2] > 0) & (person[:, 2] > 0)
-        if not both.any():
-            return np.inf
-        moves = person[both, :2] - self.known[both, :2]
+        both = (self.known[:, 2] > 0) & (people[..., 2] > 0)
+        count = both.sum(1)
+        moves = people[..., :2] - self.known[:, :2]
         further = moves - self.velocity * (frame - self.end + 1)
-        apart = min(np.linalg.norm(each, axis=1).mean() for each in (moves, further))
-        return float(apart / max(self.size, _size(person)))
+        ways = (np.hypot(*np.moveaxis(each, -1, 0)) for each in (moves, further))
+        apart = np.minimum(*(np.where(both, way, 0).sum(1) for way in ways)) / count.clip(1)
+        sizes = np.array([_size(person) for person in people])
+        return np.where(count > 0, apart / np.maximum(sizes, self.size), np.inf)
 
     def add(self, frame: int, person: np.ndarray) -> None:
         last = self.frames[-1]
@@ -149,7 +150,7 @@ class _Track:
 def _size(person: np.ndarray) -> float:
     """Longer side of the box around the keypoints that are seen."""
     places = person[person[:, 2] > 0, :2]
-    return max(1.0, float((places.max(0) - places.min(0)).max())) if len(places) else 1.0
+    return max(1.0, float(np.ptp(places, 0).max())) if len(places) else 1.0
 
 
 def _tracks(frames: Sequence[np.ndarray], hold: int) -> list[_Track]:
@@ -157,9 +158,8 @@ def _tracks(frames: Sequence[np.ndarray], hold: int) -> list[_Track]:
     tracks: list[_Track] = []
     for number, people in enumerate(frames):
         alive = [track for track in tracks if number - track.end <= hold]
-        pairs = sorted(
-            (track.distance(number, person), t, p) for t, track in enumerate(alive) for p, person in enumerate(people)
-        )
+        near = (track.distances(number, np.stack(people)).tolist() if len(people) else [] for track in alive)
+        pairs = sorted((distance, t, p) for t, row in enumerate(near) for p, distance in enumerate(row))
         free_tracks, free_people = set(range(len(alive))), set(range(len(people)))
         for distance, t, p in pairs:
             if distance <= SAME_PERSON and t in free_tracks and p in free_people:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
-from .drawing import disc_points, ellipse_points, put
+from .drawing import disc_points, ellipse_spans, put, span_points
 
 KEYPOINTS = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
@@ -23,6 +23,9 @@ COLOURS = (
     (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255), (0, 0, 255), (85, 0, 255), (170, 0, 255),
     (255, 0, 255), (255, 0, 170), (255, 0, 85),
 )  #: RGB of the keypoints, and of the limbs in their order  # fmt: skip
+_COLOURS = np.array(COLOURS, np.uint8)
+_LAID_OVER = np.rint(np.arange(256) * 0.4 + _COLOURS[..., None] * 0.6).astype(np.uint8)  # each over 0..255
+_FIRST, _SECOND = np.array(LIMBS).T
 LIMB_WIDTH = 4  #: pixels to each side
 
 
@@ -37,24 +40,28 @@ def draw_poses(people: Sequence[np.ndarray], height: int, width: int) -> np.ndar
             and names: ``KEYPOINTS``.
     """
     canvas = np.zeros((height, width, 3), np.uint8)
-    for keypoint, colour in enumerate(COLOURS):
-        for person in people:
-            if person[keypoint, 2] > 0:
-                put(canvas, disc_points(int(person[keypoint, 0]), int(person[keypoint, 1])), colour)
-    for (first, second), colour in zip(LIMBS, COLOURS, strict=False):
-        for person in people:
-            if person[first, 2] > 0 and person[second, 2] > 0:
-                _draw_limb(canvas, person[first, :2], person[second, :2], colour)
-    return canvas
+    if not len(people):
+        return canvas
+    seen = np.stack(people)
+    there = seen[..., 2] > 0
+    keypoint, person = there.T.nonzero()
+    discs = disc_points(np.trunc(seen[person, keypoint, :2]).astype(np.int64))
+    put(canvas, discs.reshape(-1, 2), _COLOURS[keypoint].repeat(discs.shape[1], 0))
+    limb, person = (there[:, _FIRST] & there[:, _SECOND]).T.nonzero()
+    start, end = seen[person, _FIRST[limb], :2], seen[person, _SECOND[limb], :2]
+    which, rows, columns = span_points(_limb_spans(start, end), height, width)
+    planes = np.ascontiguousarray(canvas.reshape(-1, 3).T)
+    places = rows * width + columns
+    for number, (first, last) in zip(limb, pairwise(np.searchsorted(which, np.arange(len(limb) + 1))), strict=True):
+        part = places[first:last]
+        for plane, laid_over in zip(planes, _LAID_OVER[number], strict=True):
+            plane[part] = laid_over.take(plane.take(part))
+    return np.ascontiguousarray(planes.T).reshape(canvas.shape)
 
 
-def _draw_limb(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, colour: tuple[int, int, int]) -> None:
-    centre = (start + end) / 2
-    (x, y) = (float(each) for each in start - end)
-    points = ellipse_points(
-        (int(centre[0]), int(centre[1])), (int(math.hypot(x, y) / 2), LIMB_WIDTH), int(math.degrees(math.atan2(y, x)))
-    )
-    height, width = canvas.shape[:2]
-    inside = (points >= 0).all(1) & (points[:, 0] < width) & (points[:, 1] < height)
-    columns, rows = points[inside].T
-    canvas[rows, columns] = np.rint(canvas[rows, columns] * 0.4 + np.array(colour) * 0.6).astype(np.uint8)
+def _limb_spans(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Ellipses between joints ``n 2``, ``r 4``, see ``ellipse_spans``."""
+    x, y = (start - end).T.astype(np.float64)
+    half_axes = np.stack([np.trunc(np.hypot(x, y) / 2).astype(np.int64), np.full(len(x), LIMB_WIDTH)], 1)
+    degrees = np.trunc(np.degrees(np.arctan2(y, x))).astype(np.int64)
+    return ellipse_spans(np.trunc((start + end) / 2).astype(np.int64), half_axes, degrees)

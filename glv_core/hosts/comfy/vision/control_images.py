@@ -14,7 +14,7 @@ from PIL import Image
 from ....perception.controls.resample import control_size, resample, resize_frames
 from ..video.frame_source import FrameSource
 from ..video.memory_mapped import memory_mapped_zeros
-from .control_models import CONTROLS, SMALLEST, ClipSize
+from .control_models import CONTROLS, FINISHED, SMALLEST, ClipSize
 
 HINT_TIMINGS = ("stretch", "frame by frame")
 _SOFT = ("hed", "depth", "normal")  # shades between what is known make sense
@@ -29,7 +29,7 @@ def make_control(
 
     Args:
         source: the clip.
-        kind: of ``CONTROLS``, with its ``options``.
+        kind: of ``CONTROLS``, with its ``options``, among them what is connected for it.
         short_side, multiple: see ``control_size``.
         piece: frames at a time.
 
@@ -44,7 +44,7 @@ def make_control(
         )
     size = ClipSize(source.num_frames, height, width, piece, source.height * source.width)
     control = CONTROLS[kind](**options)
-    output = _Output(size, passes=2)
+    output = _Output(size, passes=1 if any(name in options for name in FINISHED) else 2)
     device = comfy.model_management.get_torch_device()
 
     def frames() -> Iterator[torch.Tensor]:
@@ -54,7 +54,7 @@ def make_control(
             output.count(len(part))
 
     for part in control(frames(), size):
-        output.add(part.to("cpu", torch.float32) / 255)
+        output.add(part.cpu() / 255)
     return output.frames
 
 

@@ -23,12 +23,15 @@ from ....perception.controls.keypoints import steady_people
 from ....perception.controls.openpose import decode_people, network_input
 from ....perception.controls.palettes import paint, palette_for
 from ....perception.controls.pose_drawing import draw_poses
+from ....perception.controls.pose_keypoints import people_in
 from ...transformers import depth as depth_models
 from ...transformers import pose as pose_models
 from ...transformers import segmentation as seg_models
 from ..video.memory_mapped import memory_mapped_zeros
 from .annotators import load_annotator
 from .grounding_models import DEMO_DETECTOR
+from .host_depth import GeometryDepth
+from .host_rtdetr import HostRtDetr
 from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
 
 _DEPTH_ANYTHING = ("depth-anything/Depth-Anything-V2-Small-hf", "depth-anything/Depth-Anything-V2-Base-hf")
@@ -121,11 +124,41 @@ def hough_control(score_threshold: float, length_threshold: float) -> Control:
     return control
 
 
-def pose_control(detector: dict[str, Any], hold: int, smoothing: float) -> Control:
-    """Skeletons, of OpenPose's own network or of ViTPose, or stick figures of the demo model's objects."""
+def pose_control(
+    detector: dict[str, Any],
+    hold: int,
+    smoothing: float,
+    rtdetr_model: Any = None,
+    pose_keypoints: Any = None,
+    keypoint_score: float = 0.0,
+) -> Control:
+    """Skeletons, of OpenPose's own network or of ViTPose, of poses that are there, or stick figures of the demo model's
+    objects.
+
+    Args:
+        detector: its name and its options; not looked at where there are poses.
+        hold, smoothing: see ``steady_people``.
+        rtdetr_model: the host's RT-DETR, which finds the people for ViTPose.
+        pose_keypoints: POSE_KEYPOINT of the clip; of these, keypoints count from ``keypoint_score`` on.
+    """
     options = dict(detector)
-    finders = {"openpose": _openpose, "vitpose": _vitpose, DEMO_DETECTOR: _drawn_figures}
-    find = finders[options.pop("detector")](**options)
+    name = options.pop("detector")
+    if pose_keypoints is not None:
+        if rtdetr_model is not None:
+            raise ValueError("rtdetr_model and pose_keypoints are connected. Disconnect one: poses need no detector.")
+
+        def find(_frames: Pieces, size: ClipSize) -> Iterator[list[np.ndarray]]:
+            yield people_in(pose_keypoints, size.num_frames, size.height, size.width, keypoint_score)
+
+    elif name == "vitpose":
+        find = _vitpose(**options, rtdetr_model=rtdetr_model)
+    elif rtdetr_model is not None:
+        raise ValueError(
+            f"rtdetr_model is connected, but detector is {name!r}. Choose the detector 'vitpose', for which it finds "
+            "the people, or disconnect it."
+        )
+    else:
+        find = {"openpose": _openpose, DEMO_DETECTOR: _drawn_figures}[name]()
 
     def control(frames: Pieces, size: ClipSize) -> Pieces:
         people = [each for piece in find(frames, size) for each in piece]
@@ -148,15 +181,28 @@ def seg_control(model: str, palette: str, allow_download: bool, model_id: str = 
     return control
 
 
-def depth_control(model: str, normalize: str, allow_download: bool, model_id: str = "") -> Control:
-    """Depth, near bright."""
+def depth_control(
+    model: str, normalize: str, allow_download: bool, model_id: str = "", da3_geometry: Any = None
+) -> Control:  # fmt: skip
+    """Depth, near bright, of a network or of Depth Anything 3's geometry of the clip."""
+    if da3_geometry is not None:
+        return _from_geometry(da3_geometry, normalize, depth_map)
     return _from_depth(*_load_depth(model_id.strip() or model, allow_download), normalize, depth_map)
 
 
 def normal_control(
-    model: str, normalize: str, background: float, depth_span: float, allow_download: bool, model_id: str = ""
-) -> Control:  # fmt: skip
+    model: str,
+    normalize: str,
+    background: float,
+    depth_span: float,
+    allow_download: bool,
+    model_id: str = "",
+    da3_geometry: Any = None,
+) -> Control:
     """Normals of the depth; with a ``depth_span`` of 0 the relief that fits the network."""
+    if da3_geometry is not None:
+        finish = partial(normal_map, background=background, span=depth_span or depth_models.RELIEF)
+        return _from_geometry(da3_geometry, normalize, finish)
     loaded, estimator = _load_depth(model_id.strip() or model, allow_download)
     finish = partial(normal_map, background=background, span=depth_span or estimator.relief)
     return _from_depth(loaded, estimator, normalize, finish)
@@ -174,6 +220,7 @@ CONTROLS: dict[str, Callable[..., Control]] = {
     "normal": normal_control,
     "sketch": sketch_control,
 }  #: takes the inputs of ControlPreprocess that belong to the kind
+FINISHED = ("pose_keypoints", "da3_geometry")  #: with these the frames are not looked at
 
 
 def _plain(finish: Callable[[torch.Tensor], torch.Tensor]) -> Control:
@@ -234,15 +281,19 @@ def _vitpose(
     allow_download: bool,
     pose_model_id: str = "",
     person_detector_id: str = "",
+    rtdetr_model: Any = None,
 ) -> Callable[[Pieces, ClipSize], Iterator[list[np.ndarray]]]:
     types = dict.fromkeys(pose_models.POSE_MODELS, pose_models.POSE_CLASS)
     pose_name, person_name = pose_model_id.strip() or pose_model, person_detector_id.strip() or person_detector
     model = _load_auto(pose_name, types, pose_models.FILES, allow_download, "pose_model", (torch.float16,))
-    types = dict.fromkeys(pose_models.DETECTORS, pose_models.DETECTOR_CLASS)
-    detector = _load_auto(person_name, types, pose_models.FILES, allow_download, "person_detector")
-    people = pose_models.PoseEstimator(
-        model.model, model.processor, detector.model, detector.processor, person_threshold, keypoint_threshold
-    )
+    if rtdetr_model is not None:
+        detector = HostRtDetr(rtdetr_model, "person", person_threshold)
+        boxes = detector.boxes
+    else:
+        types = dict.fromkeys(pose_models.DETECTORS, pose_models.DETECTOR_CLASS)
+        detector = _load_auto(person_name, types, pose_models.FILES, allow_download, "person_detector")
+        boxes = pose_models.PersonDetector(detector.model, detector.processor, person_threshold).boxes
+    people = pose_models.PoseEstimator(model.model, model.processor, boxes, keypoint_threshold)
 
     def find(frames: Pieces, size: ClipSize) -> Iterator[list[np.ndarray]]:
         use_together([model, detector], size.memory("transformers"))
@@ -282,6 +333,21 @@ def _from_depth(
         ranges = torch.cat(bounds)
         whole = torch.stack([ranges[:, 0].min(), ranges[:, 1].max()])
         yield from (finish(part.to(model.device), whole) for part in clip.split(size.piece))
+
+    return control
+
+
+def _from_geometry(
+    geometry: Any, normalize: str, finish: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> Control:  # fmt: skip
+    def control(_frames: Pieces, size: ClipSize) -> Pieces:
+        found = GeometryDepth(geometry, size.num_frames)
+        ranges = found.ranges()
+        if normalize != "each frame":
+            seen = ranges[ranges[:, 1] > 0] if ranges.any() else ranges
+            ranges = torch.stack([seen[:, 0].min(), seen[:, 1].max()]).expand(len(ranges), 2)
+        depths = found.inverse_depth(size.height, size.width, size.piece)
+        yield from map(finish, depths, ranges.split(size.piece))
 
     return control
 

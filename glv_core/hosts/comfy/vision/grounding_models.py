@@ -16,8 +16,9 @@ from ....perception.per_frame import BoxPropagator, per_frame
 from ....perception.tracking import TrackedInstance, Tracker
 from ...transformers import grounding_dino, sam, sam2_video, sam3_video
 from ...transformers.loading import check_version
+from .host_rtdetr import HostRtDetr
 from .host_sam3 import HostSam3
-from .vision_models import find_model, list_models, load_vision_model, model_type, use_together
+from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
 
 DETECTORS = ("IDEA-Research/grounding-dino-tiny", "IDEA-Research/grounding-dino-base")
 SEGMENTERS = (
@@ -84,21 +85,32 @@ class TrackOptions:
         return self.most or (FAITHFUL_OBJECTS if self.mode == "faithful" else 0)
 
 
-def tracker_of(options: TrackOptions, detector: str, segmenter: str, allow_download: bool, pixels: int) -> Track:
+def tracker_of(
+    options: TrackOptions, detector: str, segmenter: str, allow_download: bool, pixels: int, rtdetr_model: Any = None
+) -> Track:
     """What finds and follows objects in frames of so many pixels, with models from ComfyUI's folders.
+
+    Args:
+        rtdetr_model: the host's RT-DETR, in place of the detector.
 
     Raises:
         ValueError: the text is empty, a model is missing or of the wrong type, or this version of transformers cannot
             run it.
     """
     prompt_text(options.text)
-    if detector == DEMO_DETECTOR:
+    rtdetr = None if rtdetr_model is None else HostRtDetr(rtdetr_model, options.text, options.box_threshold)
+    if rtdetr is None and detector == DEMO_DETECTOR:
         object_masks(torch.zeros(1, 8, 8, 3), options.text)  # says what it does not know
         return lambda batches: (_drawn(frame, options.text) for frame in _single(batches))
     folder = find_model(segmenter, list(_LOADED), _files(segmenter), allow_download, "segmenter")
     kind = model_type(folder)
     check_version(kind)
     if kind == "sam3_video":
+        if rtdetr is not None:
+            raise ValueError(
+                f"rtdetr_model is connected, but segmenter is {segmenter!r}, a SAM 3, which finds objects itself. "
+                "Choose a SAM or SAM 2, or disconnect it."
+            )
         model = _load(folder)
         use_together([model], _working_memory(pixels))
         sam3 = sam3_video.Sam3Tracker(
@@ -107,6 +119,10 @@ def tracker_of(options: TrackOptions, detector: str, segmenter: str, allow_downl
         if options.mode == "faithful":
             return lambda batches: sam3.per_frame(_single(batches), options.order_in_mode)
         return lambda batches: sam3.track(_single(batches))
+    if rtdetr is not None:
+        model = _load(folder)
+        use_together([rtdetr, model], _working_memory(pixels))
+        return _with_segmenter(options, rtdetr, kind, model)
     types = list(grounding_dino.MODELS)
     place = find_model(detector, types, grounding_dino.FILES, allow_download, "detector")
     finder = load_vision_model(place, grounding_dino.MODELS[model_type(place)], "GroundingDinoProcessor")
@@ -115,11 +131,16 @@ def tracker_of(options: TrackOptions, detector: str, segmenter: str, allow_downl
     dino = grounding_dino.GroundingDinoDetector(
         finder.model, finder.processor, options.text, options.box_threshold, options.text_threshold
     )
+    return _with_segmenter(options, dino, kind, model)
+
+
+def _with_segmenter(options: TrackOptions, detector: Any, kind: str, model: VisionModel) -> Track:
+    """A detector, and a SAM or SAM 2 for what it finds."""
     if kind == "sam":
         frames = sam.SamSegmenter(model.model, model.processor)
-        return _track(options, dino, frames, BoxPropagator(frames))
+        return _track(options, detector, frames, BoxPropagator(frames))
     video = sam2_video.Sam2Segmenter(model.model, model.processor)
-    return _track(options, dino, video, video)
+    return _track(options, detector, video, video)
 
 
 def host_tracker(options: TrackOptions, model: Any, conditioning: list | None) -> Track:

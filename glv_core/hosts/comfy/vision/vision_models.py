@@ -9,7 +9,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import comfy.model_management
 import comfy.model_patcher
@@ -104,7 +104,13 @@ class VisionModel:
         use_together([self], memory_required)
 
 
-def use_together(models: Sequence[VisionModel], memory_required: float = 0) -> None:
+class OnDevice(Protocol):
+    """What the host can bring to its device."""
+
+    patcher: comfy.model_patcher.ModelPatcher
+
+
+def use_together(models: Sequence[OnDevice], memory_required: float = 0) -> None:
     """Bring models to their device, all of them whole; the host makes room for ``memory_required`` more bytes."""
     comfy.model_management.load_models_gpu(
         [model.patcher for model in models], memory_required=memory_required, force_full_load=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -57,14 +59,14 @@ def plain_canny(image: np.ndarray, low: float, high: float) -> np.ndarray:
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000), height=st.integers(1, 18), width=st.integers(1, 18), levels=st.integers(2, 256),
-    low=st.sampled_from([0, 50, 100, 300]), high=st.sampled_from([100, 200, 600]),
+    channels=st.integers(1, 4), low=st.sampled_from([0, 50, 100.5, 300, 1500]), high=st.sampled_from([100, 200, 600.5]),
 )  # fmt: skip
-def test_every_pixel_is_the_plain_one_s(seed, height, width, levels, low, high):
-    steps = np.random.default_rng(seed).integers(0, levels, (2, height, width, 3)) * 255 // (levels - 1)
+def test_every_pixel_is_the_plain_one_s(seed, height, width, levels, channels, low, high):
+    steps = np.random.default_rng(seed).integers(0, levels, (2, height, width, channels)) * 255 // (levels - 1)
     frames = steps.astype(np.uint8)
     found = canny(torch.from_numpy(frames), low, high).numpy()
     for image, edges in zip(frames, found):
-        np.testing.assert_array_equal(edges, plain_canny(image, *sorted((low, high))))
+        np.testing.assert_array_equal(edges, plain_canny(image, *(math.floor(each) for each in sorted((low, high)))))
 
 
 def test_a_square_has_a_thin_outline():
@@ -101,3 +103,20 @@ def test_a_step_in_one_colour_counts():
 @pytest.mark.parametrize("value", [0, 255])
 def test_a_flat_image_has_no_edges(value):
     assert not canny(torch.full((2, 6, 7, 3), value, dtype=torch.uint8)).any()
+
+
+def test_no_gradient_is_above_the_largest():
+    frame = torch.zeros(1, 8, 8, 3, dtype=torch.uint8)
+    frame[:, :, 4:] = 255
+    assert canny(frame, 0, 1019).any() and not canny(frame, 0, 1020).any() and not canny(frame, 1e9, 1e9).any()
+
+
+def test_a_long_edge_is_followed_to_its_end():
+    """A spiral that fades from strong to weak: 12 rounds, thousands of pixels behind one another."""
+    y, x = torch.meshgrid(torch.arange(240) - 120.0, torch.arange(240) - 120.0, indexing="ij")
+    radius, angle = torch.hypot(x, y), torch.atan2(y, x) / math.tau
+    arm = ((radius / 16 - angle).frac() < 0.5) & (radius > 16)
+    frame = (arm * (80 - radius / 4).clamp(38)).to(torch.uint8)[None, ..., None]
+    flooded = canny(frame, 100, 230)
+    assert torch.equal(flooded[0], torch.from_numpy(plain_canny(frame[0].numpy(), 100, 230)))
+    assert 1500 < flooded.count_nonzero() < 60_000

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import time
+import timeit
+from fractions import Fraction
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glv_core.perception.controls import drawing
-from glv_core.perception.controls.drawing import disc_points, draw_lines, ellipse_points, line_points
+from glv_core.perception.controls.drawing import disc_points, draw_lines, ellipse_spans, line_points, span_points
 from glv_core.perception.controls.pose_drawing import COLOURS, KEYPOINTS, LIMBS, draw_poses
 
 DISC = """
@@ -67,22 +73,83 @@ def test_a_line_is_whole_and_near_the_true_one(ends):
 
 def test_a_disc():
     wanted = {(x + 1, y - 2) for y, row in enumerate(DISC.split()) for x, sign in enumerate(row) if sign == "#"}
-    assert {tuple(point) for point in disc_points(5, 2).tolist()} == wanted
+    discs = disc_points(np.array([[5, 2], [-3, 40]])).tolist()
+    assert {tuple(point) for point in discs[0]} == wanted
+    assert {(x + 8, y - 38) for x, y in discs[1]} == wanted
 
 
-@pytest.mark.parametrize(
-    ("arguments", "rows"), [(((20, 20), (12, 4), 30), SLANTED), (((15, 21), (7, 4), -65), STEEP)]
-)  # fmt: skip
-def test_ellipses(arguments, rows):
-    points = {tuple(point) for point in ellipse_points(*arguments).tolist()}
-    assert points == {(x, y) for y, first, last in rows for x in range(first, last + 1)}
+def spans(*ellipses: tuple[tuple[int, int], tuple[int, int], int]) -> list[list[tuple[int, int, int]]]:
+    """Rows of each ellipse: y, and the first and the last x."""
+    found = ellipse_spans(*(np.array(each) for each in zip(*ellipses)))
+    return [[tuple(row[1:]) for row in found.tolist() if row[0] == number] for number in range(len(ellipses))]
+
+
+def test_ellipses():
+    assert spans(((20, 20), (12, 4), 30), ((15, 21), (7, 4), -65)) == [SLANTED, STEEP]
 
 
 @pytest.mark.parametrize("centre", [(20, 20), (21, 20), (20, 21), (-7, 33)])
 def test_a_flat_ellipse_moves_with_its_centre(centre):
-    points = ellipse_points(centre, (6, 4), 0)
-    assert (points.min(0) - centre).tolist() == [-6, -4]
-    assert (points.max(0) - centre).tolist() == [6, 4]
+    (rows,) = spans((centre, (6, 4), 0))
+    assert [y for y, _, _ in rows] == list(range(centre[1] - 4, centre[1] + 5))
+    assert (min(first for _, first, _ in rows), max(last for _, _, last in rows)) == (centre[0] - 6, centre[0] + 6)
+
+
+def plain_line(start: tuple[int, int], end: tuple[int, int]) -> set[tuple[int, int]]:
+    """Bresenham's with 8 neighbours from the left end: a step across where the error passes half a pixel."""
+    (x, y), (x1, y1) = (start, end) if start[0] <= end[0] else (end, start)
+    dx, dy, sign = x1 - x, abs(y1 - y), 1 if y1 >= y else -1
+    points, error = set(), 0
+    for _ in range(max(dx, dy) + 1):
+        points.add((x, y))
+        error += 2 * min(dx, dy)
+        over = error > max(dx, dy)
+        error -= 2 * max(dx, dy) * over
+        x, y = x + (dx >= dy or over), y + sign * (dy > dx or over)
+    return points
+
+
+def plain_ellipse(centre: tuple[int, int], half_axes: tuple[int, int], degrees: int) -> list[tuple[int, int, int]]:
+    """The same rows, side by side of the polygon, with the sine of every degree rounded to OpenCV's 7 digits."""
+
+    def sine(angle: int) -> float:
+        return float(np.float32(round(math.sin(math.radians(angle)), 7)))
+
+    turn = degrees % 360
+    corners = []
+    for angle in range(361):
+        x, y = half_axes[0] * sine(450 - angle), half_axes[1] * sine(angle)
+        right, down = x * sine(turn + 90) - y * sine(turn), x * sine(turn) + y * sine(turn + 90)
+        corners.append((round(centre[0] + right), round(centre[1] + down)))
+    rows: dict[int, list[int]] = {}
+    for start, end in itertools.pairwise(corners):
+        for x, y in plain_line(start, end):
+            rows.setdefault(y, []).append(x)
+        (x, top), (other, bottom) = sorted((start, end), key=lambda corner: corner[1])
+        for y in range(top, bottom):
+            slope = math.trunc(Fraction(((other - x) << 17) + bottom - top, 2 * (bottom - top)))
+            rows[y].append(((x << 16) + (y - top) * slope + 2**15) >> 16)
+    return [(y, min(rows[y]), max(rows[y])) for y in sorted(rows)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ellipses=st.lists(
+        st.tuples(
+            st.tuples(st.integers(-50, 400), st.integers(-50, 400)),
+            st.tuples(st.integers(0, 300), st.integers(0, 9)),
+            st.integers(-180, 180),
+        ),
+        min_size=1, max_size=4,
+    )
+)  # fmt: skip
+def test_ellipses_are_those_drawn_side_by_side(ellipses):
+    assert spans(*ellipses) == [plain_ellipse(*each) for each in ellipses]
+
+
+def test_spans_are_cut_at_the_image():
+    which, y, x = span_points(np.array([[0, -1, 0, 3], [0, 1, -2, 1], [1, 1, 3, 9], [1, 2, 6, 9], [2, 3, 0, 0]]), 3, 5)
+    assert list(zip(which.tolist(), y.tolist(), x.tolist())) == [(0, 1, 0), (0, 1, 1), (1, 1, 3), (1, 1, 4)]
 
 
 def person(**places: tuple[float, float]) -> np.ndarray:
@@ -131,10 +198,45 @@ def test_people_are_drawn_limb_by_limb():
     np.testing.assert_array_equal(both, draw_poses([first], 40, 40) + draw_poses([second], 40, 40))
 
 
-def test_memory_of_ellipses_is_small():
-    drawing._ellipse_around.cache_clear()
-    for length in range(400, 800):
-        drawing.ellipse_points((1000, 1000), (length, 4), 30)
-    info = drawing._ellipse_around.cache_info()
-    kept = drawing._ellipse_around((0, 0), (799, 4), 30).nbytes
-    assert info.currsize * kept < 20 * 2**20
+def plain_poses(people: list[np.ndarray], height: int, width: int) -> np.ndarray:
+    """The image pixel by pixel: joints, then limb after limb over what is there."""
+    canvas = np.zeros((height, width, 3), np.uint8)
+    disc = [(x - 4, y - 4) for y, row in enumerate(DISC.split()) for x, sign in enumerate(row) if sign == "#"]
+    for keypoint, colour in enumerate(COLOURS):
+        for each in people:
+            if each[keypoint, 2] > 0:
+                for right, down in disc:
+                    x, y = int(each[keypoint, 0]) + right, int(each[keypoint, 1]) + down
+                    if 0 <= x < width and 0 <= y < height:
+                        canvas[y, x] = colour
+    for (first, second), colour in zip(LIMBS, COLOURS):
+        for each in people:
+            (x0, y0, seen), (x1, y1, also) = each[[first, second]].tolist()
+            if seen > 0 and also > 0:
+                centre, half = (int((x0 + x1) / 2), int((y0 + y1) / 2)), int(math.hypot(x0 - x1, y0 - y1) / 2)
+                for y, left, right in plain_ellipse(centre, (half, 4), int(math.degrees(math.atan2(y0 - y1, x0 - x1)))):
+                    for x in range(max(left, 0), min(right, width - 1) + 1 if 0 <= y < height else 0):
+                        canvas[y, x] = [round(old * 0.4 + new * 0.6) for old, new in zip(canvas[y, x].tolist(), colour)]
+    return canvas
+
+
+@pytest.mark.parametrize(("seed", "count", "height", "width"), [(0, 5, 96, 128), (1, 2, 40, 200), (2, 1, 9, 7)])
+def test_every_pixel_of_a_crowd_is_the_plain_one_s(seed, count, height, width):
+    """Limbs over limbs and joints of others, over the edges of the image, with keypoints that are not seen."""
+    random = np.random.default_rng(seed)
+    people = random.uniform(-0.2, 1.2, (count, 18, 3)) * (width, height, 1)
+    people[random.uniform(size=(count, 18)) < 0.2] = 0
+    drawn = draw_poses(list(people), height, width)
+    np.testing.assert_array_equal(drawn, plain_poses(list(people), height, width))
+    assert drawn.any()
+
+
+def test_drawing_a_crowd_takes_milliseconds():
+    """Five people at 256 x 256: 3 ms of one core, where drawing them limb by limb in Python took 110."""
+    random = np.random.default_rng(0)
+    people = list(random.uniform(0, 1, (5, 18, 3)) * (256, 256, 1))
+    plain, drawn = (
+        min(timeit.repeat(partial(draw, people, 256, 256), number=1, repeat=3, timer=time.process_time))
+        for draw in (plain_poses, draw_poses)
+    )
+    assert drawn < plain / 10
