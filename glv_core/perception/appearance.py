@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 
@@ -29,7 +31,7 @@ def looks(frame: torch.Tensor, mask: torch.Tensor, box: Box) -> torch.Tensor:
     rows, columns = mask.nonzero(as_tuple=True)
     step = max(1, len(rows) // _MOST)
     rows, columns = rows[::step], columns[::step]
-    votes = torch.zeros(int(torch.tensor(_BINS).prod()))
+    votes = torch.zeros(prod(_BINS))
     if not len(rows):
         return votes
     pixels = frame[rows.to(frame.device), columns.to(frame.device)].float().cpu() / 255
@@ -38,14 +40,13 @@ def looks(frame: torch.Tensor, mask: torch.Tensor, box: Box) -> torch.Tensor:
     stops = (pixels.mean(1) + 0.02).log2()
     height = (rows - box[1]) / max(box[3] - box[1], 1)
     places = torch.stack([*((shares.T - 1 / 3) / (2 * _SHARES) + 0.5), (stops - stops.median()) / _STOPS + 0.5, height])
-    places = places.clamp(0, 1) * (torch.tensor(_BINS)[:, None] - 1)
-    low = places.floor().minimum(torch.tensor(_BINS)[:, None] - 2)
-    for corner in torch.cartesian_prod(*[torch.arange(2)] * len(_BINS)):
-        weight = torch.where(corner[:, None].bool(), places - low, 1 - places + low).prod(0)
-        index = torch.zeros(len(rows), dtype=torch.int64)
-        for bins, at in zip(_BINS, low.long() + corner[:, None], strict=True):
-            index = index * bins + at
-        votes.index_add_(0, index, weight)
+    bins = torch.tensor(_BINS)[:, None]
+    places = places.clamp(0, 1) * (bins - 1)
+    low = places.floor().minimum(bins - 2)
+    corners = torch.cartesian_prod(*[torch.arange(2)] * len(_BINS))[..., None]  # each pixel votes for its neighbours
+    weights = torch.where(corners.bool(), places - low, 1 - places + low).prod(1)
+    strides = torch.tensor([prod(_BINS[axis + 1 :]) for axis in range(len(_BINS))])[:, None]
+    votes.index_add_(0, ((low.long() + corners) * strides).sum(1).flatten(), weights.flatten())
     return votes / len(rows)
 
 
@@ -60,7 +61,7 @@ def similarity(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def light_around(frame: torch.Tensor, box: Box) -> torch.Tensor:
-    """The mean color ``3`` (0..1) of a frame ``h w 3`` uint8 outside a box; of all of it where the box leaves little."""
+    """The mean color ``3`` (0..1) of a frame ``h w 3`` uint8 outside a box, or all of it if the box leaves little."""
     small = F.interpolate(frame.movedim(-1, 0)[None].float() / 255, _reduced(frame), mode="area")[0].cpu()
     height, width = frame.shape[:2]
     rows = (torch.arange(small.shape[1]) + 0.5) * height / small.shape[1]

@@ -25,20 +25,19 @@ class CutFinder:
 
     def push(self, frame: torch.Tensor) -> bool:
         """Whether the frame ``h w 3`` uint8 begins another shot than the one before; not for the first."""
-        small = F.interpolate(frame.movedim(-1, 0)[None].float(), (_HEIGHT, _WIDTH), mode="area")[0].cpu() / 255
-        small = small - small.mean((1, 2), keepdim=True)
+        image = F.interpolate(frame.movedim(-1, 0)[None].float(), (_HEIGHT, _WIDTH), mode="area")[0].cpu()
+        small = image / 255 - image.mean((1, 2), keepdim=True) / 255
         spread = float(small.square().mean().sqrt())
         if spread < _PLAIN:
             return False
-        height, width = frame.shape[:2]
-        whole = looks(frame, torch.ones(height, width, dtype=torch.bool), (0, 0, width, height))
+        whole = looks(image.movedim(0, -1), torch.ones(_HEIGHT, _WIDTH, dtype=torch.bool), (0, 0, _WIDTH, _HEIGHT))
         now, before = (small / spread, whole), self._before
         self._before = now
         return before is not None and similarity(whole, before[1]) < ALIKE and _left(now[0], before[0]) > MOVED
 
 
 def _left(a: torch.Tensor, b: torch.Tensor) -> float:
-    """The part of two unit images' ``c h w`` difference that no shift of one over at least half of the other explains."""
+    """What no shift explains of how two images ``c h w`` differ: 0 for the same, 1 for what is unrelated."""
     least = 1.0
     for down in range(-_HEIGHT // 4, _HEIGHT // 4 + 1):
         for across in range(-_WIDTH // 2 + 2, _WIDTH // 2 - 1):
@@ -46,6 +45,5 @@ def _left(a: torch.Tensor, b: torch.Tensor) -> float:
             two = b[:, max(0, -down) : _HEIGHT + min(0, -down), max(0, -across) : _WIDTH + min(0, -across)]
             one, two = one - one.mean((1, 2), keepdim=True), two - two.mean((1, 2), keepdim=True)
             power = float((one.square().sum() + two.square().sum()).sqrt())
-            # 0 for the same, 1 for what has nothing to do with each other
             least = min(least, float((one - two).square().sum().sqrt()) / max(power, 1e-6))
     return least

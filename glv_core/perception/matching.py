@@ -120,6 +120,6 @@ def _nearness(lost: Lost, box: Box) -> float:
     areas = sorted((box_area(lost.box), box_area(box)))
     if areas[1] > SIZES * areas[0]:
         return 0.0
-    away = sum(((a + c) / 2 - (b + d) / 2) ** 2 for a, b, c, d in
-               ((lost.box[0], box[0], lost.box[2], box[2]), (lost.box[1], box[1], lost.box[3], box[3]))) ** 0.5  # fmt: skip
+    middles = as_boxes([lost.box, box]).unflatten(1, (2, 2)).mean(1)
+    away = float((middles[0] - middles[1]).norm())
     return max(0.0, 1 - away / (size * (0.75 + 0.25 * lost.missing)))

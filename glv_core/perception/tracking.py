@@ -224,9 +224,10 @@ class Tracker:
         if len(new) == len(self._tracks):
             self._segmenter.step(frame)  # the first objects: it has not seen this frame
         prompted = self._seen(self._segmenter.add(boxes))
-        for track_id in new:
-            if track_id in prompted:
-                self._tracks[track_id].looks = looks(frame, prompted[track_id].mask, prompted[track_id].box)
+        for track_id in (new | again).keys() & prompted.keys():
+            now = looks(frame, prompted[track_id].mask, prompted[track_id].box)
+            if track_id in new or similarity(now, self._tracks[track_id].looks) < DIFFERENT:
+                self._tracks[track_id].looks = now
         if not cut:
             self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
         return found | prompted
@@ -237,10 +238,12 @@ class Tracker:
         now = looks(frame, each.mask, each.box)
         like = similarity(now, track.looks)
         needed = SIMILAR if cut else DIFFERENT
-        if like < needed and similarity(box_looks(frame, detection.box), track.looks) < needed:
-            return not cut and not same_light(light_around(frame, detection.box), track.light)
         if like >= needed:
             track.looks = torch.lerp(track.looks, now, 0.2)
+        elif similarity(box_looks(frame, detection.box), track.looks) < needed:
+            if cut or same_light(light_around(frame, detection.box), track.light):
+                return False
+            track.looks = now  # what it looks like in this light
         return True
 
     def _plausible(self, frame: torch.Tensor, each: TrackedInstance, others: list[Detection], cut: bool) -> bool:
@@ -305,7 +308,7 @@ class Tracker:
         segmenter.add(boxes)
         for past in reversed(self._before):
             seen = self._seen(segmenter.step(past.frame))
-            left = {track_id for track_id in left if track_id in seen and track_id not in past.found}
+            left = {k for k in left if k in seen and k not in past.found and self._is_there(seen[k], past)}
             if self._most:
                 left = set(sorted(left)[: max(0, self._most - len(past.found))])
             if not left:
@@ -314,9 +317,22 @@ class Tracker:
             if past.cut:
                 return
 
+    def _is_there(self, each: TrackedInstance, past: _Past) -> bool:
+        """Whether what is followed back is still the object: it looks like it, and is no other that was seen there."""
+        track = self._tracks[each.id]
+        if any(_mask_iou(each.mask, other.mask) > 0.5 for other in past.found.values()):
+            return False
+        if not same_light(light_around(past.frame, each.box), track.light):
+            return True
+        return similarity(looks(past.frame, each.mask, each.box), track.looks) >= DIFFERENT
+
 
 def _in_order(found: Mapping[int, TrackedInstance]) -> list[TrackedInstance]:
     return [found[track_id] for track_id in sorted(found)]
+
+
+def _mask_iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a & b).sum() / (a | b).sum().clamp(min=1))
 
 
 def _doubling(wait: int) -> bool:
