@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -58,6 +59,11 @@ def box_looks(frame: torch.Tensor, box: Box) -> torch.Tensor:
 def similarity(a: torch.Tensor, b: torch.Tensor) -> float:
     """How similar two looks are: 1 for the same, 0 without a common color (Bhattacharyya coefficient)."""
     return float((a * b).sqrt().sum())
+
+
+def likeness(now: torch.Tensor, known: Sequence[torch.Tensor]) -> float:
+    """How similar looks are to the nearest of some that are known."""
+    return max(similarity(now, each) for each in known)
 
 
 def light_around(frame: torch.Tensor, box: Box) -> torch.Tensor:

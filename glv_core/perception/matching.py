@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from .appearance import box_looks, light_around, same_light, similarity
+from .appearance import box_looks, light_around, likeness, same_light
 from .boxes import Box, Detection, as_boxes, box_area, box_iou, box_overlap
 
 MATCH = 0.3  #: intersection over union from which a detection is an object that is already tracked
@@ -36,7 +36,7 @@ class Lost:
     """What is known of an object that is not seen."""
 
     label: str
-    looks: torch.Tensor = field(repr=False)
+    looks: Sequence[torch.Tensor] = field(repr=False)
     light: torch.Tensor  #: around it, see ``light_around``
     box: Box | None  #: where it was last; None where that says nothing
     missing: int  #: frames since it was seen
@@ -85,7 +85,7 @@ def known_again(frame: torch.Tensor, detections: Sequence[Detection], lost: Mapp
         for track_id, track in lost.items():
             if track.label != each.label:
                 continue
-            like = similarity(seen, track.looks)
+            like = likeness(seen, track.looks)
             needed = ALONE if len(lost) == 1 and len(detections) == 1 and track.box is not None else SIMILAR
             near = _nearness(track, each.box)
             if near:

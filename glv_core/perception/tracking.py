@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from .appearance import box_looks, light_around, looks, same_light, similarity
+from .appearance import box_looks, light_around, likeness, looks, same_light
 from .boxes import Box, Detection, Detector, box_area, choose, mask_box, nms
 from .cuts import CutFinder
 from .matching import DIFFERENT, SIMILAR, Lost, iou_of, known_again, match, nested, not_covered
@@ -60,13 +60,22 @@ class TrackedInstance:
 @dataclass
 class _Track:
     label: str
-    looks: torch.Tensor
+    looks: list[torch.Tensor]  # and in other light, as lately
     light: torch.Tensor  # around it
     box: Box  # where it was last
     area: float = 0.0  # of its box, before it changed suddenly
     missing: int = 0  # frames since it was seen
     elsewhere: bool = False  # there was a cut since then
     doubted: bool = False  # its mask has changed suddenly, and no detection has said that it is right
+
+    def learn(self, now: torch.Tensor, share: float) -> None:
+        """It looks like this now, and so the looks that are most like it change a little."""
+        nearest = max(range(len(self.looks)), key=lambda index: likeness(now, [self.looks[index]]))
+        self.looks[nearest] = torch.lerp(self.looks[nearest], now, share)
+
+    def in_other_light(self, now: torch.Tensor) -> None:
+        """It looks like this for now, and as before when the light is as before."""
+        self.looks[1:] = [now]
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,7 @@ class Tracker:
             if 1 / JUMP < growth < JUMP and iou_of(each.box, track.box):
                 continue
             landed = 1 / JUMP < growth < JUMP
-            if landed and similarity(looks(frame, each.mask, each.box), track.looks) >= SIMILAR:
+            if landed and likeness(looks(frame, each.mask, each.box), track.looks) >= SIMILAR:
                 continue
             track.doubted = doubt = True
         return doubt
@@ -207,6 +216,7 @@ class Tracker:
         places = {track_id: corrected.get(track_id, each) for track_id, each in found.items()}
         others = not_covered(others, places)
         again = self._found_again(frame, others, found)
+        still = self._still_there(frame, {k for k in self._tracks if k not in found and k not in again}, found)
         others = [each for each in others if not any(each is known for known in again.values())]
         room = max(0, self._most - len(found) - len(again)) if self._most else len(others)
         chosen = choose(others, room, self._order) if room else []
@@ -214,11 +224,11 @@ class Tracker:
         for track_id, detection in new.items():
             self._tracks[track_id] = _Track(
                 detection.label,
-                box_looks(frame, detection.box),
+                [box_looks(frame, detection.box)],
                 light_around(frame, detection.box),
                 detection.box,
             )
-        boxes = {track_id: each.box for track_id, each in (corrected | again | new).items()}
+        boxes = still | {track_id: each.box for track_id, each in (corrected | again | new).items()}
         if not boxes:
             return found
         if len(new) == len(self._tracks):
@@ -226,8 +236,10 @@ class Tracker:
         prompted = self._seen(self._segmenter.add(boxes))
         for track_id in (new | again).keys() & prompted.keys():
             now = looks(frame, prompted[track_id].mask, prompted[track_id].box)
-            if track_id in new or similarity(now, self._tracks[track_id].looks) < DIFFERENT:
-                self._tracks[track_id].looks = now
+            if track_id in new:
+                self._tracks[track_id].looks = [now]
+            elif likeness(now, self._tracks[track_id].looks) < DIFFERENT:
+                self._tracks[track_id].in_other_light(now)
         if not cut:
             self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
         return found | prompted
@@ -236,25 +248,25 @@ class Tracker:
         """Whether a detection in an object's place is that object, and nothing else that has taken its place."""
         track = self._tracks[each.id]
         now = looks(frame, each.mask, each.box)
-        like = similarity(now, track.looks)
+        like = likeness(now, track.looks)
         needed = SIMILAR if cut else DIFFERENT
         if like >= needed:
-            track.looks = torch.lerp(track.looks, now, 0.2)
-        elif similarity(box_looks(frame, detection.box), track.looks) < needed:
+            track.learn(now, 0.2)
+        elif likeness(box_looks(frame, detection.box), track.looks) < needed:
             if cut or same_light(light_around(frame, detection.box), track.light):
                 return False
-            track.looks = now  # what it looks like in this light
+            track.in_other_light(now)
         return True
 
     def _plausible(self, frame: torch.Tensor, each: TrackedInstance, others: list[Detection], cut: bool) -> bool:
         """Whether a mask that no detection confirms lies on its object: it looks like it, or nothing else does."""
         track = self._tracks[each.id]
         now = looks(frame, each.mask, each.box)
-        like = similarity(now, track.looks)
+        like = likeness(now, track.looks)
         if like >= SIMILAR:
-            track.looks = torch.lerp(track.looks, now, 0.05)
+            track.learn(now, 0.05)
             return True
-        rivals = [similarity(box_looks(frame, o.box), track.looks) for o in others if o.label == track.label]
+        rivals = [likeness(box_looks(frame, o.box), track.looks) for o in others if o.label == track.label]
         return not cut and not (track.doubted and rivals) and max(rivals, default=0.0) <= max(like, SIMILAR)
 
     def _claimed(
@@ -268,9 +280,9 @@ class Tracker:
                   or box_area(o.box) < box_area(each.box)]  # fmt: skip
         if not inside:
             return None
-        likes = [similarity(box_looks(frame, o.box), track.looks) for o in inside]
+        likes = [likeness(box_looks(frame, o.box), track.looks) for o in inside]
         best = max(range(len(inside)), key=likes.__getitem__)
-        like = similarity(looks(frame, each.mask, each.box), track.looks)
+        like = likeness(looks(frame, each.mask, each.box), track.looks)
         right = likes[best] > max(like + 0.1, DIFFERENT) or (
             track.doubted
             and likes[best] >= DIFFERENT
@@ -298,6 +310,22 @@ class Tracker:
             self._tracks[track_id].doubted = False
         return again
 
+    def _still_there(self, frame: torch.Tensor, ids: set[int], found: Mapping[int, TrackedInstance]) -> dict[int, Box]:
+        """The places of objects that were lost in this very frame, and that nothing but the segmenter has lost."""
+        tracks = {k: self._tracks[k] for k in ids if not self._tracks[k].missing and not self._tracks[k].elsewhere}
+        if not tracks:
+            return {}
+        segmenter = self._segmenter.fresh()
+        segmenter.step(frame)
+        seen = self._seen(segmenter.add({track_id: track.box for track_id, track in tracks.items()}))
+        return {
+            track_id: each.box
+            for track_id, each in seen.items()
+            if iou_of(each.box, tracks[track_id].box) >= DRIFTED
+            and likeness(looks(frame, each.mask, each.box), tracks[track_id].looks) >= SIMILAR
+            and not any(_mask_iou(each.mask, other.mask) > 0.5 for other in found.values())
+        }
+
     def _track_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
         """Find objects that were detected in this frame in the frames just before it, as far as they are there."""
         left = set(boxes)
@@ -324,7 +352,7 @@ class Tracker:
             return False
         if not same_light(light_around(past.frame, each.box), track.light):
             return True
-        return similarity(looks(past.frame, each.mask, each.box), track.looks) >= DIFFERENT
+        return likeness(looks(past.frame, each.mask, each.box), track.looks) >= DIFFERENT
 
 
 def _in_order(found: Mapping[int, TrackedInstance]) -> list[TrackedInstance]:

@@ -82,6 +82,7 @@ class Leaking(ColourSegmenter):
         return MaskPrediction(mask, 0.95)
 
 
+MISSES = [lambda call: call % 3 == 0, lambda call: call % 3 == 2]
 LEAKS = [(0, 0, WIDTH, HEIGHT), (3, 0, 93, 60), (10, 10, 70, 50)]
 
 
@@ -96,7 +97,7 @@ def test_a_leak_is_mended_at_the_next_look(interval, leak):
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-@pytest.mark.parametrize("misses", [lambda call: call % 3 == 0, lambda call: call % 3 == 2])
+@pytest.mark.parametrize("misses", MISSES)
 def test_a_leak_that_the_detector_misses_at_first_is_mended_soon(leak, misses):
     clip = Clip({"red": moving}, length=80)
     results = list(Tracker(TrueDetector(clip, misses=misses), Leaking(leak), 30).track(clip.frames))
@@ -171,6 +172,16 @@ def test_objects_keep_their_numbers_in_other_light(kind, interval):
     assert set(ids[0].values()) != set(ids[1].values())
     assert {each.id for found in results for each in found} == {1, 2}
     assert min(overlaps(clip, results)) > 0.9
+
+
+@pytest.mark.parametrize("misses", MISSES)
+@pytest.mark.parametrize("kind", LIGHTS)
+def test_a_detector_that_fails_in_other_light_costs_little(kind, misses):
+    clip = Clip({"blue": still, "red": lambda number: (15 + 0.5 * number, 20)}, length=80)
+    frames = LIGHTS[kind](clip.frames)
+    results = list(Tracker(TrueDetector(clip, frames, misses), ColourSegmenter(), 30).track(frames))
+    assert max(switches(ids_of(clip, results, name)) for name in clip.truth) <= 1
+    assert sum(overlaps(clip, results)) / 80 > 0.9
 
 
 @pytest.mark.parametrize("missed", [(0,), (0, 1)])
