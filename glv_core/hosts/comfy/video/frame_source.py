@@ -20,22 +20,39 @@ class FrameSource:
     height: int
     width: int
     frames: VideoClip | torch.Tensor
+    name: str = "images"  #: of the input, for errors
 
     def batches(self, size: int = 16) -> Iterator[torch.Tensor]:
-        """The frames in order, at most ``size`` at a time: ``t h w 3`` uint8, an IMAGE rounded to it."""
+        """The frames in order, at most ``size`` at a time: ``t h w 3`` uint8, an IMAGE rounded to it.
+
+        Raises:
+            ValueError: a frame of an IMAGE that comes next has NaN or infinite values.
+        """
         if isinstance(self.frames, torch.Tensor):
-            for part in self.frames.split(size):
-                yield (part[..., :3].float() * 255).round_().clamp_(0, 255).to(torch.uint8)
+            for part in self._parts(size):
+                yield (part * 255).round_().clamp_(0, 255).to(torch.uint8)
             return
         yield from self.frames.frames(size)
 
     def images(self, size: int = 16) -> Iterator[torch.Tensor]:
         """The same as ``t h w 3`` float in 0..1, an IMAGE as it is."""
         if isinstance(self.frames, torch.Tensor):
-            yield from (part[..., :3].float() for part in self.frames.split(size))
+            yield from self._parts(size)
             return
         for part in self.frames.frames(size):
             yield part.float() / 255
+
+    def _parts(self, size: int) -> Iterator[torch.Tensor]:
+        for start in range(0, self.num_frames, size):
+            part = self.frames[start : start + size, ..., :3].float()
+            good = part.isfinite().flatten(1).all(1)
+            if not good.all():
+                raise ValueError(
+                    f"{self.name} has values that are no numbers in frame {start + int(good.int().argmin())} (NaN or "
+                    "infinite), as a VAE or model gives that overflows in 16 bits. Make these images again with "
+                    "ComfyUI's --fp32-vae, or the model in 32 bits."
+                )
+            yield part
 
 
 def frame_source(images: Any, name: str = "images") -> FrameSource:
@@ -49,7 +66,7 @@ def frame_source(images: Any, name: str = "images") -> FrameSource:
     if not isinstance(images, torch.Tensor):
         clip = clip_of(images)
         if clip is not None:
-            return FrameSource(clip.num_frames, clip.height, clip.width, clip)
+            return FrameSource(clip.num_frames, clip.height, clip.width, clip, name)
         images = images.get_components().images
     if images.ndim != 4 or images.shape[-1] < 3:
         raise ValueError(
@@ -58,4 +75,4 @@ def frame_source(images: Any, name: str = "images") -> FrameSource:
         )
     if not images.numel():
         raise ValueError(f"{name} has no frames. Connect a video or images.")
-    return FrameSource(images.shape[0], images.shape[1], images.shape[2], images)
+    return FrameSource(images.shape[0], images.shape[1], images.shape[2], images, name)
