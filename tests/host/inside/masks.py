@@ -368,6 +368,10 @@ class FakeSam3(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.largest = 0
+        vision = torch.nn.Module()
+        vision.trunk = torch.nn.Identity()
+        self.detector = torch.nn.Module()
+        self.detector.backbone = torch.nn.ModuleDict({"vision_backbone": vision})
 
     def _red(self, pixels):
         self.largest = max(self.largest, len(pixels))
