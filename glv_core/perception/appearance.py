@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
-import torch.nn.functional as F
 
 from .boxes import Box
 
@@ -14,11 +13,12 @@ _BINS = (12, 12, 4, 3)  # of red's and green's share, brightness beside the obje
 _SHARES = 0.25  # shares of red and green are told apart this far from those of grey
 _STOPS = 4.0  # brightness is told apart over so many powers of two
 _FLOOR = 0.06  # of red, green and blue together: what is darker is more and more like grey
+_DARK = 0.03  # mean brightness below which a pixel shows no color
 _MOST = 4096  # pixels that are looked at
 
 
 def looks(frame: torch.Tensor, mask: torch.Tensor, box: Box) -> torch.Tensor:
-    """Which colors an object has at which height, as parts that add up to 1: ``1728``, all 0 for an empty mask.
+    """Which colors an object has at which height, as parts that add up to 1: ``1728``, all 0 where there is no light.
 
     Colors are the shares of red and green in a pixel (Swain and Ballard's histograms, 1991, in the chromaticities that
     Gevers and Smeulders, 1999, find stable in other light) and the brightness beside the object's median, so that more
@@ -29,14 +29,19 @@ def looks(frame: torch.Tensor, mask: torch.Tensor, box: Box) -> torch.Tensor:
         mask: ``h w`` bool.
         box: around the object; the height is measured in it.
     """
-    rows, columns = mask.nonzero(as_tuple=True)
-    step = max(1, len(rows) // _MOST)
-    rows, columns = rows[::step], columns[::step]
+    left, top = (max(0, int(side)) for side in box[:2])
+    step = max(1, int((max(box[2] - box[0], 0) * max(box[3] - box[1], 0) / _MOST) ** 0.5))
+    rows, columns = mask[top::step, left::step].nonzero(as_tuple=True)
+    rows, columns = rows * step + top, columns * step + left
     votes = torch.zeros(prod(_BINS))
     if not len(rows):
         return votes
     pixels = frame[rows.to(frame.device), columns.to(frame.device)].float().cpu() / 255
     rows = rows.cpu()
+    lit = pixels.mean(1) >= _DARK
+    if lit.float().mean() < 0.05:
+        return votes
+    pixels, rows = pixels[lit], rows[lit]
     shares = (pixels[:, :2] + _FLOOR / 3) / (pixels.sum(1, keepdim=True) + _FLOOR)
     stops = (pixels.mean(1) + 0.02).log2()
     height = (rows - box[1]) / max(box[3] - box[1], 1)
@@ -68,22 +73,18 @@ def likeness(now: torch.Tensor, known: Sequence[torch.Tensor]) -> float:
 
 def light_around(frame: torch.Tensor, box: Box) -> torch.Tensor:
     """The mean color ``3`` (0..1) of a frame ``h w 3`` uint8 outside a box, or all of it if the box leaves little."""
-    small = F.interpolate(frame.movedim(-1, 0)[None].float() / 255, _reduced(frame), mode="area")[0].cpu()
     height, width = frame.shape[:2]
-    rows = (torch.arange(small.shape[1]) + 0.5) * height / small.shape[1]
-    columns = (torch.arange(small.shape[2]) + 0.5) * width / small.shape[2]
+    down, across = max(1, height // 64), max(1, width // 64)
+    few = frame[::down, ::across].float().cpu() / 255
+    rows, columns = torch.arange(0, height, down), torch.arange(0, width, across)
     inside = ((rows >= box[1]) & (rows < box[3]))[:, None] & ((columns >= box[0]) & (columns < box[2]))
     outside = ~inside if inside.float().mean() < 0.9 else torch.ones_like(inside)
-    return small[:, outside].mean(1)
+    return few[outside].mean(0)
 
 
 def same_light(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two colors ``3`` (0..1) of the same surroundings differ by no more than what moves in them."""
     return bool(((a - b).abs() <= 0.12 * torch.maximum(a, b) + 0.01).all())
-
-
-def _reduced(frame: torch.Tensor) -> tuple[int, int]:
-    return min(frame.shape[0], 64), min(frame.shape[1], 64)
 
 
 def _ellipse(frame: torch.Tensor, box: Box) -> torch.Tensor:

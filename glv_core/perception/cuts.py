@@ -26,10 +26,10 @@ class CutFinder:
     def push(self, frame: torch.Tensor) -> bool:
         """Whether the frame ``h w 3`` uint8 begins another shot than the one before; not for the first."""
         image = F.interpolate(frame.movedim(-1, 0)[None].float(), (_HEIGHT, _WIDTH), mode="area")[0].cpu()
-        small = image / 255 - image.mean((1, 2), keepdim=True) / 255
-        spread = float(small.square().mean().sqrt())
-        if spread < _PLAIN:
+        if float((image - image.mean((1, 2), keepdim=True)).square().mean().sqrt()) < _PLAIN * 255:
             return False
+        small = image / image.mean((1, 2), keepdim=True).clamp(min=1) - 1  # colored light falls on all of it
+        spread = float(small.square().mean().sqrt())
         whole = looks(image.movedim(0, -1), torch.ones(_HEIGHT, _WIDTH, dtype=torch.bool), (0, 0, _WIDTH, _HEIGHT))
         now, before = (small / spread, whole), self._before
         self._before = now

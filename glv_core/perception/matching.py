@@ -89,7 +89,7 @@ def known_again(frame: torch.Tensor, detections: Sequence[Detection], lost: Mapp
             needed = ALONE if len(lost) == 1 and len(detections) == 1 and track.box is not None else SIMILAR
             near = _nearness(track, each.box)
             if near:
-                least = DIFFERENT if same_light(light, track.light) else 0.0
+                least = DIFFERENT if seen.any() and same_light(light, track.light) else 0.0
                 needed = min(needed, least + (SIMILAR - least) * track.missing / MOMENT)
             if like >= needed:
                 pairs.append((like + near, track_id, index))

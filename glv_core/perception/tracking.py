@@ -73,9 +73,10 @@ class _Track:
         nearest = max(range(len(self.looks)), key=lambda index: likeness(now, [self.looks[index]]))
         self.looks[nearest] = torch.lerp(self.looks[nearest], now, share)
 
-    def in_other_light(self, now: torch.Tensor) -> None:
-        """It looks like this for now, and as before when the light is as before."""
-        self.looks[1:] = [now]
+    def in_other_light(self, now: torch.Tensor, at: Box, detected: Box) -> None:
+        """It looks like this for now, and as before when the light is as before; if the mask there is on the object."""
+        if now.any() and iou_of(at, detected) >= DOUBTED:
+            self.looks[1:] = [now]
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,14 @@ class _Past:
 class Tracker:
     """Tracks objects through a clip.
 
-    Objects are looked for in the first frame, at a cut, and when a mask suddenly grows, shrinks or lands elsewhere, and
-    1, 2, 4 ... frames after each; in every frame while none is seen; in every ``interval``-th frame; and when one gets
-    lost, then and after 1, 2, 4 ... frames. A detection that fits an object that is followed belongs to it, and
-    corrects its mask where it has drifted or leaked; unless it is something else in the same place. One that looks like
-    a lost object, or is near where that was lost a moment ago, is that object again; any other is a new object, which
-    is then followed backwards as well through the ``LOOK_BACK`` frames before, as far as the last cut, so that a
-    detector that finds it late leaves no hole. What the detector misses is still followed, as long as nothing else that
-    it finds looks more like the object than what is followed in its name.
+    Objects are looked for in the first frame, at a cut, and when a mask suddenly grows, shrinks, lands elsewhere or
+    looks different, and 1, 2, 4 ... frames after each; in every frame while none is seen; in every ``interval``-th
+    frame; and when one gets lost, then and after 1, 2, 4 ... frames. A detection that fits an object that is followed
+    belongs to it, and corrects its mask where it has drifted or leaked; unless it is something else in the same place.
+    One that looks like a lost object, or is near where that was lost a moment ago, is that object again; any other is a
+    new object, which is then followed backwards as well through the ``LOOK_BACK`` frames before, as far as the last
+    cut, so that a detector that finds it late leaves no hole. What the detector misses is still followed, as long as
+    nothing that it finds looks more like the object than what is followed in its name.
 
     Args:
         detector, segmenter: what finds and what propagates.
@@ -170,12 +171,12 @@ class Tracker:
             track = self._tracks[track_id]
             if track.doubted or track.missing or not track.area:
                 continue
-            growth = box_area(each.box) / track.area
-            if 1 / JUMP < growth < JUMP and iou_of(each.box, track.box):
-                continue
-            landed = 1 / JUMP < growth < JUMP
-            if landed and likeness(looks(frame, each.mask, each.box), track.looks) >= SIMILAR:
-                continue
+            if _unlike(box_area(each.box), track.area) < JUMP:
+                needed = DIFFERENT if iou_of(each.box, track.box) else SIMILAR
+                if likeness(looks(frame, each.mask, each.box), track.looks) >= needed:
+                    continue
+                if not same_light(light_around(frame, each.box), track.light):
+                    continue
             track.doubted = doubt = True
         return doubt
 
@@ -200,7 +201,7 @@ class Tracker:
                 if detection is not None:
                     others.remove(detection)
                     corrected[track_id] = detection
-                elif not self._plausible(frame, each, others, cut):
+                elif not self._plausible(frame, each, detections, cut):
                     continue
             elif not self._confirmed(frame, each, detection, cut):
                 others.append(detection)
@@ -239,7 +240,7 @@ class Tracker:
             if track_id in new:
                 self._tracks[track_id].looks = [now]
             elif likeness(now, self._tracks[track_id].looks) < DIFFERENT:
-                self._tracks[track_id].in_other_light(now)
+                self._tracks[track_id].in_other_light(now, prompted[track_id].box, boxes[track_id])
         if not cut:
             self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
         return found | prompted
@@ -250,15 +251,17 @@ class Tracker:
         now = looks(frame, each.mask, each.box)
         like = likeness(now, track.looks)
         needed = SIMILAR if cut else DIFFERENT
+        if not now.any():
+            return True  # in the dark
         if like >= needed:
             track.learn(now, 0.2)
         elif likeness(box_looks(frame, detection.box), track.looks) < needed:
             if cut or same_light(light_around(frame, detection.box), track.light):
                 return False
-            track.in_other_light(now)
+            track.in_other_light(now, each.box, detection.box)
         return True
 
-    def _plausible(self, frame: torch.Tensor, each: TrackedInstance, others: list[Detection], cut: bool) -> bool:
+    def _plausible(self, frame: torch.Tensor, each: TrackedInstance, seen: list[Detection], cut: bool) -> bool:
         """Whether a mask that no detection confirms lies on its object: it looks like it, or nothing else does."""
         track = self._tracks[each.id]
         now = looks(frame, each.mask, each.box)
@@ -266,7 +269,7 @@ class Tracker:
         if like >= SIMILAR:
             track.learn(now, 0.05)
             return True
-        rivals = [likeness(box_looks(frame, o.box), track.looks) for o in others if o.label == track.label]
+        rivals = [likeness(box_looks(frame, o.box), track.looks) for o in seen if o.label == track.label]
         return not cut and not (track.doubted and rivals) and max(rivals, default=0.0) <= max(like, SIMILAR)
 
     def _claimed(

@@ -17,11 +17,14 @@ def network(kind):
             dtype=torch.float32, operations=comfy.ops.disable_weight_init, image_model=kind, d_model=32, embed_dim=64,
             depth=1, num_heads=16,
         )  # fmt: skip
+        model.requires_grad_(False)
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.05)
         for part in (model.detector.transformer.encoder, model.detector.transformer.decoder):
             part.layers = part.layers[:1]
-    return model.requires_grad_(False)
+        decoder = getattr(model.tracker, "interactive_sam_mask_decoder", model.tracker.sam_mask_decoder)
+        decoder.pred_obj_score_head.layers[-1].bias.fill_(5)  # else there is never an object
+    return model
 
 
 @pytest.fixture(params=["SAM3", "SAM31"])
