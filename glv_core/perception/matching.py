@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -29,6 +29,9 @@ class Placed(Protocol):
 
     @property
     def box(self) -> Box: ...
+
+
+Seen = TypeVar("Seen", bound=Placed)
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,11 @@ def match(detections: Sequence[Detection], found: Mapping[int, Placed]) -> tuple
     return matched, [detections[row] for row in sorted(left)]
 
 
-def not_covered(detections: Sequence[Detection], found: Mapping[int, Placed]) -> list[Detection]:
-    """Those detections that lie where no object of their kind lies already."""
+def not_covered(seen: Sequence[Seen], found: Mapping[int, Placed]) -> list[Seen]:
+    """Those detections or objects that lie where no object of their kind lies already."""
     return [
         each
-        for each in detections
+        for each in seen
         if not any(
             (iou_of(each.box, other.box) > MATCH or nested(each.box, other.box))
             if other.label == each.label

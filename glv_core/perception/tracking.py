@@ -9,14 +9,12 @@ from typing import Literal, Protocol
 
 import torch
 
-from .appearance import box_looks, light_around, likeness, looks, same_light
+from .appearance import box_looks, light_around, looks
 from .boxes import Box, Detection, Detector, box_area, choose, mask_box, nms
 from .cuts import CutFinder
-from .matching import DIFFERENT, SIMILAR, Lost, iou_of, known_again, match, nested, not_covered
+from .matching import Lost, Placed, iou_of, known_again, match, nested, not_covered
+from .track import DOUBTED, DRIFTED, Track
 
-DRIFTED = 0.5  #: below this intersection over union, an object's mask is corrected by the detection
-DOUBTED = 0.75  #: the same for a mask that has changed suddenly
-JUMP = 2.5  #: a mask's box that grows or shrinks so many times in a frame is looked at
 LOOK_BACK = 16  #: frames that are kept to track a newly found object backwards
 PATIENCE = 32  #: frames between looks for a lost object, at most
 FORGET = 256  #: frames after which the segmenter no longer looks for a lost object
@@ -55,28 +53,6 @@ class TrackedInstance:
     score: float
     box: Box
     mask: torch.Tensor = field(repr=False)  #: ``h w`` bool
-
-
-@dataclass
-class _Track:
-    label: str
-    looks: list[torch.Tensor]  # and in other light, as lately
-    light: torch.Tensor  # around it
-    box: Box  # where it was last
-    area: float = 0.0  # of its box, before it changed suddenly
-    missing: int = 0  # frames since it was seen
-    elsewhere: bool = False  # there was a cut since then
-    doubted: bool = False  # its mask has changed suddenly, and no detection has said that it is right
-
-    def learn(self, now: torch.Tensor, share: float) -> None:
-        """It looks like this now, and so the looks that are most like it change a little."""
-        nearest = max(range(len(self.looks)), key=lambda index: likeness(now, [self.looks[index]]))
-        self.looks[nearest] = torch.lerp(self.looks[nearest], now, share)
-
-    def in_other_light(self, now: torch.Tensor, at: Box, detected: Box) -> None:
-        """It looks like this for now, and as before when the light is as before; if the mask there is on the object."""
-        if now.any() and iou_of(at, detected) >= DOUBTED:
-            self.looks[1:] = [now]
 
 
 @dataclass(frozen=True)
@@ -118,7 +94,7 @@ class Tracker:
     ) -> None:
         self._detector, self._segmenter = detector, segmenter
         self._interval, self._most, self._order, self._score = interval, most, order, score
-        self._tracks: dict[int, _Track] = {}
+        self._tracks: dict[int, Track] = {}
         self._before: deque[_Past] = deque()
         self._cuts = CutFinder()
         self._event = 0 if interval else -PATIENCE  # the frame since which looks are close together
@@ -169,15 +145,8 @@ class Tracker:
         doubt = False
         for track_id, each in found.items():
             track = self._tracks[track_id]
-            if track.doubted or track.missing or not track.area:
-                continue
-            if _unlike(box_area(each.box), track.area) < JUMP:
-                needed = DIFFERENT if iou_of(each.box, track.box) else SIMILAR
-                if likeness(looks(frame, each.mask, each.box), track.looks) >= needed:
-                    continue
-                if not same_light(light_around(frame, each.box), track.light):
-                    continue
-            track.doubted = doubt = True
+            if not track.doubted and not track.missing and track.has_changed(frame, each):
+                track.doubted = doubt = True
         return doubt
 
     def _must_look(self, index: int, found: Mapping[int, TrackedInstance]) -> bool:
@@ -201,9 +170,9 @@ class Tracker:
                 if detection is not None:
                     others.remove(detection)
                     corrected[track_id] = detection
-                elif not self._plausible(frame, each, detections, cut):
+                elif not self._tracks[track_id].plausible(frame, each, detections, cut):
                     continue
-            elif not self._confirmed(frame, each, detection, cut):
+            elif not self._tracks[track_id].confirmed(frame, each, detection, cut):
                 others.append(detection)
                 continue
             elif self._drifted(each, detection, found):
@@ -217,19 +186,19 @@ class Tracker:
         places = {track_id: corrected.get(track_id, each) for track_id, each in found.items()}
         others = not_covered(others, places)
         again = self._found_again(frame, others, found)
-        still = self._still_there(frame, {k for k in self._tracks if k not in found and k not in again}, found)
-        others = [each for each in others if not any(each is known for known in again.values())]
+        still = self._still_there(frame, places | again)
+        others = not_covered([each for each in others if not any(each is known for known in again.values())], still)
         room = max(0, self._most - len(found) - len(again)) if self._most else len(others)
         chosen = choose(others, room, self._order) if room else []
         new = {len(self._tracks) + 1 + index: each for index, each in enumerate(chosen)}
         for track_id, detection in new.items():
-            self._tracks[track_id] = _Track(
+            self._tracks[track_id] = Track(
                 detection.label,
                 [box_looks(frame, detection.box)],
                 light_around(frame, detection.box),
                 detection.box,
             )
-        boxes = still | {track_id: each.box for track_id, each in (corrected | again | new).items()}
+        boxes = {track_id: each.box for track_id, each in (still | corrected | again | new).items()}
         if not boxes:
             return found
         if len(new) == len(self._tracks):
@@ -239,59 +208,25 @@ class Tracker:
             now = looks(frame, prompted[track_id].mask, prompted[track_id].box)
             if track_id in new:
                 self._tracks[track_id].looks = [now]
-            elif likeness(now, self._tracks[track_id].looks) < DIFFERENT:
-                self._tracks[track_id].in_other_light(now, prompted[track_id].box, boxes[track_id])
+            else:
+                self._tracks[track_id].in_this_light(now, prompted[track_id].box, boxes[track_id])
         if not cut:
             self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
         return found | prompted
-
-    def _confirmed(self, frame: torch.Tensor, each: TrackedInstance, detection: Detection, cut: bool) -> bool:
-        """Whether a detection in an object's place is that object, and nothing else that has taken its place."""
-        track = self._tracks[each.id]
-        now = looks(frame, each.mask, each.box)
-        like = likeness(now, track.looks)
-        needed = SIMILAR if cut else DIFFERENT
-        if not now.any():
-            return True  # in the dark
-        if like >= needed:
-            track.learn(now, 0.2)
-        elif likeness(box_looks(frame, detection.box), track.looks) < needed:
-            if cut or same_light(light_around(frame, detection.box), track.light):
-                return False
-            track.in_other_light(now, each.box, detection.box)
-        return True
-
-    def _plausible(self, frame: torch.Tensor, each: TrackedInstance, seen: list[Detection], cut: bool) -> bool:
-        """Whether a mask that no detection confirms lies on its object: it looks like it, or nothing else does."""
-        track = self._tracks[each.id]
-        now = looks(frame, each.mask, each.box)
-        like = likeness(now, track.looks)
-        if like >= SIMILAR:
-            track.learn(now, 0.05)
-            return True
-        rivals = [likeness(box_looks(frame, o.box), track.looks) for o in seen if o.label == track.label]
-        return not cut and not (track.doubted and rivals) and max(rivals, default=0.0) <= max(like, SIMILAR)
 
     def _claimed(
         self, frame: torch.Tensor, each: TrackedInstance, others: list[Detection], found: Mapping[int, TrackedInstance]
     ) -> Detection | None:
         """The detection in a mask, or around it, that is the object, where the mask has leaked or shrunk."""
-        track = self._tracks[each.id]
-        inside = [o for o in others if o.label == track.label and nested(o.box, each.box)]
-        # What holds several objects is a group.
-        inside = [o for o in inside if sum(nested(o.box, other.box) for other in found.values()) < 2
-                  or box_area(o.box) < box_area(each.box)]  # fmt: skip
-        if not inside:
-            return None
-        likes = [likeness(box_looks(frame, o.box), track.looks) for o in inside]
-        best = max(range(len(inside)), key=likes.__getitem__)
-        like = likeness(looks(frame, each.mask, each.box), track.looks)
-        right = likes[best] > max(like + 0.1, DIFFERENT) or (
-            track.doubted
-            and likes[best] >= DIFFERENT
-            and _unlike(box_area(inside[best].box), track.area) < _unlike(box_area(each.box), track.area)
-        )
-        return inside[best] if right else None
+        inside = [
+            o
+            for o in others
+            if o.label == each.label
+            and nested(o.box, each.box)
+            # What is larger and holds several objects is a group.
+            and (box_area(o.box) < box_area(each.box) or sum(nested(o.box, k.box) for k in found.values()) < 2)
+        ]
+        return self._tracks[each.id].claimed(frame, each, inside) if inside else None
 
     def _drifted(self, each: TrackedInstance, detection: Detection, found: Mapping[int, TrackedInstance]) -> bool:
         """Whether a mask is to be corrected: the detection lies elsewhere, and touches no other object."""
@@ -313,20 +248,22 @@ class Tracker:
             self._tracks[track_id].doubted = False
         return again
 
-    def _still_there(self, frame: torch.Tensor, ids: set[int], found: Mapping[int, TrackedInstance]) -> dict[int, Box]:
-        """The places of objects that were lost in this very frame, and that nothing but the segmenter has lost."""
-        tracks = {k: self._tracks[k] for k in ids if not self._tracks[k].missing and not self._tracks[k].elsewhere}
-        if not tracks:
+    def _still_there(self, frame: torch.Tensor, places: Mapping[int, Placed]) -> dict[int, TrackedInstance]:
+        """Objects that were lost in this very frame, of which only the segmenter says so."""
+        boxes = {
+            track_id: track.box
+            for track_id, track in self._tracks.items()
+            if track_id not in places and not track.missing and not track.elsewhere
+        }
+        if not boxes:
             return {}
         segmenter = self._segmenter.fresh()
         segmenter.step(frame)
-        seen = self._seen(segmenter.add({track_id: track.box for track_id, track in tracks.items()}))
+        seen = self._seen(segmenter.add(boxes))
         return {
-            track_id: each.box
-            for track_id, each in seen.items()
-            if iou_of(each.box, tracks[track_id].box) >= DRIFTED
-            and likeness(looks(frame, each.mask, each.box), tracks[track_id].looks) >= SIMILAR
-            and not any(_mask_iou(each.mask, other.mask) > 0.5 for other in found.values())
+            each.id: each
+            for each in not_covered(list(seen.values()), places)
+            if self._tracks[each.id].is_still_there(frame, each)
         }
 
     def _track_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
@@ -339,7 +276,11 @@ class Tracker:
         segmenter.add(boxes)
         for past in reversed(self._before):
             seen = self._seen(segmenter.step(past.frame))
-            left = {k for k in left if k in seen and k not in past.found and self._is_there(seen[k], past)}
+            left = {
+                k
+                for k in left
+                if k in seen and k not in past.found and self._tracks[k].was_there(past.frame, seen[k], past.found)
+            }
             if self._most:
                 left = set(sorted(left)[: max(0, self._most - len(past.found))])
             if not left:
@@ -348,29 +289,11 @@ class Tracker:
             if past.cut:
                 return
 
-    def _is_there(self, each: TrackedInstance, past: _Past) -> bool:
-        """Whether what is followed back is still the object: it looks like it, and is no other that was seen there."""
-        track = self._tracks[each.id]
-        if any(_mask_iou(each.mask, other.mask) > 0.5 for other in past.found.values()):
-            return False
-        if not same_light(light_around(past.frame, each.box), track.light):
-            return True
-        return likeness(looks(past.frame, each.mask, each.box), track.looks) >= DIFFERENT
-
 
 def _in_order(found: Mapping[int, TrackedInstance]) -> list[TrackedInstance]:
     return [found[track_id] for track_id in sorted(found)]
 
 
-def _mask_iou(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a & b).sum() / (a | b).sum().clamp(min=1))
-
-
 def _doubling(wait: int) -> bool:
     """Whether so many frames are 0, 1, 2, 4, 8 ..."""
     return wait & (wait - 1) == 0
-
-
-def _unlike(a: float, b: float) -> float:
-    """How many times one area is the other, 1 or more."""
-    return max(a, b) / max(min(a, b), 1e-6)

@@ -116,11 +116,11 @@ class Spreading(Leaking):
         return super()._find(number)
 
 
-def test_a_mask_that_spreads_slowly_is_mended_when_it_looks_different():
+def test_a_mask_that_spreads_slowly_is_mended_at_the_next_look():
     clip = Clip({"red": still}, length=80)
     results = list(Tracker(TrueDetector(clip), Spreading(None, 40), 30).track(clip.frames))
     good = [each > 0.9 for each in overlaps(clip, results)]
-    assert all(good[:41]) and not any(good[42:45]) and all(good[50:])
+    assert all(good[:41]) and not any(good[41:45]) and all(good[60:])
     assert {each.id for found in results for each in found} == {1}
 
 
