@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from glv_core.perception.appearance import light_around, looks
 from glv_core.perception.boxes import Detection, mask_box
 from glv_core.perception.per_frame import BoxPropagator
 from glv_core.perception.selection import union
-from glv_core.perception.tracking import MaskPrediction, Tracker
+from glv_core.perception.track import Track
+from glv_core.perception.tracking import MaskPrediction, TrackedInstance, Tracker
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -326,3 +328,28 @@ def test_what_takes_its_place_in_other_light_is_not_judged_by_its_colors():
     frames[30:] = (frames[30:] * torch.tensor([0.3, 0.6, 1.0])).to(torch.uint8)
     results = list(Tracker(TrueDetector(clip, frames), BoxPropagator(BoxSegmenter()), 1).track(frames))
     assert {each.id for found in results for each in found} == {1}
+
+
+@pytest.mark.parametrize("late", [0, 2])
+def test_nothing_is_followed_back_over_a_cut(late):
+    """A red thing in the same place of the scene before is none that the detector means."""
+    clip = Clip({"red": still}, length=50)
+    frames = torch.cat([scene(clip.frames[:25], 0), scene(clip.frames[25:], 1)])
+    detector = TrueDetector(clip, frames, misses=lambda call: call < 25 + late)  # it is asked in every frame
+    results = list(Tracker(detector, ColourSegmenter(), 30).track(frames))
+    assert [len(found) for found in results] == [0] * 25 + [1] * 25
+
+
+def test_what_appears_suddenly_is_not_followed_back_onto_the_ground():
+    clip = Clip({"red": still, "blue": lambda number: (20 if number >= 20 else -100, 20)}, length=60)
+    results = list(Tracker(TrueDetector(clip), BoxPropagator(BoxSegmenter()), 30).track(clip.frames))
+    assert [len(found) for found in results] == [1] * 20 + [2] * 40
+
+
+def test_what_is_followed_back_is_none_of_those_that_were_there():
+    clip = Clip({"red": still}, length=1)
+    frame, mask = clip.frames[0], clip.truth["red"][0]
+    box = mask_box(mask)
+    track = Track("ball", [looks(frame, mask, box)], light_around(frame, box), box)
+    seen, other = TrackedInstance(2, "ball", 1.0, box, mask), TrackedInstance(1, "ball", 1.0, box, mask.roll(2, 1))
+    assert track.was_there(frame, seen, {}) and not track.was_there(frame, seen, {1: other})
