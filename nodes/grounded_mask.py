@@ -94,8 +94,9 @@ class GroundedMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "redetect_every", default=30, min=0, max=10_000,
-                    tooltip="Tracked: look for new objects, and check the known ones, in every so many frames; 0 only "
-                    "when one gets lost. Does nothing with SAM 3 (but with sam3_model), which looks in every frame.",
+                    tooltip="Tracked: look for new objects, and check the known ones, in every so many frames, and "
+                    "more often after the start and cuts; 0 only when one gets lost or changes suddenly. Does nothing "
+                    "with SAM 3 (but with sam3_model), which looks in every frame.",
                 ),
                 io.Int.Input(
                     "fill_holes", default=400, min=0, max=1_000_000,

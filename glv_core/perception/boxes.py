@@ -82,6 +82,11 @@ def _shared_area(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return (torch.minimum(a[:, None, 2:], b[None, :, 2:]) - corner).clamp(min=0).prod(2)
 
 
+def box_area(box: Box) -> float:
+    """Pixels of a box; 0 for one that is turned inside out."""
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
 def as_boxes(boxes: Sequence[Box]) -> torch.Tensor:
     """Boxes as a tensor ``n 4``."""
     return torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)

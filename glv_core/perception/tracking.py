@@ -9,14 +9,12 @@ from typing import Literal, Protocol
 
 import torch
 
-from .appearance import color_histogram, similarity
-from .boxes import Box, Detection, Detector, as_boxes, box_iou, box_overlap, choose, mask_box, nms
+from .appearance import box_looks, light_around, looks
+from .boxes import Box, Detection, Detector, box_area, choose, mask_box, nms
+from .cuts import CutFinder
+from .matching import Lost, Placed, iou_of, known_again, match, nested, not_covered
+from .track import DOUBTED, DRIFTED, Track
 
-MATCH = 0.3  #: intersection over union from which a detection is an object that is already tracked
-DRIFTED = 0.5  #: below this one, the object's mask is corrected by the detection
-OTHERWISE = 0.85  #: below this intersection over union, what has another label is another object
-SAME = 0.8  #: the part of a smaller box in a larger one from which it is no other object
-SIMILAR = 0.5  #: similarity of colors, 0..1, from which a new detection may be a lost object
 LOOK_BACK = 16  #: frames that are kept to track a newly found object backwards
 PATIENCE = 32  #: frames between looks for a lost object, at most
 FORGET = 256  #: frames after which the segmenter no longer looks for a lost object
@@ -57,26 +55,30 @@ class TrackedInstance:
     mask: torch.Tensor = field(repr=False)  #: ``h w`` bool
 
 
-@dataclass
-class _Track:
-    label: str
-    histogram: torch.Tensor
-    missing: int = 0  # frames since it was seen
+@dataclass(frozen=True)
+class _Past:
+    """A frame whose result may still grow."""
+
+    frame: torch.Tensor
+    found: dict[int, TrackedInstance]
+    cut: bool
 
 
 class Tracker:
     """Tracks objects through a clip.
 
-    Objects are looked for in the first frame, in every frame while none is seen, in every ``interval``-th frame, and
-    when one gets lost: in that frame and then after 1, 2, 4 ... frames. A detection that fits an object that is
-    followed belongs to it, and corrects its mask where it has drifted; one that looks like a lost object is that object
-    again; any other is a new object, which is then followed backwards as well through the ``LOOK_BACK`` frames before,
-    so that a detector that finds it late leaves no hole. What the detector misses is still followed, as long as nothing
-    else that it finds looks more like the object than what is followed in its name.
+    Objects are looked for in the first frame, at a cut, and when a mask suddenly grows, shrinks, lands elsewhere or
+    looks different, and 1, 2, 4 ... frames after each; in every frame while none is seen; in every ``interval``-th
+    frame; and when one gets lost, then and after 1, 2, 4 ... frames. A detection that fits an object that is followed
+    belongs to it, and corrects its mask where it has drifted or leaked; unless it is something else in the same place.
+    One that looks like a lost object, or is near where that was lost a moment ago, is that object again; any other is a
+    new object, which is then followed backwards as well through the ``LOOK_BACK`` frames before, as far as the last
+    cut, so that a detector that finds it late leaves no hole. What the detector misses is still followed, as long as
+    nothing that it finds looks more like the object than what is followed in its name.
 
     Args:
         detector, segmenter: what finds and what propagates.
-        interval: frames; 0 looks only when something is lost.
+        interval: frames; 0 looks only when something is lost or changes suddenly.
         most, order: so many objects at a time at most (0: all), and which of those found together, see ``choose``.
         score: the segmenter's score from which an object counts as seen.
     """
@@ -92,34 +94,44 @@ class Tracker:
     ) -> None:
         self._detector, self._segmenter = detector, segmenter
         self._interval, self._most, self._order, self._score = interval, most, order, score
-        self._tracks: dict[int, _Track] = {}
-        self._before: deque[tuple[torch.Tensor, dict[int, TrackedInstance]]] = (
-            deque()
-        )  # frames whose result may still grow
+        self._tracks: dict[int, Track] = {}
+        self._before: deque[_Past] = deque()
+        self._cuts = CutFinder()
+        self._event = 0 if interval else -PATIENCE  # the frame since which looks are close together
 
     def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[TrackedInstance]]:
         """The objects of each frame ``h w 3`` uint8, in order of their ids; up to ``LOOK_BACK`` frames late."""
         for index, frame in enumerate(frames):
-            found = self._step(index, frame)
-            self._before.append((frame, found))
+            cut = self._cuts.push(frame)
+            self._before.append(_Past(frame, self._step(index, frame, cut), cut))
             if len(self._before) > LOOK_BACK:
-                yield _in_order(self._before.popleft()[1])
+                yield _in_order(self._before.popleft().found)
         while self._before:
-            yield _in_order(self._before.popleft()[1])
+            yield _in_order(self._before.popleft().found)
 
-    def _step(self, index: int, frame: torch.Tensor) -> dict[int, TrackedInstance]:
+    def _step(self, index: int, frame: torch.Tensor, cut: bool) -> dict[int, TrackedInstance]:
         predicted = self._segmenter.step(frame) if self._tracks else {}
-        found = self._seen(frame, predicted)
+        found = self._seen(predicted)
+        if cut:
+            for track in self._tracks.values():
+                track.elsewhere = True
+        if self._doubt(frame, found) or cut:
+            self._event = index
         if self._must_look(index, found):
-            found = self._look(frame, found)
+            found = self._look(frame, found, cut)
         if self._most:  # one that was lost may be back: the older ones stay
             found = {track_id: found[track_id] for track_id in sorted(found)[: self._most]}
         for track_id, track in self._tracks.items():
-            track.missing = 0 if track_id in found else track.missing + 1
+            if track_id not in found:
+                track.missing += 1
+                continue
+            track.missing, track.elsewhere, track.box = 0, False, found[track_id].box
+            if not track.doubted:
+                track.area = box_area(track.box)
         self._segmenter.forget([track_id for track_id, track in self._tracks.items() if track.missing == FORGET])
         return found
 
-    def _seen(self, frame: torch.Tensor, predicted: Mapping[int, MaskPrediction]) -> dict[int, TrackedInstance]:
+    def _seen(self, predicted: Mapping[int, MaskPrediction]) -> dict[int, TrackedInstance]:
         found = {}
         for track_id, each in predicted.items():
             box = mask_box(each.mask) if each.score >= self._score else None
@@ -128,110 +140,131 @@ class Tracker:
             found[track_id] = TrackedInstance(track_id, self._tracks[track_id].label, each.score, box, each.mask)
         return found
 
+    def _doubt(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance]) -> bool:
+        """Whether a mask has changed so much since the last frame that it may have left its object."""
+        doubt = False
+        for track_id, each in found.items():
+            track = self._tracks[track_id]
+            if not track.doubted and not track.missing and track.has_changed(frame, each):
+                track.doubted = doubt = True
+        return doubt
+
     def _must_look(self, index: int, found: Mapping[int, TrackedInstance]) -> bool:
         if not found or (self._interval and index % self._interval == 0):
             return True
+        if index - self._event < (self._interval or PATIENCE) and _doubling(index - self._event):
+            return True
         waits = [track.missing for track_id, track in self._tracks.items() if track_id not in found]
         # Just lost, or 1, 2, 4 ... frames after that, and then from time to time.
-        return any(wait & (wait - 1) == 0 if wait <= PATIENCE else wait % PATIENCE == 0 for wait in waits)
+        return any(_doubling(wait) if wait <= PATIENCE else wait % PATIENCE == 0 for wait in waits)
 
-    def _look(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance]) -> dict[int, TrackedInstance]:
+    def _look(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], cut: bool) -> dict[int, TrackedInstance]:
         """What is seen once the detector has looked: objects are confirmed, corrected, found again, or new."""
         detections = nms(self._detector.detect(frame[None])[0])
-        matched, others = self._matched(detections, found)
-        found = {
-            track_id: each
-            for track_id, each in found.items()
-            if self._plausible(frame, each, track_id in matched, others)
-        }
-        corrected = {}
-        for track_id, detection in matched.items():
-            if _alone(detection, found, track_id) and _iou(detection.box, found[track_id].box) < DRIFTED:
-                corrected[track_id] = detection.box
+        matched, others = match(detections, found)
+        kept, corrected = {}, {}
+        for track_id, each in found.items():
+            detection = matched.get(track_id)
+            if detection is None:
+                detection = self._claimed(frame, each, others, found)
+                if detection is not None:
+                    others.remove(detection)
+                    corrected[track_id] = detection
+                elif not self._tracks[track_id].plausible(frame, each, detections, cut):
+                    continue
+            elif not self._tracks[track_id].confirmed(frame, each, detection, cut):
+                others.append(detection)
+                continue
+            elif self._drifted(each, detection, found):
+                corrected[track_id] = detection
+            kept[track_id] = each
+            if detection is not None:
+                self._tracks[track_id].doubted = False
+                self._tracks[track_id].light = light_around(frame, detection.box)
+        self._segmenter.forget([track_id for track_id in found if track_id not in kept])
+        found = kept
+        places = {track_id: corrected.get(track_id, each) for track_id, each in found.items()}
+        others = not_covered(others, places)
         again = self._found_again(frame, others, found)
-        others = [each for each in others if not any(each is known for known in again.values())]
+        still = self._still_there(frame, places | again)
+        others = not_covered([each for each in others if not any(each is known for known in again.values())], still)
         room = max(0, self._most - len(found) - len(again)) if self._most else len(others)
         chosen = choose(others, room, self._order) if room else []
         new = {len(self._tracks) + 1 + index: each for index, each in enumerate(chosen)}
         for track_id, detection in new.items():
-            self._tracks[track_id] = _Track(detection.label, _box_histogram(frame, detection.box))
-        boxes = corrected | {track_id: each.box for track_id, each in (again | new).items()}
+            self._tracks[track_id] = Track(
+                detection.label,
+                [box_looks(frame, detection.box)],
+                light_around(frame, detection.box),
+                detection.box,
+            )
+        boxes = {track_id: each.box for track_id, each in (still | corrected | again | new).items()}
         if not boxes:
             return found
         if len(new) == len(self._tracks):
             self._segmenter.step(frame)  # the first objects: it has not seen this frame
-        prompted = self._seen(frame, self._segmenter.add(boxes))
-        for track_id in new:
-            if track_id in prompted:
-                self._tracks[track_id].histogram = color_histogram(frame, prompted[track_id].mask)
-        self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
+        prompted = self._seen(self._segmenter.add(boxes))
+        for track_id in (new | again).keys() & prompted.keys():
+            now = looks(frame, prompted[track_id].mask, prompted[track_id].box)
+            if track_id in new:
+                self._tracks[track_id].looks = [now]
+            else:
+                self._tracks[track_id].in_this_light(now, prompted[track_id].box, boxes[track_id])
+        if not cut:
+            self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
         return found | prompted
 
-    def _plausible(self, frame: torch.Tensor, each: TrackedInstance, confirmed: bool, others: list[Detection]) -> bool:
-        """Whether a mask still lies on its object: the detector says so, or it looks like it, or nothing else does."""
-        track = self._tracks[each.id]
-        now = color_histogram(frame, each.mask)
-        like = similarity(now, track.histogram)
-        if confirmed or like >= SIMILAR:
-            track.histogram = torch.lerp(track.histogram, now, 0.2 if confirmed else 0.05)
-            return True
-        rivals = [similarity(_box_histogram(frame, o.box), track.histogram) for o in others if o.label == track.label]
-        return max(rivals, default=0.0) <= max(like, SIMILAR)
-
-    def _matched(
-        self, detections: list[Detection], found: Mapping[int, TrackedInstance]
-    ) -> tuple[dict[int, Detection], list[Detection]]:
-        """Detections of objects that are seen, by the objects' ids, and those that are of none."""
-        ids = list(found)
-        boxes = as_boxes([each.box for each in detections]), as_boxes([found[track_id].box for track_id in ids])
-        iou, overlap = box_iou(*boxes), box_overlap(*boxes)
-        same_label = torch.tensor(
-            [[found[k].label == each.label for k in ids] for each in detections], dtype=torch.bool
-        )
-        iou = torch.where(same_label.reshape(iou.shape) | (iou >= OTHERWISE), iou, 0.0)
-        matched: dict[int, Detection] = {}
-        left = set(range(len(detections)))
-        for flat in torch.argsort(iou.flatten(), descending=True, stable=True).tolist():
-            row, column = divmod(flat, len(ids))
-            if iou[row, column] < MATCH:
-                break
-            if row in left and ids[column] not in matched:
-                matched[ids[column]] = detections[row]
-                left.remove(row)
-        # What is left over is new only where no object of its kind lies already.
-        others = [
-            detections[row]
-            for row in sorted(left)
-            if not any(
-                iou[row, column] > MATCH
-                or (overlap[row, column] > SAME and found[track_id].label == detections[row].label)
-                for column, track_id in enumerate(ids)
-            )
+    def _claimed(
+        self, frame: torch.Tensor, each: TrackedInstance, others: list[Detection], found: Mapping[int, TrackedInstance]
+    ) -> Detection | None:
+        """The detection in a mask, or around it, that is the object, where the mask has leaked or shrunk."""
+        inside = [
+            o
+            for o in others
+            if o.label == each.label
+            and nested(o.box, each.box)
+            # What is larger and holds several objects is a group.
+            and (box_area(o.box) < box_area(each.box) or sum(nested(o.box, k.box) for k in found.values()) < 2)
         ]
-        return matched, others
+        return self._tracks[each.id].claimed(frame, each, inside) if inside else None
+
+    def _drifted(self, each: TrackedInstance, detection: Detection, found: Mapping[int, TrackedInstance]) -> bool:
+        """Whether a mask is to be corrected: the detection lies elsewhere, and touches no other object."""
+        alone = not any(iou_of(detection.box, o.box) > 0.05 for other, o in found.items() if other != each.id)
+        needed = DOUBTED if self._tracks[each.id].doubted else DRIFTED
+        return alone and iou_of(detection.box, each.box) < needed
 
     def _found_again(
         self, frame: torch.Tensor, detections: list[Detection], found: Mapping[int, TrackedInstance]
     ) -> dict[int, Detection]:
-        """Lost objects that detections look like, each of the same label and the most similar colors.
-
-        Where there is one of each, they need be only half as similar.
-        """
-        lost = {track_id: track for track_id, track in self._tracks.items() if track_id not in found}
-        pairs = [
-            (similarity(_box_histogram(frame, each.box), track.histogram), track_id, index)
-            for index, each in enumerate(detections)
-            for track_id, track in lost.items()
-            if track.label == each.label
-        ]
-        needed = SIMILAR / 2 if len(lost) == 1 and len(detections) == 1 else SIMILAR
-        again: dict[int, Detection] = {}
-        taken = set()
-        for like, track_id, index in sorted(pairs, key=lambda pair: -pair[0]):
-            if like >= needed and track_id not in again and index not in taken:
-                again[track_id] = detections[index]
-                taken.add(index)
+        lost = {
+            track_id: Lost(track.label, track.looks, track.light, None if track.elsewhere else track.box, track.missing)
+            for track_id, track in self._tracks.items()
+            if track_id not in found
+        }
+        again = known_again(frame, detections, lost)
+        for track_id, detection in again.items():
+            self._tracks[track_id].light = light_around(frame, detection.box)
+            self._tracks[track_id].doubted = False
         return again
+
+    def _still_there(self, frame: torch.Tensor, places: Mapping[int, Placed]) -> dict[int, TrackedInstance]:
+        """Objects that were lost in this very frame, of which only the segmenter says so."""
+        boxes = {
+            track_id: track.box
+            for track_id, track in self._tracks.items()
+            if track_id not in places and not track.missing and not track.elsewhere
+        }
+        if not boxes:
+            return {}
+        segmenter = self._segmenter.fresh()
+        segmenter.step(frame)
+        seen = self._seen(segmenter.add(boxes))
+        return {
+            each.id: each
+            for each in not_covered(list(seen.values()), places)
+            if self._tracks[each.id].is_still_there(frame, each)
+        }
 
     def _track_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
         """Find objects that were detected in this frame in the frames just before it, as far as they are there."""
@@ -241,35 +274,26 @@ class Tracker:
         segmenter = self._segmenter.fresh()
         segmenter.step(frame)
         segmenter.add(boxes)
-        for past, found in reversed(self._before):
-            seen = self._seen(past, segmenter.step(past))
-            left = {track_id for track_id in left if track_id in seen and track_id not in found}
+        for past in reversed(self._before):
+            seen = self._seen(segmenter.step(past.frame))
+            left = {
+                k
+                for k in left
+                if k in seen and k not in past.found and self._tracks[k].was_there(past.frame, seen[k], past.found)
+            }
             if self._most:
-                left = set(sorted(left)[: max(0, self._most - len(found))])
+                left = set(sorted(left)[: max(0, self._most - len(past.found))])
             if not left:
                 return
-            found.update({track_id: seen[track_id] for track_id in left})
+            past.found.update({track_id: seen[track_id] for track_id in left})
+            if past.cut:
+                return
 
 
 def _in_order(found: Mapping[int, TrackedInstance]) -> list[TrackedInstance]:
     return [found[track_id] for track_id in sorted(found)]
 
 
-def _iou(a: Box, b: Box) -> float:
-    return float(box_iou(as_boxes([a]), as_boxes([b])))
-
-
-def _alone(detection: Detection, found: Mapping[int, TrackedInstance], track_id: int) -> bool:
-    """Whether a detection touches no other object, so that it can only mean this one."""
-    return not any(_iou(detection.box, each.box) > 0.05 for other, each in found.items() if other != track_id)
-
-
-def _box_histogram(frame: torch.Tensor, box: Box) -> torch.Tensor:
-    """The colors in the middle of a box, where the object most likely is."""
-    height, width = frame.shape[:2]
-    left, top, right, bottom = box
-    x, y = (right - left) * 0.2, (bottom - top) * 0.2
-    mask = torch.zeros(height, width, dtype=torch.bool)
-    rows = slice(max(0, int(top + y)), max(1, int(bottom - y + 1)))
-    mask[rows, max(0, int(left + x)) : max(1, int(right - x + 1))] = True
-    return color_histogram(frame, mask)
+def _doubling(wait: int) -> bool:
+    """Whether so many frames are 0, 1, 2, 4, 8 ..."""
+    return wait & (wait - 1) == 0

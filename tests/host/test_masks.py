@@ -104,6 +104,23 @@ def test_outputs(outputs, mode, segmenter):
     assert any(result["boxes"])
 
 
+@pytest.mark.parametrize("mode", ["tracked", "faithful"])
+@pytest.mark.parametrize("segmenter", ["tiny_sam", "tiny_sam2", "tiny_sam3"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 3), (3, 3)])
+def test_frames_of_few_pixels(inside, mode, segmenter, size):
+    """Of which a library can't tell rows from colours."""
+    shapes = inside("masks", "of_size", path=CLIP, height=size[0], width=size[1], mode=mode, segmenter=segmenter)
+    assert shapes == [[2, *size], [2, *size, 3]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("frame", [0, 5])
+def test_frames_that_are_no_numbers_are_refused(inside, frame, value):
+    message = inside("masks", "not_a_number", path=CLIP, frame=frame, value=value, mode="faithful")
+    assert f"images has values that are no numbers in frame {frame}" in message, message
+    assert message.endswith("(0)" if frame == 0 else "(4)")
+
+
 FAITHFUL = dict(mode="faithful")
 SAM3 = dict(segmenter="tiny_sam3", box_threshold=0.0)
 

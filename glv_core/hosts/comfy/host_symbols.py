@@ -165,6 +165,10 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("RTv4.forward", 2), _ask("COCO_CLASSES"),
     ),
     *_all(
+        "one look of the host's SAM 3 at a frame", "comfy.ldm.sam3.sam",
+        _ask("SAM3VisionBackbone.forward", 1, "cached_trunk"), _ask("ViTDet.forward", 1),
+    ),
+    *_all(
         "families of models", "comfy.latent_formats",
         _ask("Wan21"), _ask("Wan22"), _ask("HunyuanVideo"), _ask("HunyuanVideo15"), _ask("HunyuanImage21Refiner"),
         _ask("Mochi"), _ask("LTXV"), _ask("LTXAV"), _ask("Cosmos1CV8x8x8"), _ask("MiniMaxH3AV"), _ask("MiniMaxH3Video"),

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import pathlib
+import shutil
 import sys
 
 import torch
@@ -326,12 +327,51 @@ def refused(path: str, **changes) -> str:
     return "made"
 
 
+@alone
+def of_size(path: str, height: int, width: int, **changes) -> list | str:
+    """The shapes of mask and preview of frames of this size, or what the node says of them."""
+    frames = torch.nn.functional.interpolate(image(path, 2).movedim(-1, 1), (height, width)).movedim(1, -1)
+    small = models_folder() / tiny_dino()
+    larger = small.with_name("larger_dino")  # a square of 64 pixels is one pixel to its last layer
+    if not larger.exists():
+        shutil.copytree(small, larger)
+        for config in larger.glob("*processor_config.json"):
+            config.write_text(config.read_text().replace(": 64", ": 128").replace(": 107", ": 214"))
+    changes["detector"] = larger.name
+    try:
+        mask, _, _, preview = run(path, 0, images=frames, box_threshold=0.0, **changes)
+    except ValueError as error:
+        return str(error)
+    return [list(mask.shape), list(preview.shape)]
+
+
+@alone
+def not_a_number(path: str, frame: int, value: float, **changes) -> str:
+    """What the node says of a clip with such a pixel, and how many frames a network has seen."""
+    adapter = pack("glv_core.hosts.transformers.sam")
+    original, seen = adapter.SamSegmenter.segment, []
+    adapter.SamSegmenter.segment = lambda self, each, boxes: seen.append(each) or original(self, each, boxes)
+    frames = image(path, 6)
+    frames[frame, 3, 4, 1] = value
+    try:
+        run(path, 0, images=frames, **changes)
+    except ValueError as error:
+        return f"{error} ({len(seen)})"
+    finally:
+        adapter.SamSegmenter.segment = original
+    return "made"
+
+
 class FakeSam3(torch.nn.Module):
     """The calls of ComfyUI's own SAM 3 that the pack makes: reddish pixels are what any text means."""
 
     def __init__(self):
         super().__init__()
         self.largest = 0
+        vision = torch.nn.Module()
+        vision.trunk = torch.nn.Identity()
+        self.detector = torch.nn.Module()
+        self.detector.backbone = torch.nn.ModuleDict({"vision_backbone": vision})
 
     def _red(self, pixels):
         self.largest = max(self.largest, len(pixels))

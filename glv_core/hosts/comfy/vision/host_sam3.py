@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.model_management
@@ -16,6 +18,8 @@ _SIZE = 1008  #: pixels of the square that the model sees
 
 class HostSam3:
     """What the host's SAM 3 finds in single frames, and its masks for boxes.
+
+    The trunk of its backbone, which is most of the work, sees each frame once, whatever is asked about it.
 
     Args:
         model: the MODEL.
@@ -41,6 +45,8 @@ class HostSam3:
             )
         comfy.model_management.load_model_gpu(model)
         self._network, self._threshold = network, max(threshold, LEAST_SCORE)
+        self._backbone = network.detector.backbone["vision_backbone"]
+        self._last: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None  # frame, pixels, what the trunk sees
         self._device, self._dtype = comfy.model_management.get_torch_device(), model.model.get_dtype()
         self._prompts = [self._prompt(*each) for each in _parts(conditioning)]
         named = phrases(text)
@@ -54,12 +60,12 @@ class HostSam3:
     def segment(self, frame: torch.Tensor, boxes: list[Box]) -> torch.Tensor:
         """See ``FrameSegmenter``."""
         height, width = frame.shape[:2]
-        pixels = self._pixels(frame)
         scale = torch.tensor([_SIZE / width, _SIZE / height])
         masks = []
         for box in boxes:
             corners = torch.tensor(box).view(1, 2, 2) * scale
-            logits = self._network.forward_segment(pixels, box_inputs=corners.to(self._device, self._dtype))
+            with self._seen(frame) as pixels:
+                logits = self._network.forward_segment(pixels, box_inputs=corners.to(self._device, self._dtype))
             logits = F.interpolate(logits.float(), (height, width), mode="bilinear")
             masks.append((logits[0, 0] > 0).cpu())
         return torch.stack(masks)
@@ -69,6 +75,21 @@ class HostSam3:
             mask = torch.ones(embedding.shape[:2], dtype=torch.int64)
         return embedding.to(self._device, self._dtype), mask.to(self._device)
 
+    @contextmanager
+    def _seen(self, frame: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The pixels of a frame for calls of the network in which its trunk does not run again."""
+        if self._last is None or not torch.equal(self._last[0], frame):
+            pixels = self._pixels(frame)
+            self._last = frame, pixels, self._backbone.trunk(pixels)
+        _, pixels, trunk = self._last
+        hook = self._backbone.register_forward_pre_hook(
+            lambda _, inputs, options: (inputs, options | {"cached_trunk": trunk}), with_kwargs=True
+        )
+        try:
+            yield pixels
+        finally:
+            hook.remove()
+
     def _pixels(self, frame: torch.Tensor) -> torch.Tensor:
         """The frame as the host's own nodes give it to the model: stretched to a square, 0..1."""
         square = F.interpolate(frame.movedim(-1, 0)[None].float() / 255, (_SIZE, _SIZE), mode="bilinear")
@@ -76,12 +97,16 @@ class HostSam3:
 
     def _detections(self, frame: torch.Tensor) -> list[Detection]:
         height, width = frame.shape[:2]
-        pixels = self._pixels(frame)
         found = []
         for (embedding, mask), label in zip(self._prompts, self._labels, strict=True):
-            seen = self._network(
-                pixels, text_embeddings=embedding, text_mask=mask, threshold=self._threshold, orig_size=(height, width)
-            )
+            with self._seen(frame) as pixels:
+                seen = self._network(
+                    pixels,
+                    text_embeddings=embedding,
+                    text_mask=mask,
+                    threshold=self._threshold,
+                    orig_size=(height, width),
+                )
             scores = seen["scores"][0].float().sigmoid().cpu()
             boxes = seen["boxes"][0].float().cpu().clamp(min=0).minimum(torch.tensor([width, height] * 2))
             for index in (scores > self._threshold).nonzero().flatten().tolist():

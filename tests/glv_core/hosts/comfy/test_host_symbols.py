@@ -37,7 +37,9 @@ HELD_BY_OBJECTS = (
 NAMED_AS_TEXT = ("comfy.latent_formats", "comfy.model_base", "comfy_extras.nodes_easycache")
 #: Networks that are called, and what the host calls through the pack's wrappers.
 CALLED = {
-    "comfy.ldm.sam3.detector.SAM3Detector.forward", "comfy.ldm.wan.vae.Decoder3d.forward",
+    "comfy.ldm.sam3.detector.SAM3Detector.forward",
+    "comfy.ldm.sam3.sam.SAM3VisionBackbone.forward",
+    "comfy.ldm.sam3.sam.ViTDet.forward", "comfy.ldm.wan.vae.Decoder3d.forward",
     "comfy.ldm.wan.vae.Encoder3d.forward", "comfy.ldm.wan.vae2_2.Decoder3d.forward",
     "comfy.ldm.wan.vae2_2.Encoder3d.forward", "comfy.sampler_helpers.prepare_sampling",
     "comfy.samplers.CFGGuider.outer_sample", "comfy.samplers.KSAMPLER.sample",
