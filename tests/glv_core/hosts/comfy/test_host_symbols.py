@@ -37,6 +37,7 @@ HELD_BY_OBJECTS = (
 NAMED_AS_TEXT = ("comfy.latent_formats", "comfy.model_base", "comfy_extras.nodes_easycache")
 #: Networks that are called, and what the host calls through the pack's wrappers.
 CALLED = {
+    "comfy.ldm.rt_detr.rtdetr_v4.RTv4.forward",
     "comfy.ldm.sam3.detector.SAM3Detector.forward",
     "comfy.ldm.sam3.sam.SAM3VisionBackbone.forward",
     "comfy.ldm.sam3.sam.ViTDet.forward", "comfy.ldm.wan.vae.Decoder3d.forward",
