@@ -8,7 +8,7 @@ LONGEST = 200  #: characters of one name: file systems hold 255 bytes, and what 
 
 _FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]')
 #: Names that Windows keeps for devices, with any ending.
-_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))})
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in "123456789¹²³")})
 
 
 def check_names(what: str, path: str) -> None:

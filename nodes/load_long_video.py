@@ -57,6 +57,8 @@ def _clip(file: str, start: float, length: int, fps: float, hdr: str) -> VideoCl
     if not 0 <= length <= MOST:
         raise ValueError(f"length is {length}; it must be 0 (all) to {MOST}.")
     clip = clip.trimmed(start, length or None, fps or None)
+    if length > clip.num_frames:
+        tell(f"{path.name} has {clip.num_frames} frames from there on, and length asks for {length}: those are all.")
     return clip.as_sdr() if hdr == TONE_MAP else clip
 
 

@@ -133,6 +133,7 @@ class SaveLongVideo(io.ComfyNode):
         audio_vae: Any = None,
     ) -> io.NodeOutput:
         with naming("SaveLongVideo"), notes_in_node():
+            check_names("filename_prefix", _PLACEHOLDER.sub("0", _with_slashes(filename_prefix)))
             color_space = "sRGB" if video is None else color_space_of(video)
             video_format = _video_format(format, codec, crf, pixel_format, color_space)
             deep = video_format is not None and video_format.deep

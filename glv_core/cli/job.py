@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..limits import LARGEST_SIDE, LONGEST_VIDEO, check_memory
+from ..limits import LARGEST_SIDE, LONGEST_VIDEO
 from .errors import UserError, at_least, option
 from .stream import StreamJob, stream_job
 
@@ -146,13 +146,6 @@ def prepare(arguments: argparse.Namespace) -> Job:
                 f"--{name} {side}: {f'{upscale} times that' if upscale > 1 else 'that'} is more than the "
                 f"{LARGEST_SIDE} pixels that a video file holds. Lower --{name}{' or --upscale' * (upscale > 1)}."
             )
-    with option("--length", arguments.length):
-        # Frames as they are decoded, and the latents of some steps, whose share is small.
-        check_memory(
-            f"a video of {timebase.num_frames} frames of {width} x {height} pixels",
-            timebase.num_frames * width * height * 3 * 4,
-            "Make it shorter or smaller.",
-        )
     cfg = defaults.cfg if arguments.cfg is None else arguments.cfg
     if not 0 <= cfg <= 100:
         raise UserError(f"--cfg {cfg}: use a number from 0 to 100; 1 switches guidance off.")

@@ -16,7 +16,7 @@ from .errors import UserError, option
 from .job import Job, prepare
 from .options import COMMANDS, build_parser
 from .progress import chunk_bar, progress_bar
-from .report import RATIO, changes, check_numbers, cost_line, first, memory_advice, quiet, seam_line
+from .report import RATIO, changes, check_numbers, check_whole, cost_line, first, memory_advice, quiet, seam_line
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command:
             run_edit(prepare_edit(arguments), arguments)
         else:
-            run(prepare(arguments), arguments)
+            job = prepare(arguments)
+            if job.stream is None:
+                check_whole(job)
+            run(job, arguments)
     except UserError as error:
         print(f"genlong: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from ..limits import check_memory
+from .errors import UserError, option
 
 if TYPE_CHECKING:
     import torch
@@ -83,6 +84,21 @@ def check_numbers(frames: torch.Tensor) -> None:
         raise UserError(
             "the model made values that are no numbers, and no video was written. Lower --cfg, leave --flow-shift to "
             "the model, or try --dtype float32."
+        )
+
+
+def check_whole(job: Job) -> None:
+    """Check that memory can hold a video that is decoded at once.
+
+    Raises:
+        UserError: it cannot.
+    """
+    frames = job.timebase.num_frames
+    with option("--length", frames):
+        check_memory(
+            f"a video of {frames} frames of {job.width} x {job.height} pixels",
+            frames * job.width * job.height * 3 * 4,  # as they are decoded; the latents' share is small
+            "Make it shorter or smaller, or use --streaming, which holds a few frames at a time.",
         )
 
 

@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -100,9 +101,7 @@ class RunFolder:
         self.path = path
         try:
             path.mkdir(parents=True, exist_ok=True)
-            probe = path / ".writable"
-            probe.write_bytes(b"")
-            probe.unlink()
+            tempfile.TemporaryFile(dir=path).close()
         except OSError as error:
             raise RunFolderError(
                 f"The run folder {path} cannot be written ({error.strerror or error}). Choose another name for the run "

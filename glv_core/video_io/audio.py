@@ -96,6 +96,8 @@ class FileAudio:
             if not container.streams.audio:
                 raise OSError(f"{path} has no sound.")
             context = container.streams.audio[0].codec_context
+            if context is None:
+                raise OSError(f"{path} has sound of a kind that this PyAV cannot decode. Convert it first.")
             self.sample_rate = context.sample_rate
             self.channels = context.channels if context.channels in LAYOUTS else min(2, context.channels)
 

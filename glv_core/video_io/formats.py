@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 import av
 
+from ..limits import LARGEST_SIDE
+
+FASTEST = 1000  #: frames per second
+
 #: Container -> the codecs it may hold, the usual first.
 CONTAINERS: dict[str, tuple[str, ...]] = {
     "mp4": ("h264", "h265", "av1"),
@@ -85,8 +89,13 @@ class VideoFormat:
         """Check that images of this size can be written.
 
         Raises:
-            ValueError: they are too small for the codec.
+            ValueError: they are too small for the codec, or larger than any.
         """
+        if max(width, height) > LARGEST_SIDE:
+            raise ValueError(
+                f"The images are {width} x {height}; a video file holds at most {LARGEST_SIDE} pixels a side. Make "
+                "them smaller, or lower upscale."
+            )
         least = SHORTEST_SIDE.get(self.codec, 1)
         if min(width, height) < least:
             raise ValueError(

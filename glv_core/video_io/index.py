@@ -21,12 +21,12 @@ from typing import Any
 import av
 
 from .decoder import ANEW, Decoding, animated_times, decoded, packets, turn_of
-from .formats import TRANSFERS
+from .formats import FASTEST, TRANSFERS
 
 HEAD = 16  #: packets that are decoded to see what they are
 #: Rates of which an uneven file gets the slowest that holds all of its frames.
 USUAL = [Fraction(n) for n in (10, 12, 15, 16, 20, 24, 25, 30, 48, 50, 60)]
-SLOWEST, FASTEST = Fraction(1, 10), 1000  #: frames per second that a file is believed to have
+SLOWEST = Fraction(1, 10)  #: frames per second that a file is believed to have
 _LOOSE = ("avi",)  # of frames that were reordered the times are wrong
 
 
@@ -97,6 +97,10 @@ def read_contents(path: Path) -> Contents:
 
 def _look(path: Path, container: Any) -> Contents:
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise OSError(
+            f"{path} has video of a kind that this PyAV cannot decode. Convert it first, to H.264 for example."
+        )
     found = _packets(container, stream)
     tick = Fraction(stream.time_base)
     with av.open(os.fspath(path)) as again:
@@ -120,7 +124,10 @@ def _look(path: Path, container: Any) -> Contents:
     aspect = Fraction(stream.sample_aspect_ratio or 1)
     decoding = Decoding(in_order, head.interlaced, aspect if 1 / 8 < aspect < 8 else Fraction(1), turn_of(first))
     color_space = TRANSFERS.get(int(context.color_trc or 0), "")
+    has_sound = bool(container.streams.audio) and container.streams.audio[0].codec_context is not None
     notes = []
+    if container.streams.audio and not has_sound:
+        notes.append(f"{path.name} has sound of a kind that this PyAV cannot decode, and is silent.")
     if lacking:
         there = f"{len(stamps)} can be decoded" if "frames" in lacking else f"{found.end:.2f} are there"
         notes.append(f"{path.name} is cut off: it announces {lacking}, and {there}.")
@@ -140,7 +147,7 @@ def _look(path: Path, container: Any) -> Contents:
         notes.append(f"{path.name} is HDR ({kind}); models are shown it tone mapped to SDR.")
     return Contents(
         *decoding.size(stream.width, stream.height), rate, times, float(stamps[0] * tick), tick,
-        bool(container.streams.audio), max((component.bits for component in components), default=8),
+        has_sound, max((component.bits for component in components), default=8),
         color_space, decoding, tuple(notes),
     )  # fmt: skip
 

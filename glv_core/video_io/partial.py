@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
+_MINUTES = 300  # seconds in which every file that is being written to has grown
 _DAY = 86_400  # seconds after which a file that nobody wrote to is nobody's
 
 
@@ -20,7 +22,8 @@ def reserved(folder: Path, name_of: Callable[[int], str], number: int, is_folder
     """The first name that nothing has, counted from a number on, for a file or a folder to be written meanwhile.
 
     Something empty has the name from now on: of any number of processes, on any number of machines, that ask for the
-    same name at once each gets its own. It is removed after an error if it is still empty.
+    same name at once each gets its own. After an error it is removed: a file if it is still empty, a folder with what
+    was written into it.
 
     Raises:
         OSError: the folder cannot be written.
@@ -37,7 +40,7 @@ def reserved(folder: Path, name_of: Callable[[int], str], number: int, is_folder
     except BaseException:
         with suppress(OSError):
             if is_folder:
-                path.rmdir()
+                shutil.rmtree(path)
             elif not path.stat().st_size:
                 path.unlink()
         raise
@@ -73,11 +76,13 @@ def remove_left_over(folder: Path) -> None:
 
 
 def _is_left_over(path: Path, owner: list[str]) -> bool:
-    if len(owner) == 3 and owner[0] == _HOST and os.name == "posix":
+    age = time.time() - path.stat().st_mtime
+    # Containers that share a name and a folder do not see each other's processes; whoever writes now is alive.
+    if len(owner) == 3 and owner[0] == _HOST and os.name == "posix" and age > _MINUTES:
         try:
             os.kill(int(owner[1]), 0)
         except ProcessLookupError:
             return True
         except PermissionError:
             return False
-    return time.time() - path.stat().st_mtime > _DAY
+    return age > _DAY

@@ -17,12 +17,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from .audio import LAYOUTS, Audio
-from .formats import COLOR_SPACES, CONTAINERS, VideoFormat
+from .formats import COLOR_SPACES, CONTAINERS, FASTEST, VideoFormat
 from .notes import tell
 from .partial import written_whole
 
 Frames = torch.Tensor | np.ndarray
-FASTEST = 1000  #: frames per second
 
 
 def save_video(
@@ -172,6 +171,11 @@ def _whole_numbers(frame: Frames, deep: bool) -> np.ndarray:
         frame = (frame.float() if frame.is_floating_point() else frame).numpy()
     if frame.dtype == np.uint8:
         return frame.astype(np.uint16) * 257 if deep else frame
+    if not np.isfinite(frame).all():
+        raise ValueError(
+            "The images have values that are no numbers (NaN or infinite), as a VAE or model gives that overflows in "
+            "16 bits. Make them again with ComfyUI's --fp32-vae, or the model in 32 bits."
+        )
     most, kind = (65535.0, np.uint16) if deep else (255.0, np.uint8)
     return (np.clip(frame, 0.0, 1.0) * most).round().astype(kind)
 

@@ -19,7 +19,9 @@ from glv_core import __version__
 from glv_core.cli import job as cli_job
 from glv_core.cli import main as cli
 from glv_core.cli import options
+from glv_core.cli.errors import UserError
 from glv_core.cli.progress import frame_bar
+from glv_core.cli.report import check_whole
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.fusion import MERGES
@@ -333,6 +335,14 @@ def test_a_video_of_no_numbers_is_not_written(tiny_wan_folder, tmp_path, capsys,
     assert cli.main(arguments(tiny_wan_folder, output, STREAM if streaming else {})) == 2
     said = capsys.readouterr().err
     assert "no numbers" in said and "--flow-shift" in said and not output.exists()
+
+
+def test_what_is_never_held_whole_may_be_longer_than_memory(job):
+    long = {"length": "400000", "width": "1280", "height": "720"}
+    streamed = job(**long, streaming=True, overlap=None)
+    assert streamed.timebase.num_frames == 400001 and streamed.stream is not None
+    with pytest.raises(UserError, match=r"--length 400001: .* GB of memory.*--streaming"):
+        check_whole(job(**long))
 
 
 def test_progress_into_a_file_is_a_line_for_each_tenth(capsys):

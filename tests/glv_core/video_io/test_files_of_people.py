@@ -621,3 +621,24 @@ def test_numbers_that_are_none_are_named(tmp_path):
         with pytest.raises(ValueError, match="fps is"):
             save_video(tmp_path / "b.mp4", torch.zeros(2, 32, 32, 3), fps)
     assert VideoFormat(crf=18).multiples == (2, 2)
+
+
+def renamed(path, codec, other):
+    """A file that says of a track that it is of a kind that nobody knows."""
+    data = path.read_bytes()
+    assert codec in data and len(codec) == len(other)
+    path.write_bytes(data.replace(codec, other))
+    return path
+
+
+def test_video_of_an_unknown_kind_is_refused_by_name(tmp_path):
+    path = renamed(corpus.write(tmp_path / "a.mkv", 5), b"V_MPEG4/ISO/AVC", b"V_ZZZZZ/ZZZ/ZZZ")
+    with pytest.raises(OSError, match=r"a\.mkv has video of a kind that this PyAV cannot decode. Convert it first"):
+        open_clip(path)
+
+
+def test_sound_of_an_unknown_kind_is_silence_and_said(tmp_path):
+    path = corpus.write(tmp_path / "a.mkv", 16, sound=corpus.clicks(1.0))
+    clip = open_clip(renamed(path, b"A_AAC", b"A_ZZZ"))
+    assert not clip.has_audio and clip.num_frames == 16
+    assert "a.mkv has sound of a kind that this PyAV cannot decode, and is silent." in clip.notes

@@ -231,3 +231,17 @@ def test_bad_sound_is_named():
         Waveform(torch.zeros(2, 2, 5), RATE)
     with pytest.raises(ValueError, match="samples a second"):
         Waveform(torch.zeros(2, 5), 0)
+
+
+def test_sides_that_no_file_holds_are_refused():
+    VideoFormat("mp4", "h264", 18, "yuv420p").check_size(16384, 16)
+    with pytest.raises(ValueError, match="17000 x 16; a video file holds at most 16384 pixels a side"):
+        VideoFormat("mp4", "h264", 18, "yuv420p").check_size(17000, 16)
+
+
+def test_images_of_no_numbers_are_not_written(tmp_path):
+    images = torch.zeros(3, 16, 16, 3)
+    images[1, 2, 3] = float("nan")
+    with pytest.raises(ValueError, match=r"no numbers \(NaN or infinite\).*--fp32-vae"):
+        save_video(tmp_path / "a.mp4", images, 8)
+    assert not list(tmp_path.iterdir())

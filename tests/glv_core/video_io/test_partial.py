@@ -43,6 +43,8 @@ def test_after_an_error_the_name_is_free_again(tmp_path, is_folder):
     for _ in range(2):
         with pytest.raises(RuntimeError, match="model failed"), reserved(tmp_path, name_of, 1, is_folder) as path:
             assert path.is_dir() == is_folder and path.name == "p_00001_.mp4"
+            if is_folder:
+                (path / "000000.png").write_bytes(b"an image")
             raise RuntimeError("model failed")
         assert names(tmp_path) == []
 
@@ -92,6 +94,8 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert len(names(tmp_path)) == 2  # it lives
     process.send_signal(signal.SIGKILL)
     process.wait()
+    for path in tmp_path.iterdir():  # a machine of the same name may write to what is new
+        os.utime(path, (0, time.time() - 400))
     save_video(tmp_path / "next.mp4", torch.zeros(3, 16, 16, 3), 8)
     assert names(tmp_path) == ["next.mp4"]
 

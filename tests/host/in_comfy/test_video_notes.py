@@ -274,3 +274,15 @@ def test_other_prefixes_are_fine(prefix):
 def test_a_prefix_from_windows_is_a_path_everywhere():
     path = saved(images=torch.rand(2, 32, 32, 3), filename_prefix="from\\windows")
     assert os.path.basename(path).startswith("windows_") and os.path.basename(os.path.dirname(path)) == "from"
+
+
+def test_a_length_beyond_the_end_of_the_file_is_told(folder, told):
+    path = corpus.write(folder / "short.mp4", 24)
+    _, length, *_ = load(path, length=161)
+    assert length == 24 and told == ["short.mp4 has 24 frames from there on, and length asks for 161: those are all."]
+    assert load(path, length=20)[1] == 20 and len(told) == 1
+
+
+def test_a_linked_prefix_is_checked_too():
+    with pytest.raises(ValueError, match=r"^SaveLongVideo: filename_prefix is 'a:b'.* Use 'a_b'\.$"):
+        saved(images=torch.rand(2, 32, 32, 3), filename_prefix="a:b")
