@@ -340,8 +340,8 @@ def test_a_video_of_no_numbers_is_not_written(tiny_wan_folder, tmp_path, capsys,
 def test_what_is_never_held_whole_may_be_longer_than_memory(job):
     long = {"length": "400000", "width": "1280", "height": "720"}
     streamed = job(**long, streaming=True, overlap=None)
-    assert streamed.timebase.num_frames == 400001 and streamed.stream is not None
-    with pytest.raises(UserError, match=r"--length 400001: .* GB of memory.*--streaming"):
+    assert streamed.timebase.num_frames == 400000 and streamed.stream is not None
+    with pytest.raises(UserError, match=r"--length 400000: .* GB of memory.*--streaming"):
         check_whole(job(**long))
 
 
