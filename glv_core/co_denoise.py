@@ -180,11 +180,13 @@ class CoDenoiseSettings:
 
         A causal VAE makes one frame of a video's first latent frame and several of every other one, and models know
         the first of what they are shown as such. Of a window with a latent frame in front that is thrown away, none is
-        taken for it (ComfyUI's context windows do the same).
+        taken for it (ComfyUI's context windows do the same). Windows with gaps have none, nor has one that holds all of
+        a loop.
         """
-        if not self.causal_anchor or window.start == 0 or window.stride > 1:
+        before = window.start - 1
+        if not self.causal_anchor or window.start == 0 or window.stride > 1 or before in window.indices:
             return View(window)
-        return View(window, 1, before=window.start - 1)
+        return View(window, 1, before=before)
 
     def window_counts(self, length: int, stage: Stage) -> list[int]:
         """How many windows each step of a run has."""

@@ -64,6 +64,11 @@ def check_sizes(
         raise ValueError(f"The stride is {stride}; it must be 1 (neighbouring latent frames) or more.")
     if grain > 1 and stride > 1:
         raise ValueError(f"The stride is {stride}; windows that start at multiples of {grain} need a stride of 1.")
+    if grain > window and length > window:
+        raise ValueError(
+            f"The window is {window} latent frames, and windows start at multiples of {grain}, which leaves some out. "
+            f"Raise the window to {grain} latent frames or more."
+        )
     if grain > 1 and length > window and (length if closed_loop else length - window) % grain:
         raise ValueError(
             f"The latent has {length} latent frames and the window {window}; windows start at multiples of {grain}, "

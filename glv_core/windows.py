@@ -107,10 +107,9 @@ class View:
     """What the model is shown of a video: the latent frames of a window, behind another one or alone.
 
     ``lead``: how many latent frames stand in front, 0 or 1, and ``before`` which; what the model says of them is thrown
-    away. ``guides``:
-    which of the guides that lie behind the video in the latent, from ``first_guide`` on, stand behind the window's;
-    ``guided`` is for each the latent frame that it guides.
-    ``tile``: which part of the frames; None is all of them.
+    away. ``guides``: which of the guides that lie behind the video in the latent, from ``first_guide`` on, stand behind
+    the window's; ``guided`` is for each the latent frame that it guides. ``tile``: which part of the frames; None is
+    all of them.
     """
 
     window: Window

@@ -11,7 +11,14 @@ from ..glv_core.editing.inversion import steps_of_strength
 from ..glv_core.hosts.comfy.editing.inversion import InversionOptions, invert_long
 from .errors import naming
 from .inputs import CATEGORY
-from .window_inputs import check_windows, isolated_input, start_image_input, window_inputs, window_options
+from .window_inputs import (
+    causal_anchor_input,
+    check_windows,
+    isolated_input,
+    start_image_input,
+    window_inputs,
+    window_options,
+)
 
 
 class InvertLongLatent(io.ComfyNode):
@@ -70,6 +77,7 @@ class InvertLongLatent(io.ComfyNode):
                 *window_inputs(),
                 start_image_input(),
                 isolated_input(),
+                causal_anchor_input(),
             ],
             outputs=[
                 io.Noise.Output(

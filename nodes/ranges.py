@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from comfy_api.latest import io
@@ -66,12 +66,21 @@ def _named(signature: inspect.Signature, cls: type, args: tuple, given: Mapping[
 
 def _wrong(schema: io.Schema, values: Mapping[str, Any], choices: bool = False) -> str | None:
     """What is wrong with the first value that is outside of its input's range; None if nothing is."""
-    for each in schema.inputs:
+    return _wrong_in(schema.inputs, values, choices)
+
+
+def _wrong_in(inputs: Sequence[Any], values: Mapping[str, Any], choices: bool) -> str | None:
+    for each in inputs:
         value = values.get(each.id)
         if isinstance(each, (io.Int.Input, io.Float.Input)) and isinstance(value, (int, float)):
             low, high = each.min, each.max
             if not ((low is None or value >= low) and (high is None or value <= high)):  # a NaN is neither
                 return f"{each.id} is {value}; it must be {low} to {high}. Use a value in that range."
+        elif isinstance(each, io.DynamicCombo.Input) and isinstance(value, Mapping):
+            chosen = next((option.inputs for option in each.options if option.key == value.get(each.id)), ())
+            wrong = _wrong_in(chosen, value, choices)
+            if wrong is not None:
+                return wrong
         elif choices and isinstance(each, io.Combo.Input) and not each.upload and value not in (None, *each.options):
             return f"{each.id} is {value!r}; choose one of {', '.join(map(str, each.options))}."
     return None

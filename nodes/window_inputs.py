@@ -140,8 +140,8 @@ def isolated_input() -> io.Input:
         advanced=True,
         tooltip="For comparison: denoise the video as clips side by side that know nothing of each other, each "
         "'window' long, in place of overlapping windows. Where the length is no multiple of it the last one begins "
-        "earlier, and sees the end of the one before. schedule, overlap, merge, stride, closed_loop and phases then do "
-        "nothing.",
+        "earlier, and sees the end of the one before. schedule, overlap, merge, stride, closed_loop, "
+        "causal_anchor and phases then do nothing.",
     )
 
 
@@ -173,8 +173,9 @@ def causal_anchor_input() -> io.Input:
         advanced=True,
         tooltip="Show the model every window behind the latent frame before it, and throw away what it says of that: a "
         "causal VAE (Wan, Hunyuan, LTX, Cosmos) makes of a video's first frame alone its first latent frame, and "
-        "models take that of every window for it. Costs one latent frame a window, and made "
-        "the largest steps between frames a little smaller. Windows that see a start image in front of them keep that.",
+        "models take that of every window for it. Costs one latent frame a window, and made the largest steps between "
+        "frames a little smaller. Windows that see a start image in front of them keep that; windows with gaps "
+        "('stride' above 1) have none.",
     )
 
 

@@ -13,7 +13,7 @@ from ..glv_core.hosts.comfy.families import family_of_vae, vae_timebase
 from ..glv_core.plan_image import Plan, draw_plan, facts
 from .errors import naming
 from .inputs import CATEGORY, video_inputs
-from .window_inputs import check_windows, isolated_input, window_inputs, window_options
+from .window_inputs import causal_anchor_input, check_windows, isolated_input, window_inputs, window_options
 
 
 class WindowPlan(io.ComfyNode):
@@ -38,6 +38,7 @@ class WindowPlan(io.ComfyNode):
                     "conditioning", optional=True, tooltip="From MultiPromptSchedule, to see the prompts as well."
                 ),
                 isolated_input(),
+                causal_anchor_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The plan."),
@@ -47,7 +48,10 @@ class WindowPlan(io.ComfyNode):
                     "negative adds one for every window.",
                 ),
                 io.Float.Output(display_name="minimum", tooltip="Windows that the length alone needs."),
-                io.Float.Output(display_name="ratio", tooltip="evaluations / minimum."),
+                io.Float.Output(
+                    display_name="ratio",
+                    tooltip="Latent frames through the model, over those that the length alone needs.",
+                ),
                 io.Int.Output(
                     display_name="peak_batch", tooltip="The most windows in one forward pass, if memory allows."
                 ),

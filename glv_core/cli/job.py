@@ -202,6 +202,8 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
         for name in ("overlap", "schedule"):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name} {getattr(arguments, name)}: not together with --isolated; leave one out.")
+        if arguments.causal_anchor:
+            raise UserError("--causal-anchor: not together with --isolated; leave one out.")
         return window, 0, "batched"
     if arguments.overlap is None:
         # A default must not clash with a window that was asked for.

@@ -155,8 +155,10 @@ class Tracker:
         if index - self._event < (self._interval or PATIENCE) and _doubling(index - self._event):
             return True
         waits = [track.missing for track_id, track in self._tracks.items() if track_id not in found]
-        # Just lost, or 1, 2, 4 ... frames after that, and then from time to time.
-        return any(_doubling(wait) if wait <= PATIENCE else wait % PATIENCE == 0 for wait in waits)
+        # Just lost, or 1, 2, 4 ... frames after that, and then from time to time, one look for all that are lost.
+        if any(_doubling(wait) for wait in waits if wait <= PATIENCE):
+            return True
+        return index % PATIENCE == 0 and any(PATIENCE < wait < FORGET for wait in waits)
 
     def _look(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], cut: bool) -> dict[int, TrackedInstance]:
         """What is seen once the detector has looked: objects are confirmed, corrected, found again, or new."""

@@ -9,6 +9,7 @@ from glv_core.co_denoise import CoDenoiseSettings, Phase, Stage, co_denoise, nea
 from glv_core.cost import run_cost
 from glv_core.fusion import MERGES, select_window
 from glv_core.window_schedules import SCHEDULES
+from glv_core.windows import View, Window
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -256,6 +257,15 @@ def test_windows_are_counted_step_by_step():
     settings = CoDenoiseSettings(16, 8, "static", phases=(Phase(0.5, overlap=0),))
     assert settings.window_counts(64, Stage.whole(4)) == [7, 7, 4, 4]
     assert settings.window_counts(64, Stage.whole(1)) == settings.window_counts(64, Stage.whole(0)) == [7]
+
+
+def test_what_windows_are_shown_behind():
+    settings = CoDenoiseSettings(4, 1, causal_anchor=True)
+    assert settings.view(Window(0, 4)) == View(Window(0, 4)) and settings.view(Window(3, 2, 2)) == View(Window(3, 2, 2))
+    assert list(settings.view(Window(3, 4)).indices) == [2, 3, 4, 5, 6]
+    assert list(settings.view(Window(6, 4, 1, 8)).indices) == [5, 6, 7, 0, 1]
+    whole = Window(6, 8, 1, 8)  # a loop that it holds
+    assert settings.view(whole) == View(whole)
 
 
 def test_the_defaults_of_the_settings():

@@ -9,14 +9,15 @@ import numpy as np
 from .pose_drawing import KEYPOINTS
 
 NAME = "pose_keypoints"  #: the input, for errors
+NEAR_SHARES = 1.5  #: sides of the canvas that a share may lie away from its middle
 FARTHEST = 16  #: sides of the canvas that a keypoint may lie away from it
 
 
 def people_in(frames: Any, num_frames: int, height: int, width: int, threshold: float = 0.0) -> list[np.ndarray]:
     """The people of every frame, ``p 18 3``: x and y in pixels of frames ``height`` by ``width``, and the score.
 
-    Hands, feet and faces are left out, people without a body too. Keypoints that all lie within 0..1 are shares of the
-    canvas, as some nodes write them.
+    Hands, feet and faces are left out, people without a body too. Keypoints that lie within 0..1, but for a few just
+    outside, are shares of the canvas, as some nodes write them.
 
     Args:
         frames: for each frame a dict with ``canvas_width``, ``canvas_height`` and ``people``, each with
@@ -40,7 +41,7 @@ def people_in(frames: Any, num_frames: int, height: int, width: int, threshold: 
     read = [(_canvas(frame, number), _bodies(frame["people"], number)) for number, frame in enumerate(frames)]
     seen = [bodies[bodies[..., 2] > 0, :2] for _, bodies in read]
     everything = np.concatenate(seen)
-    shares = len(everything) > 0 and everything.min() >= 0 and everything.max() <= 1
+    shares = len(everything) > 0 and _are_shares(everything, min(canvas.min() for canvas, _ in read))
     result = []
     for number, (canvas, bodies) in enumerate(read):
         size = np.ones(2) if shares else canvas
@@ -54,6 +55,14 @@ def people_in(frames: Any, num_frames: int, height: int, width: int, threshold: 
         people[(bodies[..., 2] <= 0) | (bodies[..., 2] < threshold)] = 0
         result.append(people[(people[..., 2] > 0).any(1)])
     return result
+
+
+def _are_shares(places: np.ndarray, side: float) -> bool:
+    """Whether places ``n 2`` are shares of canvases of which none has a shorter side."""
+    if places.min() >= 0 and places.max() <= 1:
+        return True
+    near = np.abs(places - 0.5).max() <= NEAR_SHARES
+    return near and side > 8 * NEAR_SHARES and np.mean((places >= 0) & (places <= 1)) > 0.5
 
 
 def _canvas(frame: dict, number: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -353,3 +354,21 @@ def test_what_is_followed_back_is_none_of_those_that_were_there():
     track = Track("ball", [looks(frame, mask, box)], light_around(frame, box), box)
     seen, other = TrackedInstance(2, "ball", 1.0, box, mask), TrackedInstance(1, "ball", 1.0, box, mask.roll(2, 1))
     assert track.was_there(frame, seen, {}) and not track.was_there(frame, seen, {1: other})
+
+
+def test_looks_for_the_lost_stay_as_few_however_many_were_there():
+    """Every 20 frames one object leaves for ever, each at a place of its own in the rounds of looks."""
+    tracker = Tracker(None, BoxPropagator(None), 30)
+    tracker._event = -10_000
+
+    def looks_in(first, last):
+        count = 0
+        for index in range(first, last):
+            gone = {n: SimpleNamespace(missing=index - 20 * n) for n in range(index // 20 + 1) if index > 20 * n}
+            tracker._tracks = {**gone, -1: SimpleNamespace(missing=0)}
+            count += tracker._must_look(index, {-1: None})
+        return count
+
+    early, late = looks_in(960, 1280), looks_in(3840, 4160)
+    # A look every 30 frames, one every 32 for all that are lost, and six right after each of 16 losses.
+    assert early == late <= 11 + 10 + 6 * 16

@@ -5,6 +5,8 @@ import pytest
 import tiny
 import torch
 from families import wan_i2v
+from long_video_pack.nodes.window_plan import WindowPlan
+from test_engine import WanVae
 
 pytestmark = pytest.mark.every_host
 
@@ -83,6 +85,41 @@ def test_the_sound_of_the_latent_frame_before_is_shown_with_it():
     assert [each.shape for each in made.unbind()] == [
         each.shape for each in combined.latent("ltx", 14)["samples"].unbind()
     ]
+
+
+def test_a_loop_that_one_window_holds_is_as_without():
+    """LTX-2, whose sound would be written back a latent frame late if the window were shown behind one of its own."""
+    made = [
+        tiny.co_denoise(
+            combined.model("ltx"),
+            combined.latent("ltx", 8),
+            window=combined.frames_of("ltx", 12),
+            overlap=0,
+            steps=3,
+            cfg=1.0,
+            positive=combined.text("ltx", 1),
+            schedule="shifted",
+            closed_loop=True,
+            causal_anchor=anchor,
+        ).unbind()
+        for anchor in (False, True)
+    ]
+    for plain, anchored in zip(*made, strict=True):
+        assert torch.equal(plain, anchored)
+
+
+def test_the_plan_counts_it():
+    sizes = {"window": 17, "overlap": 4, "schedule": "shifted_trimmed", "merge": "pyramid"}
+    *_, ratio, _ = WindowPlan.execute(WanVae(), 77, 16.0, 4, windows_per_forward=0, causal_anchor=True, **sizes).args
+    model, frames = tiny.wan().clone(), []
+
+    def keep(apply_model, given):
+        frames.append(given["input"].shape[0] * given["input"].shape[2])
+        return apply_model(given["input"], given["timestep"], **given["c"])
+
+    model.set_model_unet_function_wrapper(keep)
+    tiny.co_denoise(model, tiny.latent(20), steps=4, cfg=1.0, causal_anchor=True, **sizes)
+    assert ratio == pytest.approx(sum(frames) / (4 * 20))
 
 
 def test_models_without_a_use_for_it_refuse_it():

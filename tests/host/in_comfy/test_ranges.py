@@ -14,23 +14,36 @@ def name_of(value):
     return getattr(value, "id", getattr(value, "__name__", ""))
 
 
-NUMBERS = [
-    (node, each)
-    for node in NODES
-    for each in node.define_schema().inputs
-    if isinstance(each, (io.Int.Input, io.Float.Input))
-]
+def numbers_in(inputs, around=()):
+    """Every number of these inputs, those of a choice too, with the choices that it is in: an input and its option."""
+    for each in inputs:
+        if isinstance(each, (io.Int.Input, io.Float.Input)):
+            yield each, around
+        elif isinstance(each, io.DynamicCombo.Input):
+            for option in each.options:
+                yield from numbers_in(option.inputs, (*around, (each.id, option.key)))
+
+
+NUMBERS = [(node, each, around) for node in NODES for each, around in numbers_in(node.define_schema().inputs)]
+
+
+def given_as(around, name, value):
+    """What a node is given where an input has this value."""
+    values = {name: value}
+    for choice, key in reversed(around):
+        values = {choice: {choice: key, **values}}
+    return values
 
 
 def test_the_pack_s_nodes_are_those_that_are_checked():
     listed = asyncio.run(LongVideoExtension().get_node_list())
-    assert listed == NODES and len(NUMBERS) > 100
+    assert listed == NODES and len(NUMBERS) > 120 and any(around for _, _, around in NUMBERS)
 
 
 @pytest.mark.parametrize(
-    ("node", "given"), NUMBERS, ids=lambda each: getattr(each, "id", getattr(each, "__name__", ""))
+    ("node", "given", "around"), NUMBERS, ids=lambda each: getattr(each, "id", getattr(each, "__name__", "in"))
 )
-def test_every_number_is_held_to_its_range(node, given):
+def test_every_number_is_held_to_its_range(node, given, around):
     """Linked values too, which ComfyUI checks nowhere: nothing else of the node is given, and nothing of it runs."""
     assert given.min is not None and given.max is not None, "without a range"
     bad = [given.min - 1, given.max + 1, 2**80 if given.max < 2**80 else 2**100]
@@ -38,7 +51,7 @@ def test_every_number_is_held_to_its_range(node, given):
         bad += [float("nan"), float("inf"), -float("inf")]
     for value in bad:
         with pytest.raises(ValueError) as error:
-            node.execute(**{given.id: value})
+            node.execute(**given_as(around, given.id, value))
         message = str(error.value)
         assert message.startswith(f"{node.define_schema().node_id}: {given.id} is {value}; it must be {given.min} to ")
 
@@ -67,6 +80,7 @@ def test_what_a_node_validates_itself_is_held_to_its_range(node):
 def test_the_ends_of_a_range_are_in_it():
     from long_video_pack.nodes.ranges import _wrong
 
-    for node, given in NUMBERS:
+    for node, given, around in NUMBERS:
         schema = node.define_schema()
-        assert _wrong(schema, {given.id: given.min}) is _wrong(schema, {given.id: given.max}) is None
+        for value in (given.min, given.max):
+            assert _wrong(schema, given_as(around, given.id, value)) is None

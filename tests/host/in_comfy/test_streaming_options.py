@@ -160,6 +160,10 @@ def test_an_anchor_before_a_chunk_may_see_the_prompt_before():
     fresh = run("attention", positive=other)
     assert not torch.equal(fresh, made["attention"])
     assert torch.equal(run("attention", "anchored", other), fresh)
+    # So does one that the chunk sees as well, but only later.
+    later, sooner = (tiny.scheduled(f"0: a\n{at}: b\n20: a", 29, transition="hard") for at in (8, 2))
+    run("attention", "twice", later)
+    assert torch.equal(run("attention", "twice", sooner), run("attention", positive=sooner))
 
 
 @pytest.mark.parametrize(

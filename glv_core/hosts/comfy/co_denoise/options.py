@@ -105,6 +105,12 @@ class WindowOptions:
 
         def sizes(window_frames: int, overlap_frames: int, where: str = "") -> tuple[int, int]:
             window = compression.whole_clip(compression.num_latent_frames(window_frames))
+            if window < compression.grain:
+                least = compression.num_frames(compression.whole_clip(compression.grain))
+                raise ValueError(
+                    f"window{where} is {window_frames} frames; windows of this model have {least} frames or more. "
+                    "Raise window."
+                )
             if not 0 <= overlap_frames < window_frames:
                 raise ValueError(
                     f"overlap{where} is {overlap_frames} frames and window {window_frames}; overlap must be 0 or more "

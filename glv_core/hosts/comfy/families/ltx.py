@@ -58,7 +58,8 @@ def _times(cond: Any, view: View, shapes: Sequence[Sequence[int]], firsts: Seque
             part[:, 0] -= 8 * view.video[0]
         else:
             part[:, 0] -= 8 * (guided - list(view.video).index(guided))
-            part[:, 0] = part[:, 0].clamp(min=0)  # a window's first latent frame holds one frame
+            part[:, 0, :, 0] = part[:, 0, :, 0].clamp(min=0)  # a window's first latent frame holds one frame
+            part[:, 0, :, 1] = part[:, 0, :, 1].clamp(min=1)
         parts.append(part)
     return cond._copy_with(torch.cat(parts, dim=2))
 

@@ -120,7 +120,8 @@ class ComfyChunks:
             options = replace(options, tile_overlap=0)
         # Left out where they change nothing, so that chunks are found that were made before there were these options.
         left_out = set() if options.step_cache else {"step_cache"}
-        if options.prompt_blending == AUTO or not self._sees_several_prompts(chunk):
+        as_ever = options.prompt_blending == AUTO and not self.family.joint_text  # of others it was predictions first
+        if as_ever or not self._sees_several_prompts(chunk):
             left_out.add("prompt_blending")
         second = {"low_noise": [self._low_noise_hash, self.low_noise.step]} if self.low_noise else {}
         if self.clip_vision:
@@ -266,19 +267,20 @@ class ComfyChunks:
                 tag = entry[1][TAG]
                 track = self._track(tag.schedule).at(Place(chunk.start, self.shape[2]), chunk.length)
                 weights = track.rounded()[tag.prompt]
+                at_anchor = self._at_anchor(tag, chunk)
+                if at_anchor not in (None, weights[0]):  # else the first latent frame says it
+                    weights = [at_anchor, *weights]
                 if not any(weights):
-                    if self._anchor_sees(tag, chunk):
-                        seen.append([self._entry_hashes[id(entry)], "anchor"])
                     continue
             seen.append([self._entry_hashes[id(entry)], weights, *self._by_chunk(entry, chunk)])
         return seen
 
-    def _anchor_sees(self, tag: Any, chunk: Chunk) -> bool:
-        """Whether an anchor, which stands in the place of the latent frame before a chunk, sees a prompt."""
+    def _at_anchor(self, tag: Any, chunk: Chunk) -> float | None:
+        """How much an anchor, which stands in the place of the latent frame before a chunk, sees of a prompt."""
         if chunk.start == 0 or not self.continuation.uses_anchor or self.options.anchor == "none":
-            return False
+            return None
         before = self._track(tag.schedule).at(Place(chunk.start - 1, self.shape[2]), 1)
-        return any(before.rounded()[tag.prompt])
+        return before.rounded()[tag.prompt][0]
 
     def _sees_several_prompts(self, chunk: Chunk) -> bool:
         """Whether a conditioning has several prompts in a chunk, or in the latent frame before it, where an anchor

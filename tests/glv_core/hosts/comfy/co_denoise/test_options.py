@@ -89,3 +89,13 @@ def test_an_overlap_stays_below_a_shorter_window_of_a_phase():
 def test_what_does_not_go_together(options, words):
     with pytest.raises(ValueError, match=words):
         options.settings(WAN)
+
+
+def test_windows_that_leave_frames_out_are_refused():
+    h3 = Compression((1, 4, 4, 4, 4), rest=2)
+    for options, where in (
+        (WindowOptions(5, 0), ""),
+        (WindowOptions(100, 0, phases=(PhaseOptions(0.4, window_frames=5),)), " of the phase"),
+    ):
+        with pytest.raises(ValueError, match=rf"window{where}.* is 5 frames; .* have 22 frames or more\. Raise window"):
+            options.settings(h3)
