@@ -98,6 +98,7 @@ def test_a_loop_that_one_window_holds_is_as_without():
             steps=3,
             cfg=1.0,
             positive=combined.text("ltx", 1),
+            negative=combined.text("ltx", 0),
             schedule="shifted",
             closed_loop=True,
             causal_anchor=anchor,
