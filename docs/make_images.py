@@ -159,7 +159,7 @@ def window_plan(name: str) -> Image.Image:
         kind.latent_span(sampler["overlap"]),
         sampler["schedule"],
         grain=kind.grain,
-        prompt_blending="predictions" if kind == MINIMAX_H3.compression or "LTXVAddGuide" in values else "attention",
+        prompt_blending="predictions" if "LTXVAddGuide" in values else "attention",
     )
     return draw_plan(settings, timebase, schedule, steps)
 

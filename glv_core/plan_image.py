@@ -226,7 +226,7 @@ def facts(plan: Plan) -> tuple[str, str, str]:
         f"{settings.schedule} windows of {window_frames} frames ({window} latent), overlap "
         f"{overlap_frames:g} ({overlap} latent){spaced}, {settings.merge} merge{phases}",
         f"{per_step} {'window' if per_step == '1' else 'windows'} a step, {cost.windows} in {plan.steps} steps"
-        f"{prompted}: {cost.ratio:.2f} times the latent frames that the length alone needs",
+        f"{prompted}: {cost.ratio:.2f} times the latent frames of the video",
     )
 
 

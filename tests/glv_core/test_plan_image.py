@@ -35,7 +35,7 @@ def test_the_numbers_in_the_text():
     assert first == "161 frames, 10.06 s at 16 fps, 41 latent frames"
     assert second == "static windows of 61 frames (16 latent), overlap 24 (6 latent), pyramid merge"
     # Windows 0-16, 10-26, 20-36, 25-41: 4 * 16 / 41 latent frames.
-    assert third == "4 windows a step, 80 in 20 steps: 1.56 times the forwards that the length alone needs"
+    assert third == "4 windows a step, 80 in 20 steps: 1.56 times the latent frames of the video"
 
 
 @pytest.mark.parametrize(
