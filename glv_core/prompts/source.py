@@ -13,6 +13,7 @@ from .errors import PromptScheduleError, PromptSyntaxError, PromptWarning
 NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 LONGEST_NUMBER = 40
 LONGEST_EXCERPT = 100
+WAY_OUT = "If it is part of the prompt, put a word in front of it."
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,14 @@ class Written:
 
 @dataclass
 class Notes:
-    """What is found while a text is read: ``prompts``, the (start, end) of what became prompts, and times ``dropped``
-    or ``cut`` because they lie beyond the end of the video.
+    """What is found while a text is read: ``prompts``, the (start, end) of what became prompts; ``doubted``, that of
+    what could begin one and is read as part of one; ``starts``, the first frames of prompts with times; and times
+    ``dropped`` or ``cut`` because they lie beyond the end of the video.
     """
 
     prompts: list[tuple[int, int]] = field(default_factory=list)
+    doubted: list[tuple[int, int]] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
     dropped: list[Written] = field(default_factory=list)
     cut: list[Written] = field(default_factory=list)
 
@@ -158,11 +162,14 @@ class Video:
 
     def outside(self, time: Written) -> PromptScheduleError:
         """The error for a time before the start or past the end of the video."""
-        return self.source.schedule_error(
-            time.offset,
-            f"'{time.text}' is outside the video, which is {self.length}.",
-            f"Frames count from 0, so the last one is {self.num_frames - 1}.",
-        )
+        text = self.source.text
+        remedy = f"Frames count from 0, so the last one is {self.num_frames - 1}."
+        if time.frames >= self.num_frames and not self.drop_beyond:
+            remedy += " With beyond_end set to drop, what is later is left out."
+        if not text[text.rfind("\n", 0, time.offset) + 1 : time.offset].strip(" \t[(*_@-"):
+            remedy += f" {WAY_OUT}"
+        problem = f"'{time.text}' is outside the video, which is {self.length}."
+        return self.source.schedule_error(time.offset, problem, remedy)
 
     @property
     def length(self) -> str:

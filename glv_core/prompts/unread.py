@@ -46,8 +46,11 @@ _NAMES = re.compile(r"(?:\n|\A|\W)(?:frames?|seconds?)", re.IGNORECASE)
 def warnings_of(video: Video, common: Source) -> tuple[PromptWarning, ...]:
     """The warnings of a text that has been read, in the order of the text, those of the common text last."""
     source = video.source
-    places = (place for start, end in sorted(video.notes.prompts) for place in suspects(source.visible, start, end))
-    found = list(_unread(source, places)) + list(_left_out(video, video.notes))
+    places = {place for start, end in sorted(video.notes.prompts) for place in suspects(source.visible, start, end)}
+    for start, end in video.notes.doubted:
+        if not any(begin < end and start < stop for begin, stop in places):
+            places.add((start, end))
+    found = list(_unread(source, sorted(places))) + list(_left_out(video, video.notes))
     found.sort(key=lambda warning: (warning.line, warning.column))
     return (*found, *_unread(common, suspects(common.visible, 0, len(common.text))))
 

@@ -386,7 +386,8 @@ def test_the_shape_of_a_message() -> None:
         "line 2, column 3: 'x' is not a time.\n"
         "  12x: a cat\n"
         "    ^\n"
-        "Write a frame (12), seconds (0.5s), percent (50%), or a range (12-24)."
+        "Write a frame (12), seconds (0.5s), percent (50%), or a range (12-24). "
+        "If it is part of the prompt, put a word in front of it."
     )
 
 
@@ -530,7 +531,10 @@ def test_a_schedule_is_text() -> None:
 def test_a_time_outside_a_short_video(num_frames: int, length: str) -> None:
     error = failure("2: a", num_frames, 2)
     assert f"'2' is outside the video, which is {length} long ({num_frames / 2:g} s at 2 fps).\n" in str(error)
-    assert str(error).endswith(f"Frames count from 0, so the last one is {num_frames - 1}.")
+    assert str(error).endswith(
+        f"Frames count from 0, so the last one is {num_frames - 1}. With beyond_end set to drop, what is later is left "
+        "out. If it is part of the prompt, put a word in front of it."
+    )
 
 
 def test_long_lines_are_shown_in_part_with_the_caret_in_place() -> None:

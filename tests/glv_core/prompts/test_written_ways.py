@@ -170,6 +170,100 @@ def test_ways_that_say_the_same(text: str):
     assert starts(text) == [(0, "a cat"), (72, "a dog")]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Behind a scene, what begins like one does.
+        ("Scene 1: a man walks, Scene 2: he sits", [(0, "a man walks"), (96, "he sits")]),
+        ("Scene 1: a man walks Scene 2: he sits", [(0, "a man walks"), (96, "he sits")]),
+        ('Scene 1: "go." Scene 2: he sits', [(0, '"go."'), (96, "he sits")]),
+        ("film,\nScene 1: a (b) **Scene 2:** c", [(0, "film, a (b)"), (96, "film, c")]),
+        # A bar in brackets is text; without its partner a bracket is too.
+        ("[cat|dog] hybrid", [(0, "[cat|dog] hybrid")]),
+        ("(a|b:1.2) c | d", [(0, "(a|b:1.2) c"), (96, "d")]),
+        ("{a|{b|c}} | d", [(0, "{a|{b|c}}"), (96, "d")]),
+        ("{a|\nb} | c", [(0, "{a| b}"), (96, "c")]),
+        ("a :( | b", [(0, "a :("), (96, "b")]),
+        ("a ) | (b [c|d) | e", [(0, "a )"), (64, "(b [c|d)"), (128, "e")]),
+        ("\\(a | b\\)", [(0, "\\(a"), (96, "b\\)")]),
+        # A time of 0 begins a prompt with or without a colon.
+        ("a girl\n[0-24] sits", [(0, "a girl, sits")]),
+        ("a girl\n[48]: sits", [(0, "a girl"), (48, "a girl, sits")]),
+        ("[0s] a\n3s: b", [(0, "a"), (72, "b")]),
+        ("00:00:03,000 --> 00:00:05,000\na cat", [(0, "a cat")]),
+        # Decades are none, unless times stand beside them.
+        ("[1980s] neon city", [(0, "[1980s] neon city")]),
+        ("**90s** fashion", [(0, "**90s** fashion")]),
+        ("[90s]: anime", [(0, "[90s]: anime")]),
+        # Bars at the end of lines with times.
+        ("0: a |\n72: b |", [(0, "a"), (72, "b")]),
+        ("- 0: a\n- 24: b", [(0, "a"), (24, "b")]),
+    ],
+)
+def test_what_is_read(text: str, expected: list[tuple[int, str]]):
+    assert starts(text) == expected
+
+
+def test_a_decade_beside_times_is_one():
+    assert starts("[0s]: a\n[60s]: b", 192, 2) == [(0, "a"), (120, "b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a wide shot of a girl,\n[18-25] years old", [(2, 1, "[18-25]")]),
+        ("a tree,\n[50%] opacity", [(2, 1, "[50%]")]),
+        ("a tree,\n(5 s) exposure", [(2, 1, "(5 s)")]),
+        ("a tree,\n**5s** exposure", [(2, 3, "5s")]),
+        ("[18-25] year old woman", [(1, 1, "[18-25]")]),
+        ("(10 seconds) countdown timer", [(1, 1, "(10 seconds)")]),
+        ("(12:30) a train leaves", [(1, 1, "(12:30)")]),
+        ("Scene 1: a tree\n(5 s) exposure", [(2, 1, "(5 s)")]),
+        ("a tank,\nT 34: soviet tank", []),
+        ("a tree,\nf 8: landscape", []),
+        ("kid's drawing\nPrompt 1: foo", [(2, 1, "Prompt 1:")]),
+    ],
+)
+def test_a_single_time_at_the_start_of_a_line_is_part_of_the_prompt(text: str, expected: list[tuple[int, int, str]]):
+    assert warned(text) == expected
+    (segment,) = read(text).schedule.segments
+    assert segment.prompt == " ".join(text.removeprefix("Scene 1: ").split("\n"))
+
+
+def test_a_single_time_without_a_colon_beside_others_is_refused():
+    with pytest.raises(PromptSyntaxError, match="colon is missing") as caught:
+        read("0: a girl,\n[18-25] years old\n48: a boy")
+    assert (caught.value.line, caught.value.column) == (2, 7)
+    assert str(caught.value).endswith("put a word in front of it.")
+
+
+@pytest.mark.parametrize(
+    "text", ["90s: anime", "3人：两女一男", "12月25日：a", "50％：a", "Shot 3: closeup", "Scene 1: a, Scene 1: b"]
+)
+def test_prose_that_is_refused_is_told_the_way_out(text: str):
+    with pytest.raises(PromptScheduleError) as caught:
+        read(text)
+    assert str(caught.value).endswith("If it is part of the prompt, put a word in front of it.")
+    assert starts(f"so {text}")
+
+
+@pytest.mark.parametrize("text", ['"0": "a", "900": "b"', "0: a\n900: b", "[0s: a] [90s: b]", '0 = "a", 900 = "b"'])
+def test_what_lies_outside_is_told_of_beyond_end(text: str):
+    with pytest.raises(PromptScheduleError, match="With beyond_end set to drop, what is later is left out"):
+        read(text)
+    with pytest.raises(PromptScheduleError) as caught:
+        read("0: a\n-900: b")
+    assert "beyond_end" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a girl [300s: c]", "a girl\n500: c", "a girl | c [500-600]", 'a girl\n"500": "c"'])
+def test_the_head_stays_where_all_others_are_dropped(text: str):
+    parsed = read(text, beyond_end="drop", common_text="photo")
+    assert [(each.start, each.end, each.prompt) for each in parsed.schedule.segments] == [(0, 192, "photo, a girl")]
+    (warning,) = parsed.warnings
+    assert "1 prompt lies beyond the end" in str(warning)
+
+
 def test_scenes_on_one_line_and_with_bars():
     assert starts("Shot 1: a cat. Shot 2: a dog. Shot 3: a bird") == [(0, "a cat."), (64, "a dog."), (128, "a bird")]
     assert starts("scene 1: a cat | scene 2: a dog") == [(0, "a cat"), (96, "a dog")]
