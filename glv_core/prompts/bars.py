@@ -41,7 +41,7 @@ def parse_bars(video: Video, lines: list[tuple[int, str]]) -> list[Entry]:
             )
         start = round_half_up(Fraction(video.num_frames * index, len(prompts)))
         entries.append(Entry(start, None, prompt, None, offset if index == 0 else bars[index - 1]))
-    video.notes.prompts.append((0, len(source.text)))
+    video.notes.prompts += zip([0, *(bar + 1 for bar in bars)], [*bars, len(source.text)], strict=True)
     return unquoted(entries, least=2)
 
 

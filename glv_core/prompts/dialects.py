@@ -57,6 +57,7 @@ def parse_keys(video: Video, start: int, front: str, alone: bool = False) -> Pro
     if not keys:
         raise video.outside(video.notes.dropped[0])
     check_keys(video.source, keys)
+    video.notes.starts += [(key.first, key.offset) for key in keys]
     starts, transitions = [0.0], [HARD]
     for before, after in pairwise(keys):
         stretch = after.first - before.last

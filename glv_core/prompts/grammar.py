@@ -102,7 +102,8 @@ def read_schedule(
     common = Source.of(common_text, common=True)
     front = join_lines(common.visible)
     check_front(common, 0, front)
-    return ParsedSchedule(_schedule(video, front, default), warnings_of(video, common))
+    schedule = _schedule(video, front, default)
+    return ParsedSchedule(schedule, warnings_of(video, common, len(schedule.segments)))
 
 
 def _schedule(video: Video, front: str, default: DefaultFade) -> PromptSchedule:

@@ -30,6 +30,7 @@ def parse_lines(video: Video, lines: list[tuple[int, str]], marks: list[Mark | N
     ]
     entries.sort(key=lambda entry: entry.start)
     check_order(video.source, entries)
+    video.notes.starts += [(entry.start, entry.offset) for entry in entries]
     starts = [mark.start for mark, _ in blocks if mark] + [len(video.source.text)]
     video.notes.prompts.append((0, starts[0]))
     video.notes.prompts += [(mark.prompt, end) for (mark, _), end in zip(blocks[1:], starts[1:], strict=True) if mark]

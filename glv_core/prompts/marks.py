@@ -37,6 +37,7 @@ _NAMED = re.compile(
 )
 _GAP = re.compile(r"[ \t]{0,4}")
 _DASH = re.compile(r"[ \t]*[-\u2013\u2014|][ \t]+")
+_BAR = re.compile(r"\|[ \t]{0,20}")
 _CUT = re.compile(r"\|[ \t]{0,20}|[\[(]")
 ZERO = re.compile(r"[0:.]{0,20}0(?![0-9.]|:[0-9])")
 _COUNT = re.compile(r"\s*[0-9]{1,6}\s*\Z")
@@ -49,8 +50,8 @@ class Mark:
 
     ``unit`` is what numbers without one count: "s", or "" for frames. ``doubt`` is empty, or says what is missing for
     the line to be sure to begin a prompt: a "colon", a "unit" of a number alone in brackets, or "more" of its kind
-    where the time is a number behind a bullet. ``colon``: whether the time ends with one; ``zero``: whether it is 0; ``plain``:
-    whether it is written without brackets, words and the like.
+    where the time is a number behind a bullet. ``colon``: whether the time ends with one; ``zero``: whether it is 0;
+    ``plain``: whether it is written without brackets, words and the like.
     """
 
     start: int
@@ -71,7 +72,8 @@ def is_colon(line: str, index: int) -> bool:
 def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """The lines of a text, those cut that begin with a time and go on with others, behind bars or in the same brackets.
 
-    Lines that count subtitles, and the first word of a file of them, are left out.
+    Those are cut too that have two times or more, with colons, behind bars. Lines that count subtitles, and the first
+    word of a file of them, are left out.
     """
     pieces = []
     for offset, line in lines:
@@ -84,6 +86,11 @@ def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
                 if is_sure(line, behind):
                     pieces.append((offset + begin, line[begin : cut.start()]))
                     begin = behind
+        else:
+            cuts = [cut for cut in _BAR.finditer(line) if is_sure(line, cut.end(), colon=True)]
+            for cut in cuts if len(cuts) > 1 else []:
+                pieces.append((offset + begin, line[begin : cut.start()]))
+                begin = cut.end()
         pieces.append((offset + begin, line[begin:] if begin else line))
     following = [*(line for _, line in pieces[1:]), ""]
     return [
@@ -94,16 +101,16 @@ def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     ]
 
 
-def is_sure(line: str, begin: int) -> bool:
-    """Whether a right time and what ends it stand at an index of a line."""
+def is_sure(line: str, begin: int, colon: bool = False) -> bool:
+    """Whether a right time and what ends it, which may have to be a colon, stand at an index of a line."""
     dressed = dressed_mark(line, begin)
     if dressed:
-        return not dressed[4]
+        return not dressed[4] and (dressed[5] or not colon)
     span = SPAN.match(line, begin)
     if span is None:
         return False
-    colon = _GAP.match(line, span.end()).end()  # type: ignore[union-attr]
-    return is_colon(line, colon) and not line[colon + 1 : colon + 2].isdigit()
+    behind = _GAP.match(line, span.end()).end()  # type: ignore[union-attr]
+    return is_colon(line, behind) and not line[behind + 1 : behind + 2].isdigit()
 
 
 def check_unmarked(source: Source, lines: list[tuple[int, str]]) -> None:

@@ -7,7 +7,7 @@ when each one is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -25,12 +25,16 @@ _SCENE = re.compile(
 )
 _BEFORE_TIME = re.compile(r"[ \t]{0,3}[,\u2013\u2014-]?[ \t]{0,3}([\[(]?)[ \t]{0,3}")
 _END = re.compile(rf"[ \t]{{0,3}}(?:\*\*|__)?[ \t]{{0,3}}[{COLONS}](?:\*\*|__)?(?![0-9])")
+_LATE = re.compile(r"[ \t]{0,3}([\[(])[ \t]{0,3}")
 _INLINE = re.compile(rf"(?<!\w)(?:\*\*|__)?{_NAMES}(?=[ \t0-9#])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene as written: its numbers, where its name, its time if it has one, and its prompt are; and the prompt."""
+    """A scene as written: its numbers, where its name, its time if it has one, and its prompt are; and the prompt.
+
+    ``late`` is a range in brackets at the beginning of the prompt, and ``rest`` the prompt without it.
+    """
 
     first: int
     last: int
@@ -38,6 +42,8 @@ class Scene:
     time: tuple[int, int] | None
     prompt: int
     text: str
+    late: tuple[int, int] | None = None
+    rest: str = ""
 
 
 def scene_at(text: str, pos: int) -> tuple[int, int, tuple[int, int] | None, int] | None:
@@ -117,10 +123,19 @@ def scenes_of(source: Source, lines: list[tuple[int, str]]) -> tuple[str, list[S
             begin = scene[3]
         pieces[-1].append(text[begin : offset + len(line)])
     texts = [join_lines("\n".join(piece)) for piece in pieces]
-    scenes = [
-        Scene(first, last, place, time, prompt, told)
-        for (place, first, last, time, prompt), told in zip(found, texts[1:], strict=True)
-    ]
+    scenes = []
+    for (place, first, last, time, prompt), told in zip(found, texts[1:], strict=True):
+        late = None if time else _LATE.match(text, prompt)
+        span = SPAN.match(text, late.end()) if late else None
+        if late and span and span["last"] and text.startswith("])"[late.group(1) == "("], span.end()):
+            rest = told[span.end() + 1 - late.start(1) :].lstrip(" \t:\uff1a\u2013\u2014-")
+            scenes.append(Scene(first, last, place, time, prompt, told, span.span(), rest))
+        else:
+            scenes.append(Scene(first, last, place, time, prompt, told))
+    if all(scene.late for scene in scenes):
+        scenes = [
+            replace(scene, time=scene.late, prompt=scene.late[1] + 1, text=scene.rest) for scene in scenes if scene.late
+        ]
     return texts[0], scenes
 
 

@@ -197,11 +197,44 @@ def test_ways_that_say_the_same(text: str):
         ("[90s]: anime", [(0, "[90s]: anime")]),
         # Bars at the end of lines with times.
         ("0: a |\n72: b |", [(0, "a"), (72, "b")]),
+        # Behind bullets; a bar with a time behind it, after a text; times behind the colons of scenes.
         ("- 0: a\n- 24: b", [(0, "a"), (24, "b")]),
+        ("• 0: a\n• 2４: ２", [(0, "a"), (24, "２")]),
+        ("intro | 0: a | 48: b", [(0, "intro, a"), (48, "intro, b")]),
+        ("Scene 1: (0-3s) a\nScene 2: (3-6s) b", [(0, "a"), (72, "b")]),
+        ("Scene 1: [0:00-0:03]: a. Scene 2: [0:03-0:06] - b", [(0, "a."), (72, "b")]),
+        ("Scene 1: (1-3) cats\nScene 2: a dog", [(0, "(1-3) cats"), (96, "a dog")]),
+        # The digits and signs of other keyboards.
+        ("0: a\n–24: b", [(0, "a"), (168, "b")]),
+        ("0: a\n\u221224: b", [(0, "a"), (168, "b")]),
+        ("0: a\n－24: b", [(0, "a"), (168, "b")]),
+        ("０：a\n２４：b ２", [(0, "a"), (24, "b ２")]),
+        ("０％：a\n５０％：b", [(0, "a"), (96, "b")]),
+        ("0：00：a\n０：０３：b", [(0, "a"), (72, "b")]),
+        ("０－２４：a\n[２４]：b", [(0, "a"), (24, "b")]),
+        ("２４人, ５：６", [(0, "２４人, ５：６")]),
+        # Parts and comments that are no schedule of their own.
+        ("Part 1: a | Part 2: b", [(0, "Part 1: a"), (96, "Part 2: b")]),
+        ("# Scene 1\n0: a\n# Scene 2\n24: b", [(0, "a"), (24, "b")]),
+        ("a\n# 24: b\n# 48: c", [(0, "a")]),
+        ("a\n## Scene 1", [(0, "a")]),
     ],
 )
 def test_what_is_read(text: str, expected: list[tuple[int, str]]):
     assert starts(text) == expected
+
+
+def test_frames_one_after_another_in_a_short_video_are_meant():
+    assert starts("0: a\n1: b\n2: c", 29) == [(0, "a"), (1, "b"), (2, "c")]
+    assert warned("0: a\n1: b\n2: c", 30) == [(1, 1, "0")]
+    assert starts("1: a\n2: b", 192) == [(0, "a"), (2, "b")]
+    assert starts("2: a\n3: b\n4: c", 192)[2] == (4, "c")
+    assert starts("0: a\n1: b\n3: c", 192)[2] == (3, "c")
+
+
+def test_a_text_is_shown_as_it_is_written():
+    with pytest.raises(PromptScheduleError, match="\n  ９９９：a\n  \\^\n"):
+        read("９９９：a")
 
 
 def test_a_decade_beside_times_is_one():
@@ -238,7 +271,7 @@ def test_a_single_time_without_a_colon_beside_others_is_refused():
 
 
 @pytest.mark.parametrize(
-    "text", ["90s: anime", "3人：两女一男", "12月25日：a", "50％：a", "Shot 3: closeup", "Scene 1: a, Scene 1: b"]
+    "text", ["90s: anime", "3人：两女一男", "12月25日：a", "Shot 3: closeup", "Scene 1: a, Scene 1: b"]
 )
 def test_prose_that_is_refused_is_told_the_way_out(text: str):
     with pytest.raises(PromptScheduleError) as caught:
@@ -406,6 +439,32 @@ def test_what_cannot_be_says_where(text: str, line: int, column: int, says: str)
         ("- time: 0\n  prompt: a cat", [(1, 3, "time: 0")]),
         ('[{"frame": 24, "prompt": "a cat"}]', [(1, 4, 'frame": 24')]),
         ("0: a [ease 12]\n24: b", [(1, 6, "[ease 12]")]),
+        # Scenes of other names, in brackets, as headings; times without a colon.
+        ("[Scene 1] a\n[Scene 2] b", [(1, 1, "[Scene 1]"), (2, 1, "[Scene 2]")]),
+        ("(Scene 1) a\n(Scene 2) b", [(1, 2, "Scene 1)")]),
+        ("镜头1：a\n镜头2：b", [(1, 1, "镜头1：")]),
+        ("【场景 １】a\n【场景 ２】b", [(1, 2, "场景 １】")]),
+        ("第0秒：a\n第3秒：b", [(1, 1, "第0秒：")]),
+        ("Szene 1: a\nSzene 2: b", [(1, 1, "Szene 1:")]),
+        ("Scène 1 : a\nScène 2 : b", [(1, 1, "Scène 1 :")]),
+        ("**Escena 1:** a\n**Escena 2:** b", [(1, 3, "Escena 1:")]),
+        ("Сцена 1: a\nСцена 2: b", [(1, 1, "Сцена 1:")]),
+        ("Part 1: a, part 2: b, part 10: c", [(1, 1, "Part 1:")]),
+        ("a film: Scene 1: a, Scene 2: b", [(1, 9, "Scene 1:")]),
+        ("Beat 1: a. Cut 1: b. Beat 2: c. Cut 2: d", [(1, 1, "Beat 1:"), (1, 12, "Cut 1:")]),
+        ("## Scene 1\na man\n## Scene 2\na woman", [(1, 1, "## Scene 1")]),
+        ("a film\n# Take 1\na man\n# Take 2:\na woman", [(2, 1, "# Take 1")]),
+        ("### 0s\na\n### 3s - it goes on\nb", [(1, 1, "### 0s")]),
+        ("frame 0 a\nframe 24 b", [(1, 1, "frame 0")]),
+        ("t=0 a\nt=3 b", [(1, 1, "t=0")]),
+        ("0s a, 3s b", [(1, 1, "0s")]),
+        ("a man 0s-3s\nsits", [(1, 7, "0s-3s")]),
+        ("0: a. 24: b", [(1, 7, "24:")]),
+        ("0: a\n“24”: b", [(2, 1, "“24”:")]),
+        ('0: a\n"24": b', [(2, 1, '"24":')]),
+        # Prompts that are only counted.
+        ("1: a\n2: b\n3: c", [(1, 1, "1")]),
+        ('"0": "a", "1": "b", "2": "c"', [(1, 1, "0")]),
     ],
 )
 def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expected: list[tuple[int, int, str]]):
@@ -452,6 +511,12 @@ def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expec
         "a cat\n24 hours later\n3 dogs",
         "Scene 5 of a film. Scene 6 shows a cat",
         "1. a cat\n2. a dog",
+        "a cat (take 1) and (take 2)",
+        "Area 52: aliens, Area 51: more",
+        "step 1:2, step 2:3, Psalm 23:1, Psalm 24:1",
+        "T 34: tank\nf 8: landscape",
+        "a sprint of 5-10s",
+        "frame 5 of a film",
     ],
 )
 def test_sentences_with_numbers_are_left_alone(text: str):
