@@ -155,11 +155,13 @@ def bulleted(marks: list[Mark | None]) -> list[Mark | None]:
 
 
 def without_asides(video: Video, marks: list[Mark | None]) -> list[Mark | None]:
-    """The marks, but for what a prompt may begin a line with: a single time not 0, or decades, without times beside it.
+    """The marks, or none where a prompt may begin so: decades; or times without colons, none of them 0, that are of
+    several kinds (frames, seconds, percent) or all on one line.
 
     Raises:
-        PromptSyntaxError: a single time has no colon, but others have.
+        PromptSyntaxError: a single time that is not 0 has no colon, but others have.
     """
+    text = video.source.text
     found = [mark for mark in marks if mark]
     bare = [mark for mark in found if not mark.colon]
     if len(bare) == 1 and len(found) > 1 and not bare[0].zero:
@@ -170,13 +172,17 @@ def without_asides(video: Video, marks: list[Mark | None]) -> list[Mark | None]:
         )
     if not found or any(mark.plain for mark in found):
         return marks
-    text = video.source.text
-    decades = all(DECADE.fullmatch(text, mark.start, mark.end) for mark in found)
-    if decades or (len(found) == 1 and bare and not (bare[0].zero or "-->" in text[bare[0].start : bare[0].end])):
-        if not decades:
-            video.notes.doubted.append((bare[0].start, bare[0].end))
+    if all(DECADE.fullmatch(text, mark.start, mark.end) for mark in found):
         return [None] * len(marks)
-    return marks
+    times = [text[mark.start : mark.end] for mark in found]
+    if len(bare) < len(found) or any(mark.zero for mark in found) or any("-->" in time for time in times):
+        return marks
+    kinds = {"%" if "%" in time else bool(UNITED.search(time)) for time in times}
+    if len(kinds) == 1 and "\n" in text[found[0].start : found[-1].start]:
+        return marks
+    remedy = "It begins a prompt with a colon behind it, as in 48: a prompt. If this is no time, leave it."
+    video.notes.doubted += [(mark.start, mark.end, remedy) for mark in found]
+    return [None] * len(marks)
 
 
 def settled(source: Source, lines: list[tuple[int, str]], marks: list[Mark | None]) -> list[Mark | None]:
@@ -230,7 +236,7 @@ def plain_mark_of(source: Source, offset: int, line: str, begin: int) -> Mark | 
     end, has_colon = plain
     if not has_colon:
         raise source.syntax_error(offset + end, "a colon is missing between the time and the prompt.", FADE_HELP)
-    if line[end + 1 : end + 2] in set("0123456789"):
+    if line[end + 1 : end + 2].isdigit():
         raise source.syntax_error(
             offset + end,
             f"'{line[: end + 2].strip()}…' can be a time or the beginning of a prompt.",

@@ -85,7 +85,10 @@ def parse_scenes(video: Video, lines: list[tuple[int, str]], marks: list[Mark | 
         and len(scenes) == 1
         and source.text[scenes[0].offset : scenes[0].prompt].strip("*_").lower().startswith("prompt")
     ):
-        video.notes.doubted.append((scenes[0].offset, scenes[0].prompt))
+        remedy = (
+            "It counts where Prompt 2: is there too, or no text before it. If this is part of the prompt, leave it."
+        )
+        video.notes.doubted.append((scenes[0].offset, scenes[0].prompt, remedy))
         return None
     for mark in marks:
         if mark and mark.start >= scenes[0].offset:

@@ -25,7 +25,7 @@ _TIME = (
 )
 _BEGINNING = re.compile(
     rf"(?:\A|\n)[ \t]{{0,20}}(?:[-*\u2022][ \t])?[\[(]?{_TIME}(?:[ \t]?(?:{_MINUS}|[~>]|to\b){{1,3}}[ \t]?{_TIME})?"
-    r"(?=[ \t]{0,3}[\])]?[ \t]{0,3}[:\uff1a\[])",
+    rf"(?=[ \t]{{0,3}}[\])]?[ \t]{{0,3}}(?:\[|[:\uff1a](?!{_DIGIT})))",
     re.IGNORECASE,
 )
 _PLAIN = {0xFF10 + digit: str(digit) for digit in range(10)} | {
@@ -125,13 +125,15 @@ class Written:
 
 @dataclass
 class Notes:
-    """What is found while a text is read: ``prompts``, the (start, end) of what became prompts; ``doubted``, that of
-    what could begin one and is read as part of one; ``starts``, the (first frame, offset) of prompts with times;
-    and times ``dropped`` or ``cut`` because they lie beyond the end of the video.
+    """What is found while a text is read.
+
+    ``prompts``: the (start, end) of what became prompts; ``doubted``: that of what could begin one and is read as part
+    of one, and how to make it begin one; ``starts``: the (first frame, offset) of prompts with times. Times ``dropped``
+    or ``cut`` lie beyond the end of the video.
     """
 
     prompts: list[tuple[int, int]] = field(default_factory=list)
-    doubted: list[tuple[int, int]] = field(default_factory=list)
+    doubted: list[tuple[int, int, str]] = field(default_factory=list)
     starts: list[tuple[int, int]] = field(default_factory=list)
     dropped: list[Written] = field(default_factory=list)
     cut: list[Written] = field(default_factory=list)

@@ -7,8 +7,10 @@ in brackets, in front of a colon, as a range at the start of a sentence, as a ke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
+from types import MappingProxyType
 
 from .brackets import timed_bracket
 from .errors import PromptWarning
@@ -18,6 +20,7 @@ from .times import DECADE, SIGNS, SPAN, UNITED, UNITS
 
 MOST_WARNINGS = 10  #: times that are shown one by one
 MOST_NAMED = 10  #: times that one warning lists
+_REMEDY = "Times stand at the start of a line, as in 0-24: a prompt, or 2.5s: a prompt. If this is none, leave it."
 LONG = 10  #: frames for each prompt from which on a video is long for prompts that start on frames 0, 1, 2
 
 _CANDIDATE = re.compile(
@@ -68,10 +71,13 @@ def warnings_of(video: Video, common: Source, prompts: int) -> tuple[PromptWarni
     source, timed = video.source, bool(video.notes.starts)
     parts = sorted(video.notes.prompts)
     places = {place for start, end in parts for place in suspects(source.visible, start, end, timed)}
-    for start, end in video.notes.doubted:
-        if not any(begin < end and start < stop for begin, stop in places):
-            places.add((start, end))
-    found = list(_unread(source, sorted(places))) + list(_left_out(video, video.notes))
+    suspected, remedies = sorted(places), {}
+    for start, end, remedy in video.notes.doubted:
+        around = bisect_right(suspected, (start, end)) - 1
+        known = around >= 0 and suspected[around][1] > start
+        remedies[suspected[around] if known else (start, end)] = remedy
+    places |= remedies.keys()
+    found = list(_unread(source, sorted(places), remedies)) + list(_left_out(video, video.notes))
     found += _counted(source, parts, {source.locate(start)[0] for start, _ in sorted(places)[:MOST_WARNINGS]})
     found += _headings(source) if prompts == 1 else []
     found += _frame_by_frame(video)
@@ -79,7 +85,9 @@ def warnings_of(video: Video, common: Source, prompts: int) -> tuple[PromptWarni
     return (*found, *_unread(common, suspects(common.visible, 0, len(common.text))))
 
 
-def _unread(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[PromptWarning]:
+def _unread(
+    source: Source, places: Iterable[tuple[int, int]], remedies: Mapping[tuple[int, int], str] = MappingProxyType({})
+) -> Iterator[PromptWarning]:
     found = list(places)
     for start, end in found[:MOST_WARNINGS]:
         what = " ".join(source.text[start:end].split())
@@ -87,7 +95,7 @@ def _unread(source: Source, places: Iterable[tuple[int, int]]) -> Iterator[Promp
         yield source.warning(
             start,
             f"'{what}' looks like a {kind}, but is read as part of a prompt.",
-            "Times stand at the start of a line, as in 0-24: a prompt, or 2.5s: a prompt. If this is none, leave it.",
+            remedies.get((start, end), _REMEDY),
         )
     if len(found) > MOST_WARNINGS:
         start, _ = found[MOST_WARNINGS]

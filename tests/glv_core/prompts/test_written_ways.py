@@ -190,6 +190,7 @@ def test_ways_that_say_the_same(text: str):
         ("a girl\n[0-24] sits", [(0, "a girl, sits")]),
         ("a girl\n[48]: sits", [(0, "a girl"), (48, "a girl, sits")]),
         ("[0s] a\n3s: b", [(0, "a"), (72, "b")]),
+        ("a girl\n[1s] sits\n[3s] stands", [(0, "a girl"), (24, "a girl, sits"), (72, "a girl, stands")]),
         ("00:00:03,000 --> 00:00:05,000\na cat", [(0, "a cat")]),
         # Decades are none, unless times stand beside them.
         ("[1980s] neon city", [(0, "[1980s] neon city")]),
@@ -252,6 +253,10 @@ def test_a_decade_beside_times_is_one():
         ("(10 seconds) countdown timer", [(1, 1, "(10 seconds)")]),
         ("(12:30) a train leaves", [(1, 1, "(12:30)")]),
         ("Scene 1: a tree\n(5 s) exposure", [(2, 1, "(5 s)")]),
+        ("[18-25] year old woman, [50%] opacity", [(1, 1, "[18-25]"), (1, 25, "[50%]")]),
+        ("[18-25] year old woman,\n[50%] opacity", [(1, 1, "[18-25]"), (2, 1, "[50%]")]),
+        ("[5s] exposure [6s] delay", [(1, 1, "[5s]"), (1, 15, "[6s]")]),
+        ("０：３０に起きる", []),
         ("a tank,\nT 34: soviet tank", []),
         ("a tree,\nf 8: landscape", []),
         ("kid's drawing\nPrompt 1: foo", [(2, 1, "Prompt 1:")]),
@@ -261,6 +266,17 @@ def test_a_single_time_at_the_start_of_a_line_is_part_of_the_prompt(text: str, e
     assert warned(text) == expected
     (segment,) = read(text).schedule.segments
     assert segment.prompt == " ".join(text.removeprefix("Scene 1: ").split("\n"))
+
+
+def test_what_makes_it_a_time_is_said():
+    (warning,) = read("[18-25] year old woman").warnings
+    assert str(warning).endswith(
+        "It begins a prompt with a colon behind it, as in 48: a prompt. If this is no time, leave it."
+    )
+    (warning,) = read("kid's drawing\nPrompt 1: foo").warnings
+    assert "where Prompt 2: is there too" in str(warning)
+    assert starts("kid's drawing\nPrompt 1: foo\nPrompt 2: bar")[1] == (96, "kid's drawing, bar")
+    assert starts("Prompt 1: foo") == [(0, "foo")]
 
 
 def test_a_single_time_without_a_colon_beside_others_is_refused():
