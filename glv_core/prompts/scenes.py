@@ -80,11 +80,8 @@ def parse_scenes(video: Video, lines: list[tuple[int, str]], marks: list[Mark | 
     """
     source = video.source
     head, scenes = scenes_of(source, lines)
-    if (
-        head
-        and len(scenes) == 1
-        and source.text[scenes[0].offset : scenes[0].prompt].strip("*_").lower().startswith("prompt")
-    ):
+    name = source.text[scenes[0].offset : scenes[0].prompt].strip("*_").lower()
+    if head and len(scenes) == 1 and name.startswith("prompt"):
         remedy = (
             "It counts where Prompt 2: is there too, or no text before it. If this is part of the prompt, leave it."
         )

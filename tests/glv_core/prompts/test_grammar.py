@@ -409,6 +409,7 @@ def test_the_shape_of_a_message() -> None:
         ("16:9 wide", 1, 3, "can be a time"),
         ("0:30 a cat", 1, 2, "1:05: a prompt"),
         ("0:1girl", 1, 2, "write a space after it"),
+        ("0：３０ a", 1, 2, "can be a time"),
         ("48 ease 12: b", 1, 4, "needs brackets"),
         ("48 [ease 12] b", 1, 13, "colon is missing"),
         ("48 [fade]: b", 1, 5, "hard, linear, ease"),
@@ -560,7 +561,7 @@ def test_what_is_shown_of_a_line() -> None:
 PIECES = st.sampled_from(
     ["0", "1", "12", "48", "95", "96", "2.5", ".", "..", "-", "s", "%", ":", ": ", " ", "\n", "|", '"', "'", "=", ",",
      "{", "}", "[", "]", "[ease 4]", "[hard]", "linear", "a", "a cat", "#", "//", "\\", "`", "\u201c", "\u2013",
-     "٣", "\t", '"0": "a"', "0: a\n", "24-48", '": "']
+     "٣", "２４", "：", "－", "\t", '"0": "a"', "0: a\n", "24-48", '": "']
 )  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=14).map("".join))
 

@@ -238,6 +238,10 @@ def test_a_text_is_shown_as_it_is_written():
         read("９９９：a")
 
 
+def test_a_number_with_its_name_is_no_time_beside_others():
+    assert starts("0: a shop. No. 5: perfume\n24: b") == [(0, "a shop. No. 5: perfume"), (24, "b")]
+
+
 def test_a_decade_beside_times_is_one():
     assert starts("[0s]: a\n[60s]: b", 192, 2) == [(0, "a"), (120, "b")]
 
@@ -533,6 +537,7 @@ def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expec
         "T 34: tank\nf 8: landscape",
         "a sprint of 5-10s",
         "frame 5 of a film",
+        "a shop. No. 5: a perfume",
     ],
 )
 def test_sentences_with_numbers_are_left_alone(text: str):
