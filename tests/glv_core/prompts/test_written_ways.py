@@ -178,6 +178,7 @@ def test_ways_that_say_the_same(text: str):
         ("Scene 1: a man walks Scene 2: he sits", [(0, "a man walks"), (96, "he sits")]),
         ('Scene 1: "go." Scene 2: he sits', [(0, '"go."'), (96, "he sits")]),
         ("film,\nScene 1: a (b) **Scene 2:** c", [(0, "film, a (b)"), (96, "film, c")]),
+        ("a shot 2: b\nScene 1: c", [(0, "a shot 2: b, c")]),
         # A bar in brackets is text; without its partner a bracket is too.
         ("[cat|dog] hybrid", [(0, "[cat|dog] hybrid")]),
         ("(a|b:1.2) c | d", [(0, "(a|b:1.2) c"), (96, "d")]),
@@ -185,6 +186,7 @@ def test_ways_that_say_the_same(text: str):
         ("{a|\nb} | c", [(0, "{a| b}"), (96, "c")]),
         ("a :( | b", [(0, "a :("), (96, "b")]),
         ("a ) | (b [c|d) | e", [(0, "a )"), (64, "(b [c|d)"), (128, "e")]),
+        ("(a [b) | c) | d", [(0, "(a [b)"), (64, "c)"), (128, "d")]),
         ("\\(a | b\\)", [(0, "\\(a"), (96, "b\\)")]),
         # A time of 0 begins a prompt with or without a colon.
         ("a girl\n[0-24] sits", [(0, "a girl, sits")]),
@@ -302,8 +304,10 @@ def test_prose_that_is_refused_is_told_the_way_out(text: str):
 
 @pytest.mark.parametrize("text", ['"0": "a", "900": "b"', "0: a\n900: b", "[0s: a] [90s: b]", '0 = "a", 900 = "b"'])
 def test_what_lies_outside_is_told_of_beyond_end(text: str):
-    with pytest.raises(PromptScheduleError, match="With beyond_end set to drop, what is later is left out"):
+    with pytest.raises(PromptScheduleError, match="With beyond_end set to drop, what is later is left out") as caught:
         read(text)
+    # A key or a bracket in the middle of a line is no prose.
+    assert ("put a word in front of it" in str(caught.value)) == text.endswith("\n900: b")
     with pytest.raises(PromptScheduleError) as caught:
         read("0: a\n-900: b")
     assert "beyond_end" not in str(caught.value)
@@ -482,6 +486,9 @@ def test_what_cannot_be_says_where(text: str, line: int, column: int, says: str)
         ("0: a. 24: b", [(1, 7, "24:")]),
         ("0: a\n“24”: b", [(2, 1, "“24”:")]),
         ('0: a\n"24": b', [(2, 1, '"24":')]),
+        ("A man:\n- 3: dogs\n- 4: cats", [(2, 3, "3:"), (3, 3, "4:")]),
+        ("intro | 24: a", [(1, 9, "24:")]),
+        ("a | [0s] b | [3s] c", [(1, 5, "[0s]"), (1, 14, "[3s]")]),
         # Prompts that are only counted.
         ("1: a\n2: b\n3: c", [(1, 1, "1")]),
         ('"0": "a", "1": "b", "2": "c"', [(1, 1, "0")]),
