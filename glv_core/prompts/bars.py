@@ -1,10 +1,11 @@
 """Schedules written with bars: ``a | b | c`` in equal parts, or ``all of it | a [0-50] | b [50-150]`` with times.
 
-A ``|`` inside ``{}`` is part of a prompt.
+A ``|`` inside ``{}``, ``[]`` or ``()`` is part of a prompt.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from fractions import Fraction
 
@@ -13,7 +14,8 @@ from .lines import EntryReader, check_order, unquoted
 from .source import Video, first_char, join_lines, round_half_up
 from .times import SPAN, UNITED
 
-BAR = re.compile(r"(\||\{[^{}]*\})")
+_SIGN = re.compile(r"\\.|[|{}()\[\]]")
+_CLOSED_BY = {"{": "}", "(": ")", "[": "]"}
 #: Characters of a part that can hold the brackets at its end.
 LONGEST_TAIL = 200
 
@@ -39,25 +41,47 @@ def parse_bars(video: Video, lines: list[tuple[int, str]]) -> list[Entry]:
             )
         start = round_half_up(Fraction(video.num_frames * index, len(prompts)))
         entries.append(Entry(start, None, prompt, None, offset if index == 0 else bars[index - 1]))
-    video.notes.prompts.append((0, len(source.text)))
+    video.notes.prompts += zip([0, *(bar + 1 for bar in bars)], [*bars, len(source.text)], strict=True)
     return unquoted(entries, least=2)
 
 
 def split_bars(lines: list[tuple[int, str]]) -> tuple[list[str], list[int]]:
     """The prompts between the bars, and the offsets of the bars."""
-    bars: list[int] = []
+    bars = bars_of(lines)
     parts: list[list[str]] = [[]]
+    ahead = iter([*bars, math.inf])
+    bar = next(ahead)
     for offset, line in lines:
-        parts[-1].append("\n")
-        at = offset
-        for piece in BAR.split(line):  # keeps what it splits at: a bar, or a {choice|of|words} that stays whole
-            if piece == "|":
-                bars.append(at)
-                parts.append([])
-            else:
-                parts[-1].append(piece)
-            at += len(piece)
-    return [join_lines("".join(part)) for part in parts], bars
+        begin = offset
+        while bar < offset + len(line):
+            parts[-1].append(line[begin - offset : int(bar) - offset])
+            parts.append([])
+            begin, bar = int(bar) + 1, next(ahead)
+        parts[-1].append(line[begin - offset :])
+    return [join_lines("\n".join(part)) for part in parts], bars
+
+
+def bars_of(lines: list[tuple[int, str]]) -> list[int]:
+    """The offsets of the bars that stand in no brackets; a bracket without its partner counts for nothing."""
+    opened: list[tuple[str, int]] = []  # what closes it, and how many bars there were before it
+    waiting = dict.fromkeys(_CLOSED_BY.values(), 0)
+    bars: list[int] = []
+    for offset, line in lines:
+        for found in _SIGN.finditer(line):
+            sign = found.group()
+            if sign == "|":
+                bars.append(offset + found.start())
+            elif sign in _CLOSED_BY:
+                opened.append((_CLOSED_BY[sign], len(bars)))
+                waiting[_CLOSED_BY[sign]] += 1
+            elif waiting.get(sign):
+                closes, before = opened.pop()
+                waiting[closes] -= 1
+                while closes != sign:
+                    closes, before = opened.pop()
+                    waiting[closes] -= 1
+                del bars[before:]
+    return bars
 
 
 def parse_timed_bars(video: Video, lines: list[tuple[int, str]]) -> Reading | None:

@@ -44,13 +44,20 @@ class Key:
     offset: int
 
 
-def parse_keys(video: Video, start: int, front: str) -> PromptSchedule:
+def parse_keys(video: Video, start: int, front: str, alone: bool = False) -> PromptSchedule:
     """The schedule of a text that is keyed from ``start`` on, with ``front`` in front of every prompt.
+
+    ``alone``: where all keys are dropped, the front is a prompt of its own.
 
     Raises PromptSyntaxError or PromptScheduleError, with line and column.
     """
     keys = sorted(KeyReader(video, start).read(), key=lambda key: (key.first, key.offset))
+    if not keys and alone:
+        return PromptSchedule((Segment(0, video.num_frames, front),), video.num_frames, video.fps)
+    if not keys:
+        raise video.outside(video.notes.dropped[0])
     check_keys(video.source, keys)
+    video.notes.starts += [(key.first, key.offset) for key in keys]
     starts, transitions = [0.0], [HARD]
     for before, after in pairwise(keys):
         stretch = after.first - before.last
@@ -89,7 +96,7 @@ class KeyReader:
         self.pos = start
 
     def read(self) -> list[Key]:
-        """All pairs that are not dropped, in the order of the text, at least one."""
+        """All pairs that are not dropped, in the order of the text; raises where there is none at all."""
         self.skip()
         opening = self.pos
         brace = opening if self.take("{") else None
@@ -103,9 +110,7 @@ class KeyReader:
                 break
             self.skip()
         self.finish(brace)
-        if not keys and self.video.notes.dropped:
-            raise self.video.outside(self.video.notes.dropped[0])
-        if not keys:
+        if not keys and not self.video.notes.dropped:
             raise self.source.schedule_error(opening, "there is no prompt between the braces.", PAIR_HELP)
         return keys
 

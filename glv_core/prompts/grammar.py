@@ -24,9 +24,9 @@ from .bars import parse_bars, parse_timed_bars
 from .brackets import has_timed_brackets, parse_brackets
 from .dialects import parse_keys
 from .errors import PromptScheduleError, PromptWarning
-from .layout import DefaultFade, Reading, lay_out
+from .layout import DefaultFade, Entry, Reading, lay_out
 from .lines import parse_lines
-from .marks import check_unmarked, mark_of, marks_of, pieces_of
+from .marks import bulleted, check_unmarked, mark_of, marks_of, pieces_of
 from .openings import keyed_at
 from .scenes import begins_scene, parse_scenes
 from .schedule import PromptSchedule, check_video
@@ -102,7 +102,8 @@ def read_schedule(
     common = Source.of(common_text, common=True)
     front = join_lines(common.visible)
     check_front(common, 0, front)
-    return ParsedSchedule(_schedule(video, front, default), warnings_of(video, common))
+    schedule = _schedule(video, front, default)
+    return ParsedSchedule(schedule, warnings_of(video, common, len(schedule.segments)))
 
 
 def _schedule(video: Video, front: str, default: DefaultFade) -> PromptSchedule:
@@ -111,12 +112,14 @@ def _schedule(video: Video, front: str, default: DefaultFade) -> PromptSchedule:
     if not lines:
         raise source.syntax_error(0, "there is no prompt here.", "Write one, or several such as a cat | a dog.")
     keys = keyed_at(source, lines)
-    if keys is not None and not any(mark_of(source, *line) for line in lines if line[0] < keys):
+    if keys is not None and not any(bulleted([mark_of(source, *line) for line in lines if line[0] < keys])):
         head = join_lines(source.visible[:keys])
         check_front(source, lines[0][0], head)
         video.notes.prompts.append((0, keys))
-        return parse_keys(video, keys, in_front(front, head))
+        return parse_keys(video, keys, in_front(front, head), bool(head))
     reading = read(video, lines)
+    if not reading.entries and reading.head:
+        reading = Reading([Entry(0, None, reading.head, None, reading.offset)])
     if not reading.entries:
         raise video.outside(video.notes.dropped[0])
     if len(reading.entries) > 1:
@@ -138,12 +141,13 @@ def check_front(source: Source, offset: int, text: str) -> None:
 def read(video: Video, lines: list[tuple[int, str]]) -> Reading:
     """What a text says that has no keys; no entries where all are dropped."""
     lines = pieces_of(lines)
-    marks = marks_of(video.source, lines)
+    marks = marks_of(video, lines)
     for (_, line), mark in zip(lines, marks, strict=True):
         if mark:
             return parse_lines(video, lines, marks)
-        if begins_scene(line):
-            return parse_scenes(video, lines, marks)
+        scenes = parse_scenes(video, lines, marks) if begins_scene(line) else None
+        if scenes:
+            return scenes
     if has_timed_brackets(video.source):
         return parse_brackets(video)
     check_unmarked(video.source, lines)

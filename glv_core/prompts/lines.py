@@ -9,7 +9,7 @@ from .errors import PromptScheduleError
 from .layout import Entry, Fade, Reading
 from .marks import FADE_HELP, Mark
 from .schedule import TRANSITION_KINDS
-from .source import NUMBER, Source, Video, join_lines
+from .source import NUMBER, WAY_OUT, Source, Video, join_lines
 from .times import TIME_HELP, UNITS, TimeReader, unit_of
 
 FADE_KIND = re.compile(r"[^\s\]\[.:%0-9-]+")
@@ -30,6 +30,7 @@ def parse_lines(video: Video, lines: list[tuple[int, str]], marks: list[Mark | N
     ]
     entries.sort(key=lambda entry: entry.start)
     check_order(video.source, entries)
+    video.notes.starts += [(entry.start, entry.offset) for entry in entries]
     starts = [mark.start for mark, _ in blocks if mark] + [len(video.source.text)]
     video.notes.prompts.append((0, starts[0]))
     video.notes.prompts += [(mark.prompt, end) for (mark, _), end in zip(blocks[1:], starts[1:], strict=True) if mark]
@@ -44,7 +45,7 @@ def blocks_of(lines: list[tuple[int, str]], marks: list[Mark | None]) -> list[tu
             blocks.append((mark, [line[mark.prompt - offset :]]))
         else:
             blocks[-1][1].append(line)
-    return [(mark, join_lines("\n".join(text))) for mark, text in blocks]
+    return [(mark, join_lines("\n".join(text)).rstrip("| ")) for mark, text in blocks]
 
 
 def unquoted(entries: list[Entry], least: int = 1) -> list[Entry]:
@@ -93,7 +94,9 @@ class EntryReader(TimeReader):
         word = self.source.text[self.pos : self.end].split()[0]
         if word in TRANSITION_KINDS:
             return self.source.syntax_error(self.pos, f"'{word}' is a transition and needs brackets.", FADE_HELP)
-        return self.source.syntax_error(self.pos, f"'{word}' is not understood here.", f"{TIME_HELP} {FADE_HELP}")
+        return self.source.syntax_error(
+            self.pos, f"'{word}' is not understood here.", f"{TIME_HELP} {FADE_HELP} {WAY_OUT}"
+        )
 
     def fade(self) -> Fade:
         offset = self.pos

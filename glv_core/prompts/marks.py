@@ -9,12 +9,12 @@ prompt``, ``0:00-0:03 prompt``. Everything is found in one pass, without going b
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .errors import PromptScheduleError
 from .schedule import TRANSITION_KINDS
-from .source import Source
+from .source import Source, Video
 from .times import COLONS, DECADE, SIGNS, SPAN, UNITED, UNITS
 
 FADE_HELP = "Write for example 48 [hard]: or 48 [linear 8]: or 48 [ease 0.5s]:"
@@ -31,13 +31,15 @@ _TO_COLON = re.compile(rf"[^\]{COLONS}]*")
 _BULLET = re.compile(r"(?:[-*+\u2022]|[0-9]{1,3}[.)])[ \t]{1,4}")
 _STARS = re.compile(r"\*{1,3}|__")
 _NAMED = re.compile(
-    r"(?:(?P<seconds>seconds?|secs?)|(?P<unsure>from|at)|frames?|f|time(?:stamp)?|t)(?:[ \t]{0,3}=|[ \t]|:)"
-    r"[ \t]{0,3}|frames?(?=[0-9])|@[ \t]?",
+    r"(?:(?P<seconds>seconds?|secs?)|(?P<unsure>from|at)|frames?|time(?:stamp)?)(?:[ \t]{0,3}=|[ \t]|:)"
+    r"[ \t]{0,3}|[tf][ \t]{0,3}=[ \t]{0,3}|frames?(?=[0-9])|@[ \t]?",
     re.IGNORECASE,
 )
 _GAP = re.compile(r"[ \t]{0,4}")
 _DASH = re.compile(r"[ \t]*[-\u2013\u2014|][ \t]+")
+_BAR = re.compile(r"\|[ \t]{0,20}")
 _CUT = re.compile(r"\|[ \t]{0,20}|[\[(]")
+ZERO = re.compile(r"[0:.]{0,20}0(?![0-9.]|:[0-9])")
 _COUNT = re.compile(r"\s*[0-9]{1,6}\s*\Z")
 _NUMBERED = re.compile(rf"[ \t]{{0,20}}[@<]?([0-9]{{1,40}}(?:\.[0-9]{{1,40}})?)(?:[ \t]?{UNITS})?(?!\w)", re.IGNORECASE)
 
@@ -47,7 +49,9 @@ class Mark:
     """Where a line says its time: offsets of the time's first character, of its end, and of the prompt behind it.
 
     ``unit`` is what numbers without one count: "s", or "" for frames. ``doubt`` is empty, or says what is missing for
-    the line to be sure to begin a prompt: a "colon", or a "unit" of a number alone in brackets.
+    the line to be sure to begin a prompt: a "colon", a "unit" of a number alone in brackets, or "more" of its kind
+    where the time is a number behind a bullet. ``colon``: whether the time ends with one; ``zero``: whether it is 0;
+    ``plain``: whether it is written without brackets, words and the like.
     """
 
     start: int
@@ -55,6 +59,9 @@ class Mark:
     prompt: int
     unit: str = ""
     doubt: str = ""
+    colon: bool = True
+    zero: bool = False
+    plain: bool = True
 
 
 def is_colon(line: str, index: int) -> bool:
@@ -65,7 +72,8 @@ def is_colon(line: str, index: int) -> bool:
 def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """The lines of a text, those cut that begin with a time and go on with others, behind bars or in the same brackets.
 
-    Lines that count subtitles, and the first word of a file of them, are left out.
+    Those are cut too that have two times or more, with colons, behind bars. Lines that count subtitles, and the first
+    word of a file of them, are left out.
     """
     pieces = []
     for offset, line in lines:
@@ -78,6 +86,11 @@ def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
                 if is_sure(line, behind):
                     pieces.append((offset + begin, line[begin : cut.start()]))
                     begin = behind
+        else:
+            cuts = [cut for cut in _BAR.finditer(line) if is_sure(line, cut.end(), colon=True)]
+            for cut in cuts if len(cuts) > 1 else []:
+                pieces.append((offset + begin, line[begin : cut.start()]))
+                begin = cut.end()
         pieces.append((offset + begin, line[begin:] if begin else line))
     following = [*(line for _, line in pieces[1:]), ""]
     return [
@@ -88,16 +101,16 @@ def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     ]
 
 
-def is_sure(line: str, begin: int) -> bool:
-    """Whether a right time and what ends it stand at an index of a line."""
+def is_sure(line: str, begin: int, colon: bool = False) -> bool:
+    """Whether a right time and what ends it, which may have to be a colon, stand at an index of a line."""
     dressed = dressed_mark(line, begin)
     if dressed:
-        return not dressed[4]
+        return not dressed[4] and (dressed[5] or not colon)
     span = SPAN.match(line, begin)
     if span is None:
         return False
-    colon = _GAP.match(line, span.end()).end()  # type: ignore[union-attr]
-    return is_colon(line, colon) and not line[colon + 1 : colon + 2].isdigit()
+    behind = _GAP.match(line, span.end()).end()  # type: ignore[union-attr]
+    return is_colon(line, behind) and not line[behind + 1 : behind + 2].isdigit()
 
 
 def check_unmarked(source: Source, lines: list[tuple[int, str]]) -> None:
@@ -123,13 +136,57 @@ def no_colon(source: Source, offset: int) -> PromptScheduleError:
     )
 
 
-def marks_of(source: Source, lines: list[tuple[int, str]]) -> list[Mark | None]:
+def marks_of(video: Video, lines: list[tuple[int, str]]) -> list[Mark | None]:
     """For each line, what makes it the beginning of a prompt, or None where it is more of the prompt above.
 
     Raises:
         PromptSyntaxError: a line cannot be told to be one or the other.
     """
-    marks = [mark_of(source, offset, line) for offset, line in lines]
+    marks = settled(video.source, lines, bulleted([mark_of(video.source, offset, line) for offset, line in lines]))
+    return without_asides(video, marks)
+
+
+def bulleted(marks: list[Mark | None]) -> list[Mark | None]:
+    """The marks, those of numbers behind bullets only where all are such, and the first is 0."""
+    found = [mark for mark in marks if mark]
+    if len(found) > 1 and found[0].zero and all(mark.doubt == "more" for mark in found):
+        return [mark and replace(mark, doubt="") for mark in marks]
+    return [None if mark and mark.doubt == "more" else mark for mark in marks]
+
+
+def without_asides(video: Video, marks: list[Mark | None]) -> list[Mark | None]:
+    """The marks, or none where a prompt may begin so: decades; or times without colons, none of them 0, that are of
+    several kinds (frames, seconds, percent) or all on one line.
+
+    Raises:
+        PromptSyntaxError: a single time that is not 0 has no colon, but others have.
+    """
+    text = video.source.text
+    found = [mark for mark in marks if mark]
+    bare = [mark for mark in found if not mark.colon]
+    if len(bare) == 1 and len(found) > 1 and not bare[0].zero:
+        raise video.source.syntax_error(
+            bare[0].end,
+            "a colon is missing between the time and the prompt.",
+            "Other times here have one. If this is part of the prompt above, put a word in front of it.",
+        )
+    if not found or any(mark.plain for mark in found):
+        return marks
+    if all(DECADE.fullmatch(text, mark.start, mark.end) for mark in found):
+        return [None] * len(marks)
+    times = [text[mark.start : mark.end] for mark in found]
+    if len(bare) < len(found) or any(mark.zero for mark in found) or any("-->" in time for time in times):
+        return marks
+    kinds = {"%" if "%" in time else bool(UNITED.search(time)) for time in times}
+    if len(kinds) == 1 and "\n" in text[found[0].start : found[-1].start]:
+        return marks
+    remedy = "It begins a prompt with a colon behind it, as in 48: a prompt. If this is no time, leave it."
+    video.notes.doubted += [(mark.start, mark.end, remedy) for mark in found]
+    return [None] * len(marks)
+
+
+def settled(source: Source, lines: list[tuple[int, str]], marks: list[Mark | None]) -> list[Mark | None]:
+    """The marks that are in no doubt; raises PromptSyntaxError where that cannot be told."""
     if any(marks):
         for offset, line in lines[: next(index for index, mark in enumerate(marks) if mark)]:
             number = _NUMBERED.match(line)
@@ -165,8 +222,9 @@ def mark_of(source: Source, offset: int, line: str) -> Mark | None:
     begin = len(line) - len(line.lstrip())
     dressed = dressed_mark(line, begin)
     if dressed:
-        start, end, prompt, unit, doubt = dressed
-        return Mark(offset + start, offset + end, offset + prompt, unit, doubt)
+        start, end, prompt, unit, doubt, has_colon = dressed
+        zero = ZERO.match(line, start) is not None
+        return Mark(offset + start, offset + end, offset + prompt, unit, doubt, has_colon, zero, plain=False)
     return plain_mark_of(source, offset, line, begin)
 
 
@@ -178,21 +236,23 @@ def plain_mark_of(source: Source, offset: int, line: str, begin: int) -> Mark | 
     end, has_colon = plain
     if not has_colon:
         raise source.syntax_error(offset + end, "a colon is missing between the time and the prompt.", FADE_HELP)
-    if line[end + 1 : end + 2] in set("0123456789"):
+    if line[end + 1 : end + 2].isdigit():
         raise source.syntax_error(
             offset + end,
             f"'{line[: end + 2].strip()}…' can be a time or the beginning of a prompt.",
             "If a time ends at this colon, write a space after it. "
             "If it is part of the prompt, put a word in front of it. For minutes and seconds write 1:05: a prompt.",
         )
-    return Mark(offset + begin, offset + end, offset + end + 1 + is_colon(line, end + 1))
+    behind = offset + end + 1 + is_colon(line, end + 1)
+    return Mark(offset + begin, offset + end, behind, zero=ZERO.match(line, begin) is not None)
 
 
-def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None:
+def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str, bool] | None:
     """A right time in brackets, behind a word or a bullet, or as a range of minutes and seconds without a colon.
 
     Returns:
-        (start of the time, its end, start of the prompt, unit, doubt), in the line; None where there is none.
+        (start of the time, its end, start of the prompt, unit, doubt, whether there is a colon), in the line; None
+        where there is none.
     """
     pos, unit, unsure = begin, "", False
     bullet = _BULLET.match(line, pos)
@@ -202,7 +262,7 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
         behind = SPAN.match(line, bullet.end())
         if behind and UNITED.search(behind.group()):
             pos = bullet.end()
-    bulleted = pos > begin
+    listed = pos > begin
     stars = _STARS.match(line, pos)
     if stars:
         pos = stars.end()
@@ -237,9 +297,11 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
         if named or not united or not (behind_stars or (ranged and (pos == len(line) or line[pos - 1].isspace()))):
             return None
         doubt = "" if clocks or behind_stars else "colon"
-    elif (unsure and not united) or (bulleted and not (united or ranged)):
+    elif unsure and not united:
         return None
-    elif not (bulleted or stars or named):
+    elif listed and not (united or ranged):
+        doubt = "more"
+    elif not (listed or stars or named):
         return None  # a plain one, which says better what is wrong with it
     if has_colon:
         pos = colon + 1 + is_colon(line, colon + 1)
@@ -248,7 +310,7 @@ def dressed_mark(line: str, begin: int) -> tuple[int, int, int, str, str] | None
     else:
         dash = _DASH.match(line, pos)
         pos = dash.end() if dash else pos
-    return start, span.end(), pos, unit, doubt
+    return start, span.end(), pos, unit, doubt, has_colon
 
 
 def plain_mark(line: str, begin: int) -> tuple[int, bool] | None:

@@ -7,14 +7,14 @@ when each one is.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
 from .layout import Entry, Reading
 from .lines import EntryReader, check_order
 from .marks import Mark
-from .source import Source, Video, join_lines, round_half_up
+from .source import WAY_OUT, Source, Video, join_lines, round_half_up
 from .times import COLONS, SIGNS, SPAN, TIME_HELP
 
 _NAMES = r"(?:scene|shot|clip|segment|prompt)"
@@ -25,12 +25,16 @@ _SCENE = re.compile(
 )
 _BEFORE_TIME = re.compile(r"[ \t]{0,3}[,\u2013\u2014-]?[ \t]{0,3}([\[(]?)[ \t]{0,3}")
 _END = re.compile(rf"[ \t]{{0,3}}(?:\*\*|__)?[ \t]{{0,3}}[{COLONS}](?:\*\*|__)?(?![0-9])")
-_INLINE = re.compile(rf"[.;|!?][ \t]{{1,4}}(?=(?:\*\*|__)?{_NAMES}[ \t0-9#])", re.IGNORECASE)
+_LATE = re.compile(r"[ \t]{0,3}([\[(])[ \t]{0,3}")
+_INLINE = re.compile(rf"(?<!\w)(?:\*\*|__)?{_NAMES}(?=[ \t0-9#])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene as written: its numbers, where its name, its time if it has one, and its prompt are; and the prompt."""
+    """A scene as written: its numbers, where its name, its time if it has one, and its prompt are; and the prompt.
+
+    ``late`` is a range in brackets at the beginning of the prompt, and ``rest`` the prompt without it.
+    """
 
     first: int
     last: int
@@ -38,6 +42,8 @@ class Scene:
     time: tuple[int, int] | None
     prompt: int
     text: str
+    late: tuple[int, int] | None = None
+    rest: str = ""
 
 
 def scene_at(text: str, pos: int) -> tuple[int, int, tuple[int, int] | None, int] | None:
@@ -63,8 +69,10 @@ def begins_scene(line: str) -> bool:
     return scene_at(line, len(line) - len(line.lstrip())) is not None
 
 
-def parse_scenes(video: Video, lines: list[tuple[int, str]], marks: list[Mark | None]) -> Reading:
+def parse_scenes(video: Video, lines: list[tuple[int, str]], marks: list[Mark | None]) -> Reading | None:
     """The entries of a text with scenes, in the order of time, and the text before the first.
+
+    None where only a single ``Prompt 1:`` stands below other text.
 
     Raises:
         PromptScheduleError: numbers are missing or twice there, there are more scenes than frames, or a time stands
@@ -72,6 +80,13 @@ def parse_scenes(video: Video, lines: list[tuple[int, str]], marks: list[Mark | 
     """
     source = video.source
     head, scenes = scenes_of(source, lines)
+    name = source.text[scenes[0].offset : scenes[0].prompt].strip("*_").lower()
+    if head and len(scenes) == 1 and name.startswith("prompt"):
+        remedy = (
+            "It counts where Prompt 2: is there too, or no text before it. If this is part of the prompt, leave it."
+        )
+        video.notes.doubted.append((scenes[0].offset, scenes[0].prompt, remedy))
+        return None
     for mark in marks:
         if mark and mark.start >= scenes[0].offset:
             raise source.syntax_error(
@@ -96,22 +111,31 @@ def scenes_of(source: Source, lines: list[tuple[int, str]]) -> tuple[str, list[S
     found: list[tuple[int, int, int, tuple[int, int] | None, int]] = []
     pieces: list[list[str]] = [[]]
     for offset, line in lines:
-        begin = offset
-        places = [offset + len(line) - len(line.lstrip()), *(offset + each.end() for each in _INLINE.finditer(line))]
-        for place in places:
-            scene = scene_at(text, place)
+        begin, first = offset, len(line) - len(line.lstrip())
+        # Behind the first one, which begins a line, they may stand anywhere.
+        for place in [offset + first, *(offset + each.start() for each in _INLINE.finditer(line, first + 1))]:
+            scene = scene_at(text, place) if place >= begin and (found or place == offset + first) else None
             if scene is None:
                 continue
-            pieces[-1].append(text[begin:place].rstrip(" \t|"))
+            pieces[-1].append(text[begin:place].rstrip(" \t|,;"))
             found.append((place, *scene))
             pieces.append([])
             begin = scene[3]
         pieces[-1].append(text[begin : offset + len(line)])
     texts = [join_lines("\n".join(piece)) for piece in pieces]
-    scenes = [
-        Scene(first, last, place, time, prompt, told)
-        for (place, first, last, time, prompt), told in zip(found, texts[1:], strict=True)
-    ]
+    scenes = []
+    for (place, first, last, time, prompt), told in zip(found, texts[1:], strict=True):
+        late = None if time else _LATE.match(text, prompt)
+        span = SPAN.match(text, late.end()) if late else None
+        if late and span and span["last"] and text.startswith("])"[late.group(1) == "("], span.end()):
+            rest = told[span.end() + 1 - late.start(1) :].lstrip(" \t:\uff1a\u2013\u2014-")
+            scenes.append(Scene(first, last, place, time, prompt, told, span.span(), rest))
+        else:
+            scenes.append(Scene(first, last, place, time, prompt, told))
+    if all(scene.late for scene in scenes):
+        scenes = [
+            replace(scene, time=scene.late, prompt=scene.late[1] + 1, text=scene.rest) for scene in scenes if scene.late
+        ]
     return texts[0], scenes
 
 
@@ -150,17 +174,17 @@ def equal(video: Video, scenes: list[Scene]) -> list[Entry]:
                 "Write the lower number first, as in Scene 2-5:",
             )
     if scenes[0].first != 1:
-        raise source.schedule_error(scenes[0].offset, "scene 1 is missing.", "Count scenes from 1.")
+        raise source.schedule_error(scenes[0].offset, "scene 1 is missing.", f"Count scenes from 1. {WAY_OUT}")
     for before, after in pairwise(scenes):
         if after.first <= before.last:
             raise source.schedule_error(
                 max(before.offset, after.offset),
                 f"scene {after.first} is there twice.",
-                "Give each scene a number of its own.",
+                f"Give each scene a number of its own. {WAY_OUT}",
             )
         if after.first > before.last + 1:
             raise source.schedule_error(
-                after.offset, f"scene {before.last + 1} is missing.", "Number scenes without gaps."
+                after.offset, f"scene {before.last + 1} is missing.", f"Number scenes without gaps. {WAY_OUT}"
             )
     count = scenes[-1].last
     if count > video.num_frames:

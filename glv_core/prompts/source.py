@@ -13,19 +13,49 @@ from .errors import PromptScheduleError, PromptSyntaxError, PromptWarning
 NUMBER = r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
 LONGEST_NUMBER = 40
 LONGEST_EXCERPT = 100
+WAY_OUT = "If it is part of the prompt, put a word in front of it."
+
+
+# A time that begins a line, perhaps with the digits, dots and minus signs of other keyboards, up to its colon.
+_DIGIT = r"[0-9\uff10-\uff19]"
+_MINUS = r"[-\u2010-\u2013\u2212\uff0d]"
+_TIME = (
+    rf"{_MINUS}?{_DIGIT}{{1,12}}(?:[.\uff0e]{_DIGIT}{{1,6}})?(?:[:\uff1a]{_DIGIT}{{2}}){{0,2}}"
+    r"[ \t]?(?:seconds?|secs?|s|frames?|f|[%\uff05])?"
+)
+_BEGINNING = re.compile(
+    rf"(?:\A|\n)[ \t]{{0,20}}(?:[-*\u2022][ \t])?[\[(]?{_TIME}(?:[ \t]?(?:{_MINUS}|[~>]|to\b){{1,3}}[ \t]?{_TIME})?"
+    rf"(?=[ \t]{{0,3}}[\])]?[ \t]{{0,3}}(?:\[|[:\uff1a](?!{_DIGIT})))",
+    re.IGNORECASE,
+)
+_PLAIN = {0xFF10 + digit: str(digit) for digit in range(10)} | {
+    0xFF0E: ".",
+    0xFF1A: ":",
+    0xFF05: "%",
+    0x2212: "-",
+    0xFF0D: "-",
+    **dict.fromkeys(range(0x2010, 0x2014), "-"),
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """The text of a schedule, or the common text; ``\\n`` ends a line. Offsets count characters from 0."""
+    """The text of a schedule, or the common text; ``\\n`` ends a line. Offsets count characters from 0.
+
+    ``written`` is the text as it is shown, where that is another: times at the start of lines are in plain digits.
+    """
 
     text: str
     common: bool = False
+    written: str = ""
 
     @classmethod
     def of(cls, text: str, common: bool = False) -> Source:
         """The source of a text with line ends of any system, with or without a byte order mark."""
-        return cls(text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), common)
+        text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+        if text.isascii() or common:
+            return cls(text, common)
+        return cls(_BEGINNING.sub(lambda found: found.group().translate(_PLAIN), text), written=text)
 
     @cached_property
     def visible(self) -> str:
@@ -63,7 +93,7 @@ class Source:
         return PromptWarning(self._describe(line, column, problem, remedy), line, column, self.common)
 
     def _describe(self, line: int, column: int, problem: str, remedy: str) -> str:
-        shown, caret = excerpt(self.text.split("\n")[line - 1], column - 1)
+        shown, caret = excerpt((self.written or self.text).split("\n")[line - 1], column - 1)
         where = "common text, " if self.common else ""
         return f"{where}line {line}, column {column}: {problem}\n  {shown}\n  {' ' * caret}^\n{remedy}"
 
@@ -95,11 +125,16 @@ class Written:
 
 @dataclass
 class Notes:
-    """What is found while a text is read: ``prompts``, the (start, end) of what became prompts, and times ``dropped``
-    or ``cut`` because they lie beyond the end of the video.
+    """What is found while a text is read.
+
+    ``prompts``: the (start, end) of what became prompts; ``doubted``: that of what could begin one and is read as part
+    of one, and how to make it begin one; ``starts``: the (first frame, offset) of prompts with times. Times ``dropped``
+    or ``cut`` lie beyond the end of the video.
     """
 
     prompts: list[tuple[int, int]] = field(default_factory=list)
+    doubted: list[tuple[int, int, str]] = field(default_factory=list)
+    starts: list[tuple[int, int]] = field(default_factory=list)
     dropped: list[Written] = field(default_factory=list)
     cut: list[Written] = field(default_factory=list)
 
@@ -158,11 +193,14 @@ class Video:
 
     def outside(self, time: Written) -> PromptScheduleError:
         """The error for a time before the start or past the end of the video."""
-        return self.source.schedule_error(
-            time.offset,
-            f"'{time.text}' is outside the video, which is {self.length}.",
-            f"Frames count from 0, so the last one is {self.num_frames - 1}.",
-        )
+        text = self.source.text
+        remedy = f"Frames count from 0, so the last one is {self.num_frames - 1}."
+        if time.frames >= self.num_frames and not self.drop_beyond:
+            remedy += " With beyond_end set to drop, what is later is left out."
+        if not text[text.rfind("\n", 0, time.offset) + 1 : time.offset].strip(" \t[(*_@-"):
+            remedy += f" {WAY_OUT}"
+        problem = f"'{time.text}' is outside the video, which is {self.length}."
+        return self.source.schedule_error(time.offset, problem, remedy)
 
     @property
     def length(self) -> str:

@@ -10,7 +10,7 @@ import re
 from fractions import Fraction
 
 from .errors import PromptScheduleError
-from .source import NUMBER, Video, Written, match_at
+from .source import NUMBER, WAY_OUT, Video, Written, match_at
 
 TIME_HELP = "Write a frame (12), seconds (0.5s), percent (50%), or a range (12-24)."
 
@@ -90,7 +90,7 @@ class TimeReader:
     def not_a_time(self) -> PromptScheduleError:
         found = match_at(RUN, self.source.text, self.pos, self.end)
         what = f"'{found.group()}' is not a time." if found else "a time is missing here."
-        return self.source.syntax_error(self.pos, what, TIME_HELP)
+        return self.source.syntax_error(self.pos, what, f"{TIME_HELP} {WAY_OUT}")
 
     def frames(self, start: Written, end: Written | None) -> tuple[int, int | None] | None:
         """First frame and the one before which a range ends; None for what is dropped behind the end of the video."""

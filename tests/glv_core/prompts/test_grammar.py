@@ -386,7 +386,8 @@ def test_the_shape_of_a_message() -> None:
         "line 2, column 3: 'x' is not a time.\n"
         "  12x: a cat\n"
         "    ^\n"
-        "Write a frame (12), seconds (0.5s), percent (50%), or a range (12-24)."
+        "Write a frame (12), seconds (0.5s), percent (50%), or a range (12-24). "
+        "If it is part of the prompt, put a word in front of it."
     )
 
 
@@ -408,6 +409,7 @@ def test_the_shape_of_a_message() -> None:
         ("16:9 wide", 1, 3, "can be a time"),
         ("0:30 a cat", 1, 2, "1:05: a prompt"),
         ("0:1girl", 1, 2, "write a space after it"),
+        ("0：３０ a", 1, 2, "can be a time"),
         ("48 ease 12: b", 1, 4, "needs brackets"),
         ("48 [ease 12] b", 1, 13, "colon is missing"),
         ("48 [fade]: b", 1, 5, "hard, linear, ease"),
@@ -530,7 +532,10 @@ def test_a_schedule_is_text() -> None:
 def test_a_time_outside_a_short_video(num_frames: int, length: str) -> None:
     error = failure("2: a", num_frames, 2)
     assert f"'2' is outside the video, which is {length} long ({num_frames / 2:g} s at 2 fps).\n" in str(error)
-    assert str(error).endswith(f"Frames count from 0, so the last one is {num_frames - 1}.")
+    assert str(error).endswith(
+        f"Frames count from 0, so the last one is {num_frames - 1}. With beyond_end set to drop, what is later is left "
+        "out. If it is part of the prompt, put a word in front of it."
+    )
 
 
 def test_long_lines_are_shown_in_part_with_the_caret_in_place() -> None:
@@ -556,7 +561,7 @@ def test_what_is_shown_of_a_line() -> None:
 PIECES = st.sampled_from(
     ["0", "1", "12", "48", "95", "96", "2.5", ".", "..", "-", "s", "%", ":", ": ", " ", "\n", "|", '"', "'", "=", ",",
      "{", "}", "[", "]", "[ease 4]", "[hard]", "linear", "a", "a cat", "#", "//", "\\", "`", "\u201c", "\u2013",
-     "٣", "\t", '"0": "a"', "0: a\n", "24-48", '": "']
+     "٣", "２４", "：", "－", "\t", '"0": "a"', "0: a\n", "24-48", '": "']
 )  # fmt: skip
 TEXTS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=14).map("".join))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,8 @@ PIECES = [
     "0", "1", "24", "9" * 41, "0-", "-", "--", ".", "..", "s", "%", ":", "\uff1a", ": ", " ", "  \t", "\n", "|", " | ",
     '"', "'", "=", ",", "{", "}", "[", "]", "(", ")", "<", "*", "**", "#", "//", "\\", "`", "a", "to ", "->", "@", "0:",
     "0: a\n", "0:00-", "1s", "[1s: ", "[0-5]", "a [0-5] |", "Scene 1: ", "scene ", '"0": ', '"0": "a", ', "hard",
-    "[ease ", "\u2013",
+    "[ease ", "\u2013", "Scene 2: (0-3s) ", "(a|", ")", "\uff10", "\uff0d", "\u201c24\u201d: ", "Part 1: ",
+    "\n## Scene 1\n", "\nt=0 ", "\n- 0: ", "| 0: ",
 ]  # fmt: skip
 
 
@@ -45,6 +47,18 @@ def counted():
 @example("", "Scene 1: a. ", "", 10_000)
 @example('"0": "', "\\u0041", '"', 10_000)
 @example("", '"0" ', "", 10_000)
+@example("", "(a|", "", 10_000)
+@example("", "([{", "|)]}", 10_000)
+@example("", "{(a|b)}[c}|", "", 10_000)
+@example("Scene 1: a", " Scene 2: (0-3s)", "", 10_000)
+@example("Scene 1: a", " scene", "", 10_000)
+@example("a", " word 1: word 2:", "", 10_000)
+@example("0-1 ", "a1: b1: a2: b2: ", "", 10_000)
+@example("", "\n## Scene 1", "\na", 10_000)
+@example("", "\n\uff10\uff0d", "\uff1a", 10_000)
+@example("a", " | 0: b", "", 10_000)
+@example("", "- 0: b\n", "", 10_000)
+@example("a\n", "[5s] b\n", "", 10_000)
 def test_the_steps_of_reading_grow_with_the_text(counted, before: str, again: str, behind: str, length: int):
     text = before + again * (length // len(again)) + behind
     options = {"num_frames": 100_000, "fps": 24, "common_text": text[:300]}
@@ -60,6 +74,14 @@ def test_as_many_prompts_as_there_are_lines(counted):
     budget = A_CHARACTER * len(text) + ANY_TEXT
     steps_of(lambda: counted.read_schedule(text, num_frames=500, fps=24, beyond_end="drop"), budget)
     assert len(counted.read_schedule(text, num_frames=1_000, fps=24).schedule.segments) == 1_000
+
+
+def test_as_many_counted_words_as_there_are(counted):
+    words = ["".join(letters) for letters in itertools.product("abcdefgh", repeat=3)]
+    text = "0-1s " + " ".join(f"{word} 1: {word} 2:" for word in words)
+    budget = A_CHARACTER * len(text) + ANY_TEXT
+    steps_of(lambda: counted.read_schedule(text, num_frames=500, fps=24), budget)
+    assert "'0-1s' looks like" in str(counted.read_schedule(text, num_frames=500, fps=24).warnings[0])
 
 
 @pytest.mark.parametrize(

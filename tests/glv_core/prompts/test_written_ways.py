@@ -170,6 +170,157 @@ def test_ways_that_say_the_same(text: str):
     assert starts(text) == [(0, "a cat"), (72, "a dog")]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Behind a scene, what begins like one does.
+        ("Scene 1: a man walks, Scene 2: he sits", [(0, "a man walks"), (96, "he sits")]),
+        ("Scene 1: a man walks Scene 2: he sits", [(0, "a man walks"), (96, "he sits")]),
+        ('Scene 1: "go." Scene 2: he sits', [(0, '"go."'), (96, "he sits")]),
+        ("film,\nScene 1: a (b) **Scene 2:** c", [(0, "film, a (b)"), (96, "film, c")]),
+        ("a shot 2: b\nScene 1: c", [(0, "a shot 2: b, c")]),
+        # A bar in brackets is text; without its partner a bracket is too.
+        ("[cat|dog] hybrid", [(0, "[cat|dog] hybrid")]),
+        ("(a|b:1.2) c | d", [(0, "(a|b:1.2) c"), (96, "d")]),
+        ("{a|{b|c}} | d", [(0, "{a|{b|c}}"), (96, "d")]),
+        ("{a|\nb} | c", [(0, "{a| b}"), (96, "c")]),
+        ("a :( | b", [(0, "a :("), (96, "b")]),
+        ("a ) | (b [c|d) | e", [(0, "a )"), (64, "(b [c|d)"), (128, "e")]),
+        ("(a [b) | c) | d", [(0, "(a [b)"), (64, "c)"), (128, "d")]),
+        ("\\(a | b\\)", [(0, "\\(a"), (96, "b\\)")]),
+        # A time of 0 begins a prompt with or without a colon.
+        ("a girl\n[0-24] sits", [(0, "a girl, sits")]),
+        ("a girl\n[48]: sits", [(0, "a girl"), (48, "a girl, sits")]),
+        ("[0s] a\n3s: b", [(0, "a"), (72, "b")]),
+        ("a girl\n[1s] sits\n[3s] stands", [(0, "a girl"), (24, "a girl, sits"), (72, "a girl, stands")]),
+        ("00:00:03,000 --> 00:00:05,000\na cat", [(0, "a cat")]),
+        # Decades are none, unless times stand beside them.
+        ("[1980s] neon city", [(0, "[1980s] neon city")]),
+        ("**90s** fashion", [(0, "**90s** fashion")]),
+        ("[90s]: anime", [(0, "[90s]: anime")]),
+        # Bars at the end of lines with times.
+        ("0: a |\n72: b |", [(0, "a"), (72, "b")]),
+        # Behind bullets; a bar with a time behind it, after a text; times behind the colons of scenes.
+        ("- 0: a\n- 24: b", [(0, "a"), (24, "b")]),
+        ("• 0: a\n• 2４: ２", [(0, "a"), (24, "２")]),
+        ("intro | 0: a | 48: b", [(0, "intro, a"), (48, "intro, b")]),
+        ("Scene 1: (0-3s) a\nScene 2: (3-6s) b", [(0, "a"), (72, "b")]),
+        ("Scene 1: [0:00-0:03]: a. Scene 2: [0:03-0:06] - b", [(0, "a."), (72, "b")]),
+        ("Scene 1: (1-3) cats\nScene 2: a dog", [(0, "(1-3) cats"), (96, "a dog")]),
+        # The digits and signs of other keyboards.
+        ("0: a\n–24: b", [(0, "a"), (168, "b")]),
+        ("0: a\n\u221224: b", [(0, "a"), (168, "b")]),
+        ("0: a\n－24: b", [(0, "a"), (168, "b")]),
+        ("０：a\n２４：b ２", [(0, "a"), (24, "b ２")]),
+        ("０％：a\n５０％：b", [(0, "a"), (96, "b")]),
+        ("0：00：a\n０：０３：b", [(0, "a"), (72, "b")]),
+        ("０－２４：a\n[２４]：b", [(0, "a"), (24, "b")]),
+        ("２４人, ５：６", [(0, "２４人, ５：６")]),
+        # Parts and comments that are no schedule of their own.
+        ("Part 1: a | Part 2: b", [(0, "Part 1: a"), (96, "Part 2: b")]),
+        ("# Scene 1\n0: a\n# Scene 2\n24: b", [(0, "a"), (24, "b")]),
+        ("a\n# 24: b\n# 48: c", [(0, "a")]),
+        ("a\n## Scene 1", [(0, "a")]),
+    ],
+)
+def test_what_is_read(text: str, expected: list[tuple[int, str]]):
+    assert starts(text) == expected
+
+
+def test_frames_one_after_another_in_a_short_video_are_meant():
+    assert starts("0: a\n1: b\n2: c", 29) == [(0, "a"), (1, "b"), (2, "c")]
+    assert warned("0: a\n1: b\n2: c", 30) == [(1, 1, "0")]
+    assert starts("1: a\n2: b", 192) == [(0, "a"), (2, "b")]
+    assert starts("2: a\n3: b\n4: c", 192)[2] == (4, "c")
+    assert starts("0: a\n1: b\n3: c", 192)[2] == (3, "c")
+
+
+def test_a_text_is_shown_as_it_is_written():
+    with pytest.raises(PromptScheduleError, match="\n  ９９９：a\n  \\^\n"):
+        read("９９９：a")
+
+
+def test_a_number_with_its_name_is_no_time_beside_others():
+    assert starts("0: a shop. No. 5: perfume\n24: b") == [(0, "a shop. No. 5: perfume"), (24, "b")]
+
+
+def test_a_decade_beside_times_is_one():
+    assert starts("[0s]: a\n[60s]: b", 192, 2) == [(0, "a"), (120, "b")]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a wide shot of a girl,\n[18-25] years old", [(2, 1, "[18-25]")]),
+        ("a tree,\n[50%] opacity", [(2, 1, "[50%]")]),
+        ("a tree,\n(5 s) exposure", [(2, 1, "(5 s)")]),
+        ("a tree,\n**5s** exposure", [(2, 3, "5s")]),
+        ("[18-25] year old woman", [(1, 1, "[18-25]")]),
+        ("(10 seconds) countdown timer", [(1, 1, "(10 seconds)")]),
+        ("(12:30) a train leaves", [(1, 1, "(12:30)")]),
+        ("Scene 1: a tree\n(5 s) exposure", [(2, 1, "(5 s)")]),
+        ("[18-25] year old woman, [50%] opacity", [(1, 1, "[18-25]"), (1, 25, "[50%]")]),
+        ("[18-25] year old woman,\n[50%] opacity", [(1, 1, "[18-25]"), (2, 1, "[50%]")]),
+        ("[5s] exposure [6s] delay", [(1, 1, "[5s]"), (1, 15, "[6s]")]),
+        ("０：３０に起きる", []),
+        ("a tank,\nT 34: soviet tank", []),
+        ("a tree,\nf 8: landscape", []),
+        ("kid's drawing\nPrompt 1: foo", [(2, 1, "Prompt 1:")]),
+    ],
+)
+def test_a_single_time_at_the_start_of_a_line_is_part_of_the_prompt(text: str, expected: list[tuple[int, int, str]]):
+    assert warned(text) == expected
+    (segment,) = read(text).schedule.segments
+    assert segment.prompt == " ".join(text.removeprefix("Scene 1: ").split("\n"))
+
+
+def test_what_makes_it_a_time_is_said():
+    (warning,) = read("[18-25] year old woman").warnings
+    assert str(warning).endswith(
+        "It begins a prompt with a colon behind it, as in 48: a prompt. If this is no time, leave it."
+    )
+    (warning,) = read("kid's drawing\nPrompt 1: foo").warnings
+    assert "where Prompt 2: is there too" in str(warning)
+    assert starts("kid's drawing\nPrompt 1: foo\nPrompt 2: bar")[1] == (96, "kid's drawing, bar")
+    assert starts("Prompt 1: foo") == [(0, "foo")]
+
+
+def test_a_single_time_without_a_colon_beside_others_is_refused():
+    with pytest.raises(PromptSyntaxError, match="colon is missing") as caught:
+        read("0: a girl,\n[18-25] years old\n48: a boy")
+    assert (caught.value.line, caught.value.column) == (2, 7)
+    assert str(caught.value).endswith("put a word in front of it.")
+
+
+@pytest.mark.parametrize(
+    "text", ["90s: anime", "3人：两女一男", "12月25日：a", "Shot 3: closeup", "Scene 1: a, Scene 1: b"]
+)
+def test_prose_that_is_refused_is_told_the_way_out(text: str):
+    with pytest.raises(PromptScheduleError) as caught:
+        read(text)
+    assert str(caught.value).endswith("If it is part of the prompt, put a word in front of it.")
+    assert starts(f"so {text}")
+
+
+@pytest.mark.parametrize("text", ['"0": "a", "900": "b"', "0: a\n900: b", "[0s: a] [90s: b]", '0 = "a", 900 = "b"'])
+def test_what_lies_outside_is_told_of_beyond_end(text: str):
+    with pytest.raises(PromptScheduleError, match="With beyond_end set to drop, what is later is left out") as caught:
+        read(text)
+    # A key or a bracket in the middle of a line is no prose.
+    assert ("put a word in front of it" in str(caught.value)) == text.endswith("\n900: b")
+    with pytest.raises(PromptScheduleError) as caught:
+        read("0: a\n-900: b")
+    assert "beyond_end" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a girl [300s: c]", "a girl\n500: c", "a girl | c [500-600]", 'a girl\n"500": "c"'])
+def test_the_head_stays_where_all_others_are_dropped(text: str):
+    parsed = read(text, beyond_end="drop", common_text="photo")
+    assert [(each.start, each.end, each.prompt) for each in parsed.schedule.segments] == [(0, 192, "photo, a girl")]
+    (warning,) = parsed.warnings
+    assert "1 prompt lies beyond the end" in str(warning)
+
+
 def test_scenes_on_one_line_and_with_bars():
     assert starts("Shot 1: a cat. Shot 2: a dog. Shot 3: a bird") == [(0, "a cat."), (64, "a dog."), (128, "a bird")]
     assert starts("scene 1: a cat | scene 2: a dog") == [(0, "a cat"), (96, "a dog")]
@@ -312,6 +463,35 @@ def test_what_cannot_be_says_where(text: str, line: int, column: int, says: str)
         ("- time: 0\n  prompt: a cat", [(1, 3, "time: 0")]),
         ('[{"frame": 24, "prompt": "a cat"}]', [(1, 4, 'frame": 24')]),
         ("0: a [ease 12]\n24: b", [(1, 6, "[ease 12]")]),
+        # Scenes of other names, in brackets, as headings; times without a colon.
+        ("[Scene 1] a\n[Scene 2] b", [(1, 1, "[Scene 1]"), (2, 1, "[Scene 2]")]),
+        ("(Scene 1) a\n(Scene 2) b", [(1, 2, "Scene 1)")]),
+        ("镜头1：a\n镜头2：b", [(1, 1, "镜头1：")]),
+        ("【场景 １】a\n【场景 ２】b", [(1, 2, "场景 １】")]),
+        ("第0秒：a\n第3秒：b", [(1, 1, "第0秒：")]),
+        ("Szene 1: a\nSzene 2: b", [(1, 1, "Szene 1:")]),
+        ("Scène 1 : a\nScène 2 : b", [(1, 1, "Scène 1 :")]),
+        ("**Escena 1:** a\n**Escena 2:** b", [(1, 3, "Escena 1:")]),
+        ("Сцена 1: a\nСцена 2: b", [(1, 1, "Сцена 1:")]),
+        ("Part 1: a, part 2: b, part 10: c", [(1, 1, "Part 1:")]),
+        ("a film: Scene 1: a, Scene 2: b", [(1, 9, "Scene 1:")]),
+        ("Beat 1: a. Cut 1: b. Beat 2: c. Cut 2: d", [(1, 1, "Beat 1:"), (1, 12, "Cut 1:")]),
+        ("## Scene 1\na man\n## Scene 2\na woman", [(1, 1, "## Scene 1")]),
+        ("a film\n# Take 1\na man\n# Take 2:\na woman", [(2, 1, "# Take 1")]),
+        ("### 0s\na\n### 3s - it goes on\nb", [(1, 1, "### 0s")]),
+        ("frame 0 a\nframe 24 b", [(1, 1, "frame 0")]),
+        ("t=0 a\nt=3 b", [(1, 1, "t=0")]),
+        ("0s a, 3s b", [(1, 1, "0s")]),
+        ("a man 0s-3s\nsits", [(1, 7, "0s-3s")]),
+        ("0: a. 24: b", [(1, 7, "24:")]),
+        ("0: a\n“24”: b", [(2, 1, "“24”:")]),
+        ('0: a\n"24": b', [(2, 1, '"24":')]),
+        ("A man:\n- 3: dogs\n- 4: cats", [(2, 3, "3:"), (3, 3, "4:")]),
+        ("intro | 24: a", [(1, 9, "24:")]),
+        ("a | [0s] b | [3s] c", [(1, 5, "[0s]"), (1, 14, "[3s]")]),
+        # Prompts that are only counted.
+        ("1: a\n2: b\n3: c", [(1, 1, "1")]),
+        ('"0": "a", "1": "b", "2": "c"', [(1, 1, "0")]),
     ],
 )
 def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expected: list[tuple[int, int, str]]):
@@ -358,6 +538,13 @@ def test_what_looks_like_a_time_and_is_not_read_as_one_is_shown(text: str, expec
         "a cat\n24 hours later\n3 dogs",
         "Scene 5 of a film. Scene 6 shows a cat",
         "1. a cat\n2. a dog",
+        "a cat (take 1) and (take 2)",
+        "Area 52: aliens, Area 51: more",
+        "step 1:2, step 2:3, Psalm 23:1, Psalm 24:1",
+        "T 34: tank\nf 8: landscape",
+        "a sprint of 5-10s",
+        "frame 5 of a film",
+        "a shop. No. 5: a perfume",
     ],
 )
 def test_sentences_with_numbers_are_left_alone(text: str):
