@@ -305,7 +305,7 @@ def test_what_lies_beyond_the_end_is_checked_as_it_is_run():
     text = "0: a\n60: b"
     assert "60" in MultiPromptSchedule.validate_inputs(text, 32, 16.0) and "32" in schedule_error(text, 32)
     assert MultiPromptSchedule.validate_inputs(text, 32, 16.0, None, "drop") is True
-    assert "error or drop" in MultiPromptSchedule.validate_inputs(text, 32, 16.0, "", "keep")
+    assert "choose one of error, drop" in MultiPromptSchedule.validate_inputs(text, 32, 16.0, "", "keep")
     assert MultiPromptSchedule.validate_inputs(text, 32, 16.0, "", None) is True
     assert "common text" in MultiPromptSchedule.validate_inputs("a | b", 32, 16.0, "b" * 5_001)
 
