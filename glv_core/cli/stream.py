@@ -81,7 +81,7 @@ def stream_job(
         raise UserError(f"--noise {arguments.noise}: not together with --streaming; every chunk has noise of its own.")
     asked = folder.defaults.model.clip if arguments.chunk is None else at_least("--chunk", arguments.chunk, 1)
     chunk = timebase.compression.num_latent_frames(asked)
-    if arguments.overlap is not None and chunk <= settings.window:
+    if arguments.overlap is not None and chunk <= settings.window and folder.streaming is None:
         raise UserError(
             f"--overlap {arguments.overlap}: a chunk of {asked} frames is one window and shares nothing with another. "
             "Say with --chunk-overlap what a chunk knows of the one before, or raise --chunk above --window."
