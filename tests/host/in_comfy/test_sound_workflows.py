@@ -224,7 +224,7 @@ def test_ltx_makes_30_seconds_from_three_prompts():
     assert video.shape[2] == 95 and sound.shape[2] == 753
     assert len({tuple(tokens) for tokens in made.clip.seen}) == 4  # three prompts, and the negative one
     windows, heard = lengths(made)
-    assert windows == {16} and heard <= {126, 127}
+    assert max(windows) == 16 and min(windows) >= 8 and max(heard) in (126, 127)  # ends are no longer than they must be
     # 8 windows a step, each seen once, also where it sees two prompts. Nothing of the negative prompt.
     assert sum(len(call["context"]) for call in made.spy.calls) == 64 and len(prompts_seen(made)) == 3
     sizes = {call["context"].shape[1] for call in made.spy.calls}
@@ -269,17 +269,19 @@ def test_ltx_follows_a_control_video():
     for call in made.spy.calls:
         level = float(call["timestep"][0].max())
         for row, mask in zip(call["streams"][0], call["denoise_mask"], strict=True):
-            assert row.shape == (128, 32, 2, 2)  # a window, and behind it its part of the control
-            apart = [(row[:, 16:, 0, 0] - control[:, start : start + 16]).abs().max() for start in range(80)]
+            length = row.shape[1] // 2  # a window, and behind it its part of the control
+            assert row.shape == (128, 2 * length, 2, 2) and 8 <= length <= 16
+            starts = range(96 - length)
+            apart = [(row[:, length:, 0, 0] - control[:, start : start + length]).abs().max() for start in starts]
             start = int(torch.stack(apart).argmin())
             assert sorted(apart)[0] < 1e-5 < 0.01 < sorted(apart)[1]
-            assert torch.all(mask[:, :16] == 1) and torch.all(mask[:, 16:, 0, 0] == 0)
+            assert torch.all(mask[:, :length] == 1) and torch.all(mask[:, length:, 0, 0] == 0)
             passes[level, start] += 1
             if level == 1:  # the first step, from noise alone
-                assert_close(row[:, :16], noise[:, start : start + 16])
-                seen |= set(range(start, start + 16))
-        assert all(torch.equal(each, times[0]) for each in call["keyframe_idxs"])
-        assert [entry["latent_shape"] for entry in call["guide_attention_entries"]] == [[16, 1, 1]]
+                assert_close(row[:, :length], noise[:, start : start + length])
+                seen |= set(range(start, start + length))
+        assert all(torch.equal(each, times[0][:, : times.shape[2] * length // 16]) for each in call["keyframe_idxs"])
+        assert [entry["latent_shape"] for entry in call["guide_attention_entries"]] == [[length, 1, 1]]
     assert seen == set(range(95)) and len(prompts_seen(made)) == 3
     assert len(passes) == 64 and set(passes.values()) == {1, 2}  # 8 windows a step, once for each of their prompts
     check_saved(made, 753, 25)
@@ -290,7 +292,9 @@ def test_h3_makes_30_seconds_from_three_prompts():
     made = Run("minimax_h3_three_prompts")
     video, sound = made.sampled()
     assert video.shape[2] == 217 and sound.shape[3] == 1227
-    assert lengths(made) == [{57}, {320}]
+    windows, heard = lengths(made)  # ends are no longer than they must be, and clips all the same
+    assert max(windows) == 57 and min(windows) >= 57 / 2 and {each % 5 for each in windows} == {2}
+    assert max(heard) == 320
     from comfy_extras.nodes_minimax_h3 import MiniMaxH3ImageToVideo
 
     ours = list(made.clip.seen)
