@@ -246,7 +246,7 @@ def test_what_cannot_have_it_is_told(recorder):
     ):
         SamplerCustomAdvanced.execute(Noise_RandomNoise(SEED), guider, Other(), sigmas, tiny.latent(13))
     for until in (-0.1, 1.0):
-        with pytest.raises(ValueError, match=rf"fresh_noise_until is {until:g}; it must be 0 to 0.95"):
+        with pytest.raises(ValueError, match=rf"fresh_noise_until is {until}; it must be 0.0 to 0.95"):
             tiny.co_denoise(recorder.model, tiny.latent(13), fresh_noise_until=until)
         with pytest.raises(ValueError, match=rf"CoDenoiseModel: fresh_noise_until is {until:g}"):
             windowed(recorder.model, until)

@@ -222,7 +222,7 @@ def test_a_wan_model_is_shown_the_mask_the_other_way_round(wan):
     ({"mask": MASK[None]}, r"mask has the shape \(1, 13, 32, 48\); it must be masks"),
     ({"width": 40}, "width is 40 pixels; it must be 16 or a multiple of it"),
     ({"video": VIDEO[:, :8]}, "height of video is 8 pixels; it must be 16 or a multiple of it. Set height"),
-    ({"length": -4}, "length is -4 frames"),
+    ({"length": -4}, "length is -4; it must be"),
     ({"latent": "none"}, "latent is 'none'; it must be one of"),
     ({"video": VIDEO[:0]}, "video has no frames"),
 ])  # fmt: skip
