@@ -198,12 +198,7 @@ def check_chunks(chunk: int | None, overlap: int | None) -> bool | str:
 
 
 def check_steps(steps: int | None, start: int | None, end: int | None) -> bool | str:
-    """For ``validate_inputs``, in place of the host's own check: True, or what is wrong. A linked input is None."""
-    if steps is not None and not 1 <= steps <= 10_000:
-        return f"steps is {steps}; it must be 1 to 10000."
-    for name, value in (("start_at_step", start), ("end_at_step", end)):
-        if value is not None and value < 0:
-            return f"{name} is {value}; it must be 0 or more."
+    """For ``validate_inputs``, beside the ranges: True, or what is wrong. A linked input is None."""
     if start and steps is not None and start >= steps:
         return f"start_at_step is {start} and steps {steps}, so there is no step to make. Lower start_at_step."
     if start is not None and end is not None and end <= start:

@@ -99,8 +99,6 @@ class InvertLongLatent(io.ComfyNode):
         steps: int | None = None,
         strength: float | None = None,
     ) -> bool | str:
-        if steps is not None and not 1 <= steps <= 10_000:
-            return f"steps is {steps}; it must be 1 to 10000."
         if steps is not None and strength is not None:
             try:
                 steps_of_strength(steps, strength)

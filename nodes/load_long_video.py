@@ -54,8 +54,6 @@ def _clip(file: str, start: float, length: int, fps: float, hdr: str) -> VideoCl
     tell(*clip.notes)
     if hdr not in (KEEP, TONE_MAP):
         raise ValueError(f"hdr is {hdr!r}; it must be {KEEP} or {TONE_MAP}.")
-    if not 0 <= length <= MOST:
-        raise ValueError(f"length is {length}; it must be 0 (all) to {MOST}.")
     clip = clip.trimmed(start, length or None, fps or None)
     if length > clip.num_frames:
         tell(f"{path.name} has {clip.num_frames} frames from there on, and length asks for {length}: those are all.")

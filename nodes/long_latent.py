@@ -7,12 +7,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.co_denoise.progress import send_text
 from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, sound_latent_shape, vae_timebase
 from ..glv_core.limits import check_memory
 from ..glv_core.video_models import LTX, MINIMAX_H3, WAN, frame_rates
 from .errors import naming
 from .inputs import CATEGORY, fps_input
+from .notes import told
 
 
 class LongLatent(io.ComfyNode):
@@ -88,9 +88,5 @@ class LongLatent(io.ComfyNode):
             what = f"the latent of {timebase.num_frames} frames of {width} x {height} pixels"
             check_memory(what, 4 * math.prod(shape), "Lower length, width or height.")
         made = timebase.num_frames
-        shown = None
-        if made != frames:
-            told = f"{frames} frames are rounded up to {made}, the next that fit."
-            send_text(told)
-            shown = {"text": (told,)}
-        return io.NodeOutput(empty_latent(vae, shape, timebase, sound_shape), made, fps, ui=shown)
+        rounded = "" if made == frames else f"{frames} frames are rounded up to {made}, the next that fit."
+        return io.NodeOutput(empty_latent(vae, shape, timebase, sound_shape), made, fps, ui=told(rounded))

@@ -7,11 +7,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.co_denoise.progress import send_text
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag
 from ..glv_core.prompts import BEYOND_END, PromptSyntaxError, parse_schedule, read_schedule
 from .errors import naming
 from .inputs import CATEGORY, video_inputs
+from .notes import told
 
 log = logging.getLogger(__name__)
 
@@ -145,8 +145,4 @@ class MultiPromptSchedule(io.ComfyNode):
             for index, prompt in enumerate(read.schedule.prompts)
             for tensor, extras in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
         ]
-        told = "\n\n".join(map(str, read.warnings))
-        if told:
-            send_text(told)
-        shown = {"text": [told]} if told else None
-        return io.NodeOutput(conditioning, ui=shown)
+        return io.NodeOutput(conditioning, ui=told("\n\n".join(map(str, read.warnings))))

@@ -9,6 +9,14 @@ from ..glv_core.hosts.comfy.co_denoise.progress import send_text
 from ..glv_core.video_io import listening
 
 
+def told(text: str) -> dict[str, tuple[str]] | None:
+    """Show a text in the running node; what a node returns as ``ui`` for it, None for an empty one."""
+    if not text:
+        return None
+    send_text(text)
+    return {"text": (text,)}
+
+
 @contextmanager
 def notes_in_node() -> Iterator[None]:
     """Show in the running node what is told of files meanwhile; it is in the log as well."""

@@ -37,9 +37,10 @@ def within_ranges(node: Node) -> Node:
 
 def _execute(node: type[io.ComfyNode], own: Callable) -> Callable:
     signature = inspect.signature(own)
+    schema_of = functools.cache(node.define_schema)  # ranges stay, whatever files its menus list
 
     def execute(cls: type, *args: Any, **given: Any) -> Any:
-        schema = node.define_schema()
+        schema = schema_of()
         with naming(schema.node_id):
             wrong = _wrong(schema, _named(signature, cls, args, given))
             if wrong is not None:

@@ -15,13 +15,13 @@ from comfy_api.latest import InputImpl, io, ui
 from ..glv_core.hosts.comfy.video.long_video import color_space_of
 from ..glv_core.hosts.comfy.video.save_sources import frames_to_save, size_to_save, sound_to_save
 from ..glv_core.names import check_names
+from ..glv_core.partial import reserved
 from ..glv_core.video_io import (
     CONTAINERS,
     ENCODERS,
     PIXEL_FORMATS,
     VideoFormat,
     frame_rate,
-    reserved,
     save_images,
     save_video,
     video_format_for,
@@ -103,7 +103,7 @@ class SaveLongVideo(io.ComfyNode):
     ) -> bool | str:  # fmt: skip
         """Shows a combination that no file can have, and a name that some system cannot, before anything is sampled."""
         try:
-            check_names("filename_prefix", _PLACEHOLDER.sub("0", _with_slashes(filename_prefix or "")))
+            _prefix(filename_prefix or "")
         except ValueError as error:
             return str(error)
         if None in (format, codec, crf, pixel_format):
@@ -133,7 +133,7 @@ class SaveLongVideo(io.ComfyNode):
         audio_vae: Any = None,
     ) -> io.NodeOutput:
         with naming("SaveLongVideo"), notes_in_node():
-            check_names("filename_prefix", _PLACEHOLDER.sub("0", _with_slashes(filename_prefix)))
+            prefix = _prefix(filename_prefix)
             color_space = "sRGB" if video is None else color_space_of(video)
             video_format = _video_format(format, codec, crf, pixel_format, color_space)
             deep = video_format is not None and video_format.deep
@@ -144,7 +144,7 @@ class SaveLongVideo(io.ComfyNode):
             if video_format is not None:
                 video_format.check_size(width * upscale, height * upscale)
             folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-                _with_slashes(filename_prefix), folder_paths.get_output_directory(), width, height
+                prefix, folder_paths.get_output_directory(), width, height
             )
             ending = "" if video_format is None else f".{video_format.container}"
             metadata = cls._metadata()
@@ -175,9 +175,15 @@ class SaveLongVideo(io.ComfyNode):
         return metadata
 
 
-def _with_slashes(prefix: str) -> str:
-    """A prefix as it was written on any system."""
-    return prefix.replace("\\", "/")
+def _prefix(written: str) -> str:
+    """A prefix as it may be written on any system.
+
+    Raises:
+        ValueError: some system cannot hold it.
+    """
+    prefix = written.replace("\\", "/")
+    check_names("filename_prefix", _PLACEHOLDER.sub("0", prefix))
+    return prefix
 
 
 def _video_format(

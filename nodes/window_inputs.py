@@ -200,10 +200,6 @@ def tile_inputs() -> list[io.Input]:
 
 def check_windows(window: int | None, overlap: int | None) -> bool | str:
     """For ``validate_inputs``, before anything is loaded: True, or what is wrong. A linked input is None."""
-    if window is not None and window < 1:
-        return f"window is {window} frames; it must be at least 1."
-    if overlap is not None and overlap < 0:
-        return f"overlap is {overlap} frames; it must be 0 or more."
     if window is not None and overlap is not None and overlap >= window:
         return f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
     return True

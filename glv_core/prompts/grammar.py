@@ -26,7 +26,8 @@ from .dialects import parse_keys
 from .errors import PromptScheduleError, PromptWarning
 from .layout import DefaultFade, Entry, Reading, lay_out
 from .lines import parse_lines
-from .marks import bulleted, check_unmarked, mark_of, marks_of, pieces_of
+from .marked_lines import bulleted, check_unmarked, marks_of, pieces_of
+from .marks import mark_of
 from .openings import keyed_at
 from .scenes import begins_scene, parse_scenes
 from .schedule import PromptSchedule, check_video

@@ -15,10 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +23,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ..partial import written_whole
+
 log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 CHUNK_FORMAT = "long-video-chunk/1"
 RUN_FORMAT = "long-video-run/1"
 _VALUES = 64  # of each weight, for its hash
-LEFT_SECONDS = 3600  #: a write that began so long ago is over
 SPARE_BYTES = 64 * 2**20  #: kept free beyond what the chunks need
 
 
@@ -248,26 +246,5 @@ def _name(stream: int) -> str:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it is either not there or whole, also after a power cut."""
-    # A name of its own for each write that may go on here; what a killed one left is cleared once it is old enough.
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        for left in path.parent.glob("*.partial-*"):
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-                    left.unlink(missing_ok=True)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-    if os.name == "posix":
-        with suppress(OSError):  # some network drives cannot
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+    with written_whole(path, lasting=True) as partial:
+        partial.write_bytes(data)

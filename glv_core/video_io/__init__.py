@@ -4,7 +4,6 @@ from .audio import BLOCK, Audio, FileAudio, Waveform, read_audio
 from .formats import COLOR_SPACES, CONTAINERS, ENCODERS, PIXEL_FORMATS, VideoFormat, video_format_for
 from .frames import center_crop_resize, rechunk
 from .notes import listening, tell
-from .partial import reserved, written_whole
 from .reader import VideoClip, open_clip, read_video
 from .tone import tone_map
 from .writer import FASTEST, frame_rate, save_images, save_video
@@ -28,11 +27,9 @@ __all__ = [
     "read_audio",
     "read_video",
     "rechunk",
-    "reserved",
     "save_images",
     "save_video",
     "tell",
     "tone_map",
     "video_format_for",
-    "written_whole",
 ]

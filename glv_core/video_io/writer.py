@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..partial import written_whole
 from .audio import LAYOUTS, Audio
 from .formats import COLOR_SPACES, CONTAINERS, FASTEST, VideoFormat
 from .notes import tell
-from .partial import written_whole
 
 Frames = torch.Tensor | np.ndarray
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from glv_core.partial import DAY
 from glv_core.streaming import (
     RunFolder,
     RunFolderError,
@@ -212,7 +213,7 @@ def test_a_write_that_was_cut_off_leaves_no_chunk(tmp_path):
     left, now = (tmp_path / f"{folder.file_of(index, KEY).name}.partial-1" for index in (0, 1))
     for each in (left, now):
         each.write_bytes(b"half")
-    long_ago = time.time() - 2 * run_folder.LEFT_SECONDS
+    long_ago = time.time() - 2 * DAY
     os.utime(left, (long_ago, long_ago))
     assert folder.load(0, KEY) is None
     folder.save(0, KEY, LATENTS)

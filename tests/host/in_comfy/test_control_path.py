@@ -103,7 +103,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_frames_of_few_pixels(monkeypatch, kind, size):
     """Of one colour: no edges, lines or strokes, no depth; and nothing that is no number."""
-    from long_video_pack.glv_core.hosts.comfy.vision import control_models
+    from long_video_pack.glv_core.hosts.comfy.vision import control_models, pose_control
     from long_video_pack.glv_core.hosts.comfy.vision.vision_models import VisionModel
     from long_video_pack.glv_core.perception.networks.mlsd import MLSD
     from long_video_pack.glv_core.perception.networks.openpose_body import OpenPoseBody
@@ -113,7 +113,8 @@ def test_frames_of_few_pixels(monkeypatch, kind, size):
         network.load_state_dict(controls.zeros(network))
         return VisionModel(Path("."), network.eval(), None, torch.float32)
 
-    monkeypatch.setattr(control_models, "load_annotator", blank)
+    for place in (control_models, pose_control):
+        monkeypatch.setattr(place, "load_annotator", blank)
     made = run(kind.split()[0], torch.full((2, *size, 3), 0.8), **KINDS[kind]())
     assert made.shape == (2, *size, 3) and made.isfinite().all()
     if kind in ("canny", "scribble", "pose", "hough"):

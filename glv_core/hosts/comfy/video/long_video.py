@@ -16,6 +16,7 @@ import av
 import torch
 from comfy_api.latest import Input, InputImpl, Types
 
+from ....partial import written_whole
 from ....video_io import (
     COLOR_SPACES,
     CONTAINERS,
@@ -28,7 +29,6 @@ from ....video_io import (
     read_audio,
     save_video,
     tone_map,
-    written_whole,
 )
 
 _USUAL_CRF = {"h264": 18, "h265": 18, "av1": 30, "vp9": 30}  # about as good as each other

@@ -14,7 +14,8 @@ from PIL import Image
 from ....perception.controls.resample import control_size, resample, resize_frames
 from ..video.frame_source import FrameSource
 from ..video.memory_mapped import memory_mapped_zeros
-from .control_models import CONTROLS, FINISHED, SMALLEST, ClipSize
+from .control_models import CONTROLS, FINISHED, SMALLEST
+from .control_pieces import ClipSize
 
 HINT_TIMINGS = ("stretch", "frame by frame")
 _SOFT = ("hed", "depth", "normal")  # shades between what is known make sense

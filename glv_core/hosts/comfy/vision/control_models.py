@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management
 import numpy as np
 import torch
 
-from ....demo.stick_figures import figures_in
 from ....perception.controls.blur import smooth_over_time
 from ....perception.controls.canny import canny
 from ....perception.controls.depth import depth_map, normal_map, value_range
 from ....perception.controls.drawing import draw_lines
 from ....perception.controls.edges import darkest, fake_scribble, scribble, sketch, soft_edges
 from ....perception.controls.hough import decode_lines
-from ....perception.controls.keypoints import steady_people
-from ....perception.controls.openpose import decode_people, network_input
 from ....perception.controls.palettes import paint, palette_for
-from ....perception.controls.pose_drawing import draw_poses
-from ....perception.controls.pose_keypoints import people_in
 from ...transformers import depth as depth_models
-from ...transformers import pose as pose_models
 from ...transformers import segmentation as seg_models
 from ..video.memory_mapped import memory_mapped_zeros
 from .annotators import load_annotator
-from .grounding_models import DEMO_DETECTOR
+from .control_pieces import ClipSize, Control, Pieces
 from .host_depth import GeometryDepth
-from .host_rtdetr import HostRtDetr
-from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
+from .pose_control import pose_control
+from .vision_models import VisionModel, list_models, load_auto
 
 _DEPTH_ANYTHING = ("depth-anything/Depth-Anything-V2-Small-hf", "depth-anything/Depth-Anything-V2-Base-hf")
 _DPT = ("Intel/dpt-hybrid-midas", "Intel/dpt-large")
@@ -46,31 +38,6 @@ POSE_MODELS = ("usyd-community/vitpose-base-simple", "usyd-community/vitpose-plu
 PERSON_DETECTORS = ("PekingU/rtdetr_r50vd_coco_o365", "PekingU/rtdetr_r18vd_coco_o365")
 NORMALIZE = ("whole clip", "each frame")
 SMALLEST = {"hed": 16, "fake_scribble": 16, "sketch": 16}  #: pixels of the short side; the network halves it 4 times
-# Bytes for each pixel of a piece of frames beside the weights, about what the largest layers take.
-_BYTES = {"plain": 200, "hed": 1000, "mlsd": 600, "openpose": 300, "transformers": 2000}
-_SOURCE_BYTES = 50  # for each pixel of a frame before it is resized
-
-Pieces = Iterator[torch.Tensor]
-
-
-@dataclass(frozen=True)
-class ClipSize:
-    """The control images to make: how many, how large, how many at a time, and the pixels of a frame before it is
-    resized on the device."""
-
-    num_frames: int
-    height: int
-    width: int
-    piece: int
-    source_pixels: int = 0
-
-    def memory(self, kind: str) -> int:
-        """Bytes on the device that work on one piece may take."""
-        return self.piece * (self.height * self.width * _BYTES[kind] + self.source_pixels * _SOURCE_BYTES)
-
-
-# Frames t h w 3 uint8 on the device to control images, t h w or t h w 3 uint8.
-Control = Callable[[Pieces, ClipSize], Pieces]
 
 
 def model_menu(kinds: Iterable[str], public: Iterable[str]) -> list[str]:
@@ -124,53 +91,9 @@ def hough_control(score_threshold: float, length_threshold: float) -> Control:
     return control
 
 
-def pose_control(
-    detector: dict[str, Any],
-    hold: int,
-    smoothing: float,
-    rtdetr_model: Any = None,
-    pose_keypoints: Any = None,
-    keypoint_score: float = 0.0,
-) -> Control:
-    """Skeletons, of OpenPose's own network or of ViTPose, of poses that are there, or stick figures of the demo model's
-    objects.
-
-    Args:
-        detector: its name and its options; not looked at where there are poses.
-        hold, smoothing: see ``steady_people``.
-        rtdetr_model: the host's RT-DETR, which finds the people for ViTPose.
-        pose_keypoints: POSE_KEYPOINT of the clip; of these, keypoints count from ``keypoint_score`` on.
-    """
-    options = dict(detector)
-    name = options.pop("detector")
-    if pose_keypoints is not None:
-        if rtdetr_model is not None:
-            raise ValueError("rtdetr_model and pose_keypoints are connected. Disconnect one: poses need no detector.")
-
-        def find(_frames: Pieces, size: ClipSize) -> Iterator[list[np.ndarray]]:
-            yield people_in(pose_keypoints, size.num_frames, size.height, size.width, keypoint_score)
-
-    elif name == "vitpose":
-        find = _vitpose(**options, rtdetr_model=rtdetr_model)
-    elif rtdetr_model is not None:
-        raise ValueError(
-            f"rtdetr_model is connected, but detector is {name!r}. Choose the detector 'vitpose', for which it finds "
-            "the people, or disconnect it."
-        )
-    else:
-        find = {"openpose": _openpose, DEMO_DETECTOR: _drawn_figures}[name]()
-
-    def control(frames: Pieces, size: ClipSize) -> Pieces:
-        people = [each for piece in find(frames, size) for each in piece]
-        for each in steady_people(people, hold, smoothing):
-            yield torch.from_numpy(draw_poses(each, size.height, size.width))[None]
-
-    return control
-
-
 def seg_control(model: str, palette: str, allow_download: bool, model_id: str = "") -> Control:
     """What each pixel is, in a palette's colours."""
-    loaded = _load_auto(model_id.strip() or model, seg_models.MODELS, seg_models.FILES, allow_download)
+    loaded = load_auto(model_id.strip() or model, seg_models.MODELS, seg_models.FILES, allow_download)
     segmenter = seg_models.Segmenter(loaded.model, loaded.processor)
     colours = palette_for(palette, segmenter.num_classes)
 
@@ -257,58 +180,9 @@ def _finished(
     return (finish(each.round().to(torch.uint8)) for each in smooth_over_time(guided, smoothing))
 
 
-def _openpose() -> Callable[[Pieces, ClipSize], Iterator[list[np.ndarray]]]:
-    model = load_annotator("openpose")
-
-    def find(frames: Pieces, size: ClipSize) -> Iterator[list[np.ndarray]]:
-        model.use(size.memory("openpose"))
-        for piece in frames:
-            values, inner = network_input(piece)
-            fields, heat = model.model(values)
-            yield [
-                decode_people(each, field, inner, size.height, size.width)
-                for each, field in zip(heat, fields, strict=True)
-            ]
-
-    return find
-
-
-def _vitpose(
-    pose_model: str,
-    person_detector: str,
-    person_threshold: float,
-    keypoint_threshold: float,
-    allow_download: bool,
-    pose_model_id: str = "",
-    person_detector_id: str = "",
-    rtdetr_model: Any = None,
-) -> Callable[[Pieces, ClipSize], Iterator[list[np.ndarray]]]:
-    types = dict.fromkeys(pose_models.POSE_MODELS, pose_models.POSE_CLASS)
-    pose_name, person_name = pose_model_id.strip() or pose_model, person_detector_id.strip() or person_detector
-    model = _load_auto(pose_name, types, pose_models.FILES, allow_download, "pose_model", (torch.float16,))
-    if rtdetr_model is not None:
-        detector = HostRtDetr(rtdetr_model, "person", person_threshold)
-        boxes = detector.boxes
-    else:
-        types = dict.fromkeys(pose_models.DETECTORS, pose_models.DETECTOR_CLASS)
-        detector = _load_auto(person_name, types, pose_models.FILES, allow_download, "person_detector")
-        boxes = pose_models.PersonDetector(detector.model, detector.processor, person_threshold).boxes
-    people = pose_models.PoseEstimator(model.model, model.processor, boxes, keypoint_threshold)
-
-    def find(frames: Pieces, size: ClipSize) -> Iterator[list[np.ndarray]]:
-        use_together([model, detector], size.memory("transformers"))
-        return map(people.people, frames)
-
-    return find
-
-
-def _drawn_figures() -> Callable[[Pieces, ClipSize], Iterator[list[np.ndarray]]]:
-    return lambda frames, _size: (figures_in(piece.float() / 255) for piece in frames)
-
-
 def _load_depth(name: str, allow_download: bool) -> tuple[VisionModel, depth_models.DepthEstimator]:
     types = dict.fromkeys(depth_models.MODELS, depth_models.MODEL_CLASS)
-    model = _load_auto(name, types, depth_models.FILES, allow_download)
+    model = load_auto(name, types, depth_models.FILES, allow_download)
     return model, depth_models.DepthEstimator(model.model, model.processor)
 
 
@@ -350,16 +224,3 @@ def _from_geometry(
         yield from map(finish, depths, ranges.split(size.piece))
 
     return control
-
-
-def _load_auto(
-    name: str,
-    types: dict[str, str],
-    files: tuple[str, ...],
-    allow_download: bool,
-    input_name: str = "model",
-    dtypes: tuple[torch.dtype, ...] = (),
-) -> VisionModel:
-    """A model of transformers with its image processor; ``types``: classes by the type in config.json."""
-    folder: Path = find_model(name, list(types), files, allow_download, input_name)
-    return load_vision_model(folder, types[model_type(folder)], "AutoImageProcessor", dtypes)

@@ -215,3 +215,16 @@ def _download(name: str, folder: Path, input_name: str) -> None:
         snapshot_download(name, local_dir=folder, allow_patterns=list(DOWNLOADED))
     except Exception as error:  # network, gate, licence, disk: the hub's words say which
         raise ValueError(f"{input_name} {name!r} could not be downloaded into {folder}: {error}") from error
+
+
+def load_auto(
+    name: str,
+    types: dict[str, str],
+    files: tuple[str, ...],
+    allow_download: bool,
+    input_name: str = "model",
+    dtypes: tuple[torch.dtype, ...] = (),
+) -> VisionModel:
+    """A model of transformers with its image processor; ``types``: classes by the type in config.json."""
+    folder: Path = find_model(name, list(types), files, allow_download, input_name)
+    return load_vision_model(folder, types[model_type(folder)], "AutoImageProcessor", dtypes)

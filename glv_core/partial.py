@@ -14,7 +14,7 @@ from pathlib import Path
 
 _HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _MINUTES = 300  # seconds in which every file that is being written to has grown
-_DAY = 86_400  # seconds after which a file that nobody wrote to is nobody's
+DAY = 86_400  # seconds after which a file that nobody wrote to is nobody's
 
 
 @contextmanager
@@ -47,26 +47,40 @@ def reserved(folder: Path, name_of: Callable[[int], str], number: int, is_folder
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, lasting: bool = False) -> Iterator[Path]:
     """A file beside ``path`` to write to, which takes its place at the end, or is removed after an error.
 
-    What processes that were killed left in this folder is removed: of this machine's at once, of others' after a day.
+    ``lasting``: it is on the disk then, also after a power cut. What processes that were killed left in this folder is
+    removed: of this machine's after minutes, of others' after a day.
     """
     remove_left_over(path.parent)
     partial = path.with_name(f".{path.stem}.partial-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     partial.touch()
     try:
         yield partial
+        if lasting:
+            _to_disk(partial, os.O_RDWR)
         partial.replace(path)
+        if lasting and os.name == "posix":
+            with suppress(OSError):  # some network drives cannot
+                _to_disk(path.parent, os.O_RDONLY)
     finally:
         with suppress(FileNotFoundError):
             partial.unlink()
 
 
+def _to_disk(path: Path, flags: int) -> None:
+    opened = os.open(path, flags)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 def remove_left_over(folder: Path) -> None:
     """Remove the unfinished files of processes that are no more, and the empty ones that kept their names."""
-    for path in folder.glob(".*.partial-*"):
-        stem, _, rest = path.name[1:].partition(".partial-")
+    for path in folder.glob("*.partial-*"):  # those without a dot in front are of earlier versions
+        stem, _, rest = path.name.removeprefix(".").partition(".partial-")
         with suppress(OSError, ValueError):
             if _is_left_over(path, Path(rest).stem.split("-")):
                 path.unlink()
@@ -85,4 +99,4 @@ def _is_left_over(path: Path, owner: list[str]) -> bool:
             return True
         except PermissionError:
             return False
-    return age > _DAY
+    return age > DAY

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from glv_core.video_io import open_clip, reserved, save_video, written_whole
-from glv_core.video_io.partial import remove_left_over
+from glv_core.partial import remove_left_over, reserved, written_whole
+from glv_core.video_io import open_clip, save_video
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def name_of(number: int) -> str:
@@ -58,7 +58,8 @@ SAVING = """
 import sys, time
 from pathlib import Path
 import torch
-from glv_core.video_io import reserved, save_video
+from glv_core.partial import reserved
+from glv_core.video_io import save_video
 folder, count, wait = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 def frames():
     for number in range(count):
