@@ -248,7 +248,7 @@ def networks_of_transformers(path: str) -> dict:
         ("depth", {"normalize": "each frame"}), ("depth", {"model": tiny.dpt()}), ("depth", {"model_id": tiny.dpt()}),
         ("normal", {"normalize": "each frame"}), ("normal", {"background": 0.0}), ("normal", {"depth_span": 10.0}),
         ("seg", {"model": tiny.mask2former()}), ("seg", {"model_id": tiny.segformer(171), "palette": "coco_stuff"}),
-        ("pose", {"person_threshold": 1.0}), ("pose", {"keypoint_threshold": 9.0}),
+        ("pose", {"person_threshold": 1.0}), ("pose", {"keypoint_threshold": 1.0}),
         ("pose", {"pose_model_id": tiny.vitpose(6)}), ("pose", {"person_detector_id": tiny.rt_detr(seed=3)}),
         ("pose", {"detector": "vitpose", "hold": 0, "smoothing": 0.0}),
     ]  # fmt: skip
