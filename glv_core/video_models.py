@@ -68,3 +68,27 @@ def clip_lengths(models: tuple[VideoModel, ...] = NAMED) -> str:
 def frame_rates() -> str:
     """The frame rates of families in words."""
     return listed(lambda model: f"{model.fps:g}")
+
+
+#: What names of files and loaders hold, the first that is found; models of one frame a latent frame stand last.
+_SIGNS = (
+    (("minimax", "_h3"), MINIMAX_H3),
+    (("ltx",), LTX_2),
+    (("mochi",), MOCHI),
+    (("cosmos",), COSMOS),
+    (("kandinsky",), KANDINSKY),
+    (("cogvideo",), COGVIDEOX),
+    (("hunyuan",), HUNYUAN),
+    (("umt5", "wan"), WAN),
+    (("streamingsvd", "streaming_svd"), STREAMING_SVD),
+    (("svd",), SVD),
+    (("i2vgen",), I2VGEN_XL),
+    (("stable_diffusion", "sd1", "v1-5", "sd2", "v2-1", "animatediff", "streamingt2v", "sdxl"), ANIMATEDIFF),
+    (("demo",), DEMO),
+)
+
+
+def model_named(text: str) -> VideoModel | None:
+    """The family that names of files, loaders or their choices speak of; None where they speak of none."""
+    text = text.lower()
+    return next((model for signs, model in _SIGNS if any(sign in text for sign in signs)), None)

@@ -33,6 +33,7 @@ from .ms_vid2vid_sigmas import MSVid2VidSigmas
 from .multi_prompt_schedule import MultiPromptSchedule
 from .ranges import within_ranges
 from .refine_long_video import RefineLongVideo
+from .routes import register
 from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
 from .streaming_extend import StreamingExtend
@@ -57,4 +58,5 @@ class LongVideoExtension(ComfyExtension):
     """The nodes of this pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        register()
         return [*NODES]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..glv_core.fusion import MERGES
-from ..glv_core.hosts.comfy.co_denoise.options import PhaseOptions
+from ..glv_core.hosts.comfy.co_denoise.options import UNCHANGED, PhaseOptions
 from ..glv_core.prompts import PROMPT_BLENDINGS
 from ..glv_core.window_schedules import SCHEDULES
 from .errors import naming
 from .inputs import CATEGORY
 from .window_inputs import MERGE_TOOLTIP, SCHEDULE_TOOLTIP, Phases
-
-_SAME = "unchanged"
 
 
 class CoDenoisePhase(io.ComfyNode):
@@ -39,7 +37,9 @@ class CoDenoisePhase(io.ComfyNode):
                     tooltip="When the phase begins, as a share of the steps of the whole noise schedule: 0.3 is after "
                     "30 %, also where two samplers share the steps or 'denoise' leaves some out.",
                 ),
-                io.Combo.Input("schedule", options=[_SAME, *SCHEDULES], default=_SAME, tooltip=SCHEDULE_TOOLTIP),
+                io.Combo.Input(
+                    "schedule", options=[UNCHANGED, *SCHEDULES], default=UNCHANGED, tooltip=SCHEDULE_TOOLTIP
+                ),
                 io.Int.Input(
                     "overlap",
                     default=-1,
@@ -54,7 +54,7 @@ class CoDenoisePhase(io.ComfyNode):
                     max=64,
                     tooltip="Spacing of the latent frames in a window from then on; 0 leaves it unchanged.",
                 ),
-                io.Combo.Input("merge", options=[_SAME, *MERGES], default=_SAME, tooltip=MERGE_TOOLTIP),
+                io.Combo.Input("merge", options=[UNCHANGED, *MERGES], default=UNCHANGED, tooltip=MERGE_TOOLTIP),
                 Phases.Input("earlier", optional=True, tooltip="Phases that begin at other times."),
                 io.Int.Input(
                     "window",
@@ -67,8 +67,8 @@ class CoDenoisePhase(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "prompt_blending",
-                    options=[_SAME, *PROMPT_BLENDINGS],
-                    default=_SAME,
+                    options=[UNCHANGED, *PROMPT_BLENDINGS],
+                    default=UNCHANGED,
                     optional=True,
                     tooltip="What a window sees from then on that touches two prompts, as in the sampler. Embeddings "
                     "mixed in the first fifth and predictions from then on let a change of prompts keep its scene "
@@ -90,18 +90,10 @@ class CoDenoisePhase(io.ComfyNode):
         merge: str,
         earlier: tuple[PhaseOptions, ...] | None = None,
         window: int = 0,
-        prompt_blending: str = _SAME,
+        prompt_blending: str = UNCHANGED,
     ) -> io.NodeOutput:
         with naming("CoDenoisePhase"):
-            phase = PhaseOptions(
-                start,
-                None if schedule == _SAME else schedule,
-                None if overlap < 0 else overlap,
-                None if stride < 1 else stride,
-                None if merge == _SAME else merge,
-                None if window < 1 else window,
-                None if prompt_blending == _SAME else prompt_blending,
-            )
+            phase = PhaseOptions.of_inputs(start, schedule, overlap, stride, merge, window, prompt_blending)
             if any(other.start == start for other in earlier or ()):
                 raise ValueError(f"start is {start}, and so is that of a phase in 'earlier'. Give each its own start.")
             return io.NodeOutput((*(earlier or ()), phase))

@@ -9,7 +9,7 @@ import math
 import re
 from fractions import Fraction
 
-from .layout import Entry, Reading
+from .layout import Entry, Reading, Spans
 from .lines import EntryReader, check_order, unquoted
 from .source import Video, first_char, join_lines, round_half_up
 from .times import SPAN, UNITED
@@ -32,6 +32,7 @@ def parse_bars(video: Video, lines: list[tuple[int, str]]) -> list[Entry]:
             "Write at most one prompt per frame, or make the video longer.",
         )
     entries = []
+    words = list(zip([0, *(bar + 1 for bar in bars)], [*bars, len(source.text)], strict=True))
     for index, prompt in enumerate(prompts):
         if not prompt:
             raise source.schedule_error(
@@ -40,8 +41,9 @@ def parse_bars(video: Video, lines: list[tuple[int, str]]) -> list[Entry]:
                 "Write a prompt on both sides of every '|', or remove the '|'.",
             )
         start = round_half_up(Fraction(video.num_frames * index, len(prompts)))
-        entries.append(Entry(start, None, prompt, None, offset if index == 0 else bars[index - 1]))
-    video.notes.prompts += zip([0, *(bar + 1 for bar in bars)], [*bars, len(source.text)], strict=True)
+        place = offset if index == 0 else bars[index - 1]
+        entries.append(Entry(start, None, prompt, None, place, Spans(words[index], words[index])))
+    video.notes.prompts += words
     return unquoted(entries, least=2)
 
 
@@ -116,13 +118,13 @@ def parse_timed_bars(video: Video, lines: list[tuple[int, str]]) -> Reading | No
                 "a number alone in brackets can be a start or a length.",
                 "Write the range in frames or seconds, as in [0-50] or [0s-3s].",
             )
-        entry = EntryReader(video, *span).read(join_lines(text[start:opening]))
+        entry = EntryReader(video, *span).read(join_lines(text[start:opening]), (start, opening), (start, end))
         video.notes.prompts.append((start, opening))
         if entry:
             entries.append(entry)
     entries.sort(key=lambda entry: entry.start)
     check_order(source, entries)
-    return Reading(entries, "" if tails[0] else join_lines(text[: ends[0]]), 0)
+    return Reading(entries, "" if tails[0] else join_lines(text[: ends[0]]), 0, form="timed bars")
 
 
 def tail_of(text: str, start: int, end: int) -> tuple[int, tuple[int, int], bool] | None:

@@ -54,15 +54,16 @@ def parse_brackets(video: Video) -> Reading:
             )
     head = join_lines(text[: found[0][0]])
     entries = []
-    for _, start, colon, end in found:
-        entry = EntryReader(video, start, colon).read(join_lines(text[colon + 1 : end - 1]))
+    for opening, start, colon, end in found:
+        reader = EntryReader(video, start, colon)
+        entry = reader.read(join_lines(text[colon + 1 : end - 1]), (colon + 1, end - 1), (opening, end))
         video.notes.prompts.append((colon + 1, end - 1))
         if entry:
             entries.append(entry)
     video.notes.prompts.append((0, found[0][0]))
     entries.sort(key=lambda entry: entry.start)
     check_order(source, entries)
-    return Reading(entries, head, len(text) - len(text.lstrip()), alone=True)
+    return Reading(entries, head, len(text) - len(text.lstrip()), alone=True, form="brackets")
 
 
 def bracketed(source: Source) -> list[tuple[int, int, int, int]]:

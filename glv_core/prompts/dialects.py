@@ -140,6 +140,8 @@ class KeyReader:
     def skip(self) -> None:
         while found := SKIP.match(self.text, self.pos):
             self.pos = found.end()
+            if not found.group().isspace():
+                self.video.notes.comments.append((found.start(), found.group()))
 
     def take(self, char: str) -> bool:
         if self.text.startswith(char, self.pos):

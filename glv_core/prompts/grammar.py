@@ -108,25 +108,48 @@ def read_schedule(
 
 
 def _schedule(video: Video, front: str, default: DefaultFade) -> PromptSchedule:
-    source = video.source
-    lines = source.lines()
-    if not lines:
-        raise source.syntax_error(0, "there is no prompt here.", "Write one, or several such as a cat | a dog.")
-    keys = keyed_at(source, lines)
-    if keys is not None and not any(bulleted([mark_of(source, *line) for line in lines if line[0] < keys])):
-        head = join_lines(source.visible[:keys])
-        check_front(source, lines[0][0], head)
-        video.notes.prompts.append((0, keys))
+    keys = keys_in(video)
+    if keys is not None:
+        head = head_of_keys(video, keys)
         return parse_keys(video, keys, in_front(front, head), bool(head))
-    reading = read(video, lines)
+    reading = reading_of(video)
+    entries = [entry.with_prompt(in_front(front, entry.prompt)) for entry in reading.with_head()]
+    return lay_out(entries, video, default)
+
+
+def keys_in(video: Video) -> int | None:
+    """The offset at which keys and quoted prompts begin in a text; None where they do not.
+
+    Raises:
+        PromptSyntaxError: the text is empty.
+    """
+    lines = video.source.lines()
+    if not lines:
+        raise video.source.syntax_error(0, "there is no prompt here.", "Write one, or several such as a cat | a dog.")
+    keys = keyed_at(video.source, lines)
+    if keys is None or any(bulleted([mark_of(video.source, *line) for line in lines if line[0] < keys])):
+        return None
+    return keys
+
+
+def head_of_keys(video: Video, keys: int) -> str:
+    """The text in front of keys that begin at an offset."""
+    head = join_lines(video.source.visible[:keys])
+    check_front(video.source, video.source.lines()[0][0], head)
+    video.notes.prompts.append((0, keys))
+    return head
+
+
+def reading_of(video: Video) -> Reading:
+    """What a text says that has no keys, with at least one entry."""
+    reading = read(video, video.source.lines())
     if not reading.entries and reading.head:
-        reading = Reading([Entry(0, None, reading.head, None, reading.offset)])
+        return Reading([Entry(0, None, reading.head, None, reading.offset)])
     if not reading.entries:
         raise video.outside(video.notes.dropped[0])
     if len(reading.entries) > 1:
-        check_front(source, reading.offset, reading.head)
-    entries = [entry.with_prompt(in_front(front, entry.prompt)) for entry in reading.with_head()]
-    return lay_out(entries, video, default)
+        check_front(video.source, reading.offset, reading.head)
+    return reading
 
 
 def check_front(source: Source, offset: int, text: str) -> None:

@@ -6,27 +6,49 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from .schedule import FIT_TOLERANCE, PromptSchedule, Segment, Transition, name_prompt
-from .source import Source, Video, in_front
+from .source import Source, Video, Written, in_front
 
 
 @dataclass(frozen=True)
 class Fade:
-    """A transition as written: ``frames`` is None where only its kind was given. ``offset`` is where it stands."""
+    """A transition as written: ``frames`` is None where only its kind was given; it stands at [offset, end).
+
+    ``unit`` is what its length was written in, see ``Written``.
+    """
 
     kind: str
     frames: float | None
     offset: int
+    end: int = 0
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where a prompt stands in the text, as (start, end): its own words, and all that goes with it.
+
+    ``first`` and ``last`` are its time and the end of its range, where they are written.
+    """
+
+    prompt: tuple[int, int]
+    block: tuple[int, int]
+    first: Written | None = None
+    last: Written | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One prompt as written: its first frame, the frame before which its range ends (None: no range), its place."""
+    """One prompt as written: its first frame, the frame before which its range ends (None: no range), its place.
+
+    ``spans`` are None for what stands in front of all times.
+    """
 
     start: int
     end: int | None
     prompt: str
     fade: Fade | None
     offset: int
+    spans: Spans | None = None
 
     def with_prompt(self, prompt: str) -> Entry:
         """The same with another prompt."""
@@ -38,13 +60,15 @@ class Reading:
     """What a text says: its entries in the order of time, and the ``head``, text in front of all times.
 
     The head, written at ``offset``, is a prompt by itself until the first time. It stands in front of every other
-    prompt too, unless it is ``alone`` and there is such a while.
+    prompt too, unless it is ``alone`` and there is such a while. ``form`` is the way of writing: "lines", "brackets",
+    "bars", "timed bars" or "scenes".
     """
 
     entries: list[Entry]
     head: str = ""
     offset: int = 0
     alone: bool = False
+    form: str = "bars"
 
     def with_head(self) -> list[Entry]:
         """The entries with the head where it belongs; none if there are none."""

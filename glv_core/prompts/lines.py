@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 from .errors import PromptScheduleError
-from .layout import Entry, Fade, Reading
+from .layout import Entry, Fade, Reading, Spans
 from .marks import FADE_HELP, Mark
 from .schedule import TRANSITION_KINDS
 from .source import NUMBER, WAY_OUT, Source, Video, join_lines
@@ -23,18 +23,21 @@ def parse_lines(video: Video, lines: list[tuple[int, str]], marks: list[Mark | N
     ``lines`` are (offset, line), without comments; ``marks`` says which of them begin a prompt, at least one.
     """
     blocks = blocks_of(lines, marks)
-    entries = [
-        entry
-        for mark, text in blocks[1:]
-        if mark and (entry := EntryReader(video, mark.start, mark.end, mark.unit).read(text))
-    ]
+    begins = [offset for (offset, _), mark in zip(lines, marks, strict=True) if mark]
+    ends = [*begins[1:], len(video.source.text)]
+    entries = []
+    for (mark, text), begin, end in zip(blocks[1:], begins, ends, strict=True):
+        assert mark is not None
+        reader = EntryReader(video, mark.start, mark.end, mark.unit)
+        if entry := reader.read(text, (mark.prompt, end), (begin, end)):
+            entries.append(entry)
     entries.sort(key=lambda entry: entry.start)
     check_order(video.source, entries)
     video.notes.starts += [(entry.start, entry.offset) for entry in entries]
     starts = [mark.start for mark, _ in blocks if mark] + [len(video.source.text)]
     video.notes.prompts.append((0, starts[0]))
     video.notes.prompts += [(mark.prompt, end) for (mark, _), end in zip(blocks[1:], starts[1:], strict=True) if mark]
-    return Reading(unquoted(entries), blocks[0][1], lines[0][0])
+    return Reading(unquoted(entries), blocks[0][1], lines[0][0], form="lines")
 
 
 def blocks_of(lines: list[tuple[int, str]], marks: list[Mark | None]) -> list[tuple[Mark | None, str]]:
@@ -73,8 +76,11 @@ def without_quotes(prompt: str) -> str | None:
 class EntryReader(TimeReader):
     """Reads the part of a line before its colon: a time or range, perhaps a transition."""
 
-    def read(self, prompt: str) -> Entry | None:
-        """The entry with this prompt, None if it is dropped; raises at the first thing that is not understood."""
+    def read(self, prompt: str, words: tuple[int, int], block: tuple[int, int]) -> Entry | None:
+        """The entry with this prompt, None if it is dropped; raises at the first thing that is not understood.
+
+        ``words`` and ``block`` say where it stands, see ``Spans``.
+        """
         self.match(SPACES)
         offset = self.pos
         start, end = self.span()
@@ -88,7 +94,8 @@ class EntryReader(TimeReader):
                 offset, "there is no prompt after this time.", "Write the prompt after the colon, or remove the line."
             )
         frames = self.frames(start, end)
-        return None if frames is None else Entry(*frames, prompt, fade, offset)
+        spans = Spans(words, block, start, end)
+        return None if frames is None else Entry(*frames, prompt, fade, offset, spans)
 
     def unread(self) -> PromptScheduleError:
         word = self.source.text[self.pos : self.end].split()[0]
@@ -111,27 +118,29 @@ class EntryReader(TimeReader):
                 kind_offset, f"'{kind.group()}' is not a transition. Known: {known}.", FADE_HELP
             )
         self.match(SPACES)
-        frames = self.fade_length(kind.group())
+        frames, unit = self.fade_length(kind.group())
         self.match(SPACES)
         if self.peek() != "]":
             problem = f"'{self.peek()}' is not understood here." if self.peek() else "the bracket is not closed."
             raise self.source.syntax_error(self.pos, problem, FADE_HELP)
         self.pos += 1
-        return Fade(kind.group(), frames, offset)
+        return Fade(kind.group(), frames, offset, self.pos, unit)
 
-    def fade_length(self, kind: str) -> float | None:
+    def fade_length(self, kind: str) -> tuple[float | None, str]:
+        """The frames of a transition, None where no length is written, and the unit of what is."""
         offset = self.pos
         if self.peek() == "-":
             raise self.source.schedule_error(offset, "a transition cannot be shorter than 0 frames.", FADE_HELP)
         found = self.match(FADE_LENGTH)
         if not found:
-            return None
-        frames = float(self.video.frames_of(found.group(1), unit_of(found.group(2) or "f"), offset))
+            return None, ""
+        unit = unit_of(found.group(2) or "f")
+        frames = float(self.video.frames_of(found.group(1), unit, offset))
         if kind == "hard" and frames:
             raise self.source.schedule_error(
                 offset, "a hard transition is a cut and has no length.", "Write [hard], or [linear 8] for a cross-fade."
             )
-        return frames
+        return frames, unit
 
 
 def check_order(source: Source, entries: list[Entry]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
-from .layout import Entry, Reading
+from .layout import Entry, Reading, Spans
 from .lines import EntryReader, check_order
 from .marks import Mark
 from .source import WAY_OUT, Source, Video, join_lines, round_half_up
@@ -33,7 +33,8 @@ _INLINE = re.compile(rf"(?<!\w)(?:\*\*|__)?{_NAMES}(?=[ \t0-9#])", re.IGNORECASE
 class Scene:
     """A scene as written: its numbers, where its name, its time if it has one, and its prompt are; and the prompt.
 
-    ``late`` is a range in brackets at the beginning of the prompt, and ``rest`` the prompt without it.
+    ``late`` is a range in brackets at the beginning of the prompt, and ``rest`` the prompt without it. ``end`` is where
+    the next scene begins.
     """
 
     first: int
@@ -44,6 +45,12 @@ class Scene:
     text: str
     late: tuple[int, int] | None = None
     rest: str = ""
+    end: int = 0
+
+    @property
+    def spans(self) -> Spans:
+        """Where it stands in the text."""
+        return Spans((self.prompt, self.end), (self.offset, self.end))
 
 
 def scene_at(text: str, pos: int) -> tuple[int, int, tuple[int, int] | None, int] | None:
@@ -95,14 +102,14 @@ def parse_scenes(video: Video, lines: list[tuple[int, str]], marks: list[Mark | 
                 "Write it behind the number of the scene, as in Scene 1 (0s-3s): a prompt.",
             )
     video.notes.prompts.append((0, scenes[0].offset))
-    for scene, end in zip(scenes, [*(each.offset for each in scenes[1:]), len(source.text)], strict=True):
-        video.notes.prompts.append((scene.prompt, end))
+    for scene in scenes:
+        video.notes.prompts.append(scene.spans.prompt)
         if not scene.text:
             raise source.schedule_error(
                 scene.offset, "there is no prompt after this scene.", "Write the prompt after the colon, or remove it."
             )
     entries = timed(video, scenes) if any(scene.time for scene in scenes) else equal(video, scenes)
-    return Reading(entries, head, lines[0][0])
+    return Reading(entries, head, lines[0][0], form="scenes")
 
 
 def scenes_of(source: Source, lines: list[tuple[int, str]]) -> tuple[str, list[Scene]]:
@@ -124,14 +131,15 @@ def scenes_of(source: Source, lines: list[tuple[int, str]]) -> tuple[str, list[S
         pieces[-1].append(text[begin : offset + len(line)])
     texts = [join_lines("\n".join(piece)) for piece in pieces]
     scenes = []
-    for (place, first, last, time, prompt), told in zip(found, texts[1:], strict=True):
+    ends = [*(place for place, *_ in found[1:]), len(text)]
+    for (place, first, last, time, prompt), told, end in zip(found, texts[1:], ends, strict=True):
         late = None if time else _LATE.match(text, prompt)
         span = SPAN.match(text, late.end()) if late else None
         if late and span and span["last"] and text.startswith("])"[late.group(1) == "("], span.end()):
             rest = told[span.end() + 1 - late.start(1) :].lstrip(" \t:\uff1a\u2013\u2014-")
-            scenes.append(Scene(first, last, place, time, prompt, told, span.span(), rest))
+            scenes.append(Scene(first, last, place, time, prompt, told, span.span(), rest, end))
         else:
-            scenes.append(Scene(first, last, place, time, prompt, told))
+            scenes.append(Scene(first, last, place, time, prompt, told, end=end))
     if all(scene.late for scene in scenes):
         scenes = [
             replace(scene, time=scene.late, prompt=scene.late[1] + 1, text=scene.rest) for scene in scenes if scene.late
@@ -154,7 +162,7 @@ def timed(video: Video, scenes: list[Scene]) -> list[Entry]:
                 "this can be the start of a scene or its length.",
                 "Write from when to when it lasts, as in Scene 1 (0s-3s): a prompt.",
             )
-        entry = EntryReader(video, *scene.time).read(scene.text)
+        entry = EntryReader(video, *scene.time).read(scene.text, scene.spans.prompt, scene.spans.block)
         if entry:
             entries.append(entry)
     entries.sort(key=lambda entry: entry.start)
@@ -194,8 +202,7 @@ def equal(video: Video, scenes: list[Scene]) -> list[Entry]:
             "Write at most one scene per frame, or make the video longer.",
         )
     return [
-        Entry(
-            round_half_up(Fraction(video.num_frames * (scene.first - 1), count)), None, scene.text, None, scene.offset
-        )
+        Entry(start, None, scene.text, None, scene.offset, scene.spans)
         for scene in scenes
+        for start in [round_half_up(Fraction(video.num_frames * (scene.first - 1), count))]
     ]

@@ -116,11 +116,21 @@ def excerpt(line: str, index: int) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Written:
-    """A time as it was written: its exact place in frames (not yet rounded), its text, and its offset."""
+    """A time as it was written: its exact place in frames (not yet rounded), its text, and its offset.
+
+    ``unit`` is what its number counts, "s", "%" or "" for frames; a time that ``counts_back`` does so from the end.
+    """
 
     frames: Fraction
     text: str
     offset: int
+    unit: str = ""
+    counts_back: bool = False
+
+    @property
+    def end(self) -> int:
+        """The offset behind it."""
+        return self.offset + len(self.text)
 
 
 @dataclass
@@ -129,7 +139,7 @@ class Notes:
 
     ``prompts``: the (start, end) of what became prompts; ``doubted``: that of what could begin one and is read as part
     of one, and how to make it begin one; ``starts``: the (first frame, offset) of prompts with times. Times ``dropped``
-    or ``cut`` lie beyond the end of the video.
+    or ``cut`` lie beyond the end of the video. ``comments`` are (offset, text) of those between keys.
     """
 
     prompts: list[tuple[int, int]] = field(default_factory=list)
@@ -137,6 +147,7 @@ class Notes:
     starts: list[tuple[int, int]] = field(default_factory=list)
     dropped: list[Written] = field(default_factory=list)
     cut: list[Written] = field(default_factory=list)
+    comments: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,8 @@ class TimeReader:
                 f"{number} is not a whole frame.",
                 f"Write a whole frame, or say what it counts: {number}s{share if '/' not in share else ''}.",
             )
-        return Written(self.video.place(sign, frames), self.source.text[offset : self.pos].strip(), offset)
+        written = self.source.text[offset : self.pos].strip()
+        return Written(self.video.place(sign, frames), written, offset, unit, bool(sign))
 
     def not_a_time(self) -> PromptScheduleError:
         found = match_at(RUN, self.source.text, self.pos, self.end)

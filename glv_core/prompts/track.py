@@ -77,6 +77,11 @@ class PromptTrack:
             return self.in_window(window)
         return window_prompts(self.weights, window, overlap, blending)
 
+    def of_part(self, place: Place, length: int) -> dict[str, list]:
+        """The ``texts`` seen in a part of the video, and the ``weights`` of each at its latent frames, for a file."""
+        part = self.at(place, length).seen()
+        return {"texts": list(part.prompts), "weights": part.rounded()}
+
     def rounded(self) -> list[list[float]]:
         """The weights as they go into a chunk's key, a list for each prompt."""
         return [[round(float(weight), 5) for weight in row] for row in self.weights]

@@ -4,10 +4,20 @@ from .clock import Clock, SoundClock
 from .drift import check_strength, correct_drift, statistics
 from .loop import ANCHORS, AnchorChoice, ChunkSampler, StreamsSampler, stream, stream_all
 from .plan import Chunk, chunk_seed, num_held, plan_chunks, ramp
-from .run_folder import RunFolder, RunFolderError, check_run_name, chunk_key, digest_of, weights_digest
+from .run_folder import (
+    MANIFEST,
+    RunFolder,
+    RunFolderError,
+    check_run_name,
+    chunk_key,
+    digest_of,
+    preview_of,
+    weights_digest,
+)
 
 __all__ = [
     "ANCHORS",
+    "MANIFEST",
     "AnchorChoice",
     "Chunk",
     "ChunkSampler",
@@ -24,6 +34,7 @@ __all__ = [
     "digest_of",
     "num_held",
     "plan_chunks",
+    "preview_of",
     "ramp",
     "statistics",
     "stream",

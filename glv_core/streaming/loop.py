@@ -171,6 +171,8 @@ def stream_all(
     drift_correction: float = 0.0,
     description: Mapping[str, Any] | None = None,
     on_chunk: OnChunk | None = None,
+    notes: Callable[[Chunk], Mapping[str, Any]] | None = None,
+    preview: Callable[[torch.Tensor], bytes | None] | None = None,
 ) -> list[torch.Tensor]:
     """Make a video of several streams chunk by chunk.
 
@@ -186,6 +188,8 @@ def stream_all(
             anchor, to those of the video's first chunk.
         description: of the run, in words and numbers, for the folder's manifest.
         on_chunk: see ``OnChunk``.
+        notes: what the folder's manifest says of a chunk beside what it was made from.
+        preview: a chunk's video ``b c t h w`` as a small WebP for people to look at, or None.
 
     Returns:
         The streams on the CPU, each as long as ``length`` latent frames.
@@ -194,7 +198,9 @@ def stream_all(
         ValueError: the sampler returned another shape.
         RunFolderError: there is too little space, or a chunk cannot be written.
     """
-    run = _Stream(sampler, len(chunks), length, tuple(clocks), folder, anchor, drift_correction, description or {})
+    run = _Stream(
+        sampler, len(chunks), length, tuple(clocks), folder, anchor, drift_correction, description or {}, notes, preview
+    )  # fmt: skip
     if given:
         run.begin(given)
     for chunk in chunks:
@@ -237,6 +243,8 @@ class _Stream:
     anchor: AnchorChoice
     drift_correction: float
     description: Mapping[str, Any]
+    notes: Callable[[Chunk], Mapping[str, Any]] | None = None
+    preview: Callable[[torch.Tensor], bytes | None] | None = None
     streams: list[torch.Tensor] = field(default_factory=list)
     filled: list[int] = field(default_factory=list)
     finished: list[dict[str, Any]] = field(default_factory=list)
@@ -298,8 +306,12 @@ class _Stream:
         if self.folder is not None:
             if not found:
                 self.folder.save(chunk.index, inputs.key, *latents)
+                seen = self.preview(latents[0]) if self.preview else None
+                if seen:
+                    self.folder.save_preview(chunk.index, inputs.key, seen)
             file = self.folder.file_of(chunk.index, inputs.key).name
-            self.finished.append({**inputs.cache_inputs, "key": inputs.key, "file": file})
+            notes = self.notes(chunk) if self.notes else {}
+            self.finished.append({**inputs.cache_inputs, **notes, "key": inputs.key, "file": file})
             if not found or chunk.index == self.num_chunks - 1:
                 self.folder.write_manifest(self.description, self.finished)
         if not self.streams:

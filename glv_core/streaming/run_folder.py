@@ -71,6 +71,11 @@ def chunk_key(cache_inputs: Mapping[str, Any], *known: torch.Tensor | None) -> s
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def preview_of(chunk: Path) -> Path:
+    """Where the small video of a chunk's file is, or would be."""
+    return chunk.with_suffix(".webp")
+
+
 def check_run_name(what: str, name: str) -> None:
     """Check that a run's folder does not take the place of a file of another run.
 
@@ -145,6 +150,14 @@ class RunFolder:
                 f"Chunk {index + 1} could not be written to {self.path} ({error.strerror or error}). The chunks before "
                 "it are safe: free some space and queue again, and the run goes on here."
             ) from error
+
+    def save_preview(self, index: int, key: str, webp: bytes) -> None:
+        """Write the small video of a chunk; a disk that is full is nothing to stop for."""
+        path = preview_of(self.file_of(index, key))
+        try:
+            _write_whole(path, webp)
+        except OSError as error:
+            log.warning("The preview %s could not be written (%s).", path, error)
 
     def kept(self, name: str, key: str, make: Callable[[], torch.Tensor]) -> torch.Tensor:
         """What ``make`` makes, made once for each key: an encoder need not give the same bits twice, and the chunks

@@ -109,7 +109,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all("who is running", "comfy_execution.utils", _need("get_executing_context")),
     *_all("an output that is not to be used", "comfy_execution.graph_utils", _need("ExecutionBlocker", 1)),
-    *_all("one line of text in a running node", "server.PromptServer", _need("send_progress_text", 2)),
+    *_all("one line of text in a running node, and routes", "server.PromptServer", _need("send_progress_text", 2)),
     *_all("whether the workflow is stored", "comfy.cli_args", _need("args.disable_metadata")),
     *_all(
         "conditions of a window", "comfy.conds",
@@ -289,7 +289,8 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "previews", "latent_preview",
-        _need("Latent2RGBPreviewer"), _need("Latent2RGBPreviewer.decode_latent_to_preview_image", 2),
+        _need("Latent2RGBPreviewer", 3), _need("Latent2RGBPreviewer.decode_latent_to_preview_image", 2),
+        _need("Latent2RGBPreviewer.decode_latent_to_preview", 1),
         _need("get_previewer", 2),
     ),
     *_all("conditions of a chunk, and of a long video", "node_helpers", _need("conditioning_set_values", 2, "append")),

@@ -15,6 +15,7 @@ from ....window_schedules import DEFAULT_SCHEDULE
 #: Which windows see the video's first latent frame, where a start or reference image stands. auto: every window where
 #: the conditioning says that there is one; every_window; first_window: only those that it lies in.
 START_IMAGES = ("auto", "every_window", "first_window")
+UNCHANGED = "unchanged"  #: the choice of a phase that leaves an option as it was
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,25 @@ class PhaseOptions:
     merge: str | None = None
     window_frames: int | None = None
     prompt_blending: str | None = None
+
+    @classmethod
+    def of_inputs(
+        cls,
+        start: float,
+        schedule: str = UNCHANGED,
+        overlap: int = -1,
+        stride: int = 0,
+        merge: str = UNCHANGED,
+        window: int = 0,
+        prompt_blending: str = UNCHANGED,
+    ) -> PhaseOptions:
+        """A phase from the values of its node, where "unchanged", an overlap of -1 and sizes of 0 leave things so."""
+        chosen = {name: None if value == UNCHANGED else value for name, value in
+                  (("schedule", schedule), ("merge", merge), ("prompt_blending", prompt_blending))}  # fmt: skip
+        return cls(
+            start, overlap_frames=None if overlap < 0 else overlap, stride=stride or None,
+            window_frames=window or None, **chosen,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

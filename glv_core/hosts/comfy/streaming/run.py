@@ -24,7 +24,7 @@ from ....streaming import (
     ramp,
     stream_all,
 )
-from ....timeline import Compression, Timebase
+from ....timeline import Compression, Place, Timebase
 from ..co_denoise.batching import check_mixing
 from ..co_denoise.frame_text import check_attention, check_texts
 from ..co_denoise.model_patches import check_model_options
@@ -35,6 +35,7 @@ from ..families import Family, family_of, nested, time_dim_of
 from .chunks import ComfyChunks, from_video, to_video
 from .conditions import check_conditions
 from .options import LowNoise, StreamOptions
+from .small_video import small_video
 from .sound import MARGIN, SoundAgain
 from .video_start import VideoStart
 
@@ -160,6 +161,8 @@ def stream_long(
             chunk_sampler, chunks, length, clocks=clocks, given=start.given, folder=folder, anchor=anchor,
             on_chunk=on_chunk, drift_correction=options.drift_correction,
             description={"sampler": vars(sampler), "options": vars(options)},
+            notes=lambda chunk: _prompts(positive, length, compression, chunk),
+            preview=lambda video: small_video(from_video(video, time_dim), model.model.latent_format, time_dim),
         )  # fmt: skip
     report = [
         f"Continuation: {continuation.name} ({continuation.description}).",
@@ -177,6 +180,14 @@ def stream_long(
     if folder is not None:
         report.append(f"Chunks are kept in {folder.path}.")
     return Streamed(nested([from_video(video, time_dim), *beside]), "\n".join(report))
+
+
+def _prompts(positive: list, length: int, compression: Compression, chunk: Chunk) -> dict[str, Any]:
+    """What a chunk shows, for the manifest; nothing where the prompts have no timeline, or several."""
+    schedules = list(schedules_of(positive))
+    if len(schedules) != 1:
+        return {}
+    return {"prompts": track_of(schedules[0], length, compression).of_part(Place(chunk.start, length), chunk.length)}
 
 
 def _latent_sizes(family: Family, options: StreamOptions) -> tuple[int, int, int]:

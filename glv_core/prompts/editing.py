@@ -1,0 +1,333 @@
+"""Changes of a strip written back into its text: what was not changed stays as it is written.
+
+A change is written where the piece stands, in its way of writing and its units. What that way cannot say (a border
+between prompts that have no times, a transition in brackets) turns the whole text into lines. Either is read again
+before it is given out, and must say what was wanted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from itertools import pairwise
+
+from .changes import faded, moved, removed, retyped, split
+from .errors import PromptScheduleError
+from .grammar import BEYOND_END, read_schedule
+from .layout import Fade, Spans
+from .schedule import check_video
+from .source import Source, Video, Written, is_comment, round_half_up
+from .strip import Piece, Strip
+
+CHANGES: dict[str, Callable[..., Strip]] = {
+    "move": moved,
+    "fade": faded,
+    "split": split,
+    "remove": removed,
+    "retype": retyped,
+}
+_DIGITS = re.compile(r"[0-9.]+")
+_CLOCK = re.compile(r"[0-9]+(?::[0-9]+)+(?:[.,][0-9]+)?")
+_TRAIL = re.compile(r"[ \t]*[|,;]?[ \t]*\Z")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What makes frames of a schedule's times, and how its prompts begin where their text does not say."""
+
+    num_frames: int
+    fps: float
+    transition: str = "linear"
+    transition_frames: float = 8
+    common_text: str = ""
+    beyond_end: str = BEYOND_END[0]
+
+    def video(self, text: str) -> Video:
+        """The video that a text is about."""
+        check_video(self.num_frames, self.fps)
+        return Video(Source.of(text), self.num_frames, self.fps, self.beyond_end == "drop")
+
+    def check(self, text: str) -> None:
+        """Read a text; raises PromptScheduleError where that is not possible."""
+        read_schedule(text, **vars(self))
+
+
+def edited(text: str, timing: Timing, change: str, **arguments: object) -> str:
+    """The text with one of ``CHANGES`` made.
+
+    Raises:
+        PromptScheduleError: the text cannot be read, the change is not possible, or cannot be written.
+    """
+    if change not in CHANGES:
+        raise PromptScheduleError(f"'{change}' is no change. Known: {', '.join(CHANGES)}.")
+    video = timing.video(text)
+    strip = Strip.of(video)
+    timing.check(text)
+    wanted = CHANGES[change](strip, **arguments)
+    if wanted == strip:
+        return text
+    problem: PromptScheduleError | None = None
+    for write in (_in_place, partial(_in_place, quote="'"), _as_lines):
+        try:
+            new = write(video, strip, wanted)
+            timing.check(new)
+            if Strip.of(timing.video(new)).says() == wanted.says():
+                return new
+        except PromptScheduleError as error:
+            problem = error
+    raise PromptScheduleError(
+        "this change cannot be written into the text. Words that begin like a time or hold a | or a bracket alone may "
+        f"be why.{f' {problem}' if problem else ''}"
+    )
+
+
+class _Unwritable(PromptScheduleError):
+    """A change that the text's way of writing cannot say."""
+
+
+def _in_place(video: Video, strip: Strip, wanted: Strip, quote: str = "") -> str:
+    """The text with each change where its piece stands."""
+    text = video.source.written or video.source.text
+    kept = {id(piece.spans): piece for piece in wanted.pieces if piece.spans}
+    changes: list[tuple[int, int, str]] = []
+    for piece in strip.pieces:
+        if piece.head:
+            if wanted.head != strip.head:
+                changes += _words(text, (0, _first_block(strip)), strip.head, wanted.head, quote)
+            continue
+        if piece.spans is None:
+            raise _Unwritable(_CANNOT)
+        if id(piece.spans) in kept:
+            changes += _piece(text, video, piece, kept[id(piece.spans)], len(strip.pieces) != len(wanted.pieces), quote)
+        else:
+            changes += _removed(text, strip.form, piece.spans)
+    for before, after in pairwise(wanted.pieces):
+        if after.spans is None:
+            changes.append(_inserted(text, video, strip.form, before, after))
+    return _applied(text, changes)
+
+
+_CANNOT = "this way of writing has no place for it."
+
+
+def _applied(text: str, changes: list[tuple[int, int, str]]) -> str:
+    for start, end, new in sorted(changes, key=lambda each: each[:2], reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def _first_block(strip: Strip) -> int:
+    return min(piece.spans.block[0] for piece in strip.pieces if piece.spans)
+
+
+def _piece(
+    text: str, video: Video, old: Piece, new: Piece, restructured: bool, quote: str
+) -> Iterator[tuple[int, int, str]]:
+    """The changes of a piece that stays."""
+    spans = old.spans
+    assert spans is not None
+    first_time = restructured and old.start == 0 and spans.first is not None and round_half_up(spans.first.frames) != 0
+    if new.start != old.start or first_time:
+        if spans.first is None:
+            raise _Unwritable(_CANNOT)
+        yield spans.first.offset, spans.first.end, _time(video, spans.first, new.start, _shared_unit(spans))
+    if new.end != old.end and new.end is not None and spans.last is not None:
+        yield spans.last.offset, spans.last.end, _time(video, spans.last, new.end)
+    if new.words != old.words:
+        yield from _words(text, spans.prompt, old.words, new.words, quote)
+    if new.fade != old.fade:
+        yield _fade(text, video, spans, old.fade, new.fade)
+
+
+def _shared_unit(spans: Spans) -> bool:
+    """Whether the first time of a range has its unit from the second one: 1-3s."""
+    return bool(spans.first and spans.last and spans.first.unit and not re.search(r"[A-Za-z%:]", spans.first.text))
+
+
+def _time(video: Video, old: Written, frame: int, bare: bool = False) -> str:
+    """A frame written as another time is."""
+    frames = video.num_frames - frame if old.counts_back else frame
+    clock = _CLOCK.search(old.text)
+    if clock:
+        hours = clock.group().count(":") > 1
+        seconds = _shortest(
+            lambda number: Fraction(number) * Fraction(video.fps), Fraction(frames) / Fraction(video.fps)
+        )
+        whole, _, rest = seconds.partition(".")
+        minutes, left = divmod(int(whole), 60)
+        shown = f"{minutes // 60}:{minutes % 60:02}" if hours else f"{minutes}"
+        new = f"{shown}:{left:02}{'.' + rest if rest else ''}"
+        return old.text[: clock.start()] + new + old.text[clock.end() :]
+    number = _DIGITS.search(old.text)
+    assert number is not None
+    return old.text[: number.start()] + _length(video, frames, old.unit) + old.text[number.end() :]
+
+
+def _length(video: Video, frames: int | float, unit: str) -> str:
+    """Frames in a unit, as the shortest number that is read as so many."""
+    if unit == "s":
+        return _shortest(lambda number: Fraction(number) * Fraction(video.fps), Fraction(frames) / Fraction(video.fps))
+    if unit == "%":
+        return _shortest(
+            lambda number: Fraction(number) * video.num_frames / 100, Fraction(frames) * 100 / video.num_frames
+        )
+    return f"{frames:g}" if isinstance(frames, float) else str(frames)
+
+
+def _shortest(frames_of: Callable[[str], Fraction], exact: Fraction) -> str:
+    """The number with the fewest decimals that means the same frame as an exact one."""
+    wanted = frames_of(str(exact))
+    for decimals in range(9):
+        number = f"{float(exact):.{decimals}f}"
+        if abs(frames_of(number) - wanted) < Fraction(1, 20) or (
+            wanted.denominator == 1 and round_half_up(frames_of(number)) == wanted and decimals > 1
+        ):
+            return number.rstrip("0").rstrip(".") if "." in number else number
+    return number
+
+
+def _fade(text: str, video: Video, spans: Spans, old: Fade | None, new: Fade | None) -> tuple[int, int, str]:
+    if old is not None and old.end:
+        start = old.offset
+        if new is None:
+            while start and text[start - 1] in " \t":
+                start -= 1
+            return start, old.end, ""
+        return start, old.end, _written_fade(video, new, old.unit)
+    end = spans.last or spans.first
+    if new is None or end is None:
+        raise _Unwritable(_CANNOT)
+    return end.end, end.end, f" {_written_fade(video, new, end.unit if end.unit == 's' else '')}"
+
+
+def _written_fade(video: Video, fade: Fade, unit: str) -> str:
+    if fade.frames is None:
+        return f"[{fade.kind}]"
+    return f"[{fade.kind} {_length(video, fade.frames, unit)}{unit}]"
+
+
+def _content(text: str, region: tuple[int, int]) -> list[tuple[int, int]]:
+    """The (start, end) of what is no comment in each line of a part of a text, without the spaces around it."""
+    found, offset = [], region[0]
+    for line in text[region[0] : region[1]].split("\n"):
+        stripped = line.strip()
+        if stripped and not is_comment(stripped):
+            start = offset + len(line) - len(line.lstrip())
+            found.append((start, start + len(stripped)))
+        offset += len(line) + 1
+    return found
+
+
+def _words(text: str, region: tuple[int, int], old: str, new: str, quote: str) -> list[tuple[int, int, str]]:
+    """Other words in a part of a text; its comments and what parts it from the next stay."""
+    content = _content(text, region)
+    if not content:
+        return [(region[0], region[0], f" {new}")]
+    if "\n" not in text[content[-1][1] : region[1]] and region[1] < len(text):
+        trail = _TRAIL.search(text, content[-1][0], content[-1][1])
+        assert trail is not None
+        content[-1] = content[-1][0], max(trail.start(), content[-1][0])
+    raw = text[content[0][0] : content[-1][1]]
+    if quote or (raw[:1] in "\"'" and old[:1] != raw[0] and raw.rstrip(",").endswith(raw[0])):
+        mark = raw[:1] if raw[:1] in "\"'" else quote
+        new = f"{mark}{new}{mark}{',' if raw.endswith(',') else ''}"
+    changes = [(*content[0], new)]
+    for (_, end), (start, stop) in pairwise(content):
+        line = text.rfind("\n", end, start)
+        changes.append((max(line, end), stop, ""))
+    return changes
+
+
+def _removed(text: str, form: str, spans: Spans) -> list[tuple[int, int, str]]:
+    """A piece taken away, its comments kept."""
+    start, end = spans.block
+    if form == "timed bars":
+        return [(start, end + 1, "")] if text[end : end + 1] == "|" else [(max(start - 1, 0), end, "")]
+    if form == "brackets":
+        while start and text[start - 1] in " \t":
+            start -= 1
+        return [(start, end, "")]
+    within = start > 0 and text[start - 1] != "\n"
+    if within and (end == len(text) or "\n" in text[start:end]):  # the last of its line: what parts it goes, too
+        line = text.rfind("\n", 0, start) + 1
+        start -= len(text[line:start]) - len(text[line:start].rstrip(" \t|,;"))
+    changes = []
+    for first, last in _content(text, (start, end)):
+        line = text.rfind("\n", start, first)
+        begin = start if line < 0 else line + 1
+        behind = text.find("\n", last, end)
+        if behind >= 0:
+            changes.append((begin, behind + (not (within and line < 0)), ""))
+        elif begin and text[begin - 1] == "\n" and end == len(text):
+            changes.append((begin - 1, end, ""))
+        else:
+            changes.append((begin, end, ""))
+    return changes
+
+
+def _inserted(text: str, video: Video, form: str, before: Piece, new: Piece) -> tuple[int, int, str]:
+    """A piece written behind the one before it, in the same way."""
+    spans = before.spans
+    if spans is None or spans.first is None or form == "scenes":
+        raise _Unwritable(_CANNOT)
+    first = _time(video, spans.first, new.start, _shared_unit(spans))
+    time = first
+    if spans.last is not None:
+        end = video.num_frames if new.end is None else new.end
+        time += text[spans.first.end : spans.last.offset] + _time(video, spans.last, end)
+    written = spans.last or spans.first
+    if form == "timed bars":
+        return spans.block[1], spans.block[1], f" | {new.words} [{time}]"
+    if form == "brackets":
+        return spans.block[1], spans.block[1], f" [{time}: {new.words}]"
+    behind = text[written.end : spans.prompt[0]]
+    if before.fade is not None and before.fade.end:
+        behind = text[before.fade.end : spans.prompt[0]]
+    behind = behind if behind.endswith((" ", "\t")) else f"{behind} "
+    content = _content(text, spans.block)
+    at = content[-1][1]
+    if "\n" not in text[at : spans.block[1]] and spans.block[1] < len(text):
+        trail = _TRAIL.search(text, content[-1][0], at)
+        at = trail.start() if trail else at
+    return at, at, f"\n{text[spans.block[0] : spans.first.offset]}{time}{behind}{new.words}"
+
+
+def _as_lines(video: Video, strip: Strip, wanted: Strip) -> str:
+    """The whole text as lines with times, in the order in which it was written, with its comments."""
+    if video.notes.dropped:
+        raise _Unwritable("prompts beyond the end of the video would be lost. Set beyond_end to error and see them.")
+    source = video.source
+    comments = [(offset, line.strip()) for offset, line in _comment_lines(source)] + video.notes.comments
+    rows: list[tuple[float, int, str]] = []
+    place = -1.0
+    for number, piece in enumerate(wanted.pieces):
+        place = piece.offset if piece.offset is not None else place + 1e-3 * (number + 1)
+        if piece.head and not wanted.alone:
+            continue
+        rows.append((place, 1, _line(video, piece, first=not number)))
+    if wanted.head and not wanted.alone:
+        rows.append((-1.0, 0, wanted.head))
+    rows += [(float(offset), 0, comment) for offset, comment in sorted(set(comments))]
+    return "\n".join(row for _, _, row in sorted(rows, key=lambda row: row[:2]))
+
+
+def _comment_lines(source: Source) -> list[tuple[int, str]]:
+    found, offset = [], 0
+    for line in source.text.split("\n"):
+        if is_comment(line.strip()):
+            found.append((offset, line))
+        offset += len(line) + 1
+    return found
+
+
+def _line(video: Video, piece: Piece, first: bool) -> str:
+    time, unit = str(piece.start), ""
+    if piece.spans and piece.spans.first:
+        unit = piece.spans.first.unit
+        suffix = "" if re.search(r"[A-Za-z%:]", piece.spans.first.text) else unit
+        time = _time(video, piece.spans.first, piece.start) + suffix
+    fade = "" if first or piece.fade is None else f" {_written_fade(video, piece.fade, unit if unit == 's' else '')}"
+    return f"{time}{fade}: {piece.words}"
