@@ -145,4 +145,6 @@ class MultiPromptSchedule(io.ComfyNode):
             for index, prompt in enumerate(read.schedule.prompts)
             for tensor, extras in clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
         ]
-        return io.NodeOutput(conditioning, ui=told("\n\n".join(map(str, read.warnings))))
+        # The timeline in the editor asks for it where the video's length comes through a link.
+        shown = {**(told("\n\n".join(map(str, read.warnings))) or {}), "timeline_video": (length, fps)}
+        return io.NodeOutput(conditioning, ui=shown)
