@@ -152,14 +152,19 @@ function pressed(timeline, { part, index }, event) {
   }
   if (part === "border") {
     if (!step) return false;
-    const to = event.altKey ? segment.start + step : nextOnGrid(timeline.grid, segment.start, step);
-    timeline.change("move", { index, frame: to, ripple: event.shiftKey });
+    const { altKey, shiftKey } = event;
+    timeline.change("move", () => {
+      const { start } = timeline.segments[index];
+      return { index, frame: altKey ? start + step : nextOnGrid(timeline.grid, start, step), ripple: shiftKey };
+    });
     return true;
   }
-  if (step) {
-    const frames = Math.max(0, segment.frames + 2 * step);
-    timeline.change("fade", { index, kind: segment.kind === "hard" ? "linear" : segment.kind, frames });
-  } else if (event.key === "Enter" || event.key === " ") turnKind(timeline, index);
+  if (step)
+    timeline.change("fade", () => {
+      const { kind, frames } = timeline.segments[index];
+      return { index, kind: kind === "hard" ? "linear" : kind, frames: Math.max(0, frames + 2 * step) };
+    });
+  else if (event.key === "Enter" || event.key === " ") turnKind(timeline, index);
   else if (event.key === "Delete") timeline.change("fade", { index, kind: "" });
   else return false;
   return true;

@@ -16,6 +16,7 @@ const CSS = `
 .glv-segment { position:absolute; top:0; bottom:0; box-sizing:border-box; overflow:hidden; padding:1px 4px 0 6px;
   color:#14181d; border-right:1px solid #00000055; white-space:nowrap; text-overflow:ellipsis; cursor:text; }
 .glv-segment b { font-weight:600; margin-right:4px; }
+.glv-segment.glv-narrow { padding:1px 0 0 1px; } .glv-narrow b { margin:0; font-size:8px; letter-spacing:-.4px; }
 .glv-segment.glv-chosen { box-shadow:inset 0 0 0 2px #fff; }
 .glv-fade { position:absolute; top:0; bottom:0; pointer-events:none; opacity:.85; }
 .glv-border { position:absolute; top:0; height:28px; width:9px; margin-left:-4px; cursor:ew-resize; z-index:2;

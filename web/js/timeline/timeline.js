@@ -204,7 +204,7 @@ export class Timeline {
       box.setAttribute("aria-label", `Prompt ${index + 1}, ${from}: ${segment.words}`);
       box.append(make("b", "number", { textContent: `${index + 1}` }));
       if (width >= NARROW) box.append(segment.words);
-      else box.style.padding = "1px 0 0 1px";
+      else box.classList.add("glv-narrow");
       box.style.left = place(segment.start);
       box.style.width = place(segment.end - segment.start);
       box.style.background = colors[index];
@@ -276,9 +276,14 @@ export class Timeline {
     return this.grid.length ? near : Math.round(frame);
   }
 
-  /** Writes a change into the text; changes come one after the other. */
-  change(name, values) {
+  /**
+   * Writes a change into the text; changes come one after the other.
+   * @param {string} name @param {object|function(): object} asked its values, or what makes them when its turn comes
+   */
+  change(name, asked) {
     this.busy = this.busy.then(async () => {
+      const values = typeof asked === "function" ? asked() : asked;
+      if (!values) return null;
       const timing = this.timing();
       if (this.linked || !timing) return this.say("The text comes through a link: change it where it is written.", "doubt");
       const made = await change(this.text, timing, name, values);
