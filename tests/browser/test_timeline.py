@@ -22,10 +22,10 @@ MAKE = """async ([text, frames, width, scale]) => {
     graph.last_node_id = used;
     const schedule = window.LiteGraph.createNode("MultiPromptSchedule");
     const sampler = window.LiteGraph.createNode("CoDenoiseKSampler");
-    graph.add(schedule);
-    graph.add(sampler);
     schedule.pos = [40, 60];
     sampler.pos = [900, 60];
+    graph.add(schedule);
+    graph.add(sampler);
     const set = (node, name, value) => {
         const widget = node.widgets.find((each) => each.name === name);
         widget.value = value;
@@ -143,9 +143,7 @@ class Hand:
 def hand(request, page):
     on = "true" if request.param == "nodes 2.0" else "false"
     page.evaluate(f"async () => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', {on})")
-    for _ in range(3):  # the templates, which a new user is shown
-        time.sleep(1)
-        page.keyboard.press("Escape")
+    time.sleep(1)
     yield Hand(page)
     page.evaluate("async () => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
 
@@ -236,12 +234,14 @@ def test_a_workflow_comes_back_from_its_file(hand):
     again = hand.page.evaluate(
         """async () => {
             const stored = JSON.parse(JSON.stringify(window.app.graph.serialize()));
+            const heights = [];
             for (let round = 0; round < 3; round++) {
                 await window.app.loadGraphData(stored);
                 await new Promise((resolve) => setTimeout(resolve, 300));
+                window.schedule = window.app.graph.nodes.find((each) => each.type === "MultiPromptSchedule");
+                heights.push(window.schedule.size[1]);
             }
-            window.schedule = window.app.graph.nodes.find((each) => each.type === "MultiPromptSchedule");
-            return {stored: stored.nodes.find((each) => each.type === "MultiPromptSchedule").widgets_values,
+            return {heights, stored: stored.nodes.find((each) => each.type === "MultiPromptSchedule").widgets_values,
                     names: window.schedule.widgets.map((each) => each.name)};
         }"""
     )
@@ -250,7 +250,7 @@ def test_a_workflow_comes_back_from_its_file(hand):
     assert None not in again["stored"]
     after = hand.agreed()
     assert (after["text"], after["segments"]) == (before["text"], before["segments"])
-    assert abs(after["height"] - before["height"]) <= 2  # nothing grows with each opening
+    assert max(again["heights"]) - min(again["heights"]) <= 2  # nothing grows with each opening
 
 
 def test_a_copied_node_has_a_timeline_of_its_own(hand):
