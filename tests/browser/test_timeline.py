@@ -221,9 +221,7 @@ def test_a_change_is_undone(hand):
     assert moved != TEXT
     hand.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Undo')")
     time.sleep(1)
-    hand.page.evaluate(
-        "() => { window.schedule = window.app.graph.nodes.find((each) => each.type === 'MultiPromptSchedule'); }"
-    )
+    find_again(hand.page)
     assert hand.agreed()["text"] == TEXT
 
 
@@ -275,6 +273,43 @@ def test_a_copied_node_has_a_timeline_of_its_own(hand):
     assert copy["segments"][1]["start"] == 81
     hand.page.evaluate("() => { window.schedule = window.old; }")
     assert hand.agreed()["text"] == TEXT
+
+
+def command(page, name):
+    page.evaluate("(name) => window.app.extensionManager.command.execute(name)", name)
+    time.sleep(1)
+
+
+def find_again(page):
+    page.evaluate(
+        "() => { window.schedule = window.app.graph.nodes.find((each) => each.type === 'MultiPromptSchedule'); }"
+    )
+
+
+def test_it_stays_when_tabs_are_switched(hand):
+    hand.make()
+    moved = hand.press("border1", "ArrowRight")["text"]
+    command(hand.page, "Comfy.NewBlankWorkflow")
+    assert hand.page.evaluate("() => window.app.graph.nodes.length") == 0
+    for _ in range(5):
+        command(hand.page, "Workspace.PreviousOpenedWorkflow")
+        find_again(hand.page)
+        if hand.page.evaluate("() => Boolean(window.schedule)"):
+            break
+    assert hand.agreed()["text"] == moved
+    assert hand.press("border1", "ArrowRight")["segments"][1]["start"] == 85
+
+
+def test_it_stays_through_the_app_mode(hand):
+    hand.make()
+    moved = hand.press("border1", "ArrowRight")["text"]
+    command(hand.page, "Comfy.ToggleLinear")
+    assert hand.agreed()["text"] == moved
+    command(hand.page, "Comfy.ToggleLinear")
+    hand.page.wait_for_function(
+        "() => window.schedule.widgets.find((each) => each.name === 'timeline').timeline.element.checkVisibility()"
+    )
+    assert hand.press("border1", "ArrowRight")["segments"][1]["start"] == 85
 
 
 def test_thirty_prompts_at_400_pixels_can_be_told_apart(hand):

@@ -2,7 +2,11 @@
 
 const PALETTE = ["#66a6e6", "#f6a654", "#74c476", "#e57a84", "#ac8edc", "#dec448", "#5cc4c4", "#d692be"];
 
-/** @param {string} tag @param {string} name of its class @param {object} [properties] */
+/**
+ * @template {keyof HTMLElementTagNameMap} T
+ * @param {T} tag @param {string} name of its class @param {object} [properties]
+ * @returns {HTMLElementTagNameMap[T]}
+ */
 export function make(tag, name, properties = {}) {
   const element = document.createElement(tag);
   element.className = `glv-${name}`;

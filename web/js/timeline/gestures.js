@@ -3,7 +3,7 @@
 const KINDS = ["linear", "ease", "hard", ""];
 let copied = ""; // words of the prompt that was copied last, in any timeline
 
-/** @param {HTMLElement} element of the strip @returns {{part: string, index: number}|null} */
+/** @param {any} element of the strip @returns {{part: string, index: number}|null} */
 function partOf(element) {
   const found = /^(segment|border|grip)(\d+)$/.exec(element?.closest?.("[data-key]")?.dataset.key ?? "");
   return found ? { part: found[1], index: Number(found[2]) } : null;

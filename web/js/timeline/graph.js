@@ -23,7 +23,7 @@ function hostOf(graph) {
 
 /**
  * The node and output that an input is linked to, behind reroutes and borders of subgraphs.
- * @returns {{node: object, slot: number}|{host: object, name: string}|null} a host where a subgraph's own widget is it
+ * @returns {{node?: any, slot?: number, host?: any, name?: string}|null} a host where a subgraph's own widget is it
  */
 function sourceOf(node, name) {
   let graph = node.graph;

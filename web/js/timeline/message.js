@@ -32,7 +32,8 @@ function areaOf(node, name) {
   const widget = widgetOf(node, name);
   const own = widget?.inputEl ?? widget?.element;
   if (own?.isConnected && own.tagName === "TEXTAREA") return own;
-  const areas = [...document.querySelectorAll(`[data-node-id="${node.id}"] textarea`)];
+  /** @type {HTMLTextAreaElement[]} */
+  const areas = [...document.querySelectorAll(/** @type {any} */ (`[data-node-id="${node.id}"] textarea`))];
   return areas.find((area) => area.value === widget?.value) ?? areas[0];
 }
 

@@ -27,6 +27,10 @@ export class Timeline {
     this.seen = "";
     this.asked = 0;
     this.busy = Promise.resolve();
+    /** @type {HTMLElement[]} where the front end has put it, the last place at the end */
+    this.homes = [];
+    /** @type {{part: string, index: number, frame: number|null, ripple: boolean}|null} */
+    this.drag = null;
     this.build();
     addGestures(this);
     this.watch = setInterval(() => this.look(), WATCH);
@@ -93,6 +97,7 @@ export class Timeline {
   /** Reads the text again where it, or anything that the strip depends on, is another. */
   look() {
     if (this.drag || !this.node.graph) return;
+    this.comeHome();
     const sampler = samplerOf(this.node);
     const timing = this.timing();
     const asked = {
@@ -107,6 +112,13 @@ export class Timeline {
     if (asked.text === undefined) return this.say("The text comes through a link and is known when the graph runs.");
     if (!timing) return this.say("The length comes through a link and is known when the graph runs once.");
     this.busy = this.ask(asked);
+  }
+
+  /** Some front ends take the element into their App mode and don't put it back. */
+  comeHome() {
+    const parent = this.element.parentElement;
+    if (this.element.isConnected) this.homes = [...this.homes.filter((each) => each !== parent && each.isConnected), parent];
+    else this.homes.filter((each) => each.isConnected).pop()?.append(this.element);
   }
 
   async ask(asked) {
@@ -195,7 +207,7 @@ export class Timeline {
     this.inner.style.width = `${100 * this.zoom}%`;
     this.unitButton.textContent = this.unit;
     drawRuler(this.ruler, frames, fps, this.unit, this.zoom);
-    const focus = this.strip.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    const focus = this.strip.contains(document.activeElement) ? /** @type {any} */ (document.activeElement).dataset.key : null;
     const parts = [];
     segments.forEach((segment, index) => {
       const width = ((segment.end - segment.start) / frames) * this.node.size[0] * this.zoom;
@@ -244,7 +256,7 @@ export class Timeline {
 
   /** @param {string} key of a segment, border or grip */
   focus(key) {
-    this.strip.querySelector(`[data-key="${key}"]`)?.focus({ preventScroll: true });
+    /** @type {HTMLElement} */ (this.strip.querySelector(`[data-key="${key}"]`))?.focus({ preventScroll: true });
   }
 
   choose(index) {
