@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 
@@ -19,8 +18,9 @@ from .errors import PromptScheduleError
 from .grammar import BEYOND_END, read_schedule
 from .layout import Fade, Spans
 from .schedule import check_video
-from .source import Source, Video, Written, is_comment, round_half_up
+from .source import Source, Video, is_comment, round_half_up
 from .strip import Piece, Strip
+from .writing import fade_as, time_as
 
 CHANGES: dict[str, Callable[..., Strip]] = {
     "move": moved,
@@ -29,8 +29,6 @@ CHANGES: dict[str, Callable[..., Strip]] = {
     "remove": removed,
     "retype": retyped,
 }
-_DIGITS = re.compile(r"[0-9.]+")
-_CLOCK = re.compile(r"[0-9]+(?::[0-9]+)+(?:[.,][0-9]+)?")
 _TRAIL = re.compile(r"[ \t]*[|,;]?[ \t]*\Z")
 
 
@@ -133,60 +131,13 @@ def _piece(
     if new.start != old.start or first_time:
         if spans.first is None:
             raise _Unwritable(_CANNOT)
-        yield spans.first.offset, spans.first.end, _time(video, spans.first, new.start, _shared_unit(spans))
+        yield spans.first.offset, spans.first.end, time_as(video, spans.first, new.start)
     if new.end != old.end and new.end is not None and spans.last is not None:
-        yield spans.last.offset, spans.last.end, _time(video, spans.last, new.end)
+        yield spans.last.offset, spans.last.end, time_as(video, spans.last, new.end)
     if new.words != old.words:
         yield from _words(text, spans.prompt, old.words, new.words, quote)
     if new.fade != old.fade:
         yield _fade(text, video, spans, old.fade, new.fade)
-
-
-def _shared_unit(spans: Spans) -> bool:
-    """Whether the first time of a range has its unit from the second one: 1-3s."""
-    return bool(spans.first and spans.last and spans.first.unit and not re.search(r"[A-Za-z%:]", spans.first.text))
-
-
-def _time(video: Video, old: Written, frame: int, bare: bool = False) -> str:
-    """A frame written as another time is."""
-    frames = video.num_frames - frame if old.counts_back else frame
-    clock = _CLOCK.search(old.text)
-    if clock:
-        hours = clock.group().count(":") > 1
-        seconds = _shortest(
-            lambda number: Fraction(number) * Fraction(video.fps), Fraction(frames) / Fraction(video.fps)
-        )
-        whole, _, rest = seconds.partition(".")
-        minutes, left = divmod(int(whole), 60)
-        shown = f"{minutes // 60}:{minutes % 60:02}" if hours else f"{minutes}"
-        new = f"{shown}:{left:02}{'.' + rest if rest else ''}"
-        return old.text[: clock.start()] + new + old.text[clock.end() :]
-    number = _DIGITS.search(old.text)
-    assert number is not None
-    return old.text[: number.start()] + _length(video, frames, old.unit) + old.text[number.end() :]
-
-
-def _length(video: Video, frames: int | float, unit: str) -> str:
-    """Frames in a unit, as the shortest number that is read as so many."""
-    if unit == "s":
-        return _shortest(lambda number: Fraction(number) * Fraction(video.fps), Fraction(frames) / Fraction(video.fps))
-    if unit == "%":
-        return _shortest(
-            lambda number: Fraction(number) * video.num_frames / 100, Fraction(frames) * 100 / video.num_frames
-        )
-    return f"{frames:g}" if isinstance(frames, float) else str(frames)
-
-
-def _shortest(frames_of: Callable[[str], Fraction], exact: Fraction) -> str:
-    """The number with the fewest decimals that means the same frame as an exact one."""
-    wanted = frames_of(str(exact))
-    for decimals in range(9):
-        number = f"{float(exact):.{decimals}f}"
-        if abs(frames_of(number) - wanted) < Fraction(1, 20) or (
-            wanted.denominator == 1 and round_half_up(frames_of(number)) == wanted and decimals > 1
-        ):
-            return number.rstrip("0").rstrip(".") if "." in number else number
-    return number
 
 
 def _fade(text: str, video: Video, spans: Spans, old: Fade | None, new: Fade | None) -> tuple[int, int, str]:
@@ -196,17 +147,11 @@ def _fade(text: str, video: Video, spans: Spans, old: Fade | None, new: Fade | N
             while start and text[start - 1] in " \t":
                 start -= 1
             return start, old.end, ""
-        return start, old.end, _written_fade(video, new, old.unit)
+        return start, old.end, fade_as(video, new, old.unit)
     end = spans.last or spans.first
     if new is None or end is None:
         raise _Unwritable(_CANNOT)
-    return end.end, end.end, f" {_written_fade(video, new, end.unit if end.unit == 's' else '')}"
-
-
-def _written_fade(video: Video, fade: Fade, unit: str) -> str:
-    if fade.frames is None:
-        return f"[{fade.kind}]"
-    return f"[{fade.kind} {_length(video, fade.frames, unit)}{unit}]"
+    return end.end, end.end, f" {fade_as(video, new, end.unit if end.unit == 's' else '')}"
 
 
 def _content(text: str, region: tuple[int, int]) -> list[tuple[int, int]]:
@@ -273,11 +218,11 @@ def _inserted(text: str, video: Video, form: str, before: Piece, new: Piece) -> 
     spans = before.spans
     if spans is None or spans.first is None or form == "scenes":
         raise _Unwritable(_CANNOT)
-    first = _time(video, spans.first, new.start, _shared_unit(spans))
+    first = time_as(video, spans.first, new.start)
     time = first
     if spans.last is not None:
         end = video.num_frames if new.end is None else new.end
-        time += text[spans.first.end : spans.last.offset] + _time(video, spans.last, end)
+        time += text[spans.first.end : spans.last.offset] + time_as(video, spans.last, end)
     written = spans.last or spans.first
     if form == "timed bars":
         return spans.block[1], spans.block[1], f" | {new.words} [{time}]"
@@ -328,6 +273,6 @@ def _line(video: Video, piece: Piece, first: bool) -> str:
     if piece.spans and piece.spans.first:
         unit = piece.spans.first.unit
         suffix = "" if re.search(r"[A-Za-z%:]", piece.spans.first.text) else unit
-        time = _time(video, piece.spans.first, piece.start) + suffix
-    fade = "" if first or piece.fade is None else f" {_written_fade(video, piece.fade, unit if unit == 's' else '')}"
+        time = time_as(video, piece.spans.first, piece.start) + suffix
+    fade = "" if first or piece.fade is None else f" {fade_as(video, piece.fade, unit if unit == 's' else '')}"
     return f"{time}{fade}: {piece.words}"

@@ -374,22 +374,38 @@ def test_the_plan_follows_the_sampler(hand):
     assert painted > 0.3
 
 
-def test_a_text_that_comes_through_a_link_is_shown_and_not_changed(hand):
+LINK = """([type, value]) => {
+    const node = window.LiteGraph.createNode(type);
+    window.app.graph.add(node);
+    node.widgets[0].value = value;
+    const input = window.schedule.inputs.findIndex((each) => each.name === "prompts");
+    node.connect(0, window.schedule, input);
+    window.linked = node;
+}"""
+REMOVE = "(index) => window.schedule.widgets.find((each) => each.name === 'timeline').timeline.remove(index)"
+
+
+def test_a_text_in_a_primitive_is_changed_there(hand):
     hand.make()
-    hand.page.evaluate(
-        """() => {
-            const text = window.LiteGraph.createNode("PrimitiveStringMultiline");
-            window.app.graph.add(text);
-            text.widgets[0].value = "0: one\\n120: two";
-            const input = window.schedule.inputs.findIndex((each) => each.name === "prompts");
-            text.connect(0, window.schedule, input);
-        }"""
-    )
+    hand.page.evaluate(LINK, ["PrimitiveStringMultiline", "0: one\n120: two"])
     time.sleep(0.5)
     state = hand.page.evaluate(STATE)
     assert [(each["start"], each["words"]) for each in state["segments"]] == [(0, "one"), (120, "two")]
-    hand.page.evaluate("() => window.schedule.widgets.find((each) => each.name === 'timeline').timeline.remove(1)")
-    assert "comes through a link" in hand.page.evaluate(STATE)["message"]
+    hand.page.evaluate(REMOVE, 1)
+    hand.page.evaluate(STATE)
+    assert hand.page.evaluate("() => window.linked.widgets[0].value") == "0: one"
+    assert hand.page.evaluate(STATE)["text"] == TEXT  # what is not used stays
+
+
+def test_a_text_that_a_run_makes_is_not_changed(hand):
+    hand.make()
+    hand.page.evaluate(LINK, ["StringConcatenate", "0: one"])
+    time.sleep(0.5)
+    assert "is known when the graph runs" in hand.page.evaluate(STATE)["message"]
+    hand.page.evaluate(REMOVE, 1)
+    state = hand.page.evaluate(STATE)
+    assert "comes through a link" in state["message"]
+    assert state["text"] == TEXT
 
 
 def test_a_length_that_comes_through_a_link_is_followed(hand):

@@ -62,28 +62,38 @@ function sourceOf(node, name) {
 export const widgetOf = (node, name) => node.widgets?.find((each) => each.name === name);
 
 /**
- * The value of an input: its widget's, or that of what it is linked to where a widget sets it there.
- * @returns {any} undefined where only a run can tell
+ * The widget in which the value of an input is set: its own, or behind links a primitive's or a subgraph's.
+ * @returns {any} null where only a run can tell the value
  */
-export function valueOf(node, name, depth = 0) {
-  const linked = node.inputs?.find((each) => each.name === name)?.link != null;
-  if (!linked) return widgetOf(node, name)?.value;
-  const source = sourceOf(node, name);
-  if (!source || depth > 8) return undefined;
-  if (source.host) return widgetOf(source.host, source.name)?.value;
-  const { node: origin, slot } = source;
-  const output = origin.outputs?.[slot]?.name;
-  if (origin.type === "LongLatent" && output === "length") {
-    const length = valueOf(origin, "length", depth + 1);
-    const seconds = valueOf(origin, "unit", depth + 1) === "seconds";
-    const fps = valueOf(origin, "fps", depth + 1);
-    if (length === undefined || (seconds && fps === undefined)) return undefined;
-    return Math.max(1, Math.round(seconds ? length * fps : length));
+export function holderOf(node, name) {
+  let held = { node, name };
+  for (let passed = 0; passed < FARTHEST; passed++) {
+    const input = held.node.inputs?.find((each) => each.name === held.name);
+    if (input?.link == null) return widgetOf(held.node, held.name) ?? null;
+    const source = sourceOf(held.node, held.name);
+    if (source?.host) return widgetOf(source.host, source.name) ?? null;
+    // Primitives hold what they give in their first widget.
+    if (!source || !/^Primitive/.test(source.node.type) || !source.node.widgets?.length) return null;
+    held = { node: source.node, name: source.node.widgets[0].name };
   }
-  if (origin.type === "LongLatent" && output === "fps") return valueOf(origin, "fps", depth + 1);
-  // Primitives hold what they give in their first widget, or in that named like their output.
-  if (/^Primitive/.test(origin.type)) return valueOf(origin, origin.widgets?.[0]?.name, depth + 1);
-  return undefined;
+  return null;
+}
+
+/**
+ * The value of an input, where it is known without a run.
+ * @returns {any} undefined where it is not
+ */
+export function valueOf(node, name) {
+  const holder = holderOf(node, name);
+  if (holder) return holder.value;
+  const source = sourceOf(node, name);
+  const output = source?.node?.outputs?.[source.slot]?.name;
+  if (source?.node?.type !== "LongLatent" || !["length", "fps"].includes(output)) return undefined;
+  const fps = valueOf(source.node, "fps");
+  if (output === "fps") return fps;
+  const length = valueOf(source.node, "length");
+  const seconds = valueOf(source.node, "unit") === "seconds";
+  return length === undefined || (seconds && fps === undefined) ? undefined : Math.max(1, Math.round(seconds ? length * fps : length));
 }
 
 /** All values of a node's inputs that are known without a run. */

@@ -2,7 +2,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { colorsOf, drawPlan, drawRuler, fadeBackground, make, named } from "./drawing.js";
-import { namesBehind, phasesOf, samplerOf, valueOf, valuesOf, widgetOf } from "./graph.js";
+import { holderOf, namesBehind, phasesOf, samplerOf, valueOf, valuesOf } from "./graph.js";
 import { addGestures } from "./gestures.js";
 import { change, chunkAddress, plan, read } from "./server.js";
 import { addStyle } from "./style.js";
@@ -90,8 +90,9 @@ export class Timeline {
     return valueOf(this.node, "prompts");
   }
 
+  /** Whether the text is made elsewhere, by what a run computes. */
   get linked() {
-    return this.node.inputs?.find((each) => each.name === "prompts")?.link != null;
+    return !holderOf(this.node, "prompts");
   }
 
   /** Reads the text again where it, or anything that the strip depends on, is another. */
@@ -312,7 +313,7 @@ export class Timeline {
   }
 
   write(text) {
-    const widget = widgetOf(this.node, "prompts");
+    const widget = holderOf(this.node, "prompts");
     widget.value = text;
     widget.callback?.(text);
     this.node.graph?.setDirtyCanvas?.(true, true);
