@@ -10,12 +10,9 @@ Pixels = tuple[np.ndarray, np.ndarray]  #: x and y
 
 # A disc of radius 4, row by row from its middle: how far it reaches to each side (``cv2.circle``, filled).
 _DISC_4 = (4, 3, 3, 2, 0)
-_DISC = np.array([
-    (right, down)
-    for down in range(-4, 5)
-    for right in range(-_DISC_4[abs(down)], _DISC_4[abs(down)] + 1)
-])  # fmt: skip
+_DISC = np.array([(down, -_DISC_4[abs(down)], _DISC_4[abs(down)]) for down in range(-4, 5)])  #: y, first and last x
 _SINE = np.round(np.sin(np.radians(np.arange(451))), 7).astype(np.float32).astype(np.float64)  #: OpenCV's table
+_SHORT = 57  # of an ellipse with shorter axes, corners a degree apart are rounded to the same or neighbouring pixels
 
 
 def line_points(start: tuple[int, int], end: tuple[int, int]) -> np.ndarray:
@@ -79,16 +76,20 @@ def put(canvas: np.ndarray, points: np.ndarray, colour: int | np.ndarray) -> Non
     canvas[y[inside], x[inside]] = np.broadcast_to(colour, (len(points), *canvas.shape[2:]))[inside]
 
 
-def disc_points(places: np.ndarray) -> np.ndarray:
-    """Pixels ``n 61 2`` (x, y) of filled discs of radius 4 around ``n 2``."""
-    return places[:, None] + _DISC
+def disc_spans(centres: np.ndarray) -> np.ndarray:
+    """Filled discs of radius 4 around whole pixels ``n 2`` (x, y), row by row, see ``ellipse_spans``."""
+    spans = np.empty((len(centres), len(_DISC), 4), np.int64)
+    spans[..., 0] = np.arange(len(centres))[:, None]
+    spans[..., 1:] = centres[:, None, [1, 0, 0]] + _DISC
+    return spans.reshape(-1, 4)
 
 
 def ellipse_spans(centres: np.ndarray, half_axes: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """Filled ellipses row by row, ``r 4``: which ellipse, y, and the first and the last x.
 
     The pixels of ``cv2.fillConvexPoly(cv2.ellipse2Poly(centre, half_axes, degrees, 0, 360, 1))``: corners at every
-    degree are rounded to pixels, joined by lines, and every row is filled between its outermost pixels.
+    degree are rounded to pixels, joined by lines, and every row is filled between its outermost pixels. Half of the
+    corners are reckoned; the others lie across the centre from them.
 
     Args:
         centres: ``n 2`` (x, y), whole pixels.
@@ -96,36 +97,66 @@ def ellipse_spans(centres: np.ndarray, half_axes: np.ndarray, degrees: np.ndarra
         degrees: ``n``, whole degrees that each is turned clockwise on the screen.
     """
     cos, sin = _SINE[degrees % 360 + 90, None], _SINE[degrees % 360, None]
-    along, across = half_axes[:, :1] * _SINE[90:451], half_axes[:, 1:] * _SINE[:361]
-    x = np.rint(centres[:, :1] + along * cos - across * sin).astype(np.int64)
-    y = np.rint(centres[:, 1:] + along * sin + across * cos).astype(np.int64)
-    size = np.maximum(np.abs(np.diff(x)), np.abs(np.diff(y)))
-    corner, long = size.nonzero(), (size > 1).nonzero()  # of shorter sides the corners are all
-    following = long[0], long[1] + 1
-    sides = _side_points((x[long], y[long]), (x[following], y[following]))
-    everything = [
-        (np.arange(len(x)), x[:, 0], y[:, 0]),
-        (corner[0], x[corner], y[corner]),
-        *((long[0][side], right, down) for side, right, down in sides),
-    ]
-    owner, x_of, y_of = map(np.concatenate, zip(*everything, strict=True))
-    top = y.min(1)
-    rows = y.max(1) - top + 1
-    at = (np.cumsum(rows) - rows - top)[owner] + y_of
-    left = np.full(rows.sum(), np.iinfo(np.int64).max)
-    right = np.full(rows.sum(), np.iinfo(np.int64).min)
-    np.minimum.at(left, at, x_of)
-    np.maximum.at(right, at, x_of)
+    along, across = half_axes[:, :1] * _SINE[90:271], half_axes[:, 1:] * _SINE[:181]
+    x, y = along * cos, along * sin
+    x -= across * sin
+    y += across * cos
+    x += centres[:, :1]
+    y += centres[:, 1:]
+    x, y = np.rint(x, out=x).astype(np.int32), np.rint(y, out=y).astype(np.int32)
+    middle_x, middle_y = centres.T.astype(np.int32)
+    top = np.minimum(y.min(1), 2 * middle_y - y.max(1))
+    rows = 2 * (middle_y - top) + 1
+    first = np.cumsum(rows) - rows
+    at = (first - top)[:, None].astype(np.int32) + y
+    begins = np.diff(at.ravel(), prepend=-1).nonzero()[0]  # of corners side by side in a row
+    runs = at.ravel()[begins]
+    left = np.full(rows.sum(), 2**30, np.int32)
+    right = np.full(rows.sum(), -(2**30), np.int32)
+    np.minimum.at(left, runs, np.minimum.reduceat(x.ravel(), begins))
+    np.maximum.at(right, runs, np.maximum.reduceat(x.ravel(), begins))
     ellipse, row = _counted(rows)
+    across_ = (2 * first + rows - 1)[ellipse] - np.arange(len(row))
+    twice = 2 * middle_x[ellipse]
+    left, right = np.minimum(left, twice - right[across_]), np.maximum(right, twice - left[across_])
+    big = (half_axes.max(1) > _SHORT).nonzero()[0]
+    x, y = x[big], y[big]
+    which, corner = (np.maximum(np.abs(np.diff(x)), np.abs(np.diff(y))) > 1).nonzero()
+    if len(which):  # of shorter sides the corners are all
+        ends = [np.stack([each[which, corner + more] for more in (0, 1)]) for each in (x, y)]
+        owner = np.tile(big[which], 2)
+        ends = [
+            np.concatenate([each, 2 * middle[big[which]] - each], 1)
+            for each, middle in zip(ends, (middle_x, middle_y), strict=True)
+        ]
+        for side, x_of, y_of in _side_points(*zip(*ends, strict=True)):
+            at = (first - top)[owner[side]] + y_of
+            np.minimum.at(left, at, x_of.astype(np.int32))
+            np.maximum.at(right, at, x_of.astype(np.int32))
     return np.stack([ellipse, top[ellipse] + row, left, right], 1)
 
 
-def span_points(spans: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pixels of spans ``r 4`` (see ``ellipse_spans``) inside an image, in their order: of which, y, and x."""
-    spans = spans[(spans[:, 1] >= 0) & (spans[:, 1] < height)]
+def span_places(
+    spans: np.ndarray, image: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the pixels of spans ``r 4`` (see ``ellipse_spans``) lie in images ``t h w`` that are one row of pixels.
+
+    What is outside of its image is left out.
+
+    Args:
+        image: for each of the shapes which image it is in.
+
+    Returns:
+        The places, in the order of the spans, and for each of the shapes where its own begin, and last where all end.
+    """
+    shape, y = spans[:, 0], spans[:, 1]
     left, right = spans[:, 2].clip(0, None), spans[:, 3].clip(None, width - 1)
-    span, step = _counted((right - left + 1).clip(0, None))
-    return spans[span, 0], spans[span, 1], left[span] + step
+    counts = np.where((y >= 0) & (y < height), (right - left + 1).clip(0, None), 0)
+    ends = np.cumsum(counts)
+    first = (image[shape] * height + y) * width + left
+    places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - (ends - counts), counts)
+    begin = np.concatenate([[0], ends])[np.searchsorted(shape, np.arange(len(image) + 1))]
+    return places, begin
 
 
 def _side_points(start: Pixels, end: Pixels) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
