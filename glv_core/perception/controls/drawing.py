@@ -68,12 +68,12 @@ def _cut(ends: tuple[list[int], list[int]], last: tuple[int, int]) -> tuple[tupl
     return tuple(ends[0]), tuple(ends[1])
 
 
-def put(canvas: np.ndarray, points: np.ndarray, colour: int | np.ndarray) -> None:
-    """Set pixels ``n 2`` (x, y) of ``h w`` or ``h w c`` to one colour or ``n c``; those outside are left out."""
-    height, width = canvas.shape[:2]
-    x, y = points[:, 0], points[:, 1]
+def put(canvas: np.ndarray, points: np.ndarray, value: int) -> None:
+    """Set pixels ``n 2`` (x, y) of ``h w``; those outside are left out."""
+    height, width = canvas.shape
+    x, y = points.T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    canvas[y[inside], x[inside]] = np.broadcast_to(colour, (len(points), *canvas.shape[2:]))[inside]
+    canvas[y[inside], x[inside]] = value
 
 
 def disc_spans(centres: np.ndarray) -> np.ndarray:
@@ -98,56 +98,53 @@ def ellipse_spans(centres: np.ndarray, half_axes: np.ndarray, degrees: np.ndarra
     """
     cos, sin = _SINE[degrees % 360 + 90, None], _SINE[degrees % 360, None]
     along, across = half_axes[:, :1] * _SINE[90:271], half_axes[:, 1:] * _SINE[:181]
-    x, y = along * cos, along * sin
-    x -= across * sin
-    y += across * cos
-    x += centres[:, :1]
-    y += centres[:, 1:]
-    x, y = np.rint(x, out=x).astype(np.int32), np.rint(y, out=y).astype(np.int32)
+    x = np.rint(along * cos - across * sin + centres[:, :1]).astype(np.int32)
+    y = np.rint(along * sin + across * cos + centres[:, 1:]).astype(np.int32)
     middle_x, middle_y = centres.T.astype(np.int32)
     top = np.minimum(y.min(1), 2 * middle_y - y.max(1))
     rows = 2 * (middle_y - top) + 1
     first = np.cumsum(rows) - rows
-    at = (first - top)[:, None].astype(np.int32) + y
-    begins = np.diff(at.ravel(), prepend=-1).nonzero()[0]  # of corners side by side in a row
-    runs = at.ravel()[begins]
-    left = np.full(rows.sum(), 2**30, np.int32)
-    right = np.full(rows.sum(), -(2**30), np.int32)
-    np.minimum.at(left, runs, np.minimum.reduceat(x.ravel(), begins))
-    np.maximum.at(right, runs, np.maximum.reduceat(x.ravel(), begins))
+    left, right = np.full(rows.sum(), 2**30, np.int32), np.full(rows.sum(), -(2**30), np.int32)
+    at = ((first - top)[:, None] + y).ravel()
+    runs = np.diff(at, prepend=-1).nonzero()[0]  # of corners that follow one another in a row
+    np.minimum.at(left, at[runs], np.minimum.reduceat(x.ravel(), runs))
+    np.maximum.at(right, at[runs], np.maximum.reduceat(x.ravel(), runs))
     ellipse, row = _counted(rows)
-    across_ = (2 * first + rows - 1)[ellipse] - np.arange(len(row))
-    twice = 2 * middle_x[ellipse]
-    left, right = np.minimum(left, twice - right[across_]), np.maximum(right, twice - left[across_])
-    big = (half_axes.max(1) > _SHORT).nonzero()[0]
-    x, y = x[big], y[big]
-    which, corner = (np.maximum(np.abs(np.diff(x)), np.abs(np.diff(y))) > 1).nonzero()
-    if len(which):  # of shorter sides the corners are all
-        ends = [np.stack([each[which, corner + more] for more in (0, 1)]) for each in (x, y)]
-        owner = np.tile(big[which], 2)
-        ends = [
-            np.concatenate([each, 2 * middle[big[which]] - each], 1)
-            for each, middle in zip(ends, (middle_x, middle_y), strict=True)
-        ]
-        for side, x_of, y_of in _side_points(*zip(*ends, strict=True)):
-            at = (first - top)[owner[side]] + y_of
-            np.minimum.at(left, at, x_of.astype(np.int32))
-            np.maximum.at(right, at, x_of.astype(np.int32))
+    opposite, twice = (2 * first + rows - 1)[ellipse] - np.arange(len(row)), 2 * middle_x[ellipse]
+    left, right = np.minimum(left, twice - right[opposite]), np.maximum(right, twice - left[opposite])
+    for which, x_of, y_of in _long_sides(np.stack([x, y]), centres, half_axes):
+        at = (first - top)[which] + y_of
+        np.minimum.at(left, at, x_of)
+        np.maximum.at(right, at, x_of)
     return np.stack([ellipse, top[ellipse] + row, left, right], 1)
 
 
-def span_places(
-    spans: np.ndarray, image: np.ndarray, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where the pixels of spans ``r 4`` (see ``ellipse_spans``) lie in images ``t h w`` that are one row of pixels.
+def _long_sides(
+    corners: np.ndarray, centres: np.ndarray, half_axes: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pixels of sides longer than a pixel, as which ellipse, x, y; of others the corners, ``2 n 181``, are all."""
+    big = (half_axes.max(1) > _SHORT).nonzero()[0]
+    corners = corners[:, big].astype(np.int64)
+    which, side = (np.abs(np.diff(corners)).max(0) > 1).nonzero()
+    centre = centres[big[which]].T
+    start, end = (
+        np.concatenate([each, 2 * centre - each], 1)
+        for each in (corners[:, which, side], corners[:, which, side + 1])
+    )  # fmt: skip
+    for number, x, y in _side_points(start, end):
+        yield np.tile(big[which], 2)[number], x, y
+
+
+def span_places(spans: np.ndarray, image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the pixels of spans ``r 4`` (see ``ellipse_spans``) lie in images ``t h w``, counted through all of them.
 
     What is outside of its image is left out.
 
     Args:
-        image: for each of the shapes which image it is in.
+        image: which image each of the shapes is in.
 
     Returns:
-        The places, in the order of the spans, and for each of the shapes where its own begin, and last where all end.
+        The places in the order of the spans, and where in them each shape's own begin; the last one is where all end.
     """
     shape, y = spans[:, 0], spans[:, 1]
     left, right = spans[:, 2].clip(0, None), spans[:, 3].clip(None, width - 1)
@@ -155,13 +152,12 @@ def span_places(
     ends = np.cumsum(counts)
     first = (image[shape] * height + y) * width + left
     places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - (ends - counts), counts)
-    begin = np.concatenate([[0], ends])[np.searchsorted(shape, np.arange(len(image) + 1))]
-    return places, begin
+    return places, np.concatenate([[0], ends])[np.searchsorted(shape, np.arange(len(image) + 1))]
 
 
-def _side_points(start: Pixels, end: Pixels) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Pixels of a polygon's sides, as which, x, y: those of the lines, and where filling ends, which rounds halves to
-    the right."""
+def _side_points(start: np.ndarray, end: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pixels of sides between corners ``2 n`` (x, y), as which, x, y: those of the lines, and where filling ends, which
+    rounds halves to the right."""
     (x0, y0), (x1, y1) = start, end
     side, along = _counted(np.maximum(np.abs(x1 - x0), np.abs(y1 - y0)) + 1)
     yield side, *_on_lines(start, end, side, along)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -131,9 +130,9 @@ def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
             weight = np.exp(-0.5 * (shift / sigma) ** 2) * there[out]
             total[into] += weight * values[out, :, :2]
             weights[into] += weight
-    return np.concatenate(
-        [np.where(there > 0, total / np.maximum(weights, 1e-9), values[..., :2]).astype(values.dtype), values[..., 2:]], 2
-    )
+    result = values.copy()
+    result[..., :2] = np.where(there > 0, total / np.maximum(weights, 1e-9), values[..., :2])
+    return result
 
 
 def _sizes(people: np.ndarray) -> np.ndarray:

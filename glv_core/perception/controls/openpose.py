@@ -24,8 +24,8 @@ SAMPLES = 10  #: places along a limb
 _PAIRS = 2**16  # of peaks that are looked at together
 
 # Limbs that join parts to people, and the channels of their affinity field (x, y). The last two find no new people.
-_JOINS = (*LIMBS, (2, 16), (5, 17))
-_FIELDS = (
+JOINS = (*LIMBS, (2, 16), (5, 17))
+FIELDS = (
     (12, 13), (20, 21), (14, 15), (16, 17), (22, 23), (24, 25), (0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11),
     (28, 29), (30, 31), (34, 35), (32, 33), (36, 37), (18, 19), (26, 27),
 )  # fmt: skip
@@ -70,7 +70,7 @@ def decode_people(
     peaks = _peaks(heat, down, right)
     people: list[_Person] = []
     for number, a, b, score in _connections(peaks, down @ fields @ right.T, height):
-        _join(people, *_JOINS[number], a, b, score, peaks, new=number < len(LIMBS))
+        _join(people, *JOINS[number], a, b, score, peaks, new=number < len(LIMBS))
     kept = [each for each in people if each.count >= FEWEST_PARTS and each.score / each.count >= MEAN_SCORE]
     result = np.zeros((len(kept), len(KEYPOINTS), 3), np.float32)
     for row, person in zip(result, kept, strict=True):
@@ -119,14 +119,13 @@ def _connections(
     """
     counts = np.array([len(each) for each in peaks])
     every, begins = np.concatenate(peaks)[:, :2], np.cumsum(counts) - counts
-    firsts, seconds = np.array(_JOINS).T
-    limbs = np.repeat(np.arange(len(_JOINS)), counts[firsts] * counts[seconds])
+    firsts, seconds = np.array(JOINS).T
+    limbs = np.repeat(np.arange(len(JOINS)), counts[firsts] * counts[seconds])
     number = np.arange(len(limbs)) - np.searchsorted(limbs, limbs)
     a, b = np.divmod(number, counts[seconds[limbs]])
-    total = np.concatenate([
-        _scores(every[begins[firsts[limb]] + one], every[begins[seconds[limb]] + two], limb, fields, height)
-        for limb, one, two in zip(*(np.split(each, range(_PAIRS, len(limbs), _PAIRS)) for each in (limbs, a, b)))
-    ])  # fmt: skip
+    start, end = every[begins[firsts[limbs]] + a], every[begins[seconds[limbs]] + b]
+    parts = (np.split(each, range(_PAIRS, len(limbs), _PAIRS)) for each in (start, end, limbs))
+    total = np.concatenate([_scores(*part, fields, height) for part in zip(*parts, strict=True)])
     good = np.flatnonzero(total > 0)
     used: set[tuple[int, int, int]] = set()
     for pair in good[np.lexsort((-total[good], limbs[good]))].tolist():
@@ -141,7 +140,7 @@ def _scores(start: np.ndarray, end: np.ndarray, limb: np.ndarray, fields: torch.
     ways = end - start
     lengths = np.maximum(np.hypot(*ways.T), 0.001)
     places = np.rint(start + np.linspace(0, 1, SAMPLES)[:, None, None] * ways).astype(np.int64)
-    channel, x, y = (torch.from_numpy(each).to(fields.device) for each in (np.array(_FIELDS)[limb].T, *places.T))
+    channel, x, y = (torch.from_numpy(each).to(fields.device) for each in (np.array(FIELDS)[limb].T, *places.T))
     along = fields[channel[:, None], y.T, x.T].cpu().numpy().astype(np.float64)
     scores = (along[0] * ways[:, 0] + along[1] * ways[:, 1]) / lengths
     total = scores.mean(0) + np.minimum(0.5 * height / lengths - 1, 0)

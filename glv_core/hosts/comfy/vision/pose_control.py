@@ -20,7 +20,7 @@ from .grounding_models import DEMO_DETECTOR
 from .host_rtdetr import HostRtDetr
 from .vision_models import load_auto, use_together
 
-_PIXELS = 2**18  # that are drawn at a time, so that what is being drawn stays near the processor
+_PIXELS = 2**17  # that are drawn at a time, so that what is being drawn stays near the processor
 
 
 def pose_control(
