@@ -4,7 +4,8 @@
 Both sides of a pair work on the same images and take turns; a figure is the least processor time of several runs, in
 milliseconds, and the ratio is the first's over the second's.
 
-*Skeletons*: OpenPose's body network with random weights on a frame of 256 x 256, alone and with five people drawn.
+*Skeletons*: OpenPose's body network with random weights on frames of 256 x 256, alone, with five people found in maps,
+followed and drawn, and what of this is not the network.
 *Canny*, *resizing*: frames of smooth noise, discs and grain, one thread. *Grow*: a disc of 64 pixels around a mask, and
 the same as 129 rows of the disc, each a largest value of neighbours. *Writing*, *reading*: H.264 at crf 18.
 """
@@ -28,7 +29,8 @@ import torch
 from torch.nn import functional
 
 from glv_core.perception.controls.canny import canny
-from glv_core.perception.controls.openpose import network_input
+from glv_core.perception.controls.keypoints import steady_people
+from glv_core.perception.controls.openpose import FIELDS, JOINS, decode_people, network_input
 from glv_core.perception.controls.pose_drawing import draw_poses
 from glv_core.perception.controls.resample import resample
 from glv_core.perception.mask_ops import grow
@@ -36,6 +38,8 @@ from glv_core.perception.networks.openpose_body import OpenPoseBody
 from glv_core.video_io import open_clip, save_video
 
 PEOPLE = 5
+SKELETONS = 4  # frames
+HOLD, SMOOTHING = 3, 1.0  # what the node begins with
 RADIUS = 64
 FPS = 24
 
@@ -68,26 +72,47 @@ def pictures(count: int, height: int, width: int) -> torch.Tensor:
     return image.clamp(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
 
 
-def crowd(height: int, width: int) -> list[np.ndarray]:
-    """Five people of 18 keypoints all over the image."""
+def crowd(cells: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps ``19 h w`` and ``38 h w`` that the body network would make of five people all over an image."""
     random = np.random.default_rng(0)
     middle = random.uniform(0.2, 0.8, (PEOPLE, 1, 2))
-    places = (middle + random.normal(0, 0.12, (PEOPLE, 18, 2))) * (width, height)
-    return list(np.concatenate([places, np.ones((PEOPLE, 18, 1))], 2))
+    places = torch.from_numpy(middle + random.normal(0, 0.12, (PEOPLE, 18, 2))).float() * cells
+    grid = torch.stack(torch.meshgrid(torch.arange(cells), torch.arange(cells), indexing="xy"), -1)
+    heat = torch.exp(-(grid - places[:, :, None, None]).square().sum(-1) / 3).amax(0)
+    fields = torch.zeros(len(JOINS) * 2, cells, cells)
+    for limb, channels in zip(JOINS, FIELDS, strict=True):
+        for start, end in places[:, limb]:
+            way = functional.normalize(end - start, dim=0)
+            along = ((grid - start) @ way).clamp(torch.tensor(0), torch.dist(start, end))
+            near = (grid - start - along[..., None] * way).norm(dim=-1) < 1.2
+            fields[list(channels)] += near * way[:, None, None]
+    return torch.cat([heat, 1 - heat.amax(0, keepdim=True)]), fields.clamp(-1, 1)
 
 
 def skeletons() -> Iterator[Pair]:
-    frames, people = pictures(1, 256, 256), crowd(256, 256)
+    frames, (heat, fields) = pictures(SKELETONS, 256, 256), crowd(23)
     torch.manual_seed(0)
     network = OpenPoseBody().eval().requires_grad_(False)
+    seen, inner = network_input(frames)
+    people: list[np.ndarray] = []
 
     def alone() -> object:
-        return network(network_input(frames)[0])
+        return network(seen)
 
-    def drawn() -> object:
-        return alone(), draw_poses(people, 256, 256)
+    def find() -> None:
+        people[:] = [decode_people(heat, fields, inner, 256, 256) for _ in frames]
 
-    yield f"skeletons of {PEOPLE} people", "the network alone", drawn, alone
+    def draw() -> object:
+        return draw_poses(steady_people(people, HOLD, SMOOTHING), 256, 256)
+
+    name = f"skeletons of {PEOPLE} people in {SKELETONS} frames"
+
+    def everything() -> object:
+        return network_input(frames), alone(), find(), draw()
+
+    yield name, "the network alone", everything, alone
+    yield f"{name}: finding them in its maps", "the network alone", find, alone
+    yield f"{name}: following and drawing", "the network alone", draw, alone
 
 
 def beside_opencv(side: int) -> Iterator[Pair]:

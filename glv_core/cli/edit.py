@@ -7,13 +7,14 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, option
 from .job import SHORTEST_SIDE, Job, parse_length, prepare
 from .masks import DrawnMasks, MaskSource, fitted_masks, mask_source, white_on_black
 from .progress import frame_bar, progress_bar
-from .report import check_numbers, cost_line, first, memory_advice, quiet, seam_line
+from .report import check_numbers, cost_line, first, memory_advice, quiet, save_plan, seam_line
 
 if TYPE_CHECKING:
     import torch
@@ -155,16 +156,16 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
 
     started = time.monotonic()
     job, timebase = edit.job, edit.job.timebase
-    plan_path = None if arguments.no_plan else job.output.with_suffix(".plan.png")
     job.make_folder()
     quiet()
     with memory_advice():
         masks = _found_masks(edit, arguments)
         control = None if edit.control is None else _control(edit, masks)
-    if plan_path is not None:
+    plan = None
+    if not arguments.no_plan:
         from ..plan_image import draw_plan
 
-        draw_plan(job.settings, timebase, job.schedule, job.steps).save(plan_path)
+        plan = draw_plan(job.settings, timebase, job.schedule, job.steps)
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype, branch=True)
     with memory_advice(), frame_bar(timebase.num_frames, "encode") as show:
@@ -194,10 +195,10 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
             hint=VaceHint(latents, edit.strength),
         )
     with memory_advice():
-        num_frames, size, differences = _write(edit, pipeline, made, masks)
-    print(f"video       {job.output} ({num_frames} frames, {num_frames / timebase.fps:.4g} s, {size})")
-    if plan_path is not None:
-        print(f"plan        {plan_path}")
+        output, num_frames, size, differences = _write(edit, pipeline, made, masks)
+    print(f"video       {output} ({num_frames} frames, {num_frames / timebase.fps:.4g} s, {size})")
+    if plan is not None:
+        save_plan(plan, output)
     if masks is not None and control is None:
         print(f"mask        {100 * masks.share(timebase.num_frames):.3g} % of the video")
     print(cost_line(job))
@@ -243,8 +244,8 @@ def _control(edit: EditJob, masks: PackedMasks | None) -> Iterator[torch.Tensor]
 
 def _write(
     edit: EditJob, pipeline: Any, latents: torch.Tensor, masks: PackedMasks | None
-) -> tuple[int, str, list[float]]:
-    """Decode and write the video as it comes; its length, its size in words, and its frames' differences."""
+) -> tuple[Path, int, str, list[float]]:
+    """Decode and write the video as it comes; its file, length and size in words, and its frames' differences."""
     import torch
 
     from ..hosts.diffusers.decode import decode_frames, decode_loop
@@ -267,12 +268,12 @@ def _write(
     if edit.composite and masks is not None:
         frames = _composited(edit, frames, masks)
         width, height = edit.clip.width, edit.clip.height
-    with frame_bar(count, "write") as show, option("--output", job.output):
+    with frame_bar(count, "write") as show, job.to_write() as output:
         save_video(
-            job.output, _counted(watch.watch(frames), show), job.timebase.fps, upscale=job.upscale,
+            output, _counted(watch.watch(frames), show), job.timebase.fps, upscale=job.upscale,
             audio=edit.clip.audio(),
         )  # fmt: skip
-    return count, f"{width * job.upscale} x {height * job.upscale}", differences
+    return output, count, f"{width * job.upscale} x {height * job.upscale}", differences
 
 
 def _composited(edit: EditJob, frames: Iterable[torch.Tensor], masks: PackedMasks) -> Iterator[torch.Tensor]:

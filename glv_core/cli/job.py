@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..limits import LARGEST_SIDE, LONGEST_VIDEO
+from ..partial import reserved
 from .errors import UserError, at_least, option
+from .report import plan_of
 from .stream import StreamJob, stream_job
 
 if TYPE_CHECKING:
@@ -47,12 +52,23 @@ class Job:
     output: Path
     upscale: int
     stream: StreamJob | None = None
+    number: int = 0  #: in the name of ``output``, where none was asked for
+
+    @contextmanager
+    def to_write(self) -> Iterator[Path]:
+        """The file to write: ``output``, or the next of these names if another run took that number meanwhile."""
+        with option("--output", self.output):
+            if not self.number:
+                yield self.output
+                return
+            with reserved(self.output.parent, _numbered, self.number) as path:
+                yield path
 
     def make_folder(self) -> None:
         """Makes the folder of the video, and says if there is one under its name already."""
         with option("--output", self.output):
             self.output.parent.mkdir(parents=True, exist_ok=True)
-            if self.output.exists():
+            if self.output.exists() and not self.number:
                 print(f"replaces    {self.output}, which is there")
 
 
@@ -154,7 +170,8 @@ def prepare(arguments: argparse.Namespace) -> Job:
     if not 0 <= arguments.seed < 2**63:
         raise UserError(f"--seed {arguments.seed}: use a whole number of 0 or more, below 2 to the 63rd.")
     device = _device(arguments.device)
-    output = _output(arguments.output)
+    output, number = (arguments.output, 0) if arguments.output is not None else _next_output()
+    _check_output(output)
     return Job(
         folder,
         timebase,
@@ -171,6 +188,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
         output,
         at_least("--upscale", upscale, 1),
         stream_job(arguments, folder, timebase, settings, output, (width, height)),
+        number,
     )
 
 
@@ -236,13 +254,22 @@ def _device(name: str | None) -> str:
     return name
 
 
-def _output(path: Path | None) -> Path:
-    """The video file to write; its folder is made when the run begins."""
-    if path is None:
-        folder = Path("output")
-        number = 1
-        while (path := folder / f"genlong_{number:05}.mp4").exists():
-            number += 1
+def _numbered(number: int) -> str:
+    return f"genlong_{number:05}.mp4"
+
+
+def _next_output() -> tuple[Path, int]:
+    """The first name that neither a video nor a plan has, and its number."""
+    paths = ((Path("output", _numbered(number)), number) for number in itertools.count(1))
+    return next(each for each in paths if not (each[0].exists() or plan_of(each[0]).exists()))
+
+
+def _check_output(path: Path) -> None:
+    """Check that a video file can be written; its folder is made when the run begins.
+
+    Raises:
+        UserError: it cannot.
+    """
     with option("--output", path):
         if path.suffix.lower() != ".mp4":
             raise ValueError("the name must end in .mp4.")
@@ -255,4 +282,3 @@ def _output(path: Path | None) -> Path:
             raise ValueError(f"it cannot be written ({error.strerror or error}); choose another place.") from error
         if path.exists() and not os.access(path, os.W_OK):
             raise ValueError("it cannot be written; choose another place.")
-    return path

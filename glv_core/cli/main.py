@@ -16,7 +16,18 @@ from .errors import UserError, option
 from .job import Job, prepare
 from .options import COMMANDS, build_parser
 from .progress import chunk_bar, progress_bar
-from .report import RATIO, changes, check_numbers, check_whole, cost_line, first, memory_advice, quiet, seam_line
+from .report import (
+    RATIO,
+    changes,
+    check_numbers,
+    check_whole,
+    cost_line,
+    first,
+    memory_advice,
+    quiet,
+    save_plan,
+    seam_line,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -50,27 +61,26 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
 
     started = time.monotonic()
     job.make_folder()
-    plan_path = None if arguments.no_plan or job.stream is not None else job.output.with_suffix(".plan.png")
-    if plan_path is not None:
+    plan = None
+    if not arguments.no_plan and job.stream is None:
         from ..plan_image import draw_plan
 
-        with option("--output", job.output):
-            draw_plan(job.settings, job.timebase, job.schedule, job.steps).save(plan_path)
+        plan = draw_plan(job.settings, job.timebase, job.schedule, job.steps)
     quiet()
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype)
-    num_frames, lines = (_co_denoised if job.stream is None else _streamed)(job, arguments, pipeline)
+    output, num_frames, lines = (_co_denoised if job.stream is None else _streamed)(job, arguments, pipeline)
     size = f"{job.width * job.upscale} x {job.height * job.upscale}"
-    print(f"video       {job.output} ({num_frames} frames, {num_frames / job.timebase.fps:.4g} s, {size})")
-    if plan_path is not None:
-        print(f"plan        {plan_path}")
+    print(f"video       {output} ({num_frames} frames, {num_frames / job.timebase.fps:.4g} s, {size})")
+    if plan is not None:
+        save_plan(plan, output)
     for line in lines:
         print(line)
     print(f"time        {time.monotonic() - started:.1f} s")
 
 
-def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[int, list[str]]:
-    """Make and write the video at once; its length in frames, and lines about it."""
+def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[Path, int, list[str]]:
+    """Make and write the video at once; its file, its length in frames, and lines about it."""
     from ..hosts.diffusers import generate
     from ..metrics import frame_differences
     from ..video_io import save_video
@@ -92,13 +102,13 @@ def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tupl
             progress=progress,
         )
     check_numbers(frames)
-    with option("--output", job.output):
-        save_video(job.output, frames, job.timebase.fps, upscale=job.upscale)
-    return len(frames), [cost_line(job), seam_line(job, frame_differences(frames).tolist())]
+    with job.to_write() as output:
+        save_video(output, frames, job.timebase.fps, upscale=job.upscale)
+    return output, len(frames), [cost_line(job), seam_line(job, frame_differences(frames).tolist())]
 
 
-def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[int, list[str]]:
-    """Make the video chunk by chunk and write it as it is decoded; its length, and lines about it."""
+def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[Path, int, list[str]]:
+    """Make the video chunk by chunk and write it as it is decoded; its file, its length, and lines about it."""
     from ..hosts.diffusers.decode import decode_frames
     from ..metrics import RunningDifferences, seam_ratio_of
     from ..streaming import RunFolder, plan_chunks
@@ -122,9 +132,9 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
 
         latents = make(given=given, folder=folder, on_progress=progress)
     differences = RunningDifferences()
-    with option("--output", job.output):
+    with job.to_write() as output:
         frames = differences.watch(first(decode_frames(pipeline, latents), timebase.num_frames))
-        save_video(job.output, frames, timebase.fps, upscale=job.upscale)
+        save_video(output, frames, timebase.fps, upscale=job.upscale)
     lines = [f"chunks      {len(chunks)}, {found} found from before; kept in {wanted.run}"]
     boundaries = [timebase.frames_of(chunk.first_new)[0] for chunk in chunks if chunk.overlap]
     try:
@@ -132,7 +142,7 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[i
         lines.append(f"seam ratio  {ratio:.2f} {RATIO.replace('windows', 'chunks')}")
     except ValueError:
         lines.append("seam ratio  none: no chunk boundary outside the prompt transitions")
-    return timebase.num_frames, lines
+    return output, timebase.num_frames, lines
 
 
 def _streamer(job: Job, arguments: argparse.Namespace, pipeline: Any) -> Callable[..., torch.Tensor]:

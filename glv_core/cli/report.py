@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..limits import check_memory
@@ -11,6 +12,7 @@ from .errors import UserError, option
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image
 
     from .job import Job
 
@@ -59,6 +61,18 @@ def changes(job: Job) -> list[tuple[float, float]]:
         reach = segment.transition.frames / 2 + margin
         ranges.append((segment.start - reach, segment.start + reach))
     return ranges
+
+
+def plan_of(output: Path) -> Path:
+    """Where the image of a video's plan lies."""
+    return output.with_suffix(".plan.png")
+
+
+def save_plan(plan: Image, output: Path) -> None:
+    """Write the image of a video's plan beside it, and say so."""
+    with option("--output", output):
+        plan.save(plan_of(output))
+    print(f"plan        {plan_of(output)}")
 
 
 def first(parts: Any, count: int) -> Iterator[Any]:

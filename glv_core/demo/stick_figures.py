@@ -62,4 +62,4 @@ def figures_in(frames: torch.Tensor | np.ndarray) -> list[list[np.ndarray]]:
 def draw_figures(covers: np.ndarray) -> torch.Tensor:
     """Figures of objects that cover ``t h w``, drawn on black, ``t h w 3`` uint8."""
     height, width = covers.shape[1:]
-    return torch.from_numpy(np.stack([draw_poses(stick_figures(cover), height, width) for cover in covers]))
+    return torch.from_numpy(draw_poses([stick_figures(cover) for cover in covers], height, width))

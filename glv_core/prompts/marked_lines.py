@@ -12,7 +12,7 @@ from itertools import pairwise
 from .errors import PromptScheduleError
 from .marks import Mark, is_sure, mark_of, plain_mark_of
 from .source import Source, Video
-from .times import DECADE, UNITED, UNITS
+from .times import DECADE, UNITED, UNITS, TimeReader
 
 _BAR = re.compile(r"\|[ \t]{0,20}")
 _CUT = re.compile(r"\|[ \t]{0,20}|[\[(]")
@@ -95,7 +95,7 @@ def bulleted(marks: list[Mark | None]) -> list[Mark | None]:
 
 def without_asides(video: Video, marks: list[Mark | None]) -> list[Mark | None]:
     """The marks, or none where a prompt may begin so: decades; or times without colons, none of them 0, that are of
-    several kinds (frames, seconds, percent) or all on one line.
+    several kinds (frames, seconds, percent), all on one line, or not each later than the one above.
 
     Raises:
         PromptSyntaxError: a single time that is not 0 has no colon, but others have.
@@ -117,11 +117,17 @@ def without_asides(video: Video, marks: list[Mark | None]) -> list[Mark | None]:
     if len(bare) < len(found) or any(mark.zero for mark in found) or any("-->" in time for time in times):
         return marks
     kinds = {"%" if "%" in time else bool(UNITED.search(time)) for time in times}
-    if len(kinds) == 1 and "\n" in text[found[0].start : found[-1].start]:
+    if len(kinds) == 1 and "\n" in text[found[0].start : found[-1].start] and _rise(video, found):
         return marks
     remedy = "It begins a prompt with a colon behind it, as in 48: a prompt. If this is no time, leave it."
     video.notes.doubted += [(mark.start, mark.end, remedy) for mark in found]
     return [None] * len(marks)
+
+
+def _rise(video: Video, marks: list[Mark]) -> bool:
+    """Whether no time is earlier than the one in front of it."""
+    places = [TimeReader(video, mark.start, mark.end, mark.unit).span()[0].frames for mark in marks]
+    return all(before <= after for before, after in pairwise(places))
 
 
 def settled(source: Source, lines: list[tuple[int, str]], marks: list[Mark | None]) -> list[Mark | None]:

@@ -23,6 +23,8 @@ _ONE = rf"-?(?:{_CLOCK}|{_NUMBER}(?:[ \t]{{0,3}}{UNITS})?)(?!\w)"
 _TO = rf"(?:[ \t]{{0,4}}{SIGNS}[ \t]{{0,4}}|[ \t]{{1,4}}to[ \t]{{1,4}})"
 SPAN = re.compile(rf"(?P<first>{_ONE})(?:{_TO}(?P<last>{_ONE}))?", re.IGNORECASE)
 DECADE = re.compile(r"(?:1[0-9]|20)[0-9]0s|[5-9]0s", re.IGNORECASE)  # 1980s, 90s: years rather than a time
+_TENS = re.compile(r"[1-9]0s", re.IGNORECASE)
+_OF_YEARS = re.compile(r"\b(?:the|early|late|mid|roaring|her|his|their)-?\Z", re.IGNORECASE)
 UNITED = re.compile(r"[s%:]|sec|f", re.IGNORECASE)  # in a span: something that only a time has
 
 TIME = re.compile(rf"(-?)(?:([0-9]+):(?:([0-5][0-9]):)?([0-5][0-9](?:[.,][0-9]+)?)(?![\w.:])|({NUMBER}))")
@@ -108,6 +110,14 @@ class TimeReader:
                 "The start must come before the end, by at least one frame.",
             )
         return first, stop
+
+
+def are_years(span: re.Match[str], before: str = "") -> bool:
+    """Whether a ``SPAN`` behind some text is decades, such as the 1980s, the 70s-80s or the roaring 20s."""
+    first, last = span.group("first"), span.group("last")
+    if DECADE.fullmatch(first) and (last is None or DECADE.fullmatch(last)):
+        return True
+    return _TENS.fullmatch(first) is not None and _OF_YEARS.search(before) is not None
 
 
 def unit_of(word: str) -> str:

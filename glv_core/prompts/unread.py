@@ -1,7 +1,8 @@
 """What looks like a time in a text and was not read as one, and what was left out: the warnings of a schedule.
 
 A sentence may hold numbers, clock times, ratios and weights, so a time is only suspected where people write one: alone
-in brackets, in front of a colon, as a range at the start of a sentence, as a key in quotation marks.
+in brackets, in front of a colon, as a range at the start of a sentence, as a key in quotation marks, or as sentences
+speak of times (``spoken``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from .brackets import timed_bracket
 from .errors import PromptWarning
 from .schedule import TRANSITION_KINDS
 from .source import Notes, Source, Video, Written
-from .times import DECADE, SIGNS, SPAN, UNITED, UNITS
+from .spoken import spoken
+from .times import SIGNS, SPAN, UNITED, UNITS, are_years
 
 MOST_WARNINGS = 10  #: times that are shown one by one
 MOST_NAMED = 10  #: times that one warning lists
@@ -59,8 +61,6 @@ _TRANSITION = re.compile(rf"\[[ \t]{{0,4}}(?:{'|'.join(TRANSITION_KINDS)})\b[^\]
 _SCENE_ALONE = re.compile(r"\[[ \t]{0,3}(?:scene|shot)[ \t]{0,3}#?[0-9]{1,6}[ \t]{0,3}\]", re.IGNORECASE)
 _QUOTED_KEY = re.compile(r"([\"'])[ \t]{0,3}-?[.0-9][.0-9:%s]{0,20}[ \t]{0,3}\1(?=[ \t]{0,3}[:=][ \t]{0,3}[\"'])")
 _OF_DAY = re.compile(r"[ \t]{0,2}(?:[ap]\.?m\b|o'?clock|h\b|uhr\b)", re.IGNORECASE)
-_TENS = re.compile(r"[1-9]0s", re.IGNORECASE)
-_OF_YEARS = re.compile(r"\b(?:the|early|late|mid|roaring|her|his|their)-?\Z", re.IGNORECASE)
 _COMPACT = re.compile(r"-?[.0-9]{1,20}s", re.IGNORECASE)
 _BULLET = re.compile(r"(?:\n|\A)[ \t]{0,10}[-*+\u2022]\Z")
 _NAMES = re.compile(r"(?:\n|\A|\W)(?:frames?|seconds?)", re.IGNORECASE)
@@ -78,11 +78,13 @@ def warnings_of(video: Video, common: Source, prompts: int) -> tuple[PromptWarni
         remedies[suspected[around] if known else (start, end)] = remedy
     places |= remedies.keys()
     found = list(_unread(source, sorted(places), remedies)) + list(_left_out(video, video.notes))
-    found += _counted(source, parts, {source.locate(start)[0] for start, _ in sorted(places)[:MOST_WARNINGS]})
+    warned = {source.locate(start)[0] for start, _ in sorted(places)[:MOST_WARNINGS]}
+    found += [*_counted(source, parts, warned), *spoken(source, parts, warned)]
     found += _headings(source) if prompts == 1 else []
     found += _frame_by_frame(video)
     found.sort(key=lambda warning: (warning.line, warning.column))
-    return (*found, *_unread(common, suspects(common.visible, 0, len(common.text))))
+    whole = (0, len(common.text))
+    return (*found, *_unread(common, suspects(common.visible, *whole)), *spoken(common, [whole], set()))
 
 
 def _unread(
@@ -230,7 +232,7 @@ def suspect_at(text: str, start: int, pos: int, timed: bool) -> int | None:
         found = field or scene
         return found.end() if found else None
     span = SPAN.match(text, pos)
-    if span is None or _are_years(span, before):
+    if span is None or are_years(span, before):
         return None
     colon = _COLON.match(text, span.end())
     if colon:
@@ -239,14 +241,6 @@ def suspect_at(text: str, start: int, pos: int, timed: bool) -> int | None:
     if pos == 0 and _FROM_ZERO.fullmatch(span.group()):
         return span.end()
     return span.end() if _without_colon(text, span, before, begins) else None
-
-
-def _are_years(span: re.Match[str], before: str = "") -> bool:
-    """Whether these are decades, such as the 1980s, the 70s-80s or the roaring 20s."""
-    first, last = span.group("first"), span.group("last")
-    if DECADE.fullmatch(first) and (last is None or DECADE.fullmatch(last)):
-        return True
-    return _TENS.fullmatch(first) is not None and _OF_YEARS.search(before) is not None
 
 
 def _in_brackets(text: str, pos: int) -> int | None:
@@ -259,7 +253,7 @@ def _in_brackets(text: str, pos: int) -> int | None:
         if called:
             return called.end()
     span = SPAN.match(text, _GAP.match(text, pos + 1).end())  # type: ignore[union-attr]
-    if span is None or _are_years(span):
+    if span is None or are_years(span):
         return None
     close = _GAP.match(text, span.end()).end()  # type: ignore[union-attr]
     if text[close : close + 1] != {"[": "]", "(": ")", "<": ">"}[text[pos]]:

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks import controls
 from glv_core.perception.controls.canny import canny
+from glv_core.perception.controls.openpose import decode_people
 from glv_core.perception.controls.resample import resample
 from glv_core.perception.mask_ops import grow
 from glv_core.video_io import open_clip
@@ -18,6 +19,11 @@ from glv_core.video_io import open_clip
 def test_growing_row_by_row_is_growing(radius):
     mask = torch.rand(33, 50, generator=torch.Generator().manual_seed(0)) < 0.02
     assert torch.equal(controls.rows_of_a_disc(mask, radius), grow(mask, radius))
+
+
+def test_the_crowd_is_found_in_its_maps():
+    people = decode_people(*controls.crowd(23), (184, 184), 256, 256)
+    assert len(people) == controls.PEOPLE and (people[..., 2] > 0).sum() > 80
 
 
 def test_files_of_both_ways_hold_the_same_frames(tmp_path):
@@ -52,12 +58,13 @@ def opencv():
 @pytest.mark.parametrize("present", [True, False])
 def test_the_table(monkeypatch, capsys, present):
     monkeypatch.setitem(sys.modules, "cv2", opencv() if present else None)
+    monkeypatch.setattr(controls, "SKELETONS", 1)
     assert controls.main(["--runs", "1", "--side", "48", "--mask", "64", "--frames", "3"]) == 0
     head, line, *rows = capsys.readouterr().out.splitlines()
     assert head.count("|") == line.count("|") == 6 and all(row.count("|") == 6 for row in rows)
     names = [row.split("|")[1].split()[0].strip(",") for row in rows]
     beside = ["canny", "canny", "resizing", "resizing"] if present else []
-    assert names == ["skeletons", *beside, "grow", "writing", "reading"]
+    assert names == [*["skeletons"] * 3, *beside, "grow", "writing", "reading"]
     for row in rows:
         mine, theirs, ratio = (float(cell) for cell in row.split("|")[3:6])
         assert mine > 0 and ratio == pytest.approx(mine / theirs, abs=0.02 + 0.2 * ratio)

@@ -10,12 +10,9 @@ Pixels = tuple[np.ndarray, np.ndarray]  #: x and y
 
 # A disc of radius 4, row by row from its middle: how far it reaches to each side (``cv2.circle``, filled).
 _DISC_4 = (4, 3, 3, 2, 0)
-_DISC = np.array([
-    (right, down)
-    for down in range(-4, 5)
-    for right in range(-_DISC_4[abs(down)], _DISC_4[abs(down)] + 1)
-])  # fmt: skip
+_DISC = np.array([(down, -_DISC_4[abs(down)], _DISC_4[abs(down)]) for down in range(-4, 5)])  #: y, first and last x
 _SINE = np.round(np.sin(np.radians(np.arange(451))), 7).astype(np.float32).astype(np.float64)  #: OpenCV's table
+_SHORT = 57  # of an ellipse with shorter axes, corners a degree apart are rounded to the same or neighbouring pixels
 
 
 def line_points(start: tuple[int, int], end: tuple[int, int]) -> np.ndarray:
@@ -71,24 +68,28 @@ def _cut(ends: tuple[list[int], list[int]], last: tuple[int, int]) -> tuple[tupl
     return tuple(ends[0]), tuple(ends[1])
 
 
-def put(canvas: np.ndarray, points: np.ndarray, colour: int | np.ndarray) -> None:
-    """Set pixels ``n 2`` (x, y) of ``h w`` or ``h w c`` to one colour or ``n c``; those outside are left out."""
-    height, width = canvas.shape[:2]
-    x, y = points[:, 0], points[:, 1]
+def put(canvas: np.ndarray, points: np.ndarray, value: int) -> None:
+    """Set pixels ``n 2`` (x, y) of ``h w``; those outside are left out."""
+    height, width = canvas.shape
+    x, y = points.T
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    canvas[y[inside], x[inside]] = np.broadcast_to(colour, (len(points), *canvas.shape[2:]))[inside]
+    canvas[y[inside], x[inside]] = value
 
 
-def disc_points(places: np.ndarray) -> np.ndarray:
-    """Pixels ``n 61 2`` (x, y) of filled discs of radius 4 around ``n 2``."""
-    return places[:, None] + _DISC
+def disc_spans(centres: np.ndarray) -> np.ndarray:
+    """Filled discs of radius 4 around whole pixels ``n 2`` (x, y), row by row, see ``ellipse_spans``."""
+    spans = np.empty((len(centres), len(_DISC), 4), np.int64)
+    spans[..., 0] = np.arange(len(centres))[:, None]
+    spans[..., 1:] = centres[:, None, [1, 0, 0]] + _DISC
+    return spans.reshape(-1, 4)
 
 
 def ellipse_spans(centres: np.ndarray, half_axes: np.ndarray, degrees: np.ndarray) -> np.ndarray:
     """Filled ellipses row by row, ``r 4``: which ellipse, y, and the first and the last x.
 
     The pixels of ``cv2.fillConvexPoly(cv2.ellipse2Poly(centre, half_axes, degrees, 0, 360, 1))``: corners at every
-    degree are rounded to pixels, joined by lines, and every row is filled between its outermost pixels.
+    degree are rounded to pixels, joined by lines, and every row is filled between its outermost pixels. Half of the
+    corners are reckoned; the others lie across the centre from them.
 
     Args:
         centres: ``n 2`` (x, y), whole pixels.
@@ -96,41 +97,67 @@ def ellipse_spans(centres: np.ndarray, half_axes: np.ndarray, degrees: np.ndarra
         degrees: ``n``, whole degrees that each is turned clockwise on the screen.
     """
     cos, sin = _SINE[degrees % 360 + 90, None], _SINE[degrees % 360, None]
-    along, across = half_axes[:, :1] * _SINE[90:451], half_axes[:, 1:] * _SINE[:361]
-    x = np.rint(centres[:, :1] + along * cos - across * sin).astype(np.int64)
-    y = np.rint(centres[:, 1:] + along * sin + across * cos).astype(np.int64)
-    size = np.maximum(np.abs(np.diff(x)), np.abs(np.diff(y)))
-    corner, long = size.nonzero(), (size > 1).nonzero()  # of shorter sides the corners are all
-    following = long[0], long[1] + 1
-    sides = _side_points((x[long], y[long]), (x[following], y[following]))
-    everything = [
-        (np.arange(len(x)), x[:, 0], y[:, 0]),
-        (corner[0], x[corner], y[corner]),
-        *((long[0][side], right, down) for side, right, down in sides),
-    ]
-    owner, x_of, y_of = map(np.concatenate, zip(*everything, strict=True))
-    top = y.min(1)
-    rows = y.max(1) - top + 1
-    at = (np.cumsum(rows) - rows - top)[owner] + y_of
-    left = np.full(rows.sum(), np.iinfo(np.int64).max)
-    right = np.full(rows.sum(), np.iinfo(np.int64).min)
-    np.minimum.at(left, at, x_of)
-    np.maximum.at(right, at, x_of)
+    along, across = half_axes[:, :1] * _SINE[90:271], half_axes[:, 1:] * _SINE[:181]
+    x = np.rint(along * cos - across * sin + centres[:, :1]).astype(np.int32)
+    y = np.rint(along * sin + across * cos + centres[:, 1:]).astype(np.int32)
+    middle_x, middle_y = centres.T.astype(np.int32)
+    top = np.minimum(y.min(1), 2 * middle_y - y.max(1))
+    rows = 2 * (middle_y - top) + 1
+    first = np.cumsum(rows) - rows
+    left, right = np.full(rows.sum(), 2**30, np.int32), np.full(rows.sum(), -(2**30), np.int32)
+    at = ((first - top)[:, None] + y).ravel()
+    runs = np.diff(at, prepend=-1).nonzero()[0]  # of corners that follow one another in a row
+    np.minimum.at(left, at[runs], np.minimum.reduceat(x.ravel(), runs))
+    np.maximum.at(right, at[runs], np.maximum.reduceat(x.ravel(), runs))
     ellipse, row = _counted(rows)
+    opposite, twice = (2 * first + rows - 1)[ellipse] - np.arange(len(row)), 2 * middle_x[ellipse]
+    left, right = np.minimum(left, twice - right[opposite]), np.maximum(right, twice - left[opposite])
+    for which, x_of, y_of in _long_sides(np.stack([x, y]), centres, half_axes):
+        at = (first - top)[which] + y_of
+        np.minimum.at(left, at, x_of)
+        np.maximum.at(right, at, x_of)
     return np.stack([ellipse, top[ellipse] + row, left, right], 1)
 
 
-def span_points(spans: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pixels of spans ``r 4`` (see ``ellipse_spans``) inside an image, in their order: of which, y, and x."""
-    spans = spans[(spans[:, 1] >= 0) & (spans[:, 1] < height)]
+def _long_sides(
+    corners: np.ndarray, centres: np.ndarray, half_axes: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pixels of sides longer than a pixel, as which ellipse, x, y; of others the corners, ``2 n 181``, are all."""
+    big = (half_axes.max(1) > _SHORT).nonzero()[0]
+    corners = corners[:, big].astype(np.int64)
+    which, side = (np.abs(np.diff(corners)).max(0) > 1).nonzero()
+    centre = centres[big[which]].T
+    start, end = (
+        np.concatenate([each, 2 * centre - each], 1)
+        for each in (corners[:, which, side], corners[:, which, side + 1])
+    )  # fmt: skip
+    for number, x, y in _side_points(start, end):
+        yield np.tile(big[which], 2)[number], x, y
+
+
+def span_places(spans: np.ndarray, image: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the pixels of spans ``r 4`` (see ``ellipse_spans``) lie in images ``t h w``, counted through all of them.
+
+    What is outside of its image is left out.
+
+    Args:
+        image: which image each of the shapes is in.
+
+    Returns:
+        The places in the order of the spans, and where in them each shape's own begin; the last one is where all end.
+    """
+    shape, y = spans[:, 0], spans[:, 1]
     left, right = spans[:, 2].clip(0, None), spans[:, 3].clip(None, width - 1)
-    span, step = _counted((right - left + 1).clip(0, None))
-    return spans[span, 0], spans[span, 1], left[span] + step
+    counts = np.where((y >= 0) & (y < height), (right - left + 1).clip(0, None), 0)
+    ends = np.cumsum(counts)
+    first = (image[shape] * height + y) * width + left
+    places = np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - (ends - counts), counts)
+    return places, np.concatenate([[0], ends])[np.searchsorted(shape, np.arange(len(image) + 1))]
 
 
-def _side_points(start: Pixels, end: Pixels) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Pixels of a polygon's sides, as which, x, y: those of the lines, and where filling ends, which rounds halves to
-    the right."""
+def _side_points(start: np.ndarray, end: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pixels of sides between corners ``2 n`` (x, y), as which, x, y: those of the lines, and where filling ends, which
+    rounds halves to the right."""
     (x0, y0), (x1, y1) = start, end
     side, along = _counted(np.maximum(np.abs(x1 - x0), np.abs(y1 - y0)) + 1)
     yield side, *_on_lines(start, end, side, along)

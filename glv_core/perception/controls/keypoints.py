@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,108 +62,127 @@ def steady_people(frames: Sequence[np.ndarray], hold: int = 0, smoothing: float 
     for track in tracks:
         later = bisect.bisect_left(starts, track.end)
         until = min([len(frames), *starts[later : later + 1]])
-        track.fill(hold, min(hold, until - track.end) if track.sightings > 1 else 0)
+        person = track.filled(hold, min(hold, until - track.end) if len(track.at) > 1 else 0)
         if smoothing:
-            track.smooth(smoothing)
-        for number, person in enumerate(track.frames):
-            if (person[:, 2] > 0).any():
-                result[track.first + number].append(person)
+            person = _smoothed(person, smoothing)
+        for number in np.flatnonzero((person[..., 2] > 0).any(1)).tolist():
+            result[track.first + number].append(person[number])
     return [np.stack(people) if people else frames[0][:0] for people in result]
 
 
 class _Track:
-    """One person: keypoints in every frame from ``first`` on, with score 0 where not seen."""
+    """One person: where seen, keypoints ``k 3`` with score 0 where not seen, and in which frames."""
 
-    def __init__(self, first: int, person: np.ndarray) -> None:
+    def __init__(self, first: int, person: np.ndarray, size: float) -> None:
         self.first = first
-        self.frames = [person]
-        self.known = person.copy()  # where each keypoint was last seen
-        self.size = _size(person)
-        self.sightings = 1
+        self.seen = [person]
+        self.at = [first]
+        self.known = person  # where each keypoint was last seen
+        self.size = size
         self.velocity = np.zeros(2)  # pixels in a frame
 
     @property
     def end(self) -> int:
         """The frame after the last in which the person was seen."""
-        return self.first + len(self.frames)
+        return self.at[-1] + 1
 
-    def distances(self, frame: int, people: np.ndarray) -> np.ndarray:
-        """Mean distance of the keypoints that both have, for each of ``p k 3``, in units of the larger person's size.
-
-        From where they were or from where they would be now, whichever is nearer; infinite where none is in both.
-        """
-        both = (self.known[:, 2] > 0) & (people[..., 2] > 0)
-        count = both.sum(1)
-        moves = people[..., :2] - self.known[:, :2]
-        further = moves - self.velocity * (frame - self.end + 1)
-        ways = (np.hypot(*np.moveaxis(each, -1, 0)) for each in (moves, further))
-        apart = np.minimum(*(np.where(both, way, 0).sum(1) for way in ways)) / count.clip(1)
-        sizes = np.array([_size(person) for person in people])
-        return np.where(count > 0, apart / np.maximum(sizes, self.size), np.inf)
-
-    def add(self, frame: int, person: np.ndarray) -> None:
-        last = self.frames[-1]
+    def add(self, frame: int, person: np.ndarray, size: float) -> None:
+        last = self.seen[-1]
         both = (last[:, 2] > 0) & (person[:, 2] > 0)
         if both.any():
-            self.velocity = (person[both, :2] - last[both, :2]).mean(0) / (frame - self.end + 1)
-        while self.end < frame:
-            self.frames.append(np.zeros_like(person))
-        self.frames.append(person)
-        seen = person[:, 2] > 0
-        self.known[seen] = person[seen]
-        self.size = max(_size(person), 0.9 * self.size)
-        self.sightings += 1
+            self.velocity = (person[both, :2] - last[both, :2]).mean(0) / (frame - self.at[-1])
+        self.seen.append(person)
+        self.at.append(frame)
+        self.known = np.where(person[:, 2:] > 0, person, self.known)
+        self.size = max(size, 0.9 * self.size)
 
-    def fill(self, hold: int, more: int) -> None:
-        """Fill gaps of up to ``hold`` frames and the first ``hold`` of longer ones; ``more`` frames at the end."""
-        values = np.concatenate([np.stack(self.frames), np.zeros((more, *self.known.shape), np.float32)])
-        for keypoint in range(values.shape[1]):
-            seen = np.flatnonzero(values[:, keypoint, 2] > 0)
-            for here, there in itertools.pairwise([*seen, len(values) + hold + 1]):
-                if there - here - 1 <= hold:
-                    part = (np.arange(1, there - here) / (there - here))[:, None]
-                    between = values[here, keypoint] * (1 - part) + values[there, keypoint] * part
-                    between[:, 2] = min(values[here, keypoint, 2], values[there, keypoint, 2])
-                    values[here + 1 : there, keypoint] = between
-                else:
-                    values[here + 1 : min(there, here + 1 + hold), keypoint] = values[here, keypoint]
-        self.frames = list(values)
+    def filled(self, hold: int, more: int) -> np.ndarray:
+        """The person in every frame from ``first`` on, ``t k 3``, and in ``more`` after the last.
 
-    def smooth(self, sigma: float) -> None:
-        """Average each keypoint over the frames in which it is there."""
-        values = np.stack(self.frames)
-        there = (values[..., 2:] > 0).astype(np.float64)
-        total, weights = np.zeros(values[..., :2].shape), np.zeros(there.shape)
-        radius = int(np.ceil(3 * sigma))
-        for shift in range(-radius, radius + 1):
-            into, out = slice(max(0, -shift), len(values) - max(0, shift)), slice(max(0, shift), None)
-            out = slice(out.start, len(values) - max(0, -shift))
-            if into.stop > into.start:
-                weight = np.exp(-0.5 * (shift / sigma) ** 2) * there[out]
-                total[into] += weight * values[out, :, :2]
-                weights[into] += weight
-        values[..., :2] = np.where(there > 0, total / np.maximum(weights, 1e-9), values[..., :2])
-        self.frames = list(values)
+        Gaps of up to ``hold`` frames are filled, and the first ``hold`` of longer ones.
+        """
+        values = np.zeros((self.end - self.first + more, *self.known.shape), self.known.dtype)
+        values[np.array(self.at) - self.first] = self.seen
+        seen = values[..., 2] > 0
+        number = np.arange(len(values))[:, None]
+        here = np.maximum.accumulate(np.where(seen, number, -1))
+        never = len(values) + hold + 1
+        there = np.minimum.accumulate(np.where(seen, number, never)[::-1])[::-1]
+        frame, keypoint = ((here >= 0) & ~seen & ((there - here - 1 <= hold) | (number - here <= hold))).nonzero()
+        here, there = here[frame, keypoint], there[frame, keypoint]
+        before, after = values[here, keypoint], values[np.minimum(there, len(values) - 1), keypoint]
+        part = ((frame - here) / (there - here))[:, None]
+        between = before * (1 - part) + after * part
+        between[:, 2] = np.minimum(before[:, 2], after[:, 2])
+        values[frame, keypoint] = np.where((there - here - 1 <= hold)[:, None], between, before)
+        return values
 
 
-def _size(person: np.ndarray) -> float:
-    """Longer side of the box around the keypoints that are seen."""
-    places = person[person[:, 2] > 0, :2]
-    return max(1.0, float(np.ptp(places, 0).max())) if len(places) else 1.0
+def _smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Each keypoint of a person ``t k 3`` averaged over the frames in which it is there."""
+    there = (values[..., 2:] > 0).astype(np.float64)
+    total, weights = np.zeros(values[..., :2].shape), np.zeros(there.shape)
+    radius = int(np.ceil(3 * sigma))
+    for shift in range(-radius, radius + 1):
+        into, out = slice(max(0, -shift), len(values) - max(0, shift)), slice(max(0, shift), None)
+        out = slice(out.start, len(values) - max(0, -shift))
+        if into.stop > into.start:
+            weight = np.exp(-0.5 * (shift / sigma) ** 2) * there[out]
+            total[into] += weight * values[out, :, :2]
+            weights[into] += weight
+    result = values.copy()
+    result[..., :2] = np.where(there > 0, total / np.maximum(weights, 1e-9), values[..., :2])
+    return result
+
+
+def _sizes(people: np.ndarray) -> np.ndarray:
+    """Of each of ``p k 3`` the longer side of the box around the keypoints that are seen."""
+    seen = people[..., 2:] > 0
+    low, high = (
+        way(np.where(seen, people[..., :2], none), 1) for way, none in ((np.min, np.inf), (np.max, -np.inf))
+    )  # fmt: skip
+    return (high - low).max(1).clip(1)
+
+
+def _distances(tracks: list[_Track], frame: int, people: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Mean distance of the keypoints that a track and one of the people ``p k 3`` both have, ``n p``, in units of the
+    larger size.
+
+    From where they were or from where they would be now, whichever is nearer; infinite where none is in both.
+    """
+    known = np.stack([track.known for track in tracks])[:, None]
+    steps = np.stack([track.velocity * (frame - track.end + 1) for track in tracks])
+    both = (known[..., 2] > 0) & (people[..., 2] > 0)
+    count = both.sum(-1)
+    moves = people[..., :2] - known[..., :2]
+    further = moves - steps[:, None, None]
+    ways = (np.hypot(each[..., 0], each[..., 1]) for each in (moves, further))
+    apart = np.minimum(*(np.where(both, way, 0).sum(-1) for way in ways)) / count.clip(1)
+    larger = np.maximum(sizes, np.array([track.size for track in tracks])[:, None])
+    return np.where(count > 0, apart / larger, np.inf)
 
 
 def _tracks(frames: Sequence[np.ndarray], hold: int) -> list[_Track]:
     """Track people: the nearest pairs first, a lost person for ``hold`` frames."""
     tracks: list[_Track] = []
+    alive: list[_Track] = []
     for number, people in enumerate(frames):
-        alive = [track for track in tracks if number - track.end <= hold]
-        near = (track.distances(number, np.stack(people)).tolist() if len(people) else [] for track in alive)
-        pairs = sorted((distance, t, p) for t, row in enumerate(near) for p, distance in enumerate(row))
-        free_tracks, free_people = set(range(len(alive))), set(range(len(people)))
-        for distance, t, p in pairs:
-            if distance <= SAME_PERSON and t in free_tracks and p in free_people:
-                free_tracks.remove(t)
-                free_people.remove(p)
-                alive[t].add(number, people[p])
-        tracks += [_Track(number, people[p]) for p in sorted(free_people)]
+        if not len(people):
+            continue
+        people = np.stack(people)
+        sizes = _sizes(people)
+        alive = [track for track in alive if number - track.end <= hold]
+        free_people = set(range(len(people)))
+        if alive:
+            distances = _distances(alive, number, people, sizes)
+            near = np.argwhere(distances <= SAME_PERSON)
+            free_tracks = set(range(len(alive)))
+            for t, p in near[np.argsort(distances[tuple(near.T)], kind="stable")].tolist():
+                if t in free_tracks and p in free_people:
+                    free_tracks.remove(t)
+                    free_people.remove(p)
+                    alive[t].add(number, people[p], float(sizes[p]))
+        new = [_Track(number, people[p], float(sizes[p])) for p in sorted(free_people)]
+        tracks += new
+        alive += new
     return tracks

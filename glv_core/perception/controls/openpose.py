@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,10 +21,11 @@ FIELD = 0.05  #: affinity along a limb
 FEWEST_PARTS = 4
 MEAN_SCORE = 0.4
 SAMPLES = 10  #: places along a limb
+_PAIRS = 2**16  # of peaks that are looked at together
 
 # Limbs that join parts to people, and the channels of their affinity field (x, y). The last two find no new people.
-_JOINS = (*LIMBS, (2, 16), (5, 17))
-_FIELDS = (
+JOINS = (*LIMBS, (2, 16), (5, 17))
+FIELDS = (
     (12, 13), (20, 21), (14, 15), (16, 17), (22, 23), (24, 25), (0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11),
     (28, 29), (30, 31), (34, 35), (32, 33), (36, 37), (18, 19), (26, 27),
 )  # fmt: skip
@@ -59,12 +62,15 @@ def decode_people(
     Returns:
         ``p 18 3`` float32: x, y and score of the keypoints; a keypoint not found is 0, 0, 0.
     """
-    heat, fields = (_enlarged(maps, inner, height, width) for maps in (heat[: len(KEYPOINTS)], fields))
-    peaks = _peaks(heat)
+    heat, fields = heat[: len(KEYPOINTS)].float(), fields.float()
+    down, right = (
+        _enlargement(cells, ends, size, heat.device)
+        for cells, ends, size in zip(heat.shape[1:], inner, (height, width), strict=True)
+    )
+    peaks = _peaks(heat, down, right)
     people: list[_Person] = []
-    for number, (first, second) in enumerate(_JOINS):
-        for a, b, score in _connections(peaks[first], peaks[second], fields[list(_FIELDS[number])], height):
-            _join(people, first, second, a, b, score, peaks, new=number < len(LIMBS))
+    for number, a, b, score in _connections(peaks, down @ fields @ right.T, height):
+        _join(people, *JOINS[number], a, b, score, peaks, new=number < len(LIMBS))
     kept = [each for each in people if each.count >= FEWEST_PARTS and each.score / each.count >= MEAN_SCORE]
     result = np.zeros((len(kept), len(KEYPOINTS), 3), np.float32)
     for row, person in zip(result, kept, strict=True):
@@ -73,65 +79,72 @@ def decode_people(
     return result
 
 
-def _enlarged(maps: torch.Tensor, inner: tuple[int, int], height: int, width: int) -> torch.Tensor:
-    """Maps at the frame's size: cubic by 8, without the grey pixels, then cubic."""
-    maps = functional.interpolate(maps[None].float(), scale_factor=STRIDE, mode="bicubic", align_corners=False)
-    maps = maps[:, :, : inner[0], : inner[1]]
-    return functional.interpolate(maps, (height, width), mode="bicubic", align_corners=False)[0]
+@lru_cache(maxsize=8)
+def _enlargement(cells: int, inner: int, size: int, device: torch.device) -> torch.Tensor:
+    """What brings one side of the maps to the frame's, ``size cells``: cubic by 8, cut to ``inner``, then cubic."""
+    maps = functional.interpolate(torch.eye(cells)[None, None], scale_factor=(STRIDE, 1), mode="bicubic")
+    return functional.interpolate(maps[:, :, :inner], (size, cells), mode="bicubic")[0, 0].to(device)
 
 
-def _peaks(heat: torch.Tensor) -> list[np.ndarray]:
-    """For each keypoint ``n 3``: x, y and heat where the blurred heat is a maximum, row by row."""
-    blurred = _blurred(heat)
-    height, width = heat.shape[1:]
-    framed = functional.pad(blurred, (1, 1, 1, 1))
+def _peaks(heat: torch.Tensor, down: torch.Tensor, right: torch.Tensor) -> list[np.ndarray]:
+    """For each keypoint ``n 3``: x, y and heat where the blurred heat, enlarged, is a maximum, row by row."""
+    blurred = _blurred(down) @ heat @ _blurred(right).T
     found = blurred > PEAK
-    for down, right in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        found &= blurred >= framed[:, down : down + height, right : right + width]
-    places = found.nonzero()
-    heats = heat[places.unbind(1)]
-    rows = torch.cat([places.flip(1)[:, :2].to(heats), heats[:, None]], 1).cpu().numpy().astype(np.float64)
-    part = places[:, 0].cpu().numpy()
-    return [rows[part == number] for number in range(len(heat))]
-
-
-def _blurred(heat: torch.Tensor, sigma: float = 3.0) -> torch.Tensor:
-    """A Gaussian over 4 sigma; beyond the border the maps are mirrored with their edge."""
-    radius = int(4 * sigma + 0.5)
-    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    weights = (weights / weights.sum()).tolist()
     for dim in (1, 2):
-        size = heat.shape[dim]
-        places = torch.arange(-radius, size + radius, device=heat.device) % (2 * size)
-        framed = heat.index_select(dim, torch.minimum(places, 2 * size - 1 - places))
-        heat = torch.zeros_like(heat)
-        for place, weight in enumerate(weights):
-            heat.add_(framed.narrow(dim, place, size), alpha=weight)
-    return heat
+        here, there = (blurred.narrow(dim, start, blurred.shape[dim] - 1) for start in (0, 1))
+        found.narrow(dim, 0, here.shape[dim]).logical_and_(here >= there)
+        found.narrow(dim, 1, here.shape[dim]).logical_and_(there >= here)
+    part, y, x = found.nonzero().unbind(1)
+    heats = torch.einsum("ni,nij,nj->n", down[y], heat[part], right[x])
+    rows = torch.stack([part.to(heats), x.to(heats), y.to(heats), heats], 1).cpu().numpy().astype(np.float64)
+    return np.split(rows[:, 1:], np.searchsorted(rows[:, 0], np.arange(1, len(heat))))
+
+
+def _blurred(matrix: torch.Tensor, sigma: float = 3.0) -> torch.Tensor:
+    """Columns after a Gaussian over 4 sigma; beyond the border they are mirrored with their edge."""
+    radius = int(4 * sigma + 0.5)
+    weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=matrix.device) / sigma) ** 2)
+    size = len(matrix)
+    places = torch.arange(-radius, size + radius, device=matrix.device) % (2 * size)
+    framed = matrix[torch.minimum(places, 2 * size - 1 - places)]
+    return framed.unfold(0, len(weights), 1) @ (weights / weights.sum())
 
 
 def _connections(
-    first: np.ndarray, second: np.ndarray, field: torch.Tensor, height: int
-) -> list[tuple[int, int, float]]:  # fmt: skip
-    """Which peaks of two keypoints a limb joins, and how well: each peak at most once, the best pairs first."""
-    if not len(first) or not len(second):
-        return []
-    ways = second[None, :, :2] - first[:, None, :2]
-    lengths = np.maximum(np.hypot(*np.moveaxis(ways, -1, 0)), 0.001)
-    steps = np.linspace(0, 1, SAMPLES)[:, None, None, None]
-    places = torch.from_numpy(np.rint(first[None, :, None, :2] + steps * ways).astype(np.int64)).to(field.device)
-    along = field[:, places[..., 1], places[..., 0]].cpu().numpy().astype(np.float64)
-    scores = (along[0] * ways[..., 0] + along[1] * ways[..., 1]) / lengths
+    peaks: list[np.ndarray], fields: torch.Tensor, height: int
+) -> Iterator[tuple[int, int, int, float]]:  # fmt: skip
+    """Which peaks a limb joins: its number, which of its two keypoints' peaks, and how well.
+
+    Each peak at most once for a limb, the best pairs first.
+    """
+    counts = np.array([len(each) for each in peaks])
+    every, begins = np.concatenate(peaks)[:, :2], np.cumsum(counts) - counts
+    firsts, seconds = np.array(JOINS).T
+    limbs = np.repeat(np.arange(len(JOINS)), counts[firsts] * counts[seconds])
+    number = np.arange(len(limbs)) - np.searchsorted(limbs, limbs)
+    a, b = np.divmod(number, counts[seconds[limbs]])
+    start, end = every[begins[firsts[limbs]] + a], every[begins[seconds[limbs]] + b]
+    parts = (np.split(each, range(_PAIRS, len(limbs), _PAIRS)) for each in (start, end, limbs))
+    total = np.concatenate([_scores(*part, fields, height) for part in zip(*parts, strict=True)])
+    good = np.flatnonzero(total > 0)
+    used: set[tuple[int, int, int]] = set()
+    for pair in good[np.lexsort((-total[good], limbs[good]))].tolist():
+        limb, one, two = int(limbs[pair]), int(a[pair]), int(b[pair])
+        if not used & (ends := {(limb, 0, one), (limb, 1, two)}):
+            used |= ends
+            yield limb, one, two, float(total[pair])
+
+
+def _scores(start: np.ndarray, end: np.ndarray, limb: np.ndarray, fields: torch.Tensor, height: int) -> np.ndarray:
+    """How well pairs of places ``n 2`` are joined by the limbs with these numbers; 0 for not at all."""
+    ways = end - start
+    lengths = np.maximum(np.hypot(*ways.T), 0.001)
+    places = np.rint(start + np.linspace(0, 1, SAMPLES)[:, None, None] * ways).astype(np.int64)
+    channel, x, y = (torch.from_numpy(each).to(fields.device) for each in (np.array(FIELDS)[limb].T, *places.T))
+    along = fields[channel[:, None], y.T, x.T].cpu().numpy().astype(np.float64)
+    scores = (along[0] * ways[:, 0] + along[1] * ways[:, 1]) / lengths
     total = scores.mean(0) + np.minimum(0.5 * height / lengths - 1, 0)
-    good = ((scores > FIELD).sum(0) > 0.8 * SAMPLES) & (total > 0)
-    pairs = sorted(np.argwhere(good).tolist(), key=lambda pair: -total[tuple(pair)])
-    result, used_first, used_second = [], set(), set()
-    for a, b in pairs:
-        if a not in used_first and b not in used_second:
-            used_first.add(a)
-            used_second.add(b)
-            result.append((a, b, float(total[a, b])))
-    return result
+    return np.where((scores > FIELD).sum(0) > 0.8 * SAMPLES, total, 0)
 
 
 @dataclass

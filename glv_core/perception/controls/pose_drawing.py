@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .drawing import disc_points, ellipse_spans, put, span_points
+from .drawing import disc_spans, ellipse_spans, span_places
 
 KEYPOINTS = (
     "nose", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
@@ -29,34 +29,44 @@ _FIRST, _SECOND = np.array(LIMBS).T
 LIMB_WIDTH = 4  #: pixels to each side
 
 
-def draw_poses(people: Sequence[np.ndarray], height: int, width: int) -> np.ndarray:
-    """Skeletons on black, ``h w 3`` uint8.
+def draw_poses(frames: Sequence[Sequence[np.ndarray]], height: int, width: int) -> np.ndarray:
+    """Skeletons on black, ``t h w 3`` uint8.
 
     First all joints as discs of radius 4, then limb after limb: an ellipse between its joints, 4 pixels to each side,
     laid over the image with weight 0.6.
 
     Args:
-        people: for each ``18 3``: x and y in pixels and a score; a score of 0 or less is a keypoint not seen. Order
-            and names: ``KEYPOINTS``.
+        frames: of each its people, ``18 3``: x and y in pixels and a score; a score of 0 or less is a keypoint not
+            seen. Order and names: ``KEYPOINTS``.
     """
-    canvas = np.zeros((height, width, 3), np.uint8)
-    if not len(people):
-        return canvas
-    seen = np.stack(people)
-    there = seen[..., 2] > 0
-    keypoint, person = there.T.nonzero()
-    discs = disc_points(np.trunc(seen[person, keypoint, :2]).astype(np.int64))
-    put(canvas, discs.reshape(-1, 2), _COLOURS[keypoint].repeat(discs.shape[1], 0))
-    limb, person = (there[:, _FIRST] & there[:, _SECOND]).T.nonzero()
-    start, end = seen[person, _FIRST[limb], :2], seen[person, _SECOND[limb], :2]
-    which, rows, columns = span_points(_limb_spans(start, end), height, width)
-    planes = np.ascontiguousarray(canvas.reshape(-1, 3).T)
-    places = rows * width + columns
-    for number, (first, last) in zip(limb, pairwise(np.searchsorted(which, np.arange(len(limb) + 1))), strict=True):
-        part = places[first:last]
-        for plane, laid_over in zip(planes, _LAID_OVER[number], strict=True):
-            plane[part] = laid_over.take(plane.take(part))
-    return np.ascontiguousarray(planes.T).reshape(canvas.shape)
+    canvas = np.zeros((len(frames), height, width, 3), np.uint8)
+    frame = np.repeat(np.arange(len(frames)), [len(people) for people in frames])
+    if len(frame):
+        # The first person of every frame, then the second of each: what follows one another in a frame stays in order,
+        # and limbs that are drawn at once lie in different frames.
+        rank = np.concatenate([np.arange(len(people)) for people in frames])
+        seen = np.stack([person for people in frames for person in people])
+        order = np.argsort(rank, kind="stable")
+        rank, frame, seen = rank[order], frame[order], seen[order]
+        there = seen[..., 2] > 0
+        keypoint, person = there.T.nonzero()
+        discs = disc_spans(np.trunc(seen[person, keypoint, :2]).astype(np.int64))
+        places, begins = span_places(discs, frame[person], height, width)
+        places *= 3
+        planes = [canvas.reshape(-1)[channel:] for channel in range(3)]
+        colours = np.repeat(_COLOURS[keypoint].T, np.diff(begins), 1)
+        for plane, colour in zip(planes, colours, strict=True):
+            plane[places] = colour
+        limb, person = (there[:, _FIRST] & there[:, _SECOND]).T.nonzero()
+        start, end = seen[person, _FIRST[limb], :2], seen[person, _SECOND[limb], :2]
+        places, begins = span_places(_limb_spans(start, end), frame[person], height, width)
+        places *= 3
+        new = (np.diff(limb, prepend=-1) | np.diff(rank[person], prepend=-1)).nonzero()[0]
+        for first, last in pairwise([*new, len(limb)]):
+            part = places[begins[first] : begins[last]]
+            for plane, laid_over in zip(planes, _LAID_OVER[limb[first]], strict=True):
+                plane[part] = laid_over.take(plane.take(part))
+    return canvas
 
 
 def _limb_spans(start: np.ndarray, end: np.ndarray) -> np.ndarray:

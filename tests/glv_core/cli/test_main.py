@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 pytest.importorskip("diffusers")
 pytest.importorskip("transformers")
 
-from glv_core import __version__
+from glv_core import __version__, video_io
 from glv_core.cli import job as cli_job
 from glv_core.cli import main as cli
 from glv_core.cli import options
@@ -25,6 +25,7 @@ from glv_core.cli.report import check_whole
 from glv_core.co_denoise import CoDenoiseSettings
 from glv_core.demo import MODEL_DIR
 from glv_core.fusion import MERGES
+from glv_core.hosts import diffusers as host
 from glv_core.hosts.diffusers import folder as folders
 from glv_core.noise import NOISES
 from glv_core.prompts import BEYOND_END, TRANSITION_KINDS
@@ -245,6 +246,44 @@ def test_output_names_do_not_repeat(job, tmp_path, monkeypatch):
     assert (str(first), str(job(output=None).output)) == ("output/genlong_00001.mp4", "output/genlong_00002.mp4")
 
 
+def test_a_name_that_another_run_took_meanwhile_is_not_written_over(tiny_wan_folder, tmp_path, capsys, monkeypatch):
+    """Two runs begin with the same free name; the other is done first, with its plan."""
+    monkeypatch.chdir(tmp_path)
+    words = arguments(tiny_wan_folder, None, {"--output": None})
+    taken = tmp_path / "output" / "genlong_00001.mp4"
+    given = video_io.save_video
+
+    def save(path, *more, **options):
+        assert not path.stat().st_size  # nobody else takes it while it is written
+        return given(path, *more, **options)
+
+    def done_first(*_, **__):
+        taken.write_bytes(b"theirs")
+        taken.with_suffix(".plan.png").write_bytes(b"theirs")
+        return torch.rand(33, 32, 32, 3)
+
+    monkeypatch.setattr(video_io, "save_video", save)
+    monkeypatch.setattr(host, "generate", done_first)
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    ours = taken.with_name("genlong_00002.mp4")
+    assert f"video       {ours.relative_to(tmp_path)} (33 frames" in said and "replaces" not in said
+    assert read_video(ours)[0].shape[0] == 33 and ours.with_suffix(".plan.png").exists()
+    assert {path.read_bytes() for path in (taken, taken.with_suffix(".plan.png"))} == {b"theirs"}
+
+
+def test_a_run_without_a_name_that_fails_leaves_none(tiny_wan_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = arguments(tiny_wan_folder, None, {"--output": None})
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(video_io, "save_video", full)
+    assert cli.main(words) == 2
+    assert list((tmp_path / "output").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -325,7 +364,6 @@ def test_a_mistake_is_one_line_and_the_model_is_not_loaded(
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_video_of_no_numbers_is_not_written(tiny_wan_folder, tmp_path, capsys, monkeypatch, streaming):
-    from glv_core.hosts import diffusers as host
     from glv_core.hosts.diffusers import decode
 
     nothing = torch.full((40, 32, 32, 3), float("nan"))

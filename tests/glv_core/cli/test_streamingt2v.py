@@ -40,6 +40,14 @@ def test_it_makes_a_video_and_goes_on_where_it_was(tmp_path, capsys):
     assert "3, 1 found from before" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("length", "chunks"), [("24", 2), ("48", 5), ("240", 29)])
+def test_the_reported_lengths_are_made_to_the_frame(tmp_path, capsys, length, chunks):
+    """StreamingT2V #6, #8: 16 frames, and 8 more with each chunk."""
+    assert run(tmp_path / "a.mp4", {"--length": length, "--steps": "1", "--anchor": "none"}) == 0
+    assert open_clip(tmp_path / "a.mp4").num_frames == int(length)
+    assert f"chunks      {chunks}, 0 found" in capsys.readouterr().out
+
+
 def test_options_arrive(tmp_path, monkeypatch):
     seen = {}
 

@@ -71,4 +71,4 @@ def test_an_object_on_the_border_is_drawn_on_both_sides():
 def test_nothing_is_nothing():
     assert stick_figures(np.zeros((SIZE, SIZE))) == []
     assert figures_in(torch.full((2, 3, SIZE, SIZE), 0.5)) == [[], []]
-    assert not draw_poses([], SIZE, SIZE).any()
+    assert not draw_poses([[]], SIZE, SIZE).any()

@@ -20,7 +20,7 @@ PIECES = [
     '"', "'", "=", ",", "{", "}", "[", "]", "(", ")", "<", "*", "**", "#", "//", "\\", "`", "a", "to ", "->", "@", "0:",
     "0: a\n", "0:00-", "1s", "[1s: ", "[0-5]", "a [0-5] |", "Scene 1: ", "scene ", '"0": ', '"0": "a", ', "hard",
     "[ease ", "\u2013", "Scene 2: (0-3s) ", "(a|", ")", "\uff10", "\uff0d", "\u201c24\u201d: ", "Part 1: ",
-    "\n## Scene 1\n", "\nt=0 ", "\n- 0: ", "| 0: ",
+    "\n## Scene 1\n", "\nt=0 ", "\n- 0: ", "| 0: ", "At 0s, ", "from the 5-second mark ", "in the first ", "\n[9-12] b",
 ]  # fmt: skip
 
 
@@ -59,6 +59,9 @@ def counted():
 @example("a", " | 0: b", "", 10_000)
 @example("", "- 0: b\n", "", 10_000)
 @example("a\n", "[5s] b\n", "", 10_000)
+@example("At 0s ", "at 3s at the first ", "", 10_000)
+@example("", "[9-12] b\n", "[1-2] c", 10_000)
+@example("", "at 0s a | ", "b", 10_000)
 def test_the_steps_of_reading_grow_with_the_text(counted, before: str, again: str, behind: str, length: int):
     text = before + again * (length // len(again)) + behind
     options = {"num_frames": 100_000, "fps": 24, "common_text": text[:300]}

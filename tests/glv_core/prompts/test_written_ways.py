@@ -551,6 +551,88 @@ def test_sentences_with_numbers_are_left_alone(text: str):
     assert [prompt for _, prompt in starts(text)] == [" ".join(text.split("\n"))]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("At 0s, he walks. At 3s, he sits.", [(1, 1, "At 0s")]),
+        ("He walks. At 3s he sits down", [(1, 11, "At 3s")]),
+        ("a man walks at 0s", [(1, 13, "at 0s")]),
+        ("he walks at 2s and sits at 5s", [(1, 10, "at 2s")]),
+        ("From 3 to 6 seconds, he runs", [(1, 1, "From 3 to 6 seconds")]),
+        ("a dog. Then at 3 seconds it barks", [(1, 13, "at 3 seconds")]),
+        ("At frame 24, she turns. At frame 48, she stops.", [(1, 1, "At frame 24")]),
+        ("a fox\nAt second 4 it jumps", [(2, 1, "At second 4")]),
+        ("at the 5-second mark, she jumps", [(1, 1, "at the 5-second mark")]),
+        ("At the 3s mark he sits", [(1, 1, "At the 3s mark")]),
+        ("In the first 3 seconds he walks, in the next 3 seconds he sits", [(1, 1, "In the first 3 seconds")]),
+        ("After 10 seconds, the balloon bursts", [(1, 1, "After 10 seconds")]),
+        ("she waits; until 4s, then leaves", [(1, 12, "until 4s")]),
+        ("At 50%, the leaf turns red", [(1, 1, "At 50%")]),
+        ("A cat sits (at 2.5s) and looks up", [(1, 13, "at 2.5s")]),
+        ("At 0:03 a door opens", [(1, 1, "At 0:03")]),
+        ("At 3s a man enters", [(1, 1, "At 3s")]),
+        ("a boat, starting at 4 sec it sinks", [(1, 18, "at 4 sec")]),
+        ("From frame 0 to frame 24 she reads", [(1, 1, "From frame 0")]),
+        ("0s: he walks. At 2s he stops\n4s: he sits", [(1, 15, "At 2s")]),
+        ("a | b at 0s", [(1, 7, "at 0s")]),
+    ],
+)
+def test_times_that_sentences_speak_of_are_warned_of(text: str, expected: list[tuple[int, int, str]]):
+    assert warned(text) == expected
+
+
+def test_how_many_times_sentences_speak_of_is_said():
+    (warning,) = read("At 0s, he walks. At 3s, he sits.").warnings
+    assert "'At 0s' and 1 more look like times, but are read as part of a prompt." in str(warning)
+    (warning,) = read("a dog", common_text="At 3s it rains").warnings
+    assert "'At 3s' looks like a time, but is read as part of a prompt." in str(warning) and warning.common
+    assert len(read(" | ".join(["at 0s a"] * 30)).warnings) == 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "At 24 frames per second, a city",
+        "shot at 60 frames/s",
+        "a long exposure at 5s",
+        "music from the 90s",
+        "From the 1980s to the 1990s, a city",
+        "At 3:00 pm, tea; at 12:30 a train leaves",
+        "at 50% opacity, at 100% zoom",
+        "from 2 to 5 people, after 3 men",
+        "lines at 5s and at 3s",
+        "at 5 seconds a frame",
+        "seen from 20 f",
+    ],
+)
+def test_sentences_that_speak_of_other_numbers_are_left_alone(text: str):
+    assert starts(text) == [(0, text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[18-25] years\n[5-9] x", [(1, 1, "[18-25]"), (2, 1, "[5-9]")]),
+        ("[3s-5s] exposure\n[1s-2s] delay", [(1, 1, "[3s-5s]"), (2, 1, "[1s-2s]")]),
+        ("**5s** exposure\n**1s** delay", [(1, 3, "5s"), (2, 3, "1s")]),
+        ("[2-3] cats\n[9-12] dogs\n[5-6] birds", [(1, 1, "[2-3]"), (2, 1, "[9-12]"), (3, 1, "[5-6]")]),
+    ],
+)
+def test_ranges_without_colons_that_do_not_rise_are_no_times(text: str, expected: list[tuple[int, int, str]]):
+    assert warned(text) == expected
+    (segment,) = read(text).schedule.segments
+    assert segment.prompt == " ".join(text.split("\n"))
+
+
+def test_ranges_that_do_not_rise_are_times_where_that_is_sure():
+    assert starts("[24-48] b\n[0-24] a") == [(0, "a"), (24, "b")]
+    assert starts("[24-48]: b\n[12-24]: a") == [(0, "a"), (24, "b")]
+    assert starts("48-72: b\n24-48: a") == [(0, "a"), (48, "b")]
+    assert starts("[18-25] a\n[30-35] b") == [(0, "a"), (30, "b")]
+    with pytest.raises(PromptScheduleError, match="overlaps with line 1"):
+        read("[18-25] a\n[20-30] b")
+
+
 def test_many_warnings_end_with_their_number():
     parsed = read("a cat " + "[1-3] " * 25)
     assert len(parsed.warnings) == 11

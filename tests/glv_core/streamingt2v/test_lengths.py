@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,6 +62,24 @@ def test_covering_moves_the_last_chunk_left():
     assert [window.start for window in chunk_windows(80, PAPER, "trim")] == [0, 16, 32, 48]
     assert [(window.start, window.stop) for window in chunk_windows(20, PAPER)] == [(0, 20)]
     assert [(window.start, window.stop) for window in chunk_windows(24, Chunking(24, 0), "trim")] == [(0, 24)]
+
+
+@pytest.mark.parametrize(("num_frames", "starts"), [(24, [0]), (48, [0, 16, 24]), (240, [*range(0, 216, 16), 216])])
+@pytest.mark.parametrize("merge", ["random_cut", "random_cut_paper"])
+def test_the_reported_lengths_are_covered_whole(num_frames, starts, merge):
+    """StreamingT2V #6, #8, #48: 24, 48 and 240 frames in chunks of 24, with either merge."""
+    assert chunk_starts(num_frames, chunking_for("paper", num_frames)) == starts
+    windows = chunk_windows(num_frames, PAPER)
+    total = torch.zeros(num_frames)
+    for window, weights in zip(windows, merge_weights(merge, windows, num_frames, 3, 5), strict=True):
+        total[torch.tensor(window.indices)] += weights
+    assert (total == 1).all()
+
+
+def test_help_says_how_both_merges_cut():
+    help_page = (Path(__file__).resolve().parents[3] / "web" / "docs" / "CoDenoiseKSampler.md").read_text("utf-8")
+    assert "`random_cut`: no average; in every overlap one window up to a random frame" in help_page
+    assert "`random_cut_paper`: the same with one more place for the cut" in help_page
 
 
 @st.composite

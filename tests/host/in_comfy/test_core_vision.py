@@ -95,8 +95,8 @@ def drawn(figures):
     """The same, drawn in the control's size of 80 x 64."""
     from long_video_pack.glv_core.perception.controls.pose_drawing import draw_poses
 
-    return torch.stack([torch.from_numpy(draw_poses([each * (80, 64, 1) for each in people], 64, 80))
-                        for people in figures]).float() / 255  # fmt: skip
+    people = [[each * (80, 64, 1) for each in people] for people in figures]
+    return torch.from_numpy(draw_poses(people, 64, 80)).float() / 255
 
 
 STILL = {"hold": 0, "smoothing": 0.0}

@@ -5,6 +5,8 @@ import math
 import pytest
 import tiny
 import torch
+from long_video_pack.glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
+from long_video_pack.glv_core.hosts.comfy.editing.refine import RefineOptions, refine_long
 from long_video_pack.nodes.long_latent import LongLatent
 from long_video_pack.nodes.streaming_extend import StreamingExtend
 from long_video_pack.nodes.window_plan import WindowPlan
@@ -104,3 +106,24 @@ def test_every_latent_frame_is_covered_whatever_the_length(length):
         )  # fmt: skip
         changed = (made - noise).flatten(1).abs().amax(1)
         assert made.shape == noise.shape and (changed > 1e-3).all()
+
+
+@pytest.mark.parametrize("length", [24, 48, 240])
+@pytest.mark.parametrize("merge", ["random_cut", "random_cut_paper"])
+def test_streamingt2v_s_lengths_are_refined_whole(length, merge):
+    """StreamingT2V #6, #8, #48: chunks of 24 that share 8 leave 40 of 48 frames and 232 of 240 with the tail cut.
+
+    This model sees no frame beside another, so all are what they are in one chunk.
+    """
+    samples = torch.randn(length, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    sampler, model = SamplerOptions(7, 2, 1.0, "euler", "simple"), tiny.sd15()
+
+    def refined(model, **options):
+        chosen = RefineOptions(0.5, merge=merge, windows_per_forward=1, **options)
+        return refine_long(model, sampler, tiny.text(1), tiny.text(0), samples, chosen)
+
+    watched, rows = counted(model)
+    made = refined(watched, chunks="paper")
+    assert rows == [24] * 2 * {24: 1, 48: 3, 240: 15}[length]
+    torch.testing.assert_close(made, refined(model, chunks="custom", chunk_frames=length), atol=1e-3, rtol=1e-3)
+    assert ((made - samples).flatten(1).abs().amax(1) > 1e-3).all()

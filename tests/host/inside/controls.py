@@ -222,7 +222,7 @@ def drawn_poses() -> dict:
     sizes = {"detector": DEMO_DETECTOR, "short_side": 64, "multiple": 8, "frames_per_forward": 7}
     plain, *_ = run(clip, "pose", hold=0, smoothing=0.0, **sizes)
     held, *_ = run(clip, "pose", **sizes)
-    wanted = np.stack([draw_poses(figures, 64, 64) for figures in figures_in((clip * 255).round() / 255)])
+    wanted = draw_poses(figures_in((clip * 255).round() / 255), 64, 64)
     return {
         "equal": torch.equal((plain * 255).round().to(torch.uint8), torch.from_numpy(wanted)),
         "seen": [bool(each.any()) for each in plain], "held": [bool(each.any()) for each in held],

@@ -45,8 +45,8 @@ class FrameSource:
     def _parts(self, size: int) -> Iterator[torch.Tensor]:
         for start in range(0, self.num_frames, size):
             part = self.frames[start : start + size, ..., :3].float()
-            good = part.isfinite().flatten(1).all(1)
-            if not good.all():
+            if not torch.stack(part.aminmax()).isfinite().all():
+                good = part.isfinite().flatten(1).all(1)
                 raise ValueError(
                     f"{self.name} has values that are no numbers in frame {start + int(good.int().argmin())} (NaN or "
                     "infinite), as a VAE or model gives that overflows in 16 bits. Make these images again with "

@@ -20,6 +20,8 @@ from .grounding_models import DEMO_DETECTOR
 from .host_rtdetr import HostRtDetr
 from .vision_models import load_auto, use_together
 
+_PIXELS = 2**17  # that are drawn at a time, so that what is being drawn stays near the processor
+
 
 def pose_control(
     detector: dict[str, Any],
@@ -59,8 +61,10 @@ def pose_control(
 
     def control(frames: Pieces, size: ClipSize) -> Pieces:
         people = [each for piece in find(frames, size) for each in piece]
-        for each in steady_people(people, hold, smoothing):
-            yield torch.from_numpy(draw_poses(each, size.height, size.width))[None]
+        people = steady_people(people, hold, smoothing)
+        count = max(1, _PIXELS // (size.height * size.width))
+        for start in range(0, len(people), count):
+            yield torch.from_numpy(draw_poses(people[start : start + count], size.height, size.width))
 
     return control
 
