@@ -148,8 +148,8 @@ class GroundedMask(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "sam3_memory", default=False, optional=True, advanced=True,
-                    tooltip="Follow objects with the memory tracker of sam3_model, which tells those that look alike "
-                    "apart better than their boxes do; slower for each object. Needs sam3_model and tracked mode.",
+                    tooltip="Follow objects with the memory tracker of sam3_model, which keeps how each looked in the "
+                    "frames before, in place of their boxes; takes longer. Needs sam3_model and tracked mode.",
                 ),
             ],
             outputs=[

@@ -1,4 +1,4 @@
-"""ComfyUI's memory tracker of SAM 3, fed a frame at a time, against its own run of the whole clip; tiny random weights."""
+"""ComfyUI's memory tracker of SAM 3, fed a frame at a time, against its own run of the clip; tiny random weights."""
 
 import gc
 import weakref
@@ -194,7 +194,7 @@ def test_the_stop_button_and_progress(host, monkeypatch):
         node(host, clip(6), sam3_memory=True)
     finally:
         comfy.utils.set_progress_bar_global_hook(None)
-    assert shown == [(done, 6) for done in range(1, 7)]
+    assert shown[0] == (1, 6) and shown[-1] == (6, 6)  # the host leaves out those in quick succession
     host.seen.clear()
 
     def press(module, inputs, output):
@@ -208,7 +208,7 @@ def test_the_stop_button_and_progress(host, monkeypatch):
 
 def test_a_tracker_that_is_not_known_is_refused_before_the_first_pass(host, monkeypatch):
     monkeypatch.delattr(type(host.network.tracker), "track_step")
-    with pytest.raises(ValueError, match="GroundedMask: sam3_memory is on, but .*Tracker.* has no track_step"):
+    with pytest.raises(ValueError, match=r"GroundedMask: sam3_memory is on, but .*Tracker.* has no track_step"):
         node(host, clip(2), sam3_memory=True)
     node(host, clip(2))
     with pytest.raises(ValueError, match="GroundedMask: sam3_memory is on, but mode is 'faithful'"):

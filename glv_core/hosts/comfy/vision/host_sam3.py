@@ -42,7 +42,7 @@ class HostSam3:
         text: what the text names; the labels, where the conditioning has as many parts.
         threshold: objects count above this score, and above ``LEAST_SCORE`` in any case.
         past: frames before the last one of which is kept what the trunk sees, 10 MB each in 16 bits.
-        resize: how frames are made squares; the host's nodes do it ``bilinear`` for single frames, ``bicubic`` for clips.
+        resize: how frames are made squares; the host has ``bilinear`` for single frames, and ``bicubic`` for clips.
 
     Raises:
         ValueError: the MODEL is none of SAM 3, or the CONDITIONING is missing.
