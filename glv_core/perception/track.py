@@ -97,11 +97,14 @@ class Track:
             iou_of(each.box, self.box) >= DRIFTED and likeness(looks(frame, each.mask, each.box), self.looks) >= SIMILAR
         )
 
-    def was_there(self, past: torch.Tensor, each: Masked, found: Mapping[int, Masked]) -> bool:
-        """Whether what is followed back into a frame is the object, and none of those that were found there."""
+    def was_there(self, past: torch.Tensor, each: Masked, found: Mapping[int, Masked], fading: bool = False) -> bool:
+        """Whether what is followed back into a frame is the object, and none of those that were found there.
+
+        What is fading in looks like itself and what was there before.
+        """
         if any(_mask_iou(each.mask, other.mask) > 0.5 for other in found.values()):
             return False
-        if not same_light(light_around(past, each.box), self.light):
+        if fading or not same_light(light_around(past, each.box), self.light):
             return True
         return likeness(looks(past, each.mask, each.box), self.looks) >= DIFFERENT
 

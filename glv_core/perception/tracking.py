@@ -11,7 +11,7 @@ import torch
 
 from .appearance import box_looks, light_around, looks
 from .boxes import Box, Detection, Detector, box_area, choose, mask_box, nms
-from .cuts import CutFinder
+from .cuts import Moment, moments
 from .matching import Lost, Placed, iou_of, known_again, match, nested, not_covered
 from .track import DOUBTED, DRIFTED, Track
 
@@ -61,7 +61,8 @@ class _Past:
 
     frame: torch.Tensor
     found: dict[int, TrackedInstance]
-    cut: bool
+    begins: bool  # nothing is followed back further
+    fading: bool  # it is part of a dissolve
 
 
 class Tracker:
@@ -96,31 +97,64 @@ class Tracker:
         self._interval, self._most, self._order, self._score = interval, most, order, score
         self._tracks: dict[int, Track] = {}
         self._before: deque[_Past] = deque()
-        self._cuts = CutFinder()
         self._event = 0 if interval else -PATIENCE  # the frame since which looks are close together
 
     def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[TrackedInstance]]:
-        """The objects of each frame ``h w 3`` uint8, in order of their ids; up to ``LOOK_BACK`` frames late."""
-        for index, frame in enumerate(frames):
-            cut = self._cuts.push(frame)
-            self._before.append(_Past(frame, self._step(index, frame, cut), cut))
+        """The objects of each frame ``h w 3`` uint8, in order of their ids.
+
+        It is as many frames late as ``LOOK_BACK`` says, and as ``cuts.moments`` is.
+        """
+        fading = ""
+        for index, moment in enumerate(moments(frames)):
+            found = self._step(index, moment, bool(fading))
+            begins = moment.fading == "in" and fading != "in" if fading or moment.fading else moment.cut
+            self._before.append(_Past(moment.frame, found, begins, bool(moment.fading)))
+            fading = moment.fading
             if len(self._before) > LOOK_BACK:
                 yield _in_order(self._before.popleft().found)
         while self._before:
             yield _in_order(self._before.popleft().found)
 
-    def _step(self, index: int, frame: torch.Tensor, cut: bool) -> dict[int, TrackedInstance]:
-        predicted = self._segmenter.step(frame) if self._tracks else {}
-        found = self._seen(predicted)
+    def _step(self, index: int, moment: Moment, dissolved: bool) -> dict[int, TrackedInstance]:
+        frame, cut = moment.frame, moment.cut
         if cut:
             for track in self._tracks.values():
                 track.elsewhere = True
+        if moment.fading:
+            return self._fading(moment)
+        predicted = self._segmenter.step(frame) if self._tracks else {}
+        found = self._seen(predicted)
         if self._doubt(frame, found) or cut:
             self._event = index
         if self._must_look(index, found):
-            found = self._look(frame, found, cut)
+            found = self._look(frame, found, cut, dissolved and cut)
         if self._most:  # one that was lost may be back: the older ones stay
             found = {track_id: found[track_id] for track_id in sorted(found)[: self._most]}
+        self._remember(found)
+        return found
+
+    def _fading(self, moment: Moment) -> dict[int, TrackedInstance]:
+        """Objects in a dissolve: those of the shot before in its first half, and in its second none as yet.
+
+        Those of the shot after are looked for where they are all there, and followed back to the middle.
+        """
+        here = {track_id: track.box for track_id, track in self._tracks.items() if not track.missing}
+        found = self._through(self._segmenter, moment.frame, here) if moment.fading == "out" else {}
+        self._remember(found)
+        return found
+
+    def _through(
+        self, segmenter: Segmenter, frame: torch.Tensor, boxes: Mapping[int, Box]
+    ) -> dict[int, TrackedInstance]:
+        """Objects in the next frame of a dissolve; what the segmenter loses as it fades is asked for where it was."""
+        seen = self._seen(segmenter.step(frame)) if boxes else {}
+        lost = {track_id: box for track_id, box in boxes.items() if track_id not in seen}
+        again = self._seen(segmenter.add(lost)) if lost else {}
+        again = {k: each for k, each in again.items() if iou_of(each.box, lost[k]) >= DRIFTED}
+        return {k: each for k, each in (seen | again).items() if k in boxes}
+
+    def _remember(self, found: Mapping[int, TrackedInstance]) -> None:
+        """Where each object is, or since when it is not seen."""
         for track_id, track in self._tracks.items():
             if track_id not in found:
                 track.missing += 1
@@ -129,7 +163,6 @@ class Tracker:
             if not track.doubted:
                 track.area = box_area(track.box)
         self._segmenter.forget([track_id for track_id, track in self._tracks.items() if track.missing == FORGET])
-        return found
 
     def _seen(self, predicted: Mapping[int, MaskPrediction]) -> dict[int, TrackedInstance]:
         found = {}
@@ -160,7 +193,9 @@ class Tracker:
             return True
         return index % PATIENCE == 0 and any(PATIENCE < wait < FORGET for wait in waits)
 
-    def _look(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], cut: bool) -> dict[int, TrackedInstance]:
+    def _look(
+        self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], cut: bool, dissolved: bool
+    ) -> dict[int, TrackedInstance]:
         """What is seen once the detector has looked: objects are confirmed, corrected, found again, or new."""
         detections = nms(self._detector.detect(frame[None])[0])
         matched, others = match(detections, found)
@@ -202,6 +237,8 @@ class Tracker:
             )
         boxes = {track_id: each.box for track_id, each in (still | corrected | again | new).items()}
         if not boxes:
+            if dissolved:
+                self._track_back(frame, {track_id: each.box for track_id, each in found.items()})
             return found
         if len(new) == len(self._tracks):
             self._segmenter.step(frame)  # the first objects: it has not seen this frame
@@ -212,9 +249,12 @@ class Tracker:
                 self._tracks[track_id].looks = [now]
             else:
                 self._tracks[track_id].in_this_light(now, prompted[track_id].box, boxes[track_id])
-        if not cut:
+        found = found | prompted
+        if dissolved:
+            self._track_back(frame, {track_id: each.box for track_id, each in found.items()})
+        elif not cut:
             self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
-        return found | prompted
+        return found
 
     def _claimed(
         self, frame: torch.Tensor, each: TrackedInstance, others: list[Detection], found: Mapping[int, TrackedInstance]
@@ -270,25 +310,27 @@ class Tracker:
 
     def _track_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
         """Find objects that were detected in this frame in the frames just before it, as far as they are there."""
-        left = set(boxes)
-        if not left or not self._before:
+        if not boxes or not self._before:
             return
+        left = dict(boxes)
         segmenter = self._segmenter.fresh()
         segmenter.step(frame)
         segmenter.add(boxes)
         for past in reversed(self._before):
-            seen = self._seen(segmenter.step(past.frame))
+            seen = self._through(segmenter, past.frame, left) if past.fading else self._seen(segmenter.step(past.frame))
             left = {
-                k
+                k: seen[k].box
                 for k in left
-                if k in seen and k not in past.found and self._tracks[k].was_there(past.frame, seen[k], past.found)
+                if k in seen
+                and k not in past.found
+                and self._tracks[k].was_there(past.frame, seen[k], past.found, past.fading)
             }
             if self._most:
-                left = set(sorted(left)[: max(0, self._most - len(past.found))])
+                left = {k: left[k] for k in sorted(left)[: max(0, self._most - len(past.found))]}
             if not left:
                 return
             past.found.update({track_id: seen[track_id] for track_id in left})
-            if past.cut:
+            if past.begins:
                 return
 
 
