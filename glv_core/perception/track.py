@@ -102,14 +102,15 @@ class Track:
 
         What is fading in looks like itself and what was there before.
         """
-        if any(_mask_iou(each.mask, other.mask) > 0.5 for other in found.values()):
+        if any(mask_iou(each.mask, other.mask) > 0.5 for other in found.values()):
             return False
         if fading or not same_light(light_around(past, each.box), self.light):
             return True
         return likeness(looks(past, each.mask, each.box), self.looks) >= DIFFERENT
 
 
-def _mask_iou(a: torch.Tensor, b: torch.Tensor) -> float:
+def mask_iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Intersection over union of two masks ``h w`` bool."""
     return float((a & b).sum() / (a | b).sum().clamp(min=1))
 
 

@@ -13,7 +13,7 @@ from .appearance import box_looks, light_around, looks
 from .boxes import Box, Detection, Detector, box_area, choose, mask_box, nms
 from .cuts import Moment, moments
 from .matching import Lost, Placed, iou_of, known_again, match, nested, not_covered
-from .track import DOUBTED, DRIFTED, Track
+from .track import DOUBTED, DRIFTED, Track, mask_iou
 
 LOOK_BACK = 16  #: frames that are kept to track a newly found object backwards
 PATIENCE = 32  #: frames between looks for a lost object, at most
@@ -77,6 +77,10 @@ class Tracker:
     cut, so that a detector that finds it late leaves no hole. What the detector misses is still followed, as long as
     nothing that it finds looks more like the object than what is followed in its name.
 
+    A dissolve is a cut in its middle, at which nothing can be seen well: until then objects are followed without looks,
+    and what the segmenter loses stays where it was; those of the shot after are looked for, and known again by their
+    looks, in the first frame that is all of it, and followed back to the middle.
+
     Args:
         detector, segmenter: what finds and what propagates.
         interval: frames; 0 looks only when something is lost or changes suddenly.
@@ -124,34 +128,36 @@ class Tracker:
             return self._fading(moment)
         predicted = self._segmenter.step(frame) if self._tracks else {}
         found = self._seen(predicted)
+        if cut and dissolved:
+            for track_id in found:
+                self._tracks[track_id].doubted = True
         if self._doubt(frame, found) or cut:
             self._event = index
         if self._must_look(index, found):
-            found = self._look(frame, found, cut, dissolved and cut)
+            found = self._look(frame, found, cut)
+            if cut and dissolved:
+                self._track_back(frame, found, {track_id: each.box for track_id, each in found.items()})
         if self._most:  # one that was lost may be back: the older ones stay
             found = {track_id: found[track_id] for track_id in sorted(found)[: self._most]}
         self._remember(found)
         return found
 
     def _fading(self, moment: Moment) -> dict[int, TrackedInstance]:
-        """Objects in a dissolve: those of the shot before in its first half, and in its second none as yet.
-
-        Those of the shot after are looked for where they are all there, and followed back to the middle.
-        """
-        here = {track_id: track.box for track_id, track in self._tracks.items() if not track.missing}
-        found = self._through(self._segmenter, moment.frame, here) if moment.fading == "out" else {}
+        """Objects in a dissolve: those of the shot before in its first half, and in its second none as yet."""
+        here = self._before[-1].found if self._before and moment.fading == "out" else {}
+        found = self._through(self._segmenter, moment.frame, here)
         self._remember(found)
         return found
 
     def _through(
-        self, segmenter: Segmenter, frame: torch.Tensor, boxes: Mapping[int, Box]
+        self, segmenter: Segmenter, frame: torch.Tensor, objects: Mapping[int, TrackedInstance]
     ) -> dict[int, TrackedInstance]:
-        """Objects in the next frame of a dissolve; what the segmenter loses as it fades is asked for where it was."""
-        seen = self._seen(segmenter.step(frame)) if boxes else {}
-        lost = {track_id: box for track_id, box in boxes.items() if track_id not in seen}
-        again = self._seen(segmenter.add(lost)) if lost else {}
-        again = {k: each for k, each in again.items() if iou_of(each.box, lost[k]) >= DRIFTED}
-        return {k: each for k, each in (seen | again).items() if k in boxes}
+        """Objects in the next frame of a dissolve; what the segmenter loses as it fades stays where it was."""
+        seen = self._seen(segmenter.step(frame)) if objects else {}
+        return {
+            track_id: seen[track_id] if track_id in seen and mask_iou(seen[track_id].mask, each.mask) > 0.5 else each
+            for track_id, each in objects.items()
+        }
 
     def _remember(self, found: Mapping[int, TrackedInstance]) -> None:
         """Where each object is, or since when it is not seen."""
@@ -193,9 +199,7 @@ class Tracker:
             return True
         return index % PATIENCE == 0 and any(PATIENCE < wait < FORGET for wait in waits)
 
-    def _look(
-        self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], cut: bool, dissolved: bool
-    ) -> dict[int, TrackedInstance]:
+    def _look(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], cut: bool) -> dict[int, TrackedInstance]:
         """What is seen once the detector has looked: objects are confirmed, corrected, found again, or new."""
         detections = nms(self._detector.detect(frame[None])[0])
         matched, others = match(detections, found)
@@ -237,8 +241,6 @@ class Tracker:
             )
         boxes = {track_id: each.box for track_id, each in (still | corrected | again | new).items()}
         if not boxes:
-            if dissolved:
-                self._track_back(frame, {track_id: each.box for track_id, each in found.items()})
             return found
         if len(new) == len(self._tracks):
             self._segmenter.step(frame)  # the first objects: it has not seen this frame
@@ -249,12 +251,9 @@ class Tracker:
                 self._tracks[track_id].looks = [now]
             else:
                 self._tracks[track_id].in_this_light(now, prompted[track_id].box, boxes[track_id])
-        found = found | prompted
-        if dissolved:
-            self._track_back(frame, {track_id: each.box for track_id, each in found.items()})
-        elif not cut:
-            self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
-        return found
+        if not cut:
+            self._track_back(frame, {k: prompted[k] for k in (new | again) if k in prompted}, boxes)
+        return found | prompted
 
     def _claimed(
         self, frame: torch.Tensor, each: TrackedInstance, others: list[Detection], found: Mapping[int, TrackedInstance]
@@ -308,18 +307,17 @@ class Tracker:
             if self._tracks[each.id].is_still_there(frame, each)
         }
 
-    def _track_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
-        """Find objects that were detected in this frame in the frames just before it, as far as they are there."""
-        if not boxes or not self._before:
+    def _track_back(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], boxes: Mapping[int, Box]) -> None:
+        """Find objects that are in these boxes of this frame in those just before it, as far as they are there."""
+        if not found or not self._before:
             return
-        left = dict(boxes)
-        segmenter = self._segmenter.fresh()
+        segmenter, left = self._segmenter.fresh(), dict(found)
         segmenter.step(frame)
-        segmenter.add(boxes)
+        segmenter.add({track_id: boxes[track_id] for track_id in found})
         for past in reversed(self._before):
             seen = self._through(segmenter, past.frame, left) if past.fading else self._seen(segmenter.step(past.frame))
             left = {
-                k: seen[k].box
+                k: seen[k]
                 for k in left
                 if k in seen
                 and k not in past.found
@@ -329,7 +327,7 @@ class Tracker:
                 left = {k: left[k] for k in sorted(left)[: max(0, self._most - len(past.found))]}
             if not left:
                 return
-            past.found.update({track_id: seen[track_id] for track_id in left})
+            past.found.update(left)
             if past.begins:
                 return
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from glv_core.perception.boxes import Detection, nms
+from glv_core.perception.cuts import LATE
 from glv_core.perception.per_frame import BoxPropagator, per_frame
 from glv_core.perception.selection import Selection, union
-from glv_core.perception.cuts import LATE
 from glv_core.perception.tracking import FORGET, LOOK_BACK, MaskPrediction, Tracker
 
 sys.path.insert(0, str(Path(__file__).parent))

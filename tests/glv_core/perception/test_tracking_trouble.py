@@ -307,6 +307,42 @@ def test_who_comes_after_a_cut_is_known_by_looks():
     assert min(overlaps(clip, results)) > 0.9
 
 
+def at(x, y):
+    return lambda number: (x, y)
+
+
+AWAY = at(-100, 0)
+DISSOLVES = {  # where red and blue are before and after, and what follows them
+    "stay": ((lambda n: (15 + 0.6 * n, 20), lambda n: (80 - 0.3 * n, 42)), None, ColourSegmenter),
+    "change places": ((at(25, 30), at(70, 30)), (at(70, 30), at(25, 30)), lambda: BoxPropagator(BoxSegmenter())),
+    "are elsewhere": ((at(25, 20), at(70, 40)), (at(50, 42), at(20, 40)), ColourSegmenter),
+    "come and go": ((at(25, 20), AWAY), (AWAY, at(70, 40)), lambda: BoxPropagator(BoxSegmenter())),
+    "come": ((at(25, 20), AWAY), (at(60, 30), at(20, 40)), ColourSegmenter),
+}
+
+
+@pytest.mark.parametrize("misses", NEVER)
+@pytest.mark.parametrize("length", [4, 8, 16])
+@pytest.mark.parametrize("kind", DISSOLVES)
+def test_objects_keep_their_numbers_through_a_dissolve(kind, length, misses):
+    before, after, segmenter = DISSOLVES[kind]
+    clip = Clip(dict(zip(("red", "blue"), before)), length=60)
+    other = Clip(dict(zip(("red", "blue"), after or before)), length=60)
+    weights = ((torch.arange(60) - 21) / (length + 1)).clamp(0, 1).view(60, 1, 1, 1)
+    frames = torch.lerp(scene(clip.frames, 0).float(), scene(other.frames, 1).float(), weights).round().to(torch.uint8)
+    middle = 22 + length // 2
+    clip.truth = {name: torch.cat([clip.truth[name][:middle], other.truth[name][middle:]]) for name in clip.truth}
+    detector = TrueDetector(clip, frames, misses)
+    results = list(Tracker(detector, segmenter(), 30).track(frames))
+    ids = {name: ids_of(clip, results, name) for name in clip.truth}
+    assert [switches(each) for each in ids.values()] == [0, 0]
+    assert set(ids["red"].values()).isdisjoint(ids["blue"].values())
+    seen = {name: int((masks.sum((1, 2)) > 60).sum()) for name, masks in clip.truth.items()}
+    assert all(seen[name] - 3 <= len(each) <= seen[name] for name, each in ids.items())
+    assert sum(overlaps(clip, results)) / 60 > 0.93
+    assert detector.calls <= 24
+
+
 @pytest.mark.parametrize("interval", [1, 5])
 def test_what_takes_an_object_s_place_gets_a_number_of_its_own(interval):
     clip = Clip(
