@@ -135,6 +135,8 @@ class Tracker:
             self._event = index
         if self._must_look(index, found):
             found = self._look(frame, found, cut)
+            if any(self._tracks[track_id].guessed for track_id in found):
+                self._event = index
             if cut and dissolved:
                 self._track_back(frame, found, {track_id: each.box for track_id, each in found.items()})
         if self._most:  # one that was lost may be back: the older ones stay
@@ -220,7 +222,7 @@ class Tracker:
                 corrected[track_id] = detection
             kept[track_id] = each
             if detection is not None:
-                self._tracks[track_id].doubted = False
+                self._tracks[track_id].doubted = self._tracks[track_id].guessed = False
                 self._tracks[track_id].light = light_around(frame, detection.box)
         self._segmenter.forget([track_id for track_id in found if track_id not in kept])
         found = kept
@@ -286,7 +288,7 @@ class Tracker:
         again = known_again(frame, detections, lost)
         for track_id, detection in again.items():
             self._tracks[track_id].light = light_around(frame, detection.box)
-            self._tracks[track_id].doubted = False
+            self._tracks[track_id].doubted = self._tracks[track_id].guessed = False
         return again
 
     def _still_there(self, frame: torch.Tensor, places: Mapping[int, Placed]) -> dict[int, TrackedInstance]:

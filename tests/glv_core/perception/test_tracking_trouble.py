@@ -189,8 +189,33 @@ def test_a_detector_that_fails_in_other_light_costs_little(kind, misses):
     frames = LIGHTS[kind](clip.frames)
     results = list(Tracker(TrueDetector(clip, frames, misses), ColourSegmenter(), 30).track(frames))
     assert max(switches(ids_of(clip, results, name)) for name in clip.truth) <= 1
-    if kind != "colored strobe":  # where every missed frame is in light of its own
-        assert sum(overlaps(clip, results)) / 80 > 0.9
+    assert sum(overlaps(clip, results)) / 80 > 0.95
+
+
+class Clinging:
+    """Of one frame: all of a box, whatever is in it."""
+
+    def segment(self, frame, boxes):
+        masks = torch.zeros(len(boxes), HEIGHT, WIDTH, dtype=torch.bool)
+        for mask, (left, top, right, bottom) in zip(masks, boxes):
+            mask[int(top) : int(bottom), int(left) : int(right)] = True
+        return masks
+
+
+class Guessing(ColourSegmenter):
+    """Loses what changes its color, and sees something wherever it is asked anew."""
+
+    def fresh(self):
+        return BoxPropagator(Clinging())
+
+
+@pytest.mark.parametrize("gone", [30, 33])
+def test_what_leaves_as_the_light_changes_is_soon_gone(gone):
+    clip = Clip({"red": lambda number: (50 if number < gone else -100, 30)}, length=60)
+    frames = light(clip.frames, [1.0] * 30 + [0.6] * 30)
+    results = list(Tracker(TrueDetector(clip, frames), Guessing(), 0).track(frames))
+    last = max(gone, 31)  # its place alone is believed for a frame
+    assert [len(found) for found in results] == [1] * last + [0] * (60 - last)
 
 
 NEVER = [lambda call: False, *MISSES]
