@@ -95,12 +95,14 @@ class Track:
         return inside[best] if right else None
 
     def is_still_there(self, frame: torch.Tensor, each: Masked) -> bool:
-        """Whether what lies in the object's last place is the object; in other light its place alone says so."""
+        """Whether what lies in the object's last place is the object; in other light its place says so, once."""
         fits, now = iou_of(each.box, self.box), looks(frame, each.mask, each.box)
         if fits < DRIFTED or likeness(now, self.looks) >= SIMILAR:
             return fits >= DRIFTED
-        self.guessed = fits >= DOUBTED and bool(now.any()) and not same_light(light_around(frame, each.box), self.light)
-        return self.guessed
+        if self.guessed or fits < DOUBTED or not now.any() or same_light(light_around(frame, each.box), self.light):
+            return False
+        self.guessed = True
+        return True
 
     def was_there(self, past: torch.Tensor, each: Masked, found: Mapping[int, Masked], fading: bool = False) -> bool:
         """Whether what is followed back into a frame is the object, and none of those that were found there.
