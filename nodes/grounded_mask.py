@@ -146,6 +146,11 @@ class GroundedMask(io.ComfyNode):
                     tooltip="ComfyUI's own RT-DETR v4, from Load Diffusion Model in newer releases, in place of "
                     "detector; 'text' must then name COCO's classes, such as 'person. dog.'",
                 ),
+                io.Boolean.Input(
+                    "sam3_memory", default=False, optional=True, advanced=True,
+                    tooltip="Follow objects with the memory tracker of sam3_model, which keeps how each looked in the "
+                    "frames before, in place of their boxes; takes longer. Needs sam3_model and tracked mode.",
+                ),
             ],
             outputs=[
                 io.Mask.Output(display_name="mask", tooltip="One mask a frame."),
@@ -203,6 +208,7 @@ class GroundedMask(io.ComfyNode):
         sam3_model: Any = None,
         sam3_conditioning: Any = None,
         rtdetr_model: Any = None,
+        sam3_memory: bool = False,
     ) -> io.NodeOutput:
         with naming("GroundedMask"):
             source = frame_source(images)
@@ -217,8 +223,14 @@ class GroundedMask(io.ComfyNode):
                 raise ValueError(
                     "sam3_model and rtdetr_model are connected. Disconnect one: SAM 3 finds objects itself."
                 )
+            if sam3_memory and sam3_model is None:
+                raise ValueError(
+                    "sam3_memory is on, but no sam3_model is connected. Connect the MODEL that Load Checkpoint gives "
+                    "for SAM 3 in newer releases of ComfyUI, or turn it off: the segmenters of the menu have memories "
+                    "of their own."
+                )
             if sam3_model is not None:
-                track = host_tracker(options, sam3_model, sam3_conditioning)
+                track = host_tracker(options, sam3_model, sam3_conditioning, sam3_memory, source.num_frames)
             else:
                 models = detector_id.strip() or detector, segmenter_id.strip() or segmenter
                 track = tracker_of(options, *models, allow_download, source.height * source.width, rtdetr_model)

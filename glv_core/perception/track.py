@@ -36,6 +36,7 @@ class Track:
     missing: int = 0  #: frames since it was seen
     elsewhere: bool = False  #: there was a cut since then
     doubted: bool = False  #: its mask has changed suddenly, and no detection has said that it is right
+    guessed: bool = False  #: only its place says that it is there, in light that has changed
 
     def learn(self, now: torch.Tensor, share: float) -> None:
         """It looks like this now, and so the looks that are most like it change a little."""
@@ -79,6 +80,8 @@ class Track:
         if like >= SIMILAR:
             self.learn(now, 0.05)
             return True
+        if self.guessed:
+            return False
         rivals = [likeness(box_looks(frame, o.box), self.looks) for o in detections if o.label == self.label]
         return not cut and not (self.doubted and rivals) and max(rivals, default=0.0) <= SIMILAR
 
@@ -92,21 +95,29 @@ class Track:
         return inside[best] if right else None
 
     def is_still_there(self, frame: torch.Tensor, each: Masked) -> bool:
-        """Whether what lies in the object's last place is the object."""
-        return (
-            iou_of(each.box, self.box) >= DRIFTED and likeness(looks(frame, each.mask, each.box), self.looks) >= SIMILAR
-        )
-
-    def was_there(self, past: torch.Tensor, each: Masked, found: Mapping[int, Masked]) -> bool:
-        """Whether what is followed back into a frame is the object, and none of those that were found there."""
-        if any(_mask_iou(each.mask, other.mask) > 0.5 for other in found.values()):
+        """Whether what lies in the object's last place is the object; in other light its place says so, once."""
+        fits, now = iou_of(each.box, self.box), looks(frame, each.mask, each.box)
+        if fits < DRIFTED or likeness(now, self.looks) >= SIMILAR:
+            return fits >= DRIFTED
+        if self.guessed or fits < DOUBTED or not now.any() or same_light(light_around(frame, each.box), self.light):
             return False
-        if not same_light(light_around(past, each.box), self.light):
+        self.guessed = True
+        return True
+
+    def was_there(self, past: torch.Tensor, each: Masked, found: Mapping[int, Masked], fading: bool = False) -> bool:
+        """Whether what is followed back into a frame is the object, and none of those that were found there.
+
+        What is fading in looks like itself and what was there before.
+        """
+        if any(mask_iou(each.mask, other.mask) > 0.5 for other in found.values()):
+            return False
+        if fading or not same_light(light_around(past, each.box), self.light):
             return True
         return likeness(looks(past, each.mask, each.box), self.looks) >= DIFFERENT
 
 
-def _mask_iou(a: torch.Tensor, b: torch.Tensor) -> float:
+def mask_iou(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Intersection over union of two masks ``h w`` bool."""
     return float((a & b).sum() / (a | b).sum().clamp(min=1))
 
 

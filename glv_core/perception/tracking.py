@@ -11,9 +11,9 @@ import torch
 
 from .appearance import box_looks, light_around, looks
 from .boxes import Box, Detection, Detector, box_area, choose, mask_box, nms
-from .cuts import CutFinder
+from .cuts import Moment, moments
 from .matching import Lost, Placed, iou_of, known_again, match, nested, not_covered
-from .track import DOUBTED, DRIFTED, Track
+from .track import DOUBTED, DRIFTED, Track, mask_iou
 
 LOOK_BACK = 16  #: frames that are kept to track a newly found object backwards
 PATIENCE = 32  #: frames between looks for a lost object, at most
@@ -61,7 +61,8 @@ class _Past:
 
     frame: torch.Tensor
     found: dict[int, TrackedInstance]
-    cut: bool
+    begins: bool  # nothing is followed back further
+    fading: bool  # it is part of a dissolve
 
 
 class Tracker:
@@ -75,6 +76,10 @@ class Tracker:
     new object, which is then followed backwards as well through the ``LOOK_BACK`` frames before, as far as the last
     cut, so that a detector that finds it late leaves no hole. What the detector misses is still followed, as long as
     nothing that it finds looks more like the object than what is followed in its name.
+
+    A dissolve is a cut in its middle, at which nothing can be seen well: until then objects are followed without looks,
+    and what the segmenter loses stays where it was; those of the shot after are looked for, and known again by their
+    looks, in the first frame that is all of it, and followed back to the middle.
 
     Args:
         detector, segmenter: what finds and what propagates.
@@ -96,31 +101,68 @@ class Tracker:
         self._interval, self._most, self._order, self._score = interval, most, order, score
         self._tracks: dict[int, Track] = {}
         self._before: deque[_Past] = deque()
-        self._cuts = CutFinder()
         self._event = 0 if interval else -PATIENCE  # the frame since which looks are close together
 
     def track(self, frames: Iterable[torch.Tensor]) -> Iterator[list[TrackedInstance]]:
-        """The objects of each frame ``h w 3`` uint8, in order of their ids; up to ``LOOK_BACK`` frames late."""
-        for index, frame in enumerate(frames):
-            cut = self._cuts.push(frame)
-            self._before.append(_Past(frame, self._step(index, frame, cut), cut))
+        """The objects of each frame ``h w 3`` uint8, in order of their ids.
+
+        It is as many frames late as ``LOOK_BACK`` says, and as ``cuts.moments`` is.
+        """
+        fading = ""
+        for index, moment in enumerate(moments(frames)):
+            found = self._step(index, moment, bool(fading))
+            begins = moment.fading == "in" and fading != "in" if fading or moment.fading else moment.cut
+            self._before.append(_Past(moment.frame, found, begins, bool(moment.fading)))
+            fading = moment.fading
             if len(self._before) > LOOK_BACK:
                 yield _in_order(self._before.popleft().found)
         while self._before:
             yield _in_order(self._before.popleft().found)
 
-    def _step(self, index: int, frame: torch.Tensor, cut: bool) -> dict[int, TrackedInstance]:
-        predicted = self._segmenter.step(frame) if self._tracks else {}
-        found = self._seen(predicted)
+    def _step(self, index: int, moment: Moment, dissolved: bool) -> dict[int, TrackedInstance]:
+        frame, cut = moment.frame, moment.cut
         if cut:
             for track in self._tracks.values():
                 track.elsewhere = True
+        if moment.fading:
+            return self._fading(moment)
+        predicted = self._segmenter.step(frame) if self._tracks else {}
+        found = self._seen(predicted)
+        if cut and dissolved:
+            for track_id in found:
+                self._tracks[track_id].doubted = True
         if self._doubt(frame, found) or cut:
             self._event = index
         if self._must_look(index, found):
             found = self._look(frame, found, cut)
+            if any(self._tracks[track_id].guessed for track_id in found):
+                self._event = index
+            if cut and dissolved:
+                self._track_back(frame, found, {track_id: each.box for track_id, each in found.items()})
         if self._most:  # one that was lost may be back: the older ones stay
             found = {track_id: found[track_id] for track_id in sorted(found)[: self._most]}
+        self._remember(found)
+        return found
+
+    def _fading(self, moment: Moment) -> dict[int, TrackedInstance]:
+        """Objects in a dissolve: those of the shot before in its first half, and in its second none as yet."""
+        here = self._before[-1].found if self._before and moment.fading == "out" else {}
+        found = self._through(self._segmenter, moment.frame, here)
+        self._remember(found)
+        return found
+
+    def _through(
+        self, segmenter: Segmenter, frame: torch.Tensor, objects: Mapping[int, TrackedInstance]
+    ) -> dict[int, TrackedInstance]:
+        """Objects in the next frame of a dissolve; what the segmenter loses as it fades stays where it was."""
+        seen = self._seen(segmenter.step(frame)) if objects else {}
+        return {
+            track_id: seen[track_id] if track_id in seen and mask_iou(seen[track_id].mask, each.mask) > 0.5 else each
+            for track_id, each in objects.items()
+        }
+
+    def _remember(self, found: Mapping[int, TrackedInstance]) -> None:
+        """Where each object is, or since when it is not seen."""
         for track_id, track in self._tracks.items():
             if track_id not in found:
                 track.missing += 1
@@ -129,7 +171,6 @@ class Tracker:
             if not track.doubted:
                 track.area = box_area(track.box)
         self._segmenter.forget([track_id for track_id, track in self._tracks.items() if track.missing == FORGET])
-        return found
 
     def _seen(self, predicted: Mapping[int, MaskPrediction]) -> dict[int, TrackedInstance]:
         found = {}
@@ -181,7 +222,7 @@ class Tracker:
                 corrected[track_id] = detection
             kept[track_id] = each
             if detection is not None:
-                self._tracks[track_id].doubted = False
+                self._tracks[track_id].doubted = self._tracks[track_id].guessed = False
                 self._tracks[track_id].light = light_around(frame, detection.box)
         self._segmenter.forget([track_id for track_id in found if track_id not in kept])
         found = kept
@@ -213,7 +254,7 @@ class Tracker:
             else:
                 self._tracks[track_id].in_this_light(now, prompted[track_id].box, boxes[track_id])
         if not cut:
-            self._track_back(frame, {track_id: boxes[track_id] for track_id in (new | again) if track_id in prompted})
+            self._track_back(frame, {k: prompted[k] for k in (new | again) if k in prompted}, boxes)
         return found | prompted
 
     def _claimed(
@@ -247,7 +288,7 @@ class Tracker:
         again = known_again(frame, detections, lost)
         for track_id, detection in again.items():
             self._tracks[track_id].light = light_around(frame, detection.box)
-            self._tracks[track_id].doubted = False
+            self._tracks[track_id].doubted = self._tracks[track_id].guessed = False
         return again
 
     def _still_there(self, frame: torch.Tensor, places: Mapping[int, Placed]) -> dict[int, TrackedInstance]:
@@ -268,27 +309,28 @@ class Tracker:
             if self._tracks[each.id].is_still_there(frame, each)
         }
 
-    def _track_back(self, frame: torch.Tensor, boxes: Mapping[int, Box]) -> None:
-        """Find objects that were detected in this frame in the frames just before it, as far as they are there."""
-        left = set(boxes)
-        if not left or not self._before:
+    def _track_back(self, frame: torch.Tensor, found: Mapping[int, TrackedInstance], boxes: Mapping[int, Box]) -> None:
+        """Find objects that are in these boxes of this frame in those just before it, as far as they are there."""
+        if not found or not self._before:
             return
-        segmenter = self._segmenter.fresh()
+        segmenter, left = self._segmenter.fresh(), dict(found)
         segmenter.step(frame)
-        segmenter.add(boxes)
+        segmenter.add({track_id: boxes[track_id] for track_id in found})
         for past in reversed(self._before):
-            seen = self._seen(segmenter.step(past.frame))
+            seen = self._through(segmenter, past.frame, left) if past.fading else self._seen(segmenter.step(past.frame))
             left = {
-                k
+                k: seen[k]
                 for k in left
-                if k in seen and k not in past.found and self._tracks[k].was_there(past.frame, seen[k], past.found)
+                if k in seen
+                and k not in past.found
+                and self._tracks[k].was_there(past.frame, seen[k], past.found, past.fading)
             }
             if self._most:
-                left = set(sorted(left)[: max(0, self._most - len(past.found))])
+                left = {k: left[k] for k in sorted(left)[: max(0, self._most - len(past.found))]}
             if not left:
                 return
-            past.found.update({track_id: seen[track_id] for track_id in left})
-            if past.cut:
+            past.found.update(left)
+            if past.begins:
                 return
 
 

@@ -227,6 +227,10 @@ def test_mistakes_are_named(inside, arguments, words):
         assert "no sam3_conditioning" in inside("masks", "host_sam3_refused", path=CLIP, conditioned=False)
         alone = inside("masks", "host_sam3_refused", path=CLIP, conditioned=True, model_missing=True)
         assert "GroundedMask: sam3_conditioning is connected, but no sam3_model" in alone
+        alone = inside("masks", "host_sam3_refused", path=CLIP, conditioned=True, model_missing=True, memory=True)
+        assert "GroundedMask: sam3_memory is on, but no sam3_model" in alone
+        without = inside("masks", "host_sam3_refused", path=CLIP, conditioned=True, memory=True)
+        assert "GroundedMask: sam3_memory is on, but" in without and "has no track_step" in without
     else:
         message = inside("masks", "refused", path=CLIP, **arguments)
     assert not [each for each in words if each not in message], message

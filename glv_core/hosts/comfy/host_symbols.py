@@ -56,6 +56,10 @@ _SOCKET = ("display_name", "tooltip")
 _INPUT = ("optional", "tooltip")
 _WIDGET = (*_INPUT, "default", "advanced")
 _NUMBER = (*_WIDGET, "min", "max", "step")
+_SAM3_STEP = (
+    "frame_idx", "is_init_cond_frame", "current_vision_feats", "current_vision_pos_embeds", "feat_sizes", "mask_inputs",
+    "output_dict", "num_frames",
+)  # fmt: skip
 
 SYMBOLS: tuple[Symbol, ...] = (
     *_all(
@@ -166,7 +170,16 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "one look of the host's SAM 3 at a frame", "comfy.ldm.sam3.sam",
-        _ask("SAM3VisionBackbone.forward", 1, "cached_trunk"), _ask("ViTDet.forward", 1),
+        _ask("SAM3VisionBackbone.forward", 1, "cached_trunk", "tracker_only", "tracker_mode", "need_tracker"),
+        _ask("ViTDet.forward", 1),
+    ),
+    *_all(
+        "the memory tracker of the host's SAM 3", "comfy.ldm.sam3.tracker",
+        _ask("SAM3Tracker.track_step", 0, *_SAM3_STEP), _ask("SAM3Tracker._compute_backbone_frame", 2),
+        _ask("SAM31Tracker.track_step", 0, *_SAM3_STEP, "propagation_high_res", "multiplex_state", "run_mem_encoder"),
+        _ask("SAM31Tracker._compute_backbone_frame", 2), _ask("SAM31Tracker._condition_with_masks", 12),
+        _ask("SAM31Tracker._suppress_recently_occluded", 3), _ask("SAM31Tracker._deferred_memory_encode", 6),
+        _ask("MultiplexState", 4), _ask("fill_holes_in_mask_scores", 1, "max_area"),
     ),
     *_all(
         "families of models", "comfy.latent_formats",

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from glv_core.perception.boxes import Detection, nms
+from glv_core.perception.cuts import LATE
 from glv_core.perception.per_frame import BoxPropagator, per_frame
 from glv_core.perception.selection import Selection, union
 from glv_core.perception.tracking import FORGET, LOOK_BACK, MaskPrediction, Tracker
@@ -206,7 +207,7 @@ def test_only_a_few_frames_are_kept():
 
     results = Tracker(ColourDetector(), ColourSegmenter()).track(frames())
     next(results)
-    assert len(asked) == LOOK_BACK + 1
+    assert len(asked) == LOOK_BACK + LATE + 1
 
 
 def test_no_objects_at_all():

@@ -189,8 +189,33 @@ def test_a_detector_that_fails_in_other_light_costs_little(kind, misses):
     frames = LIGHTS[kind](clip.frames)
     results = list(Tracker(TrueDetector(clip, frames, misses), ColourSegmenter(), 30).track(frames))
     assert max(switches(ids_of(clip, results, name)) for name in clip.truth) <= 1
-    if kind != "colored strobe":  # where every missed frame is in light of its own
-        assert sum(overlaps(clip, results)) / 80 > 0.9
+    assert sum(overlaps(clip, results)) / 80 > 0.95
+
+
+class Clinging:
+    """Of one frame: all of a box, whatever is in it."""
+
+    def segment(self, frame, boxes):
+        masks = torch.zeros(len(boxes), HEIGHT, WIDTH, dtype=torch.bool)
+        for mask, (left, top, right, bottom) in zip(masks, boxes):
+            mask[int(top) : int(bottom), int(left) : int(right)] = True
+        return masks
+
+
+class Guessing(ColourSegmenter):
+    """Loses what changes its color, and sees something wherever it is asked anew."""
+
+    def fresh(self):
+        return BoxPropagator(Clinging())
+
+
+@pytest.mark.parametrize("gone", [30, 33])
+def test_what_leaves_as_the_light_changes_is_soon_gone(gone):
+    clip = Clip({"red": lambda number: (50 if number < gone else -100, 30)}, length=60)
+    frames = light(clip.frames, [1.0] * 30 + [0.6] * 30)
+    results = list(Tracker(TrueDetector(clip, frames), Guessing(), 0).track(frames))
+    last = max(gone, 31)  # its place alone is believed for a frame
+    assert [len(found) for found in results] == [1] * last + [0] * (60 - last)
 
 
 NEVER = [lambda call: False, *MISSES]
@@ -305,6 +330,42 @@ def test_who_comes_after_a_cut_is_known_by_looks():
     results = list(Tracker(TrueDetector(clip, frames), BoxPropagator(BoxSegmenter()), 30).track(frames))
     assert [switches(ids_of(clip, results, name)) for name in clip.truth] == [0, 0]
     assert min(overlaps(clip, results)) > 0.9
+
+
+def at(x, y):
+    return lambda number: (x, y)
+
+
+AWAY = at(-100, 0)
+DISSOLVES = {  # where red and blue are before and after, and what follows them
+    "stay": ((lambda n: (15 + 0.6 * n, 20), lambda n: (80 - 0.3 * n, 42)), None, ColourSegmenter),
+    "change places": ((at(25, 30), at(70, 30)), (at(70, 30), at(25, 30)), lambda: BoxPropagator(BoxSegmenter())),
+    "are elsewhere": ((at(25, 20), at(70, 40)), (at(50, 42), at(20, 40)), ColourSegmenter),
+    "come and go": ((at(25, 20), AWAY), (AWAY, at(70, 40)), lambda: BoxPropagator(BoxSegmenter())),
+    "come": ((at(25, 20), AWAY), (at(60, 30), at(20, 40)), ColourSegmenter),
+}
+
+
+@pytest.mark.parametrize("misses", NEVER)
+@pytest.mark.parametrize("length", [4, 8, 16])
+@pytest.mark.parametrize("kind", DISSOLVES)
+def test_objects_keep_their_numbers_through_a_dissolve(kind, length, misses):
+    before, after, segmenter = DISSOLVES[kind]
+    clip = Clip(dict(zip(("red", "blue"), before)), length=60)
+    other = Clip(dict(zip(("red", "blue"), after or before)), length=60)
+    weights = ((torch.arange(60) - 21) / (length + 1)).clamp(0, 1).view(60, 1, 1, 1)
+    frames = torch.lerp(scene(clip.frames, 0).float(), scene(other.frames, 1).float(), weights).round().to(torch.uint8)
+    middle = 22 + length // 2
+    clip.truth = {name: torch.cat([clip.truth[name][:middle], other.truth[name][middle:]]) for name in clip.truth}
+    detector = TrueDetector(clip, frames, misses)
+    results = list(Tracker(detector, segmenter(), 30).track(frames))
+    ids = {name: ids_of(clip, results, name) for name in clip.truth}
+    assert [switches(each) for each in ids.values()] == [0, 0]
+    assert set(ids["red"].values()).isdisjoint(ids["blue"].values())
+    seen = {name: int((masks.sum((1, 2)) > 60).sum()) for name, masks in clip.truth.items()}
+    assert all(seen[name] - 3 <= len(each) <= seen[name] for name, each in ids.items())
+    assert sum(overlaps(clip, results)) / 60 > 0.93
+    assert detector.calls <= 24
 
 
 @pytest.mark.parametrize("interval", [1, 5])

@@ -1,51 +1,27 @@
 """The host's own SAM 3 with tiny random weights, where this ComfyUI has it."""
 
 import pytest
+import tiny_host_sam3
 import torch
 
-sam3 = pytest.importorskip("comfy.ldm.sam3.detector")
+pytest.importorskip("comfy.ldm.sam3.detector")
 
 BOXES = [(5.0, 4.0, 30.0, 40.0), (20.0, 10.0, 70.0, 50.0), (0.0, 0.0, 80.0, 60.0)]
-
-
-def network(kind):
-    import comfy.ops
-
-    with torch.random.fork_rng(), torch.inference_mode(False):
-        torch.manual_seed(0)
-        model = sam3.SAM3Model(
-            dtype=torch.float32, operations=comfy.ops.disable_weight_init, image_model=kind, d_model=32, embed_dim=64,
-            depth=1, num_heads=16,
-        )  # fmt: skip
-        model.requires_grad_(False)
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.05)
-        for part in (model.detector.transformer.encoder, model.detector.transformer.decoder):
-            part.layers = part.layers[:1]
-        decoder = getattr(model.tracker, "interactive_sam_mask_decoder", model.tracker.sam_mask_decoder)
-        decoder.pred_obj_score_head.layers[-1].bias.fill_(5)  # else there is never an object
-    return model
 
 
 @pytest.fixture(params=["SAM3", "SAM31"])
 def host(request):
     """Our detector and segmenter, its network, and the images that the network's trunk has seen."""
-    import comfy.model_management
-    import comfy.model_patcher
     from long_video_pack.glv_core.hosts.comfy.vision.host_sam3 import HostSam3
 
-    holder = torch.nn.Module()
-    holder.diffusion_model = network(request.param)
-    holder.get_dtype = lambda: torch.float32
-    device = comfy.model_management.get_torch_device()
-    text = torch.randn(1, 4, 64, generator=torch.Generator().manual_seed(1))
+    model, text = tiny_host_sam3.host_model(request.param), tiny_host_sam3.conditioning()
+    network = model.model.diffusion_model
     seen = []
-    trunk = holder.diffusion_model.detector.backbone["vision_backbone"].trunk
+    trunk = network.detector.backbone["vision_backbone"].trunk
     trunk.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-    model = comfy.model_patcher.ModelPatcher(holder, device, device)
     with torch.inference_mode():
-        ours = HostSam3(model, [[text, {"attention_mask": torch.ones(1, 4)}]], "red thing", 0.5)
-        yield ours, holder.diffusion_model, seen, text
+        ours = HostSam3(model, text, "red thing", 0.5)
+        yield ours, network, seen, text[0][0]
 
 
 def frame(seed):

@@ -450,11 +450,15 @@ def nothing_in_between(path: str, when_empty: str, objects: str = "") -> dict | 
 
 
 @alone
-def host_sam3_refused(path: str, conditioned: bool, model_missing: bool = False) -> str:
+def host_sam3_refused(path: str, conditioned: bool, model_missing: bool = False, memory: bool = False) -> str:
     import tiny
 
     if model_missing:
-        return refused(path=path, sam3_conditioning=[[torch.zeros(1, 4, 8), {}]])
+        extra = {"sam3_memory": True} if memory else {"sam3_conditioning": [[torch.zeros(1, 4, 8), {}]]}
+        return refused(path=path, **extra)
+    if memory:
+        conditioning = [[torch.zeros(1, 4, 8), {}]]
+        return refused(path=path, sam3_model=fake_host_model(), sam3_conditioning=conditioning, sam3_memory=True)
     model = fake_host_model() if not conditioned else tiny.wan()
     conditioning = [[torch.zeros(1, 4, 8), {}]] if conditioned else None
     return refused(path=path, sam3_model=model, sam3_conditioning=conditioning)

@@ -13,11 +13,12 @@ from ....demo.detector import object_masks
 from ....perception.boxes import ORDERS as CHOICES
 from ....perception.boxes import prompt_text
 from ....perception.per_frame import BoxPropagator, per_frame
-from ....perception.tracking import TrackedInstance, Tracker
+from ....perception.tracking import LOOK_BACK, TrackedInstance, Tracker
 from ...transformers import grounding_dino, sam, sam2_video, sam3_video
 from ...transformers.loading import check_version
 from .host_rtdetr import HostRtDetr
 from .host_sam3 import HostSam3
+from .host_sam3_memory import Sam3Memory
 from .vision_models import VisionModel, find_model, list_models, load_vision_model, model_type, use_together
 
 DETECTORS = ("IDEA-Research/grounding-dino-tiny", "IDEA-Research/grounding-dino-base")
@@ -143,14 +144,29 @@ def _with_segmenter(options: TrackOptions, detector: Any, kind: str, model: Visi
     return _track(options, detector, video, video)
 
 
-def host_tracker(options: TrackOptions, model: Any, conditioning: list | None) -> Track:
+def host_tracker(
+    options: TrackOptions, model: Any, conditioning: list | None, memory: bool = False, num_frames: int = 0
+) -> Track:
     """The same with the host's own SAM 3.
 
+    Args:
+        memory: objects are followed by its memory tracker, in a clip of ``num_frames``; else by their boxes.
+
     Raises:
-        ValueError: the model is another, or the conditioning is missing.
+        ValueError: the model is another, its tracker is none that is known, the mode has no use for a memory, or the
+            conditioning is missing.
     """
-    sam3 = HostSam3(model, conditioning, options.text, options.box_threshold)
-    return _track(options, sam3, sam3, BoxPropagator(sam3))
+    if options.mode == "faithful":
+        if memory:
+            raise ValueError(
+                "sam3_memory is on, but mode is 'faithful', which looks at every frame on its own. Set mode to "
+                "'tracked', or turn sam3_memory off."
+            )
+        sam3 = HostSam3(model, conditioning, options.text, options.box_threshold)
+        return _track(options, sam3, sam3, None)
+    resize: Literal["bilinear", "bicubic"] = "bicubic" if memory else "bilinear"
+    sam3 = HostSam3(model, conditioning, options.text, options.box_threshold, LOOK_BACK, resize)
+    return _track(options, sam3, sam3, Sam3Memory(sam3, num_frames) if memory else BoxPropagator(sam3))
 
 
 def sam_segmenter(name: str, allow_download: bool, pixels: int) -> sam.SamSegmenter:

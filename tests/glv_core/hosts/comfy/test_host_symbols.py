@@ -27,7 +27,8 @@ FILES = [
 HELD_BY_OBJECTS = (
     "comfy.clip_model.CLIPTextModel", "comfy.clip_vision.ClipVisionModel", "comfy.conds.CONDRegular",
     "comfy.context_windows.ContextHandlerABC", "comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel",
-    "comfy.ldm.sam3.detector.SAM3Model", "comfy.supported_models.SVD_img2vid",
+    "comfy.ldm.sam3.detector.SAM3Model", "comfy.ldm.sam3.tracker.SAM3Tracker", "comfy.ldm.sam3.tracker.SAM31Tracker",
+    "comfy.supported_models.SVD_img2vid",
     "comfy.model_base.BaseModel", "comfy.model_patcher.ModelPatcher", "comfy.model_sampling.ModelSamplingDiscrete",
     "comfy.patcher_extension.WrappersMP",
     "comfy.utils.ProgressBar", "comfy_api.latest.InputImpl.VideoFromFile", "comfy_api.latest.io.ComfyNode",
