@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions, StepOptions, sample_long
+from .before_run import Wrong
 from .errors import naming
 from .inputs import (
     CATEGORY,
@@ -88,7 +89,7 @@ class CoDenoiseKSampler(io.ComfyNode):
         steps: int | None = None,
         start_at_step: int | None = None,
         end_at_step: int | None = None,
-    ) -> bool | str:
+    ) -> bool | Wrong:
         checked = check_windows(window, overlap)
         return checked if checked is not True else check_steps(steps, start_at_step, end_at_step)
 

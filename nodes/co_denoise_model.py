@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, fresh_noise_input, noise_inputs
 from .window_inputs import (
@@ -50,7 +51,7 @@ class CoDenoiseModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | Wrong:
         return check_windows(window, overlap)
 
     @classmethod

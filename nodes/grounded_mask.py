@@ -20,10 +20,16 @@ from ..glv_core.hosts.comfy.vision.grounding_models import (
 from ..glv_core.perception.boxes import prompt_text
 from ..glv_core.perception.mask_ops import WHEN_EMPTY, Finish
 from ..glv_core.perception.selection import Selection
+from .before_run import Wrong, connected, lacks
 from .errors import naming
 from .inputs import CATEGORY, download_input
 
 BoundingBox = io.Custom("BOUNDING_BOX")
+
+_NO_SAM3 = (
+    "sam3_conditioning is connected, but no sam3_model. Connect the MODEL that Load Checkpoint gives for SAM 3, or "
+    "disconnect it: the models of the menus read 'text'."
+)
 
 
 class GroundedMask(io.ComfyNode):
@@ -166,14 +172,16 @@ class GroundedMask(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, text: str | None = None, objects: str | None = None) -> bool | str:
+    def validate_inputs(cls, text: str | None = None, objects: str | None = None) -> bool | Wrong:
         """Shows an empty text before anything is loaded. A linked input is None."""
         try:
             if text is not None:
                 prompt_text(text)
             Selection.parse(objects or "")
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "text", "objects")
+        if connected("sam3_conditioning") and lacks("sam3_model"):
+            return Wrong({"sam3_model": _NO_SAM3})
         return True
 
     @classmethod
@@ -209,10 +217,7 @@ class GroundedMask(io.ComfyNode):
             selection = Selection.parse(objects)
             options = TrackOptions(text, mode, box_threshold, text_threshold, max_objects, order, redetect_every)
             if sam3_conditioning is not None and sam3_model is None:
-                raise ValueError(
-                    "sam3_conditioning is connected, but no sam3_model. Connect the MODEL that Load Checkpoint gives "
-                    "for SAM 3, or disconnect it: the models of the menus read 'text'."
-                )
+                raise ValueError(_NO_SAM3)
             if sam3_model is not None and rtdetr_model is not None:
                 raise ValueError(
                     "sam3_model and rtdetr_model are connected. Disconnect one: SAM 3 finds objects itself."

@@ -8,6 +8,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..glv_core.noise import NOISES
+from .before_run import Wrong
 
 CATEGORY = "long video"  #: the branch of ComfyUI's node menu; each node adds a leaf
 
@@ -40,9 +41,11 @@ def video_inputs() -> list[io.Input]:
     ]
 
 
-def fps_input(tooltip: str) -> io.Input:
+def fps_input(tooltip: str, optional: bool = False) -> io.Input:
     """The frame rate of a video."""
-    return io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=1.0, round=0.001, tooltip=tooltip)
+    return io.Float.Input(
+        "fps", default=16.0, min=0.01, max=1000.0, step=1.0, round=0.001, tooltip=tooltip, optional=optional
+    )
 
 
 def seed_input() -> io.Input:
@@ -190,17 +193,20 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: given(value) if isinstance(value, dict) else value for name, value in left.items()}
 
 
-def check_chunks(chunk: int | None, overlap: int | None) -> bool | str:
+def check_chunks(chunk: int | None, overlap: int | None) -> bool | Wrong:
     """For ``validate_inputs`` of nodes with ``chunk_inputs``: True, or what is wrong. A linked input is None."""
     if chunk is not None and overlap is not None and overlap >= chunk:
-        return f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
+        said = f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
+        return Wrong({"overlap": said})
     return True
 
 
-def check_steps(steps: int | None, start: int | None, end: int | None) -> bool | str:
+def check_steps(steps: int | None, start: int | None, end: int | None) -> bool | Wrong:
     """For ``validate_inputs``, beside the ranges: True, or what is wrong. A linked input is None."""
     if start and steps is not None and start >= steps:
-        return f"start_at_step is {start} and steps {steps}, so there is no step to make. Lower start_at_step."
+        said = f"start_at_step is {start} and steps {steps}, so there is no step to make. Lower start_at_step."
+        return Wrong({"start_at_step": said})
     if start is not None and end is not None and end <= start:
-        return f"end_at_step is {end} and start_at_step {start}, so there is no step to make. Raise end_at_step."
+        said = f"end_at_step is {end} and start_at_step {start}, so there is no step to make. Raise end_at_step."
+        return Wrong({"end_at_step": said})
     return True

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..glv_core.editing.inversion import steps_of_strength
 from ..glv_core.hosts.comfy.editing.inversion import InversionOptions, invert_long
+from .before_run import Wrong, lacks
 from .errors import naming
 from .inputs import CATEGORY
 from .window_inputs import (
@@ -19,6 +20,8 @@ from .window_inputs import (
     window_inputs,
     window_options,
 )
+
+_NO_NEGATIVE = "cfg is {:g}, which needs a negative conditioning. Connect one, or set cfg to 1."
 
 
 class InvertLongLatent(io.ComfyNode):
@@ -98,12 +101,15 @@ class InvertLongLatent(io.ComfyNode):
         overlap: int | None = None,
         steps: int | None = None,
         strength: float | None = None,
-    ) -> bool | str:
+        cfg: float | None = None,
+    ) -> bool | Wrong:
+        if cfg not in (None, 1) and lacks("negative"):
+            return Wrong({"negative": _NO_NEGATIVE.format(cfg)})
         if steps is not None and strength is not None:
             try:
                 steps_of_strength(steps, strength)
             except ValueError as error:
-                return str(error)
+                return Wrong.of(error, "strength")
         return check_windows(window, overlap)
 
     @classmethod
@@ -123,7 +129,7 @@ class InvertLongLatent(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("InvertLongLatent"):
             if negative is None and cfg != 1:
-                raise ValueError(f"cfg is {cfg:g}, which needs a negative conditioning. Connect one, or set cfg to 1.")
+                raise ValueError(_NO_NEGATIVE.format(cfg))
             options = InversionOptions(steps, scheduler, cfg, strength, refinements, schedule_seed)
             noise, start = invert_long(
                 model, options, positive, positive if negative is None else negative, latent_image,

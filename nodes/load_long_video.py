@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.video.long_video import LongVideo
 from ..glv_core.video_io import FASTEST, VideoClip, open_clip, tell
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY
 from .notes import notes_in_node
@@ -113,11 +114,11 @@ class LoadLongVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str) -> bool | Wrong:
         try:
             _path(file)
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "file")
         return True
 
     @classmethod

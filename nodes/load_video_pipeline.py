@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.pipeline_folder import (
@@ -18,6 +20,10 @@ from .inputs import CATEGORY
 
 class LoadVideoPipeline(io.ComfyNode):
     """Loads a folder in diffusers format, or the demo model that comes with the pack."""
+
+    FILES: ClassVar = {
+        "pipeline": "Put the folder that holds its model_index.json, from Hugging Face, into models/diffusers.",
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, sound_latent_shape, vae_timebase
 from ..glv_core.limits import check_memory
 from ..glv_core.video_models import LTX, MINIMAX_H3, WAN, frame_rates
+from .before_run import asked_frames
 from .errors import naming
 from .inputs import CATEGORY, fps_input
 from .notes import told
@@ -77,7 +78,7 @@ class LongLatent(io.ComfyNode):
         audio_vae: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
         with naming("LongLatent"):
-            frames = round(length * fps) if unit == "seconds" else round(length)
+            frames = asked_frames(length, unit, fps)
             if frames < 1:
                 raise ValueError(
                     f"length is {length:g} {unit}, which is {frames} frames at {fps:g} fps. Give at least 1 frame."

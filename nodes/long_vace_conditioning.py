@@ -8,7 +8,8 @@ import node_helpers
 import torch
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.conditioning.vace import VaceInputs, vace_conditioning
+from ..glv_core.hosts.comfy.conditioning.vace import NO_LENGTH, VaceInputs, check_sides, vace_conditioning
+from .before_run import Wrong, lacks
 from .errors import naming
 from .inputs import CATEGORY
 
@@ -72,6 +73,18 @@ class LongVaceConditioning(io.ComfyNode):
                 ),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, width: int | None = None, height: int | None = None, length: int | None = None
+    ) -> bool | Wrong:
+        try:
+            check_sides(width or 16, height or 16)
+        except ValueError as error:
+            return Wrong.of(error, "width", "height")
+        if length == 0 and lacks("control_video", "control_masks"):
+            return Wrong({"length": NO_LENGTH})
+        return True
 
     @classmethod
     def execute(

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag
 from ..glv_core.prompts import BEYOND_END, PromptSyntaxError, parse_schedule, read_schedule
+from .before_run import Wrong, possible_values
 from .errors import naming
 from .inputs import CATEGORY, video_inputs
 from .notes import told
@@ -92,24 +93,32 @@ class MultiPromptSchedule(io.ComfyNode):
         fps: float | None = None,
         common_text: str | None = "",
         beyond_end: str | None = BEYOND_END[0],
-    ) -> bool | str:
+    ) -> bool | Wrong:
         """Shows mistakes in the text before anything is loaded; linked inputs are None and wait for ``execute``."""
         if prompts is None or beyond_end is None:
             return True
-        known = length is not None and fps is not None
-        try:
-            parse_schedule(
-                prompts,
-                num_frames=length if known else _ANY_LENGTH,
-                fps=fps if known else 16.0,
-                common_text=common_text or "",
-                beyond_end=beyond_end,
-            )
-        except PromptSyntaxError as error:
-            return str(error)
-        except ValueError as error:
-            return str(error) if known else True
-        return True
+        lengths = [length] if length is not None else possible_values("length")
+        rates = [fps] if fps is not None else possible_values("fps")
+        known = bool(lengths and rates)
+        said = None
+        for num_frames in lengths if known else [_ANY_LENGTH]:  # a mistake is one that it is at every length
+            try:
+                parse_schedule(
+                    prompts,
+                    num_frames=num_frames,
+                    fps=rates[0] if known else 16.0,
+                    common_text=common_text or "",
+                    beyond_end=beyond_end,
+                )
+            except PromptSyntaxError as error:
+                return Wrong.of(error, "prompts")
+            except ValueError as error:
+                if not known:
+                    return True
+                said = said or Wrong.of(error, "prompts", "fps", "length")
+            else:
+                return True
+        return said or True
 
     @classmethod
     def execute(

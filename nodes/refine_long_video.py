@@ -13,6 +13,7 @@ from ..glv_core.hosts.comfy.editing.refine import CHUNKS, RefineOptions, refine_
 from ..glv_core.hosts.comfy.video.refine_source import FITS, encode_to_refine
 from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, check_chunks, sampler_inputs, seed_input
 from .window_inputs import MERGE_TOOLTIP, tile_inputs
@@ -104,7 +105,7 @@ class RefineLongVideo(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, chunks: str | None = None, chunk: int | None = None, overlap: int | None = None
-    ) -> bool | str:
+    ) -> bool | Wrong:
         return check_chunks(chunk, overlap) if chunks == "custom" else True
 
     @classmethod

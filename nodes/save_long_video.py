@@ -26,6 +26,7 @@ from ..glv_core.video_io import (
     save_video,
     video_format_for,
 )
+from .before_run import Wrong, connected, lacks
 from .errors import naming
 from .inputs import CATEGORY, fps_input
 from .notes import notes_in_node
@@ -100,18 +101,22 @@ class SaveLongVideo(io.ComfyNode):
     def validate_inputs(
         cls, format: str | None = None, codec: str | None = None, crf: int | None = None,
         pixel_format: str | None = None, filename_prefix: str | None = None,
-    ) -> bool | str:  # fmt: skip
+    ) -> bool | Wrong:  # fmt: skip
         """Shows a combination that no file can have, and a name that some system cannot, before anything is sampled."""
         try:
             _prefix(filename_prefix or "")
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "filename_prefix")
+        if lacks("samples", "images", "video"):
+            return Wrong({"samples": "Nothing is connected. Connect one of samples (with vae), images and video."})
+        if connected("samples") and lacks("vae"):
+            return Wrong({"vae": "samples is connected, but no vae. Connect the VAE of the model."})
         if None in (format, codec, crf, pixel_format):
             return True
         try:
             _video_format(format, codec, crf, pixel_format)
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "pixel_format", "codec", "crf")
         return True
 
     @classmethod

@@ -11,13 +11,16 @@ from ..glv_core.fusion import MERGES
 from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions
 from ..glv_core.hosts.comfy.streaming.options import LowNoise, StreamOptions
 from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
-from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, video_start
+from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, frames_given, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder
 from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, clip_lengths
 from ..glv_core.window_schedules import DEFAULT_SCHEDULE, SCHEDULES
+from .before_run import Wrong, asked_frames, connected, lacks
 from .errors import naming
-from .inputs import CATEGORY, sampler_inputs, seed_input
+from .inputs import CATEGORY, check_chunks, fps_input, sampler_inputs, seed_input
 from .window_inputs import MERGE_TOOLTIP, SCHEDULE_TOOLTIP, prompt_blending_input, step_cache_input, tile_inputs
+
+UNITS = ("frames", "seconds")
 
 
 class StreamingExtend(io.ComfyNode):
@@ -46,10 +49,9 @@ class StreamingExtend(io.ComfyNode):
                 io.Int.Input(
                     "length",
                     default=241,
-                    min=1,
+                    min=0,
                     max=1_000_000,
-                    tooltip="Length of the finished video in frames, with what is given. Connect the output 'length' "
-                    "of LongLatent.",
+                    tooltip="Frames of the finished video, with what is given: LongLatent's length. 0: see extend_by.",
                 ),
                 seed_input(),
                 *sampler_inputs(),
@@ -192,26 +194,46 @@ class StreamingExtend(io.ComfyNode):
                 *tile_inputs(),
                 step_cache_input(advanced=True),
                 prompt_blending_input(advanced=True),
+                io.Float.Input(
+                    "extend_by", default=0.0, min=0.0, max=1_000_000.0, step=1.0, round=0.001, optional=True,
+                    tooltip="With length 0: how much longer the video gets than what is given, in frames or seconds.",
+                ),
+                io.Combo.Input(
+                    "extend_unit", options=list(UNITS), default=UNITS[0], optional=True,
+                    tooltip="What extend_by is measured in.",
+                ),
+                fps_input("Frames per second, for extend_by in seconds.", optional=True),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="The finished video's latent; decode and save it at "
                                  "constant memory with SaveLongVideo."),
                 io.String.Output(display_name="report", tooltip="How the model went on, and which chunks were found."),
+                io.Int.Output(display_name="length", tooltip="Frames of the finished video."),
             ],
         )  # fmt: skip
 
     @classmethod
     def validate_inputs(
-        cls, chunk: int | None = None, overlap: int | None = None, run_name: str | None = None
-    ) -> bool | str:
-        if chunk is not None and overlap is not None and overlap >= chunk:
-            return f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
+        cls, length: int | None = None, chunk: int | None = None, overlap: int | None = None,
+        anchor: str | None = None, run_name: str | None = None, extend_by: float | None = 0.0,
+    ) -> bool | Wrong:  # fmt: skip
+        """Shows what does not go together, or is missing, before anything is loaded. A linked input is None."""
+        if length is not None and extend_by is not None:
+            try:
+                _check_length(length, extend_by)
+            except ValueError as error:
+                return Wrong.of(error, "length", "extend_by")
+        if anchor == "image" and lacks("anchor_image"):
+            return Wrong({"anchor_image": "anchor is 'image', and anchor_image is not connected. Connect an image."})
+        if lacks("vae") and (connected("image") or anchor == "image"):
+            name = "image" if connected("image") else "anchor_image"
+            return Wrong({"vae": f"{name} is connected, but no vae. Connect the VAE of the model."})
         if run_name and run_name.strip():
             try:
                 run_folder(run_name)
             except ValueError as error:
-                return str(error)
-        return True
+                return Wrong.of(error, "run_name")
+        return check_chunks(chunk, overlap)
 
     @classmethod
     def execute(
@@ -241,12 +263,21 @@ class StreamingExtend(io.ComfyNode):
         clip_vision: Any = None,
         sigmas: torch.Tensor | None = None,
         audio_vae: Any = None,
+        extend_by: float = 0.0,
+        extend_unit: str = UNITS[0],
+        fps: float = 16.0,
         **options: Any,
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
-            wanted = StreamOptions(length, chunk, overlap, window, window_overlap, run_name=run_name, **options)
-            folder = RunFolder(run_folder(run_name)) if wanted.keeps else None
+            _check_length(length, extend_by)
+            folder = RunFolder(run_folder(run_name)) if run_name.strip() else None
             start = video_start(model, latent, image, vae, width, height, folder)
+            if extend_by > 0:
+                more = asked_frames(extend_by, extend_unit, fps)
+                if more < 1:
+                    raise ValueError(f"extend_by is {extend_by:g} {extend_unit}, which is 0 frames. Give at least 1.")
+                length = frames_given(model, start) + more
+            wanted = StreamOptions(length, chunk, overlap, window, window_overlap, run_name=run_name, **options)
             anchor = None
             if wanted.anchor == "image" and anchor_image is not None:
                 anchor = anchor_latents(model, anchor_image, vae, start.size, folder)
@@ -259,4 +290,23 @@ class StreamingExtend(io.ComfyNode):
                 start=start, anchor_latents=anchor, vae=vae, folder=folder, low_noise=low_noise,
                 clip_vision=clip_vision, audio_vae=audio_vae,
             )  # fmt: skip
-        return io.NodeOutput({"samples": result.samples}, result.report, ui={"text": (result.report,)})
+        return io.NodeOutput(
+            {"samples": result.samples}, result.report, result.num_frames, ui={"text": (result.report,)}
+        )
+
+
+def _check_length(length: int, extend_by: float) -> None:
+    """Check that one of the two says how long the video gets.
+
+    Raises:
+        ValueError: both or none do.
+    """
+    if length > 0 and extend_by > 0:
+        raise ValueError(
+            f"extend_by is {extend_by:g} and length {length} frames; one of them says how long the video gets. Set the "
+            "other to 0."
+        )
+    if length <= 0 and extend_by <= 0:
+        raise ValueError(
+            f"length is {length} and extend_by {extend_by:g}, so nothing says how long the video gets. Set one of them."
+        )

@@ -15,6 +15,7 @@ from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.step_cache import StepCacheSettings
 from ..glv_core.video_models import clip_lengths
 from ..glv_core.window_schedules import DEFAULT_SCHEDULE, SCHEDULES
+from .before_run import Wrong
 
 Phases = io.Custom("CO_DENOISE_PHASES")
 SCHEDULE_TOOLTIP = (
@@ -198,10 +199,11 @@ def tile_inputs() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def check_windows(window: int | None, overlap: int | None) -> bool | str:
+def check_windows(window: int | None, overlap: int | None) -> bool | Wrong:
     """For ``validate_inputs``, before anything is loaded: True, or what is wrong. A linked input is None."""
     if window is not None and overlap is not None and overlap >= window:
-        return f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
+        said = f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
+        return Wrong({"overlap": said})
     return True
 
 

@@ -109,6 +109,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all("who is running", "comfy_execution.utils", _need("get_executing_context")),
     *_all("an output that is not to be used", "comfy_execution.graph_utils", _need("ExecutionBlocker", 1)),
+    *_all("which input is marked where a prompt is refused", "execution", _need("validate_inputs", 4)),
     *_all("one line of text in a running node", "server.PromptServer", _need("send_progress_text", 2)),
     *_all("whether the workflow is stored", "comfy.cli_args", _need("args.disable_metadata")),
     *_all(
