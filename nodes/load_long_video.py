@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import folder_paths
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..glv_core.hosts.comfy.video.long_video import LongVideo
+from ..glv_core.hosts.comfy.video.part_preview import part_preview
 from ..glv_core.video_io import FASTEST, VideoClip, open_clip, tell
 from .before_run import Wrong
 from .errors import naming
@@ -130,4 +131,6 @@ class LoadLongVideo(io.ComfyNode):
     def execute(cls, file: str, start: float, length: int, fps: float, hdr: str = KEEP) -> io.NodeOutput:
         with naming("LoadLongVideo"), notes_in_node():
             clip = _clip(file, start, length, fps, hdr)
-        return io.NodeOutput(LongVideo(clip), clip.num_frames, float(clip.fps), clip.width, clip.height)
+            path = part_preview(clip, Path(folder_paths.get_temp_directory()))
+        shown = None if path is None else ui.PreviewVideo([ui.SavedResult(path.name, "", io.FolderType.temp)])
+        return io.NodeOutput(LongVideo(clip), clip.num_frames, float(clip.fps), clip.width, clip.height, ui=shown)

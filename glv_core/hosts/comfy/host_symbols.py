@@ -65,6 +65,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("io.Schema", 0, "node_id", "display_name", "category", "description", "search_aliases", "inputs",
               "outputs", "hidden", "is_output_node"),
         _need("io.Hidden.prompt"), _need("io.Hidden.extra_pnginfo"), _need("io.FolderType.output"),
+        _need("io.FolderType.temp"),
         _need("io.UploadType.video"), _need("ui.PreviewImage", 1, "cls"), _need("ui.PreviewImage.as_dict"),
         _need("ui.PreviewVideo", 1), _need("ui.SavedResult", 3),
     ),
