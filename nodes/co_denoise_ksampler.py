@@ -12,6 +12,7 @@ from .before_run import Wrong
 from .errors import naming
 from .inputs import (
     CATEGORY,
+    ESSENTIAL,
     check_steps,
     fresh_noise_input,
     initial_noise_input,
@@ -39,12 +40,23 @@ class CoDenoiseKSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CoDenoiseKSampler",
-            display_name="Co-Denoise KSampler (long video)",
+            display_name="Co-Denoise KSampler",
             category=f"{CATEGORY}/sampling",
             description="Samples a video longer than the model was made for: at every step overlapping windows are "
             "denoised, each with the prompt of its place on the timeline, and merged. With one prompt and "
             "a latent that fits in one window it is the core KSampler.",
-            search_aliases=["context windows", "long video", "gen-l-video", "sampler", "sliding window"],
+            **ESSENTIAL,
+            search_aliases=[
+                "context windows",
+                "context window",
+                "context options",
+                "long video",
+                "gen-l-video",
+                "sampler",
+                "sliding window",
+                "video2video",
+                "v2v",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The video model."),
                 seed_input(),

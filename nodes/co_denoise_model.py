@@ -30,12 +30,19 @@ class CoDenoiseModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CoDenoiseModel",
-            display_name="Co-Denoise Model (long video)",
+            display_name="Co-Denoise Model",
             category=f"{CATEGORY}/sampling",
             description="Makes a model denoise long latents by overlapping windows, with any sampler, custom sampler "
             "or guider. Prompts of a MultiPromptSchedule reach each window. With one prompt, a latent that "
             "fits in one window is sampled as without this node.",
-            search_aliases=["context windows", "long video", "gen-l-video", "sliding window"],
+            search_aliases=[
+                "context windows",
+                "context window",
+                "context options",
+                "long video",
+                "gen-l-video",
+                "sliding window",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The video model. Use it with any sampler afterwards."),
                 *window_inputs(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import comfy.samplers
@@ -11,6 +12,8 @@ from ..glv_core.noise import NOISES
 from .before_run import Wrong
 
 CATEGORY = "long video"  #: the branch of ComfyUI's node menu; each node adds a leaf
+#: Of the main nodes' schemas: where newer hosts list what most workflows need.
+ESSENTIAL = {"essentials_category": "Video Tools"} if "essentials_category" in signature(io.Schema).parameters else {}
 
 
 def chunk_inputs() -> list[io.Input]:
@@ -97,8 +100,8 @@ def step_inputs() -> list[io.Input]:
             default=True,
             optional=True,
             advanced=True,
-            tooltip="Whether the latent gets noise first. Off for the second of two samplers that share the steps, as "
-            "with Wan 2.2's models for high and low noise: its latent brings its noise.",
+            tooltip="Whether the latent gets noise first; off for the second of two samplers that share the steps "
+            "(Wan 2.2).",
         ),
         io.Int.Input(
             "start_at_step",
@@ -107,8 +110,7 @@ def step_inputs() -> list[io.Input]:
             max=10_000,
             optional=True,
             advanced=True,
-            tooltip="The step to begin with. Windows, phases and prompts are those of this place in all of 'steps', so "
-            "that two samplers make what one would.",
+            tooltip="The step to begin with, counted in all of 'steps', so that two samplers make what one would.",
         ),
         io.Int.Input(
             "end_at_step", default=10_000, min=0, max=10_000, optional=True, advanced=True,
@@ -133,10 +135,8 @@ def noise_inputs() -> list[io.Input]:
             options=list(NOISES),
             default="independent",
             optional=True,
-            tooltip="The initial noise. independent: as in the core KSampler; stable: a frame's noise depends on its "
-            "number and the seed alone, so that a longer video starts like a shorter one; shuffled: the noise of one "
-            "window again and again in another order, which keeps distant parts alike (FreeNoise); repeated: the same "
-            "without shuffling; mixed: all frames share a part of their noise, see shared_noise.",
+            tooltip="The initial noise: independent is the core KSampler's, stable keeps a video's start when it gets "
+            "longer, the others keep distant parts alike.",
         ),
         io.Float.Input(
             "shared_noise",
@@ -157,8 +157,7 @@ def initial_noise_input() -> io.Input:
     return io.Noise.Input(
         "initial_noise",
         optional=True,
-        tooltip="The noise to begin with, in place of one by seed and 'noise': from Invert Long Latent, to make that "
-        "video again or another like it; or from any node that gives NOISE.",
+        tooltip="The noise to begin with, in place of one by seed: from Invert Long Latent, or any NOISE.",
     )
 
 
@@ -172,9 +171,8 @@ def fresh_noise_input() -> io.Input:
         max=0.95,
         step=0.05,
         round=0.001,
-        tooltip="Before this share of the steps of the whole noise schedule, each step is one prediction and a new "
-        "noise for the whole video at the next noise level, in place of the sampler's own step; FlowLong does so until "
-        "0.6. For new videos: what a given video brings is forgotten the sooner. 0: none.",
+        tooltip="Until this share of the steps every step puts new noise on the prediction, for new videos (FlowLong: "
+        "0.6); 0 is off.",
     )
 
 

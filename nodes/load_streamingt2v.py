@@ -45,14 +45,13 @@ class LoadStreamingT2V(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "base", options=list_bases(),
-                    tooltip="Where the plain model, text encoder and VAE come from if the checkpoint lacks them: the "
-                    "folder text-to-video-ms-1.7b in models/diffusers. The built-in model has its own.",
+                    tooltip="Where UNet, text encoder and VAE come from if the checkpoint lacks them: "
+                    "text-to-video-ms-1.7b in models/diffusers.",
                 ),
                 io.Boolean.Input(
                     "make_smaller", default=True, advanced=True,
-                    tooltip="Write the weights beside the checkpoint once, in half precision and without what only "
-                    "training needs (25.6 GB become about 6), and load those from then on. The built-in model is "
-                    "small.",
+                    tooltip="Write the weights beside the checkpoint once in half precision, and load those from then "
+                    "on: 25.6 GB become about 6.",
                 ),
             ],
             outputs=[

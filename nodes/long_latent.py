@@ -12,7 +12,7 @@ from ..glv_core.limits import check_memory
 from ..glv_core.video_models import LTX, MINIMAX_H3, WAN, frame_rates
 from .before_run import asked_frames
 from .errors import naming
-from .inputs import CATEGORY, fps_input
+from .inputs import CATEGORY, ESSENTIAL, fps_input
 from .notes import told
 
 
@@ -28,6 +28,7 @@ class LongLatent(io.ComfyNode):
             description="An empty latent for a long video, for the model family that the VAE belongs to: Wan, Hunyuan, "
             "LTX and others, or frames as batch for image models such as SD 1.5; for LTX-2 and MiniMax H3 with sound "
             "beside the video.",
+            **ESSENTIAL,
             search_aliases=["empty latent video", "long video", "empty latent"],
             inputs=[
                 io.Vae.Input(
@@ -42,15 +43,14 @@ class LongLatent(io.ComfyNode):
                     max=1_000_000.0,
                     step=1.0,
                     round=0.001,
-                    tooltip="Length of the video, in frames or seconds (see unit). Rounded up to what the VAE can "
-                    f"hold: Wan makes {WAN.lengths} frames, LTX {LTX.lengths}, MiniMax H3 {MINIMAX_H3.lengths}.",
+                    tooltip="Length of the video, in frames or seconds, rounded up to what the VAE can hold: Wan makes "
+                    f"{WAN.lengths} frames, LTX {LTX.lengths}, MiniMax H3 {MINIMAX_H3.lengths}.",
                 ),
                 io.Combo.Input(
                     "unit", options=["frames", "seconds"], default="frames", tooltip="What length is measured in."
                 ),
                 fps_input(
-                    f"Frames per second of the video: {frame_rates()}. Turns seconds into frames, and goes on to the "
-                    f"prompts and the saved video. MiniMax H3 makes {MINIMAX_H3.fps} and no other."
+                    f"Frames per second of the video: {frame_rates()}; MiniMax H3 makes {MINIMAX_H3.fps} and no other."
                 ),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=64, advanced=True, tooltip="How many videos to make at once."
@@ -58,9 +58,8 @@ class LongLatent(io.ComfyNode):
                 io.Vae.Input(
                     "audio_vae",
                     optional=True,
-                    tooltip="The audio VAE of LTX-2: the latent then holds sound beside the video, as long as it, "
-                    "rounded to whole latents of the sound. A latent of MiniMax H3 has sound in any case, 40 latents "
-                    "a second.",
+                    tooltip="LTX-2's audio VAE, for a latent that holds sound beside the video; MiniMax H3's always "
+                    "does.",
                 ),
             ],
             outputs=[

@@ -11,7 +11,7 @@ from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag
 from ..glv_core.prompts import BEYOND_END, PromptSyntaxError, parse_schedule, read_schedule
 from .before_run import Wrong, possible_values
 from .errors import naming
-from .inputs import CATEGORY, video_inputs
+from .inputs import CATEGORY, ESSENTIAL, video_inputs
 from .notes import told
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,15 @@ class MultiPromptSchedule(io.ComfyNode):
             description="Prompts on a timeline. Lines such as '0: ...', '2.5s: ...', '50%: ...', '-24: ...' (from the "
             "end), '24-48: ...'; or 'a | b | c' spread evenly; or times in brackets, scenes, or the dictionaries of "
             "FizzNodes and AnimateDiff-Evolved. In a plain KSampler the prompts are averaged over the whole video.",
-            search_aliases=["prompt travel", "prompt schedule", "batch prompt schedule", "timeline", "fizz"],
+            **ESSENTIAL,
+            search_aliases=[
+                "prompt travel",
+                "prompt schedule",
+                "batch prompt schedule",
+                "prompt relay",
+                "timeline",
+                "fizz",
+            ],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the model."),
                 io.String.Input(
@@ -40,9 +48,8 @@ class MultiPromptSchedule(io.ComfyNode):
                     multiline=True,
                     default=_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="A line a prompt: 'time: prompt'. Time in frames (48), seconds (2.5s), percent (50%), from "
-                    "the end (-24), or a range (24-48). A prompt holds until the next one. '48 [ease 12]: ...' sets "
-                    "the transition into this prompt. Text in front of the first time is common to all prompts.",
+                    tooltip="A line a prompt, 'time: prompt', with the time in frames (48), seconds (2.5s), percent "
+                    "(50%), from the end (-24), or a range (24-48).",
                 ),
                 *video_inputs(),
                 io.Combo.Input(

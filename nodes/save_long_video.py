@@ -28,7 +28,7 @@ from ..glv_core.video_io import (
 )
 from .before_run import Wrong, connected, lacks
 from .errors import naming
-from .inputs import CATEGORY, fps_input
+from .inputs import CATEGORY, ESSENTIAL, fps_input
 from .notes import notes_in_node
 
 PNG = "png sequence"
@@ -46,6 +46,7 @@ class SaveLongVideo(io.ComfyNode):
             category=f"{CATEGORY}/video",
             description="Decodes a latent in pieces and writes the video as it goes, so that memory does not grow with "
             "its length. Also takes frames or a VIDEO. The workflow is stored in the file.",
+            **ESSENTIAL,
             search_aliases=["save video", "video combine", "vae decode", "export video", "mp4", "webm"],
             inputs=[
                 io.Latent.Input("samples", optional=True, tooltip="The latent to decode; needs vae."),
@@ -87,9 +88,8 @@ class SaveLongVideo(io.ComfyNode):
                 ),
                 io.Vae.Input(
                     "audio_vae", optional=True,
-                    tooltip="The audio VAE of LTX-2 or MiniMax H3: the sound that samples holds beside the video is "
-                    "decoded in pieces and saved, as long as the video to the sample. In place of audio and "
-                    "audio_from; without any of the three the video is silent.",
+                    tooltip="The audio VAE of LTX-2 or MiniMax H3: saves the sound that samples holds beside the "
+                    "video.",
                 ),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The file that was written; none for images.")],

@@ -17,7 +17,7 @@ from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, cl
 from ..glv_core.window_schedules import DEFAULT_SCHEDULE, SCHEDULES
 from .before_run import Wrong, asked_frames, connected, lacks
 from .errors import naming
-from .inputs import CATEGORY, check_chunks, fps_input, sampler_inputs, seed_input
+from .inputs import CATEGORY, ESSENTIAL, check_chunks, fps_input, sampler_inputs, seed_input
 from .window_inputs import MERGE_TOOLTIP, SCHEDULE_TOOLTIP, prompt_blending_input, step_cache_input, tile_inputs
 
 UNITS = ("frames", "seconds")
@@ -30,14 +30,18 @@ class StreamingExtend(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StreamingExtend",
-            display_name="Streaming Extend (long video)",
+            display_name="Streaming Extend",
             category=f"{CATEGORY}/sampling",
             description="Makes or extends a video chunk by chunk; each chunk goes on from the end of the one before, "
             "in latent space, in the way that suits the model: its start image, clean leading frames, or known "
             "latents. The model's memory does not grow with the length. Finished chunks are kept: queue again after an "
             "interrupt or a crash and it goes on where it was; change a late prompt and only what follows is made "
             "again.",
-            search_aliases=["extend video", "streaming", "streamingt2v", "infinite video", "long video", "continue"],
+            **ESSENTIAL,
+            search_aliases=[
+                "extend video", "streaming", "streamingt2v", "infinite video", "long video", "continue", "extend",
+                "resume", "svi", "framepack",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="Any video model; how it goes on is chosen by what it can do."),
                 io.Conditioning.Input(
@@ -60,16 +64,16 @@ class StreamingExtend(io.ComfyNode):
                     default=81,
                     min=2,
                     max=100_000,
-                    tooltip="Frames that are sampled at once, the overlap among them: the clip length the model was "
-                    f"made for. {clip_lengths((WAN, WAN_5B, LTX, SVD, ANIMATEDIFF, DEMO))}.",
+                    tooltip="Frames that are sampled at once, the clip length the model was made for: "
+                    f"{clip_lengths((WAN, WAN_5B, LTX, SVD, ANIMATEDIFF, DEMO))}.",
                 ),
                 io.Int.Input(
                     "overlap",
                     default=16,
                     min=1,
                     max=100_000,
-                    tooltip="Frames of a chunk that are known from the one before. More carries motion on better and "
-                    "makes less new video a chunk. Rounded to whole latent frames. Below chunk.",
+                    tooltip="Frames of a chunk that are known from the one before, below chunk: more carries motion "
+                    "on better, and adds less a chunk.",
                 ),
                 io.Latent.Input(
                     "latent",
@@ -101,10 +105,8 @@ class StreamingExtend(io.ComfyNode):
                     options=list(ANCHORS),
                     default="none",
                     optional=True,
-                    tooltip="What chunks stay close to, so that looks do not wander: the first frame of the video, the "
-                    "first of the current prompt's segment, or anchor_image; the last frame of the chunk before; or "
-                    "past, the beginnings of all chunks, of which StreamingT2V sees the mean and others the first. "
-                    "Models that take images get it as a condition; with others it steers drift_correction only.",
+                    tooltip="What chunks stay close to, so that looks do not wander: a frame of the video, of the "
+                    "current prompt's segment, or an image.",
                 ),
                 io.Image.Input("anchor_image", optional=True, tooltip="The image for anchor 'image'. Needs vae."),
                 io.Float.Input(
@@ -115,8 +117,8 @@ class StreamingExtend(io.ComfyNode):
                     step=0.05,
                     round=0.001,
                     optional=True,
-                    tooltip="How far colours and contrast of new chunks are drawn back to those of the anchor, or "
-                    "without an anchor to those of the first chunk. 0 is off. Not for videos that are to change.",
+                    tooltip="How far colours and contrast of new chunks are drawn back to the anchor's, or the first "
+                    "chunk's; 0 is off.",
                 ),
                 io.String.Input(
                     "run_name",
@@ -187,9 +189,8 @@ class StreamingExtend(io.ComfyNode):
                 io.Vae.Input(
                     "audio_vae",
                     optional=True,
-                    tooltip="For LTX-2 and MiniMax H3 with sound: what each chunk knows of it is decoded and encoded "
-                    "again. Without it the latents of the sound are handed on as they are, and after some chunks "
-                    "speech is none.",
+                    tooltip="For video with sound: a chunk's known sound is decoded and encoded again, without which "
+                    "speech is lost after some chunks.",
                 ),
                 *tile_inputs(),
                 step_cache_input(advanced=True),

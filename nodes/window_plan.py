@@ -28,7 +28,7 @@ class WindowPlan(io.ComfyNode):
             category=f"{CATEGORY}/sampling",
             description="Draws the windows of a run over the timeline, with their weights, prompts and cost. Nothing "
             "is sampled and no model is needed, so it answers at once.",
-            search_aliases=["context windows visualizer", "preview windows", "cost"],
+            search_aliases=["context windows visualizer", "preview windows", "context window", "cost"],
             is_output_node=True,
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of the model: how many frames a latent frame holds."),

@@ -39,6 +39,52 @@ def test_object_info_describes_every_node_with_a_tooltip_on_every_input_and_outp
     assert all(info["output_tooltips"])
 
 
+LONGEST_TOOLTIP, LONGEST_NAME = 160, 25  #: characters: what is read at a glance, and a title bar of the usual width
+
+
+def tooltips_in(described):
+    """Inputs and their tooltips, with those of every entry of a menu."""
+    for name, spec in (each for kind in ("required", "optional") for each in described.get(kind, {}).items()):
+        yield name, spec[1]["tooltip"]
+        if spec[0] == "COMFY_DYNAMICCOMBO_V3":
+            for option in spec[1]["options"]:
+                yield from tooltips_in(option["inputs"])
+
+
+def test_tooltips_are_short_and_names_fit_their_title_bar(server):
+    long = {}
+    for node in NODES:
+        info = server.get(f"/object_info/{node}")[node]
+        tooltips = [*tooltips_in(info["input"]), *zip(info["output_name"], info["output_tooltips"], strict=True)]
+        long |= {(node, name): text for name, text in tooltips if len(text) > LONGEST_TOOLTIP}
+        long |= {node: info["display_name"]} if len(info["display_name"]) > LONGEST_NAME else {}
+    assert long == {}
+
+
+SEARCHED = (
+    "inpaint", "video2video", "v2v", "resume", "svi", "framepack", "prompt relay", "context window", "context options",
+    "extend", "long video", "loop",
+)  # fmt: skip
+
+
+def test_what_people_search_for_finds_a_node(server):
+    words = {node: server.get(f"/object_info/{node}")[node].get("search_aliases") or [] for node in NODES}
+    assert [node for node, given in words.items() if not given] == []
+    found = {each for given in words.values() for each in given}
+    assert [word for word in SEARCHED if word not in found] == []
+
+
+def test_the_main_nodes_are_among_the_essentials_where_the_host_has_any(server):
+    infos = [server.get(f"/object_info/{node}")[node] for node in NODES]
+    if "essentials_category" not in infos[0]:
+        pytest.skip("this ComfyUI has no essentials")
+    main = {info["name"] for info in infos if info["essentials_category"]}
+    assert main == {
+        "LoadVideoPipeline", "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "StreamingExtend",
+        "LoadLongVideo", "EncodeLongVideo", "SaveLongVideo",
+    }  # fmt: skip
+
+
 def test_every_node_has_a_help_page(server):
     for node in NODES:
         page = server.fetch(f"/extensions/long_video_pack/docs/{node}.md").decode()

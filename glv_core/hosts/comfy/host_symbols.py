@@ -63,7 +63,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("ComfyExtension"), _need("io.ComfyNode"), _need("io.ComfyNode.hidden"), _need("io.Custom", 1),
         _need("io.Input"), _need("io.NodeOutput", 5, "ui"),
         _need("io.Schema", 0, "node_id", "display_name", "category", "description", "search_aliases", "inputs",
-              "outputs", "hidden", "is_output_node"),
+              "outputs", "hidden", "is_output_node"), _ask("io.Schema", 0, "essentials_category"),
         _need("io.Hidden.prompt"), _need("io.Hidden.extra_pnginfo"), _need("io.FolderType.output"),
         _need("io.FolderType.temp"),
         _need("io.UploadType.video"), _need("ui.PreviewImage", 1, "cls"), _need("ui.PreviewImage.as_dict"),
