@@ -309,6 +309,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "what a model says of its latents", "<latent format>",
+        _need("latent_rgb_factors"), _need("latent_rgb_factors_bias"), _need("taesd_decoder_name"),
         _need("latent_channels"), _need("latent_dimensions"), _need("spacial_downscale_ratio"),
         _ask("temporal_downscale_ratio"), _ask("fix_empty_latent", 1),
     ),
