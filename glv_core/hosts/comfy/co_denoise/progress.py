@@ -1,4 +1,4 @@
-"""Progress of a co-denoised run in ComfyUI: windows, steps and the time left in the node's bar and text, and a preview."""
+"""Progress of a co-denoised run in ComfyUI: windows, steps and the time left in the node, and a moving preview."""
 
 from __future__ import annotations
 
