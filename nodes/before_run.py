@@ -9,6 +9,7 @@ this pack returned marks its own inputs alone.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 import execution
 
 from ..glv_core import video_models
+from ..glv_core.timeline import frames_in
 from ..glv_core.video_models import VideoModel
 
 #: Core nodes whose only output is their only input.
@@ -61,17 +63,19 @@ _ASKED: ContextVar[_Asked | None] = ContextVar("asked", default=None)
 
 
 def install() -> None:
-    """Stand around the host's check of a node; once, however often it is called."""
+    """Stand around the host's check of a node; once, and not where the host gives it other things."""
     own = execution.validate_inputs
-    if hasattr(own, "long_video_marks"):
+    signature = inspect.signature(own)
+    if hasattr(own, "long_video_marks") or not {"prompt", "item"} <= set(signature.parameters):
         return
 
     @functools.wraps(own)
-    async def validate_inputs(prompt_id: Any, prompt: Mapping, item: str, *more: Any, **named: Any) -> tuple:
-        asked = _Asked(prompt, item)
+    async def validate_inputs(*args: Any, **named: Any) -> tuple:
+        given = signature.bind(*args, **named).arguments
+        asked = _Asked(given["prompt"], given["item"])
         token = _ASKED.set(asked)
         try:
-            found = await own(prompt_id, prompt, item, *more, **named)
+            found = await own(*args, **named)
         finally:
             _ASKED.reset(token)
         if asked.wrong:
@@ -145,13 +149,8 @@ def _values(prompt: Mapping[str, Any], value: Any, depth: int = 0) -> list[Any]:
 def _rounded(length: float, unit: str, fps: float) -> list[int]:
     """The lengths in frames that VAEs may make of a length."""
     try:
-        frames = asked_frames(float(length), unit, float(fps))
+        frames = frames_in(float(length), unit, float(fps))
         fitting = [each.num_frames(each.whole_clip(each.num_latent_frames(frames))) for each in COMPRESSIONS]
     except (TypeError, ValueError):
         return []
     return list(range(frames, max(fitting) + 1))
-
-
-def asked_frames(length: float, unit: str, fps: float) -> int:
-    """Long Latent's ``length`` in frames."""
-    return round(length * fps) if unit == "seconds" else round(length)

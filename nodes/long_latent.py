@@ -9,8 +9,8 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, sound_latent_shape, vae_timebase
 from ..glv_core.limits import check_memory
+from ..glv_core.timeline import UNITS, frames_in
 from ..glv_core.video_models import LTX, MINIMAX_H3, WAN, frame_rates
-from .before_run import asked_frames
 from .errors import naming
 from .inputs import CATEGORY, ESSENTIAL, fps_input
 from .notes import told
@@ -46,9 +46,7 @@ class LongLatent(io.ComfyNode):
                     tooltip="Length of the video, in frames or seconds, rounded up to what the VAE can hold: Wan makes "
                     f"{WAN.lengths} frames, LTX {LTX.lengths}, MiniMax H3 {MINIMAX_H3.lengths}.",
                 ),
-                io.Combo.Input(
-                    "unit", options=["frames", "seconds"], default="frames", tooltip="What length is measured in."
-                ),
+                io.Combo.Input("unit", options=list(UNITS), default=UNITS[0], tooltip="What length is measured in."),
                 fps_input(
                     f"Frames per second of the video: {frame_rates()}; MiniMax H3 makes {MINIMAX_H3.fps} and no other."
                 ),
@@ -77,7 +75,7 @@ class LongLatent(io.ComfyNode):
         audio_vae: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
         with naming("LongLatent"):
-            frames = asked_frames(length, unit, fps)
+            frames = frames_in(length, unit, fps)
             if frames < 1:
                 raise ValueError(
                     f"length is {length:g} {unit}, which is {frames} frames at {fps:g} fps. Give at least 1 frame."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,14 +14,13 @@ from ..glv_core.hosts.comfy.streaming.options import LowNoise, StreamOptions
 from ..glv_core.hosts.comfy.streaming.run import RUNS, run_folder, stream_long
 from ..glv_core.hosts.comfy.streaming.video_start import anchor_latents, frames_given, video_start
 from ..glv_core.streaming import ANCHORS, RunFolder
+from ..glv_core.timeline import UNITS, frames_in
 from ..glv_core.video_models import ANIMATEDIFF, DEMO, LTX, SVD, WAN, WAN_5B, clip_lengths
 from ..glv_core.window_schedules import DEFAULT_SCHEDULE, SCHEDULES
-from .before_run import Wrong, asked_frames, connected, lacks
+from .before_run import Wrong, connected, lacks, possible_values
 from .errors import naming
 from .inputs import CATEGORY, ESSENTIAL, check_chunks, fps_input, sampler_inputs, seed_input
 from .window_inputs import MERGE_TOOLTIP, SCHEDULE_TOOLTIP, prompt_blending_input, step_cache_input, tile_inputs
-
-UNITS = ("frames", "seconds")
 
 
 class StreamingExtend(io.ComfyNode):
@@ -219,9 +219,10 @@ class StreamingExtend(io.ComfyNode):
         anchor: str | None = None, run_name: str | None = None, extend_by: float | None = 0.0,
     ) -> bool | Wrong:  # fmt: skip
         """Shows what does not go together, or is missing, before anything is loaded. A linked input is None."""
-        if length is not None and extend_by is not None:
+        lengths = possible_values("length") if length is None else [length]
+        if lengths and extend_by is not None:
             try:
-                _check_length(length, extend_by)
+                _check_length(lengths[0], extend_by)
             except ValueError as error:
                 return Wrong.of(error, "length", "extend_by")
         if anchor == "image" and lacks("anchor_image"):
@@ -271,14 +272,14 @@ class StreamingExtend(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("StreamingExtend"):
             _check_length(length, extend_by)
-            folder = RunFolder(run_folder(run_name)) if run_name.strip() else None
+            wanted = StreamOptions(length, chunk, overlap, window, window_overlap, run_name=run_name, **options)
+            folder = RunFolder(run_folder(run_name)) if wanted.keeps else None
             start = video_start(model, latent, image, vae, width, height, folder)
             if extend_by > 0:
-                more = asked_frames(extend_by, extend_unit, fps)
+                more = frames_in(extend_by, extend_unit, fps)
                 if more < 1:
                     raise ValueError(f"extend_by is {extend_by:g} {extend_unit}, which is 0 frames. Give at least 1.")
-                length = frames_given(model, start) + more
-            wanted = StreamOptions(length, chunk, overlap, window, window_overlap, run_name=run_name, **options)
+                wanted = replace(wanted, length_frames=frames_given(model, start) + more)
             anchor = None
             if wanted.anchor == "image" and anchor_image is not None:
                 anchor = anchor_latents(model, anchor_image, vae, start.size, folder)

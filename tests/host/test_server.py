@@ -482,6 +482,7 @@ EMPTY_IMAGE = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64,
         ({"anchor": "image"}, "anchor_image", "Connect an image"),
         ({"anchor": "image", "anchor_image": ["90", 0]}, "vae", "anchor_image is connected, but no vae"),
         ({"extend_by": 5.0}, "extend_by", "extend_by is 5 and length 401"),
+        ({"extend_by": 5.0, "length": ["4", 1]}, "extend_by", "one of them says how long"),
         ({"length": 0}, "length", "Set one of them"),
     ],
 )
