@@ -10,6 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+UNITS = ("frames", "seconds")  #: of a length that a user gives
+
+
+def frames_in(length: float, unit: str, fps: float) -> int:
+    """A length, measured in one of ``UNITS``, in whole frames: the nearest number."""
+    return round(length * fps) if unit == "seconds" else round(length)
+
 
 def _whole(name: str, value: object, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

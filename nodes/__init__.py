@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import before_run
 from .anchor_guidance import AnchorGuidance
 from .chunk_key_frames import ChunkKeyFrames
 from .co_denoise_ksampler import CoDenoiseKSampler
@@ -59,4 +60,5 @@ class LongVideoExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register()
+        before_run.install()
         return [*NODES]

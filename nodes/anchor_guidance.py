@@ -18,11 +18,12 @@ class AnchorGuidance(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="AnchorGuidance",
-            display_name="Anchor Guidance (StreamingT2V)",
+            display_name="Anchor Guidance",
             category=f"{CATEGORY}/sampling",
             description="How much StreamingT2V follows its anchor, apart from how much it follows the text (cfg): a "
             "third prediction, with the text and without the anchor, stands between the two (equation of the paper). "
             "With both alike it is plain guidance.",
+            search_aliases=["streamingt2v", "guidance", "anchor", "cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="StreamingT2V."),
                 io.Float.Input(

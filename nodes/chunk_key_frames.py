@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.conditioning.i2vgen_xl import first_frames
 from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES, Chunking
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, check_chunks, chunk_inputs
 
@@ -40,7 +41,7 @@ class ChunkKeyFrames(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, chunk: int | None = None, overlap: int | None = None) -> bool | str:
+    def validate_inputs(cls, chunk: int | None = None, overlap: int | None = None) -> bool | Wrong:
         return check_chunks(chunk, overlap)
 
     @classmethod

@@ -8,9 +8,11 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.sampling import SamplerOptions, StepOptions, sample_long
+from .before_run import Wrong
 from .errors import naming
 from .inputs import (
     CATEGORY,
+    ESSENTIAL,
     check_steps,
     fresh_noise_input,
     initial_noise_input,
@@ -38,12 +40,23 @@ class CoDenoiseKSampler(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CoDenoiseKSampler",
-            display_name="Co-Denoise KSampler (long video)",
+            display_name="Co-Denoise KSampler",
             category=f"{CATEGORY}/sampling",
             description="Samples a video longer than the model was made for: at every step overlapping windows are "
             "denoised, each with the prompt of its place on the timeline, and merged. With one prompt and "
             "a latent that fits in one window it is the core KSampler.",
-            search_aliases=["context windows", "long video", "gen-l-video", "sampler", "sliding window"],
+            **ESSENTIAL,
+            search_aliases=[
+                "context windows",
+                "context window",
+                "context options",
+                "long video",
+                "gen-l-video",
+                "sampler",
+                "sliding window",
+                "video2video",
+                "v2v",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The video model."),
                 seed_input(),
@@ -88,7 +101,7 @@ class CoDenoiseKSampler(io.ComfyNode):
         steps: int | None = None,
         start_at_step: int | None = None,
         end_at_step: int | None = None,
-    ) -> bool | str:
+    ) -> bool | Wrong:
         checked = check_windows(window, overlap)
         return checked if checked is not True else check_steps(steps, start_at_step, end_at_step)
 

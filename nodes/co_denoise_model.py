@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.patch import patch_model
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, fresh_noise_input, noise_inputs
 from .window_inputs import (
@@ -29,12 +30,19 @@ class CoDenoiseModel(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CoDenoiseModel",
-            display_name="Co-Denoise Model (long video)",
+            display_name="Co-Denoise Model",
             category=f"{CATEGORY}/sampling",
             description="Makes a model denoise long latents by overlapping windows, with any sampler, custom sampler "
             "or guider. Prompts of a MultiPromptSchedule reach each window. With one prompt, a latent that "
             "fits in one window is sampled as without this node.",
-            search_aliases=["context windows", "long video", "gen-l-video", "sliding window"],
+            search_aliases=[
+                "context windows",
+                "context window",
+                "context options",
+                "long video",
+                "gen-l-video",
+                "sliding window",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The video model. Use it with any sampler afterwards."),
                 *window_inputs(),
@@ -50,7 +58,7 @@ class CoDenoiseModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | Wrong:
         return check_windows(window, overlap)
 
     @classmethod

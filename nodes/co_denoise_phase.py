@@ -35,7 +35,7 @@ class CoDenoisePhase(io.ComfyNode):
                     step=0.05,
                     round=0.0001,
                     tooltip="When the phase begins, as a share of the steps of the whole noise schedule: 0.3 is after "
-                    "30 %, also where two samplers share the steps or 'denoise' leaves some out.",
+                    "30 %.",
                 ),
                 io.Combo.Input(
                     "schedule", options=[UNCHANGED, *SCHEDULES], default=UNCHANGED, tooltip=SCHEDULE_TOOLTIP
@@ -70,9 +70,7 @@ class CoDenoisePhase(io.ComfyNode):
                     options=[UNCHANGED, *PROMPT_BLENDINGS],
                     default=UNCHANGED,
                     optional=True,
-                    tooltip="What a window sees from then on that touches two prompts, as in the sampler. Embeddings "
-                    "mixed in the first fifth and predictions from then on let a change of prompts keep its scene "
-                    "(TunerDiT).",
+                    tooltip="How a window that sees two prompts is denoised from then on, as in the sampler.",
                 ),
             ],
             outputs=[

@@ -33,8 +33,7 @@ class CompositeEdit(io.ComfyNode):
                 ),
                 io.MultiType.Input(
                     "edited", types=[io.Video, io.Image, io.Latent],
-                    tooltip="The edit: a video, frames, or a latent, which is decoded as it is needed. Of another size "
-                    "it is taken as the middle of the original. Where it is shorter, the original's last frames stay.",
+                    tooltip="The edit: a video, frames, or a latent, which is decoded as it is needed.",
                 ),
                 io.Mask.Input(
                     "mask", tooltip="Where the edit is shown: one mask a frame, as from GroundedMask, or one for all."

@@ -51,16 +51,12 @@ class ControlPreprocess(io.ComfyNode):
                 ),
                 io.DynamicCombo.Input(
                     "kind", options=_kinds(),
-                    tooltip="canny: thin edges (no network); hough: straight lines (M-LSD); hed: soft edges; scribble: "
-                    "dark parts of a drawing as white (no network); fake_scribble: thick strokes from soft edges; "
-                    "pose: skeletons; seg: what each pixel is; depth: near is bright; normal: directions of surfaces; "
-                    "sketch: soft edges cut to black and white, for T2I-Adapter, which was trained on PiDiNet's edges; "
-                    "HED stands in for it.",
+                    tooltip="What is made of the video: edges, lines, drawings, skeletons, classes, depth or normals; "
+                    "its own inputs appear with it.",
                 ),
                 io.Int.Input(
                     "short_side", default=512, min=0, max=16384,
-                    tooltip="The shorter side of the result in pixels; 0 keeps the size but for 'multiple'; set that "
-                    "to 1. HED and M-LSD see this size; OpenPose and the networks of transformers a size of their own.",
+                    tooltip="The shorter side of the result in pixels; 0 keeps the size but for 'multiple'.",
                 ),
                 io.Int.Input(
                     "multiple", default=64, min=1, max=512,
@@ -73,14 +69,13 @@ class ControlPreprocess(io.ComfyNode):
                 ),
                 io.MultiType.Input(
                     "hint", types=[io.Video, io.Image], optional=True,
-                    tooltip="A ready control video in place of making one: it gets the clip's number of frames and the "
-                    "control size. 'kind' then only says what it is: soft edges, depth and normals are interpolated, "
-                    "images with few colours are not.",
+                    tooltip="A ready control video in place of making one: it gets the clip's number of frames and "
+                    "the control size.",
                 ),
                 io.Combo.Input(
                     "hint_timing", options=list(HINT_TIMINGS), default=HINT_TIMINGS[0], optional=True, advanced=True,
-                    tooltip="stretch: the hint lasts as long as the clip, frames are repeated or left out. frame by "
-                    "frame: frame k of the hint is for frame k of the clip, and its last frame is held.",
+                    tooltip="stretch: the hint lasts as long as the clip. frame by frame: frame k is for frame k, and "
+                    "the last one is held.",
                 ),
                 io.Model.Input(
                     "rtdetr_model", optional=True,
@@ -89,8 +84,8 @@ class ControlPreprocess(io.ComfyNode):
                 ),
                 PoseKeypoint.Input(
                     "pose_keypoints", optional=True,
-                    tooltip="For kind pose: poses of the clip from another node, such as SDPose or DWPose, in place of "
-                    "a detector. They are held, smoothed and drawn; hands and faces are not.",
+                    tooltip="For pose: poses of the clip from another node, in place of a detector; held, smoothed "
+                    "and drawn without hands and faces.",
                 ),
                 io.Float.Input(
                     "keypoint_score", default=0.3, min=0.0, max=1.0, step=0.01, optional=True, advanced=True,
@@ -155,7 +150,7 @@ def _check(connected: dict[str, Any], kind: str, hint: bool) -> None:
 
 def _kinds() -> list[io.DynamicCombo.Option]:
     """The menu, with the inputs that appear with each kind."""
-    words = "Depth network. Intel/dpt-hybrid-midas is the one of ControlNet's annotators; Depth Anything sees more."
+    words = "Depth network."
     normalize = io.Combo.Input(
         "normalize", options=list(NORMALIZE), default=NORMALIZE[0],
         tooltip="What is nearest and farthest: in the whole clip, so that brightness keeps its meaning, or in each "
@@ -211,8 +206,8 @@ def _kinds() -> list[io.DynamicCombo.Option]:
             ),
             io.Combo.Input(
                 "palette", options=list(PALETTES), default="ade20k",
-                tooltip="ade20k: 150 classes, for ControlNet's seg models. coco_stuff: for T2I-Adapter's seg model, "
-                "which ADE20K's colours mislead; the network must be trained on COCO-Stuff.",
+                tooltip="ade20k is for ControlNet's seg models; coco_stuff for T2I-Adapter's, with a network that was "
+                "trained on COCO-Stuff.",
             ),
             download_input(),
         ],
@@ -225,8 +220,8 @@ def _kinds() -> list[io.DynamicCombo.Option]:
             ),
             io.Float.Input(
                 "depth_span", default=0.0, min=0.0, max=100_000.0, step=100.0,
-                tooltip="How deep the relief is: depth is brought to this range, 1000 to 3000 as with DPT-hybrid. "
-                f"0: the numbers of MiDaS networks as they are (Intel/dpt-*), and {depth.RELIEF:.0f} for others.",
+                tooltip="How deep the relief is; 0 takes the numbers of MiDaS networks as they are, and "
+                f"{depth.RELIEF:.0f} for others.",
             ),
             download_input(),
         ],
@@ -261,9 +256,8 @@ def _detector_input() -> io.Input:
             io.DynamicCombo.Option("openpose", []), io.DynamicCombo.Option("vitpose", vitpose),
             io.DynamicCombo.Option(DEMO_DETECTOR, []),
         ],
-        tooltip="openpose: the network of ControlNet's annotator, body_pose_model.pth. vitpose: newer models of "
-        "transformers, drawn in the same way. The shapes of the demo model need no network: their stick figures go "
-        "from the centre to the corners.",
+        tooltip="openpose: the network of ControlNet's annotator. vitpose: newer models of transformers. The demo "
+        "model's shapes need none.",
     )  # fmt: skip
 
 
@@ -271,7 +265,7 @@ def _model_inputs(name: str, types: Any, public: tuple[str, ...], words: str) ->
     return [
         io.Combo.Input(
             name, options=model_menu(types, public),
-            tooltip=f"{words} A folder in models/transformers, or a public model that must be there or be downloaded.",
+            tooltip=f"{words} A folder in models/transformers, or one that is downloaded if that is allowed.",
         ),
         io.String.Input(
             f"{name}_id", default="", optional=True, advanced=True,

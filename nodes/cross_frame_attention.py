@@ -19,7 +19,7 @@ class CrossFrameAttention(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="CrossFrameAttention",
-            display_name="Cross-Frame Attention (image models)",
+            display_name="Cross-Frame Attention",
             category=f"{CATEGORY}/sampling",
             description="Makes the frames of a video hang together in an image model (SD 1.5, SD 2, SDXL) that is "
             "given them as a batch: the self-attention of each looks at other frames of its window. No training.",
@@ -30,16 +30,14 @@ class CrossFrameAttention(io.ComfyNode):
                     "rule",
                     options=[*RULES, OFF],
                     default="middle_and_inward_neighbour",
-                    tooltip="Which frames the self-attention of a frame looks at, in place of itself. "
-                    "middle_and_inward_neighbour: the middle one of the window, and the neighbour toward it "
-                    "(Gen-L-Video); first_and_previous: the first one of the window, and the one before "
-                    "(Follow-Your-Pose); off: itself, as the model was trained.",
+                    tooltip="Which frames of the window the self-attention of a frame looks at, in place of itself; "
+                    "off is itself, as trained.",
                 ),
                 io.Boolean.Input(
                     "pooled_norm",
                     default=False,
-                    tooltip="The norms of the ResNet blocks and of the output take mean and variance of all frames of "
-                    "the window together, as Gen-L-Video does. Off: of each frame alone, as the model was trained.",
+                    tooltip="Norms take mean and variance of all frames of the window together, as Gen-L-Video's do, "
+                    "in place of each frame's.",
                 ),
                 io.ControlNet.Input(
                     "control_net",

@@ -19,7 +19,7 @@ class DepthConcat(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DepthConcat",
-            display_name="Depth Concat (SD 2 depth)",
+            display_name="Depth Concat (SD 2)",
             category=f"{CATEGORY}/conditioning",
             description="Shows Stable Diffusion 2 depth the depth of every frame, in the channel beside its latent. "
             "ComfyUI loads this model and takes it for an inpainting model; with this node it runs. Windows of "
@@ -34,9 +34,8 @@ class DepthConcat(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "normalise", options=list(NORMALISE), default=NORMALISE[0],
-                    tooltip="What becomes -1 and 1. per_frame: the farthest and the nearest of each frame, as the "
-                    "model was trained and Gen-L-Video does it; whole_clip: those of all frames, so that the scale "
-                    "does not jump where something comes near.",
+                    tooltip="Which farthest and nearest become -1 and 1: those of each frame, as the model was "
+                    "trained, or of the whole clip.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="The model with its depth, for any sampler.")],

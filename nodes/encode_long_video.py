@@ -10,7 +10,7 @@ from ..glv_core.hosts.comfy.families import num_frames_decoded, streams_of
 from ..glv_core.hosts.comfy.video.encode_video import encode_video, encode_with_sound
 from ..glv_core.video_models import LTX, WAN
 from .errors import naming
-from .inputs import CATEGORY
+from .inputs import CATEGORY, ESSENTIAL
 from .notes import notes_in_node
 
 
@@ -27,7 +27,8 @@ class EncodeLongVideo(io.ComfyNode):
             f"length, with its sound for models that make sound. A causal VAE holds {WAN.lengths} frames (LTX "
             f"{LTX.lengths}): up to {WAN.compression.ratio - 1} ({LTX.compression.ratio - 1}) frames at the end are "
             "left out.",
-            search_aliases=["vae encode video", "video to latent"],
+            **ESSENTIAL,
+            search_aliases=["vae encode video", "video to latent", "video2video", "v2v"],
             inputs=[
                 io.Video.Input("video", tooltip="The video, from LoadLongVideo for constant memory."),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),
@@ -41,8 +42,8 @@ class EncodeLongVideo(io.ComfyNode):
                 ),
                 io.Vae.Input(
                     "audio_vae", optional=True,
-                    tooltip="The audio VAE of LTX-2 or MiniMax H3: the latent then holds the video's sound beside it, "
-                    "for StreamingExtend to go on from both. What the video has no sound for is silence.",
+                    tooltip="The audio VAE of LTX-2 or MiniMax H3, for a latent that holds the video's sound beside "
+                    "it.",
                 ),
             ],
             outputs=[

@@ -20,10 +20,16 @@ from ..glv_core.hosts.comfy.vision.grounding_models import (
 from ..glv_core.perception.boxes import prompt_text
 from ..glv_core.perception.mask_ops import WHEN_EMPTY, Finish
 from ..glv_core.perception.selection import Selection
+from .before_run import Wrong, connected, lacks
 from .errors import naming
 from .inputs import CATEGORY, download_input
 
 BoundingBox = io.Custom("BOUNDING_BOX")
+
+_NO_SAM3 = (
+    "sam3_conditioning is connected, but no sam3_model. Connect the MODEL that Load Checkpoint gives for SAM 3, or "
+    "disconnect it: the models of the menus read 'text'."
+)
 
 
 class GroundedMask(io.ComfyNode):
@@ -53,13 +59,13 @@ class GroundedMask(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "mode", options=list(MODES), default=MODES[0],
-                    tooltip="tracked: objects are found and then carried from frame to frame. faithful: every frame on "
-                    "its own, as Gen-L-Video does it; it flickers where the detector misses an object.",
+                    tooltip="tracked: objects are found, then carried from frame to frame. faithful: every frame on "
+                    "its own, as Gen-L-Video does it.",
                 ),
                 io.Combo.Input(
                     "detector", options=detector_names(),
-                    tooltip="Grounding DINO: a folder in models/transformers, or a public model that must be there or "
-                    "be downloaded; or what knows the demo model's drawn shapes, without any model. Not used by SAM 3.",
+                    tooltip="What finds the objects: a Grounding DINO, or for the demo model's drawn shapes no "
+                    "network at all; SAM 3 needs none.",
                 ),
                 io.Combo.Input(
                     "segmenter", options=segmenter_names(),
@@ -68,9 +74,7 @@ class GroundedMask(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "box_threshold", default=0.25, min=0.0, max=1.0, step=0.01,
-                    tooltip="How sure the detector must be of an object. Lower finds more, and more that is wrong. "
-                    "SAM 3 has thresholds of its own: 0.7 to take an object up, in ComfyUI's own SAM 3 0.5; only a "
-                    "higher value changes anything.",
+                    tooltip="How sure the detector must be of an object: lower finds more, and more that is wrong.",
                 ),
                 io.Float.Input(
                     "text_threshold", default=0.25, min=0.0, max=1.0, step=0.01, advanced=True,
@@ -84,8 +88,7 @@ class GroundedMask(io.ComfyNode):
                 io.Combo.Input(
                     "order", options=list(ORDERS), default=ORDERS[0], advanced=True,
                     tooltip="Which objects count where there are more than max_objects: the best scores, or the first "
-                    "in the detector's order. auto: first in faithful mode, as Gen-L-Video takes them, and best in "
-                    "tracked mode. SAM 3 in tracked mode always keeps those that it found first.",
+                    "in the detector's order.",
                 ),
                 io.String.Input(
                     "objects", default="",
@@ -94,9 +97,8 @@ class GroundedMask(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "redetect_every", default=30, min=0, max=10_000,
-                    tooltip="Tracked: look for new objects, and check the known ones, in every so many frames, and "
-                    "more often after the start and cuts; 0 only when one gets lost or changes suddenly. Does nothing "
-                    "with SAM 3 (but with sam3_model), which looks in every frame.",
+                    tooltip="Tracked: look for new objects in every so many frames, and more often after the start "
+                    "and cuts; 0 is only when one gets lost.",
                 ),
                 io.Int.Input(
                     "fill_holes", default=400, min=0, max=1_000_000,
@@ -171,14 +173,16 @@ class GroundedMask(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, text: str | None = None, objects: str | None = None) -> bool | str:
+    def validate_inputs(cls, text: str | None = None, objects: str | None = None) -> bool | Wrong:
         """Shows an empty text before anything is loaded. A linked input is None."""
         try:
             if text is not None:
                 prompt_text(text)
             Selection.parse(objects or "")
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "text", "objects")
+        if connected("sam3_conditioning") and lacks("sam3_model"):
+            return Wrong({"sam3_model": _NO_SAM3})
         return True
 
     @classmethod
@@ -215,10 +219,7 @@ class GroundedMask(io.ComfyNode):
             selection = Selection.parse(objects)
             options = TrackOptions(text, mode, box_threshold, text_threshold, max_objects, order, redetect_every)
             if sam3_conditioning is not None and sam3_model is None:
-                raise ValueError(
-                    "sam3_conditioning is connected, but no sam3_model. Connect the MODEL that Load Checkpoint gives "
-                    "for SAM 3, or disconnect it: the models of the menus read 'text'."
-                )
+                raise ValueError(_NO_SAM3)
             if sam3_model is not None and rtdetr_model is not None:
                 raise ValueError(
                     "sam3_model and rtdetr_model are connected. Disconnect one: SAM 3 finds objects itself."

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.conditioning.i2vgen_xl import image_conditioning
 from ..glv_core.streamingt2v.lengths import Chunking
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, check_chunks, chunk_inputs
 
@@ -57,7 +58,7 @@ class I2VGenXLConditioning(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, chunk: int | None = None, overlap: int | None = None) -> bool | str:
+    def validate_inputs(cls, chunk: int | None = None, overlap: int | None = None) -> bool | Wrong:
         return check_chunks(chunk, overlap)
 
     @classmethod

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import comfy.samplers
 from comfy_api.latest import io
 
 from ..glv_core.noise import NOISES
+from .before_run import Wrong
 
 CATEGORY = "long video"  #: the branch of ComfyUI's node menu; each node adds a leaf
+#: Of the main nodes' schemas: where newer hosts list what most workflows need.
+ESSENTIAL = {"essentials_category": "Video Tools"} if "essentials_category" in signature(io.Schema).parameters else {}
 
 
 def chunk_inputs() -> list[io.Input]:
@@ -40,9 +44,11 @@ def video_inputs() -> list[io.Input]:
     ]
 
 
-def fps_input(tooltip: str) -> io.Input:
+def fps_input(tooltip: str, optional: bool = False) -> io.Input:
     """The frame rate of a video."""
-    return io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=1.0, round=0.001, tooltip=tooltip)
+    return io.Float.Input(
+        "fps", default=16.0, min=0.01, max=1000.0, step=1.0, round=0.001, tooltip=tooltip, optional=optional
+    )
 
 
 def seed_input() -> io.Input:
@@ -94,8 +100,8 @@ def step_inputs() -> list[io.Input]:
             default=True,
             optional=True,
             advanced=True,
-            tooltip="Whether the latent gets noise first. Off for the second of two samplers that share the steps, as "
-            "with Wan 2.2's models for high and low noise: its latent brings its noise.",
+            tooltip="Whether the latent gets noise first; off for the second of two samplers that share the steps "
+            "(Wan 2.2).",
         ),
         io.Int.Input(
             "start_at_step",
@@ -104,8 +110,7 @@ def step_inputs() -> list[io.Input]:
             max=10_000,
             optional=True,
             advanced=True,
-            tooltip="The step to begin with. Windows, phases and prompts are those of this place in all of 'steps', so "
-            "that two samplers make what one would.",
+            tooltip="The step to begin with, counted in all of 'steps', so that two samplers make what one would.",
         ),
         io.Int.Input(
             "end_at_step", default=10_000, min=0, max=10_000, optional=True, advanced=True,
@@ -130,10 +135,8 @@ def noise_inputs() -> list[io.Input]:
             options=list(NOISES),
             default="independent",
             optional=True,
-            tooltip="The initial noise. independent: as in the core KSampler; stable: a frame's noise depends on its "
-            "number and the seed alone, so that a longer video starts like a shorter one; shuffled: the noise of one "
-            "window again and again in another order, which keeps distant parts alike (FreeNoise); repeated: the same "
-            "without shuffling; mixed: all frames share a part of their noise, see shared_noise.",
+            tooltip="The initial noise: independent is the core KSampler's, stable keeps a video's start when it gets "
+            "longer, the others keep distant parts alike.",
         ),
         io.Float.Input(
             "shared_noise",
@@ -154,8 +157,7 @@ def initial_noise_input() -> io.Input:
     return io.Noise.Input(
         "initial_noise",
         optional=True,
-        tooltip="The noise to begin with, in place of one by seed and 'noise': from Invert Long Latent, to make that "
-        "video again or another like it; or from any node that gives NOISE.",
+        tooltip="The noise to begin with, in place of one by seed: from Invert Long Latent, or any NOISE.",
     )
 
 
@@ -169,9 +171,8 @@ def fresh_noise_input() -> io.Input:
         max=0.95,
         step=0.05,
         round=0.001,
-        tooltip="Before this share of the steps of the whole noise schedule, each step is one prediction and a new "
-        "noise for the whole video at the next noise level, in place of the sampler's own step; FlowLong does so until "
-        "0.6. For new videos: what a given video brings is forgotten the sooner. 0: none.",
+        tooltip="Until this share of the steps every step puts new noise on the prediction, for new videos (FlowLong: "
+        "0.6); 0 is off.",
     )
 
 
@@ -190,17 +191,20 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: given(value) if isinstance(value, dict) else value for name, value in left.items()}
 
 
-def check_chunks(chunk: int | None, overlap: int | None) -> bool | str:
+def check_chunks(chunk: int | None, overlap: int | None) -> bool | Wrong:
     """For ``validate_inputs`` of nodes with ``chunk_inputs``: True, or what is wrong. A linked input is None."""
     if chunk is not None and overlap is not None and overlap >= chunk:
-        return f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
+        said = f"overlap is {overlap} frames and chunk {chunk}; overlap must be below chunk. Lower overlap."
+        return Wrong({"overlap": said})
     return True
 
 
-def check_steps(steps: int | None, start: int | None, end: int | None) -> bool | str:
+def check_steps(steps: int | None, start: int | None, end: int | None) -> bool | Wrong:
     """For ``validate_inputs``, beside the ranges: True, or what is wrong. A linked input is None."""
     if start and steps is not None and start >= steps:
-        return f"start_at_step is {start} and steps {steps}, so there is no step to make. Lower start_at_step."
+        said = f"start_at_step is {start} and steps {steps}, so there is no step to make. Lower start_at_step."
+        return Wrong({"start_at_step": said})
     if start is not None and end is not None and end <= start:
-        return f"end_at_step is {end} and start_at_step {start}, so there is no step to make. Raise end_at_step."
+        said = f"end_at_step is {end} and start_at_step {start}, so there is no step to make. Raise end_at_step."
+        return Wrong({"end_at_step": said})
     return True

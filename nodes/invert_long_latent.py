@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..glv_core.editing.inversion import steps_of_strength
 from ..glv_core.hosts.comfy.editing.inversion import InversionOptions, invert_long
+from .before_run import Wrong, lacks
 from .errors import naming
 from .inputs import CATEGORY
 from .window_inputs import (
@@ -19,6 +20,8 @@ from .window_inputs import (
     window_inputs,
     window_options,
 )
+
+_NO_NEGATIVE = "cfg is {:g}, which needs a negative conditioning. Connect one, or set cfg to 1."
 
 
 class InvertLongLatent(io.ComfyNode):
@@ -34,14 +37,16 @@ class InvertLongLatent(io.ComfyNode):
             "windows, as Gen-L-Video begins its edits). Sampled with other prompts, controls or masks, that noise "
             "gives a video which moves and is laid out like the first. Give the sampler the same windows, steps, "
             "scheduler and seed, and euler or ddim.",
-            search_aliases=["ddim inversion", "unsampler", "null text inversion", "video editing", "gen-l-video"],
+            search_aliases=[
+                "ddim inversion", "unsampler", "null text inversion", "video editing", "video2video", "v2v",
+                "gen-l-video",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The model that will sample, with the same patches."),
                 io.Conditioning.Input(
                     "positive",
-                    tooltip="What the model is told while it inverts, with the controls, masks and images that the "
-                    "sampler will have. Gen-L-Video's prompt here is empty; the prompt of the video itself brings it "
-                    "back more exactly.",
+                    tooltip="What the model is told while it inverts, with the sampler's controls, masks and images; "
+                    "the video's own prompt is most exact.",
                 ),
                 io.Conditioning.Input(
                     "negative", optional=True, tooltip="Only with cfg other than 1: the negative conditioning."
@@ -57,9 +62,8 @@ class InvertLongLatent(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=0.01, max=1.0, step=0.01, round=0.001,
-                    tooltip="The last part of the steps that is inverted, and then made again from start_at_step. 1: "
-                    "all, for new content in the old layout; 0.2: ten of fifty, for another style (Gen-L-Video's "
-                    "control mode).",
+                    tooltip="The last part of the steps that is inverted and made again: 1 is all, for new content; "
+                    "0.2 is for another style.",
                 ),
                 io.Float.Input(
                     "cfg", default=1.0, min=0.0, max=100.0, step=0.1, round=0.01, advanced=True,
@@ -67,8 +71,8 @@ class InvertLongLatent(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "refinements", default=1, min=0, max=20, advanced=True,
-                    tooltip="How often each step is refined, each at the price of another evaluation. 0 is plain DDIM "
-                    "inversion, as Gen-L-Video; with more, the sampler comes back closer to the video.",
+                    tooltip="How often each step is refined, each at the price of another evaluation; 0 is plain DDIM "
+                    "inversion.",
                 ),
                 io.Int.Input(
                     "schedule_seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, advanced=True,
@@ -98,12 +102,15 @@ class InvertLongLatent(io.ComfyNode):
         overlap: int | None = None,
         steps: int | None = None,
         strength: float | None = None,
-    ) -> bool | str:
+        cfg: float | None = None,
+    ) -> bool | Wrong:
+        if cfg not in (None, 1) and lacks("negative"):
+            return Wrong({"negative": _NO_NEGATIVE.format(cfg)})
         if steps is not None and strength is not None:
             try:
                 steps_of_strength(steps, strength)
             except ValueError as error:
-                return str(error)
+                return Wrong.of(error, "strength")
         return check_windows(window, overlap)
 
     @classmethod
@@ -123,7 +130,7 @@ class InvertLongLatent(io.ComfyNode):
     ) -> io.NodeOutput:
         with naming("InvertLongLatent"):
             if negative is None and cfg != 1:
-                raise ValueError(f"cfg is {cfg:g}, which needs a negative conditioning. Connect one, or set cfg to 1.")
+                raise ValueError(_NO_NEGATIVE.format(cfg))
             options = InversionOptions(steps, scheduler, cfg, strength, refinements, schedule_seed)
             noise, start = invert_long(
                 model, options, positive, positive if negative is None else negative, latent_image,

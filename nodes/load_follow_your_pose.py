@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.follow_your_pose import (
     FROM_THE_FOLDER,
+    NO_FOLDER,
     list_folders,
     list_pose_encoders,
     load_follow_your_pose,
 )
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY
 
 
 class LoadFollowYourPose(io.ComfyNode):
     """Loads a Stable Diffusion 1 with layers over time, and the network that reads its skeletons."""
+
+    FILES: ClassVar = {
+        "folder": "Put FollowYourPose_v1 of YueMafighting, from Hugging Face, into models/diffusers.",
+        "pose_encoder": "Put pose_encoder.pth of FollowYourPose_v1 into models/controlnet, or choose another.",
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -59,6 +68,10 @@ class LoadFollowYourPose(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, folder: str | None = None, pose_encoder: str | None = None) -> bool | Wrong:
+        return True if folder != NO_FOLDER else Wrong({"folder": f"folder is {folder!r}. {cls.FILES['folder']}"})
 
     @classmethod
     def execute(cls, folder: str, pose_encoder: str = FROM_THE_FOLDER, pooled_norm: bool = True) -> io.NodeOutput:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.i2vgen_xl import list_pipelines, load_i2vgen_xl
@@ -11,6 +13,10 @@ from .inputs import CATEGORY
 
 class LoadI2VGenXL(io.ComfyNode):
     """Loads I2VGen-XL."""
+
+    FILES: ClassVar = {
+        "pipeline": "Put the folder i2vgen-xl of ali-vilab, from Hugging Face, into models/diffusers.",
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 
 import folder_paths
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..glv_core.hosts.comfy.video.long_video import LongVideo
+from ..glv_core.hosts.comfy.video.part_preview import part_preview
 from ..glv_core.video_io import FASTEST, VideoClip, open_clip, tell
+from .before_run import Wrong
 from .errors import naming
-from .inputs import CATEGORY
+from .inputs import CATEGORY, ESSENTIAL
 from .notes import notes_in_node
 
 KEEP, TONE_MAP = "keep", "tone map"
@@ -72,6 +74,7 @@ class LoadLongVideo(io.ComfyNode):
             description="Opens a video, or a part of it, with its sound and at another frame rate if wanted. Frames "
             "are read when they are needed: EncodeLongVideo and SaveLongVideo hold only a few at a time. Core nodes "
             "take the output as any VIDEO.",
+            **ESSENTIAL,
             search_aliases=["load video", "trim video", "video frames", "import video"],
             inputs=[
                 io.Combo.Input(
@@ -90,8 +93,7 @@ class LoadLongVideo(io.ComfyNode):
                     max=float(FASTEST),
                     step=1.0,
                     round=0.001,
-                    tooltip="Frames per second to read it at: frames are left out or repeated so that its speed stays. "
-                    "0 for the file's own; of images at uneven times one that keeps them all.",
+                    tooltip="Frames per second to read it at, its speed unchanged; 0 is the file's own.",
                 ),
                 io.Combo.Input(
                     "hdr",
@@ -99,8 +101,8 @@ class LoadLongVideo(io.ComfyNode):
                     default=KEEP,
                     optional=True,
                     advanced=True,
-                    tooltip="What becomes of an HDR video (HLG or PQ). keep: Save Long Video writes it as HDR, and "
-                    "models are shown it tone mapped. tone map: it is SDR from here on, for every format and node.",
+                    tooltip="What becomes of an HDR video: keep, for Save Long Video to write it as HDR, or tone map "
+                    "it to SDR from here on.",
                 ),
             ],
             outputs=[
@@ -113,11 +115,11 @@ class LoadLongVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
+    def validate_inputs(cls, file: str) -> bool | Wrong:
         try:
             _path(file)
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "file")
         return True
 
     @classmethod
@@ -129,4 +131,6 @@ class LoadLongVideo(io.ComfyNode):
     def execute(cls, file: str, start: float, length: int, fps: float, hdr: str = KEEP) -> io.NodeOutput:
         with naming("LoadLongVideo"), notes_in_node():
             clip = _clip(file, start, length, fps, hdr)
-        return io.NodeOutput(LongVideo(clip), clip.num_frames, float(clip.fps), clip.width, clip.height)
+            path = part_preview(clip, Path(folder_paths.get_temp_directory()))
+        shown = None if path is None else ui.PreviewVideo([ui.SavedResult(path.name, "", io.FolderType.temp)])
+        return io.NodeOutput(LongVideo(clip), clip.num_frames, float(clip.fps), clip.width, clip.height, ui=shown)

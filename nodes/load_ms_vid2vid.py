@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.vid2vid import list_files, load_vid2vid
@@ -12,6 +14,11 @@ from .inputs import CATEGORY
 
 class LoadMSVid2Vid(io.ComfyNode):
     """Loads MS-Vid2Vid-XL."""
+
+    FILES: ClassVar = {
+        "unet_name": "Put non_ema_0035000.pth of ali-vilab/MS-Vid2Vid-XL, from Hugging Face, into "
+        "models/diffusion_models.",
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:

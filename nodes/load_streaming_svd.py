@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.streaming_svd import list_files, load_streaming_svd
@@ -11,6 +13,10 @@ from .inputs import CATEGORY
 
 class LoadStreamingSVD(io.ComfyNode):
     """Loads StreamingSVD."""
+
+    FILES: ClassVar = {
+        "checkpoint": "Put model.safetensors of PAIR/StreamingSVD, from Hugging Face, into models/checkpoints.",
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:

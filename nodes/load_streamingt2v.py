@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.loading.streamingt2v import SMALL, list_bases, list_files, load_streamingt2v
+from ..glv_core.hosts.comfy.loading.streamingt2v import (
+    IN_THE_CHECKPOINT,
+    SMALL,
+    list_bases,
+    list_files,
+    load_streamingt2v,
+)
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY
 
 
 class LoadStreamingT2V(io.ComfyNode):
     """Loads StreamingT2V."""
+
+    FILES: ClassVar = {
+        "checkpoint": "Put streaming_t2v.ckpt of PAIR/StreamingT2V, from Hugging Face, into models/checkpoints.",
+        "base": "Put the folder text-to-video-ms-1.7b of damo-vilab, from Hugging Face, into models/diffusers.",
+    }
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,14 +45,13 @@ class LoadStreamingT2V(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "base", options=list_bases(),
-                    tooltip="Where the plain model, text encoder and VAE come from if the checkpoint lacks them: the "
-                    "folder text-to-video-ms-1.7b in models/diffusers. The built-in model has its own.",
+                    tooltip="Where UNet, text encoder and VAE come from if the checkpoint lacks them: "
+                    "text-to-video-ms-1.7b in models/diffusers.",
                 ),
                 io.Boolean.Input(
                     "make_smaller", default=True, advanced=True,
-                    tooltip="Write the weights beside the checkpoint once, in half precision and without what only "
-                    "training needs (25.6 GB become about 6), and load those from then on. The built-in model is "
-                    "small.",
+                    tooltip="Write the weights beside the checkpoint once in half precision, and load those from then "
+                    "on: 25.6 GB become about 6.",
                 ),
             ],
             outputs=[
@@ -51,6 +64,13 @@ class LoadStreamingT2V(io.ComfyNode):
                 ),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, checkpoint: str | None = None, base: str | None = None) -> bool | Wrong:
+        if checkpoint == SMALL and base not in (None, IN_THE_CHECKPOINT):
+            said = f"base is {base!r}, and {SMALL} has a base of its own. Set base to {IN_THE_CHECKPOINT!r}."
+            return Wrong({"base": said})
+        return True
 
     @classmethod
     def execute(cls, checkpoint: str, base: str, make_smaller: bool) -> io.NodeOutput:

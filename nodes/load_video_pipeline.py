@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.loading.pipeline_folder import (
@@ -13,29 +15,34 @@ from ..glv_core.hosts.comfy.loading.pipeline_folder import (
     load_pipeline,
 )
 from .errors import naming
-from .inputs import CATEGORY
+from .inputs import CATEGORY, ESSENTIAL
 
 
 class LoadVideoPipeline(io.ComfyNode):
     """Loads a folder in diffusers format, or the demo model that comes with the pack."""
 
+    FILES: ClassVar = {
+        "pipeline": "Put the folder that holds its model_index.json, from Hugging Face, into models/diffusers.",
+    }
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoadVideoPipeline",
-            display_name="Load Video Pipeline (diffusers)",
+            display_name="Load Video Pipeline",
             category=f"{CATEGORY}/loaders",
             description="Loads a video model in diffusers format from models/diffusers as MODEL, CLIP and VAE that all "
             "core nodes accept; or the small demo model that comes with this pack, which draws coloured shapes and "
             "needs no download. Formats: Wan 2.1 with VACE, and either transformer of Wan 2.2 A14B.",
+            **ESSENTIAL,
             search_aliases=["diffusers loader", "wan diffusers", "demo model"],
             inputs=[
                 io.Combo.Input(
                     "pipeline",
                     options=list_folders(),
                     default=DEMO,
-                    tooltip="A folder under models/diffusers that contains model_index.json, or the built-in demo "
-                    "model: alone for text to video, or with a VACE branch, which follows control videos and masks.",
+                    tooltip="A folder of models/diffusers with a model_index.json, or the built-in demo model, alone "
+                    "or with a VACE branch.",
                 ),
                 io.Combo.Input(
                     "transformer",

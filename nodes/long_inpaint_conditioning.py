@@ -25,7 +25,7 @@ class LongInpaintConditioning(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LongInpaintConditioning",
-            display_name="Inpaint Conditioning (long video)",
+            display_name="Long Inpaint Conditioning",
             category=f"{CATEGORY}/conditioning",
             description="A video and a mask for inpainting models: Wan Fun Inpaint, and SD 1.5 and SD 2 inpainting, "
             "whose frames are the batch. What the model takes is known by its VAE. Memory does not grow with the "
@@ -61,9 +61,8 @@ class LongInpaintConditioning(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "latent", options=list(LATENTS), default=LATENTS[0],
-                    tooltip="What the latent holds. video: the encoded video, for a denoise below 1 or an inversion; "
-                    "video, outside held: the same with a noise mask, so that sampling happens only inside the mask; "
-                    "empty: nothing, which saves encoding.",
+                    tooltip="What the latent holds: the encoded video, the same with its outside held by a noise "
+                    "mask, or nothing.",
                 ),
                 io.ClipVisionOutput.Input(
                     "clip_vision_output", optional=True,

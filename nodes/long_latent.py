@@ -9,9 +9,10 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.families import empty_latent, latent_shape, sound_latent_shape, vae_timebase
 from ..glv_core.limits import check_memory
+from ..glv_core.timeline import UNITS, frames_in
 from ..glv_core.video_models import LTX, MINIMAX_H3, WAN, frame_rates
 from .errors import naming
-from .inputs import CATEGORY, fps_input
+from .inputs import CATEGORY, ESSENTIAL, fps_input
 from .notes import told
 
 
@@ -27,6 +28,7 @@ class LongLatent(io.ComfyNode):
             description="An empty latent for a long video, for the model family that the VAE belongs to: Wan, Hunyuan, "
             "LTX and others, or frames as batch for image models such as SD 1.5; for LTX-2 and MiniMax H3 with sound "
             "beside the video.",
+            **ESSENTIAL,
             search_aliases=["empty latent video", "long video", "empty latent"],
             inputs=[
                 io.Vae.Input(
@@ -41,15 +43,12 @@ class LongLatent(io.ComfyNode):
                     max=1_000_000.0,
                     step=1.0,
                     round=0.001,
-                    tooltip="Length of the video, in frames or seconds (see unit). Rounded up to what the VAE can "
-                    f"hold: Wan makes {WAN.lengths} frames, LTX {LTX.lengths}, MiniMax H3 {MINIMAX_H3.lengths}.",
+                    tooltip="Length of the video, in frames or seconds, rounded up to what the VAE can hold: Wan makes "
+                    f"{WAN.lengths} frames, LTX {LTX.lengths}, MiniMax H3 {MINIMAX_H3.lengths}.",
                 ),
-                io.Combo.Input(
-                    "unit", options=["frames", "seconds"], default="frames", tooltip="What length is measured in."
-                ),
+                io.Combo.Input("unit", options=list(UNITS), default=UNITS[0], tooltip="What length is measured in."),
                 fps_input(
-                    f"Frames per second of the video: {frame_rates()}. Turns seconds into frames, and goes on to the "
-                    f"prompts and the saved video. MiniMax H3 makes {MINIMAX_H3.fps} and no other."
+                    f"Frames per second of the video: {frame_rates()}; MiniMax H3 makes {MINIMAX_H3.fps} and no other."
                 ),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=64, advanced=True, tooltip="How many videos to make at once."
@@ -57,9 +56,8 @@ class LongLatent(io.ComfyNode):
                 io.Vae.Input(
                     "audio_vae",
                     optional=True,
-                    tooltip="The audio VAE of LTX-2: the latent then holds sound beside the video, as long as it, "
-                    "rounded to whole latents of the sound. A latent of MiniMax H3 has sound in any case, 40 latents "
-                    "a second.",
+                    tooltip="LTX-2's audio VAE, for a latent that holds sound beside the video; MiniMax H3's always "
+                    "does.",
                 ),
             ],
             outputs=[
@@ -77,7 +75,7 @@ class LongLatent(io.ComfyNode):
         audio_vae: Any = None,
     ) -> io.NodeOutput:  # fmt: skip
         with naming("LongLatent"):
-            frames = round(length * fps) if unit == "seconds" else round(length)
+            frames = frames_in(length, unit, fps)
             if frames < 1:
                 raise ValueError(
                     f"length is {length:g} {unit}, which is {frames} frames at {fps:g} fps. Give at least 1 frame."

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.options import NoiseOptions
 from ..glv_core.hosts.comfy.co_denoise.sampling import LongVideoNoise
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, noise_inputs, seed_input
 from .window_inputs import check_windows, window_inputs
@@ -33,7 +34,7 @@ class LongNoise(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | Wrong:
         return check_windows(window, overlap)
 
     @classmethod

@@ -8,7 +8,8 @@ import node_helpers
 import torch
 from comfy_api.latest import io
 
-from ..glv_core.hosts.comfy.conditioning.vace import VaceInputs, vace_conditioning
+from ..glv_core.hosts.comfy.conditioning.vace import NO_LENGTH, VaceInputs, check_sides, vace_conditioning
+from .before_run import Wrong, lacks
 from .errors import naming
 from .inputs import CATEGORY
 
@@ -20,12 +21,14 @@ class LongVaceConditioning(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LongVaceConditioning",
-            display_name="VACE Conditioning (long video)",
+            display_name="Long VACE Conditioning",
             category=f"{CATEGORY}/conditioning",
             description="WanVaceToVideo for a video of any length: the same values for the model, made a few frames at "
             "a time, so that memory does not grow with the length of the video. Masked parts of the video can be made "
             "grey, as VACE expects them for inpainting.",
-            search_aliases=["vace", "wan vace to video", "video control", "video inpaint"],
+            search_aliases=[
+                "vace", "wan vace to video", "video control", "video inpaint", "inpaint", "video2video", "v2v",
+            ],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="The prompt, or prompts from MultiPromptSchedule."),
                 io.Conditioning.Input("negative", tooltip="The negative prompt."),
@@ -37,18 +40,15 @@ class LongVaceConditioning(io.ComfyNode):
                 io.Int.Input("height", default=480, min=16, max=16384, step=16, tooltip="Height in pixels."),
                 io.Int.Input(
                     "length", default=0, min=0, max=1_000_000,
-                    tooltip="Frames of the video; 0 for those of control_video, without it of control_masks: with "
-                    "masks up to 3 more, so that all are edited, else up to 3 at the end are left out. Behind the end "
-                    "of the video everything is made anew.",
+                    tooltip="Frames of the video; 0 for those of control_video, without it of control_masks.",
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=0.0, max=1000.0, step=0.01, tooltip="How much VACE's control counts."
                 ),
                 io.Boolean.Input(
                     "fill_masked", default=True,
-                    tooltip="Make the masked part of control_video mid grey, as VACE expects it for inpainting: the "
-                    "model does not see what was there. Turn it off where the masked part is a control, such as depth "
-                    "or a pose; without control_masks it does nothing.",
+                    tooltip="Make the masked part of control_video mid grey, as inpainting wants it; off where that "
+                    "part is a control, such as depth.",
                 ),
                 io.MultiType.Input(
                     "control_video", types=[io.Video, io.Image], optional=True,
@@ -72,6 +72,18 @@ class LongVaceConditioning(io.ComfyNode):
                 ),
             ],
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(
+        cls, width: int | None = None, height: int | None = None, length: int | None = None
+    ) -> bool | Wrong:
+        try:
+            check_sides(width or 16, height or 16)
+        except ValueError as error:
+            return Wrong.of(error, "width", "height")
+        if length == 0 and lacks("control_video", "control_masks"):
+            return Wrong({"length": NO_LENGTH})
+        return True
 
     @classmethod
     def execute(

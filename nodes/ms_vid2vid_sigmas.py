@@ -19,6 +19,7 @@ class MSVid2VidSigmas(io.ComfyNode):
             display_name="MS-Vid2Vid Sigmas",
             category=f"{CATEGORY}/sampling",
             description="The noise levels through which StreamingT2V takes MS-Vid2Vid-XL, for Refine Long Video.",
+            search_aliases=["sigmas", "noise levels", "vid2vid", "streamingt2v"],
             inputs=[
                 io.Float.Input(
                     "strength", default=STRENGTH, min=0.001, max=0.999, step=0.01, round=0.001,

@@ -9,8 +9,9 @@ from comfy_api.latest import io
 
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import TAG, PromptTag
 from ..glv_core.prompts import BEYOND_END, PromptSyntaxError, parse_schedule, read_schedule
+from .before_run import Wrong, possible_values
 from .errors import naming
-from .inputs import CATEGORY, video_inputs
+from .inputs import CATEGORY, ESSENTIAL, video_inputs
 from .notes import told
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,15 @@ class MultiPromptSchedule(io.ComfyNode):
             description="Prompts on a timeline. Lines such as '0: ...', '2.5s: ...', '50%: ...', '-24: ...' (from the "
             "end), '24-48: ...'; or 'a | b | c' spread evenly; or times in brackets, scenes, or the dictionaries of "
             "FizzNodes and AnimateDiff-Evolved. In a plain KSampler the prompts are averaged over the whole video.",
-            search_aliases=["prompt travel", "prompt schedule", "batch prompt schedule", "timeline", "fizz"],
+            **ESSENTIAL,
+            search_aliases=[
+                "prompt travel",
+                "prompt schedule",
+                "batch prompt schedule",
+                "prompt relay",
+                "timeline",
+                "fizz",
+            ],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder of the model."),
                 io.String.Input(
@@ -39,9 +48,8 @@ class MultiPromptSchedule(io.ComfyNode):
                     multiline=True,
                     default=_EXAMPLE,
                     dynamic_prompts=False,
-                    tooltip="A line a prompt: 'time: prompt'. Time in frames (48), seconds (2.5s), percent (50%), from "
-                    "the end (-24), or a range (24-48). A prompt holds until the next one. '48 [ease 12]: ...' sets "
-                    "the transition into this prompt. Text in front of the first time is common to all prompts.",
+                    tooltip="A line a prompt, 'time: prompt', with the time in frames (48), seconds (2.5s), percent "
+                    "(50%), from the end (-24), or a range (24-48).",
                 ),
                 *video_inputs(),
                 io.Combo.Input(
@@ -92,24 +100,32 @@ class MultiPromptSchedule(io.ComfyNode):
         fps: float | None = None,
         common_text: str | None = "",
         beyond_end: str | None = BEYOND_END[0],
-    ) -> bool | str:
+    ) -> bool | Wrong:
         """Shows mistakes in the text before anything is loaded; linked inputs are None and wait for ``execute``."""
         if prompts is None or beyond_end is None:
             return True
-        known = length is not None and fps is not None
-        try:
-            parse_schedule(
-                prompts,
-                num_frames=length if known else _ANY_LENGTH,
-                fps=fps if known else 16.0,
-                common_text=common_text or "",
-                beyond_end=beyond_end,
-            )
-        except PromptSyntaxError as error:
-            return str(error)
-        except ValueError as error:
-            return str(error) if known else True
-        return True
+        lengths = [length] if length is not None else possible_values("length")
+        rates = [fps] if fps is not None else possible_values("fps")
+        known = bool(lengths and rates)
+        said = None
+        for num_frames in lengths if known else [_ANY_LENGTH]:  # a mistake is one that it is at every length
+            try:
+                parse_schedule(
+                    prompts,
+                    num_frames=num_frames,
+                    fps=rates[0] if known else 16.0,
+                    common_text=common_text or "",
+                    beyond_end=beyond_end,
+                )
+            except PromptSyntaxError as error:
+                return Wrong.of(error, "prompts")
+            except ValueError as error:
+                if not known:
+                    return True
+                said = said or Wrong.of(error, "prompts", "fps", "length")
+            else:
+                return True
+        return said or True
 
     @classmethod
     def execute(

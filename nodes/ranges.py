@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from comfy_api.latest import io
 
+from .before_run import Wrong, mark, possible_values
 from .errors import naming
 
 Node = TypeVar("Node", bound=type[io.ComfyNode])
@@ -23,6 +24,8 @@ def within_ranges(node: Node) -> Node:
     Raises:
         ValueError: (``execute``) a number outside of its input's range, or none.
     """
+    if hasattr(node, "FILES") and "validate_inputs" not in node.__dict__:
+        node.validate_inputs = classmethod(_takes(node.FILES))
     for name, around in (("execute", _execute), ("validate_inputs", _validate)):
         own = node.__dict__.get(name)
         if own is None:
@@ -33,6 +36,19 @@ def within_ranges(node: Node) -> Node:
         del whole.__wrapped__
         setattr(node, name, classmethod(whole))
     return node
+
+
+def _takes(names: Iterable[str]) -> Callable:
+    """A ``validate_inputs`` that names these inputs, and nothing more."""
+
+    def validate_inputs(cls: type, **_: Any) -> bool:
+        return True
+
+    kinds = inspect.Parameter
+    parameters = [kinds("cls", kinds.POSITIONAL_OR_KEYWORD)]
+    parameters += [kinds(name, kinds.POSITIONAL_OR_KEYWORD, default=None) for name in names]
+    validate_inputs.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return validate_inputs
 
 
 def _execute(node: type[io.ComfyNode], own: Callable) -> Callable:
@@ -53,11 +69,22 @@ def _execute(node: type[io.ComfyNode], own: Callable) -> Callable:
 def _validate(node: type[io.ComfyNode], own: Callable) -> Callable:
     signature = inspect.signature(own)
 
-    def validate_inputs(cls: type, *args: Any, **given: Any) -> bool | str:
-        wrong = _wrong(node.define_schema(), _named(signature, cls, args, given), choices=True)
-        return own(cls, *args, **given) if wrong is None else wrong
+    def validate_inputs(cls: type, *args: Any, **given: Any) -> bool | Wrong:
+        given = {name: _known(name) if value is None else value for name, value in given.items()}
+        sources = getattr(cls, "FILES", {})
+        wrong = _wrong(node.define_schema(), _named(signature, cls, args, given), choices=True, sources=sources)
+        said = own(cls, *args, **given) if wrong is None else wrong
+        if isinstance(said, Wrong):
+            mark(said)
+        return said
 
     return validate_inputs
+
+
+def _known(name: str) -> Any:
+    """The value that is linked to an input, where there is but one that it can be; None else."""
+    values = possible_values(name)
+    return values[0] if len(values) == 1 else None
 
 
 def _named(signature: inspect.Signature, cls: type, args: tuple, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,23 +92,34 @@ def _named(signature: inspect.Signature, cls: type, args: tuple, given: Mapping[
     return {**bound.arguments, **given}
 
 
-def _wrong(schema: io.Schema, values: Mapping[str, Any], choices: bool = False) -> str | None:
-    """What is wrong with the first value that is outside of its input's range; None if nothing is."""
-    return _wrong_in(schema.inputs, values, choices)
+def _wrong(
+    schema: io.Schema, values: Mapping[str, Any], choices: bool = False, sources: Mapping[str, str] = {}
+) -> Wrong | None:
+    """All values that are outside of their input's range; None if none is.
+
+    Args:
+        choices: whether those of menus count too.
+        sources: what to say of an entry that a menu of files lacks.
+    """
+    wrong = dict(_wrong_in(schema.inputs, values, choices, sources))
+    return Wrong(wrong) if wrong else None
 
 
-def _wrong_in(inputs: Sequence[Any], values: Mapping[str, Any], choices: bool) -> str | None:
+def _wrong_in(
+    inputs: Sequence[Any], values: Mapping[str, Any], choices: bool, sources: Mapping[str, str], path: str = ""
+) -> Iterator[tuple[str, str]]:
     for each in inputs:
         value = values.get(each.id)
         if isinstance(each, (io.Int.Input, io.Float.Input)) and isinstance(value, (int, float)):
             low, high = each.min, each.max
             if not ((low is None or value >= low) and (high is None or value <= high)):  # a NaN is neither
-                return f"{each.id} is {value}; it must be {low} to {high}. Use a value in that range."
+                yield path + each.id, f"{each.id} is {value}; it must be {low} to {high}. Use a value in that range."
         elif isinstance(each, io.DynamicCombo.Input) and isinstance(value, Mapping):
             chosen = next((option.inputs for option in each.options if option.key == value.get(each.id)), ())
-            wrong = _wrong_in(chosen, value, choices)
-            if wrong is not None:
-                return wrong
+            yield from _wrong_in(chosen, value, choices, sources, f"{path}{each.id}.")
         elif choices and isinstance(each, io.Combo.Input) and not each.upload and value not in (None, *each.options):
-            return f"{each.id} is {value!r}; choose one of {', '.join(map(str, each.options))}."
-    return None
+            known = ", ".join(map(str, each.options))
+            remedy = f"choose one of {known}."
+            if each.id in sources:
+                remedy = f"there is no such file. {sources[each.id]} Then press R in the editor, or choose another."
+            yield path + each.id, f"{each.id} is {value!r}; {remedy}"

@@ -13,6 +13,7 @@ from ..glv_core.hosts.comfy.editing.refine import CHUNKS, RefineOptions, refine_
 from ..glv_core.hosts.comfy.video.refine_source import FITS, encode_to_refine
 from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.streamingt2v.lengths import LENGTH_POLICIES
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, check_chunks, sampler_inputs, seed_input
 from .window_inputs import MERGE_TOOLTIP, tile_inputs
@@ -31,7 +32,10 @@ class RefineLongVideo(io.ComfyNode):
             "'strength' and is denoised again, chunk by chunk at every step, all of them from one noise. Where chunks "
             "overlap, one is heard up to a random frame and the next from there, anew at every step, so that no seam "
             "stays and nothing is averaged away (StreamingT2V). Frames larger than the model are seen in tiles.",
-            search_aliases=["enhance", "upscale video", "vid2vid", "sdedit", "streamingt2v", "randomized blending"],
+            search_aliases=[
+                "enhance", "upscale video", "vid2vid", "video2video", "v2v", "sdedit", "streamingt2v",
+                "randomized blending",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="The model that refines: any video model."),
                 io.MultiType.Input(
@@ -48,8 +52,8 @@ class RefineLongVideo(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="What to avoid."),
                 io.Float.Input(
                     "strength", default=0.4, min=0.0, max=1.0, step=0.01, round=0.001,
-                    tooltip="How much noise the video gets: more makes more detail and keeps less of it. StreamingT2V "
-                    "has 0.6, for a model that was made for it; 0.2 to 0.5 suit others. All of 'steps' are made.",
+                    tooltip="How much noise the video gets: more makes more detail and keeps less. StreamingT2V has "
+                    "0.6; 0.2 to 0.5 suit other models.",
                 ),
                 io.Int.Input(
                     "width", default=0, min=0, max=16384, step=8,
@@ -61,14 +65,13 @@ class RefineLongVideo(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "fit", options=list(FITS), default="crop",
-                    tooltip="For a video of another shape than width and height. crop: its middle. bars: all of it "
-                    "between black bars, which are cut off again (StreamingT2V: a square in 1280 x 720).",
+                    tooltip="For a video of another shape. crop: its middle. bars: all of it between black bars, "
+                    "which are cut off again.",
                 ),
                 io.Combo.Input(
                     "chunks", options=list(CHUNKS), default="model",
-                    tooltip="What the model sees at once. model: its own clip length, a third shared. auto, readme: "
-                    "StreamingT2V's, one pass up to 80 frames, then 56 or 112 frames with 32 shared. paper: 24 with 8. "
-                    "streaming_svd: one pass up to 38, then 38 with 12. custom: 'chunk' and 'overlap'.",
+                    tooltip="What the model sees at once: its own clip length, or the chunks of StreamingT2V or "
+                    "StreamingSVD; custom takes chunk and overlap.",
                 ),
                 io.Int.Input(
                     "chunk", default=81, min=1, max=100_000, tooltip="With chunks 'custom': frames of a chunk.",
@@ -104,7 +107,7 @@ class RefineLongVideo(io.ComfyNode):
     @classmethod
     def validate_inputs(
         cls, chunks: str | None = None, chunk: int | None = None, overlap: int | None = None
-    ) -> bool | str:
+    ) -> bool | Wrong:
         return check_chunks(chunk, overlap) if chunks == "custom" else True
 
     @classmethod

@@ -26,8 +26,9 @@ from ..glv_core.video_io import (
     save_video,
     video_format_for,
 )
+from .before_run import Wrong, connected, lacks
 from .errors import naming
-from .inputs import CATEGORY, fps_input
+from .inputs import CATEGORY, ESSENTIAL, fps_input
 from .notes import notes_in_node
 
 PNG = "png sequence"
@@ -45,6 +46,7 @@ class SaveLongVideo(io.ComfyNode):
             category=f"{CATEGORY}/video",
             description="Decodes a latent in pieces and writes the video as it goes, so that memory does not grow with "
             "its length. Also takes frames or a VIDEO. The workflow is stored in the file.",
+            **ESSENTIAL,
             search_aliases=["save video", "video combine", "vae decode", "export video", "mp4", "webm"],
             inputs=[
                 io.Latent.Input("samples", optional=True, tooltip="The latent to decode; needs vae."),
@@ -86,9 +88,8 @@ class SaveLongVideo(io.ComfyNode):
                 ),
                 io.Vae.Input(
                     "audio_vae", optional=True,
-                    tooltip="The audio VAE of LTX-2 or MiniMax H3: the sound that samples holds beside the video is "
-                    "decoded in pieces and saved, as long as the video to the sample. In place of audio and "
-                    "audio_from; without any of the three the video is silent.",
+                    tooltip="The audio VAE of LTX-2 or MiniMax H3: saves the sound that samples holds beside the "
+                    "video.",
                 ),
             ],
             outputs=[io.Video.Output(display_name="video", tooltip="The file that was written; none for images.")],
@@ -100,18 +101,22 @@ class SaveLongVideo(io.ComfyNode):
     def validate_inputs(
         cls, format: str | None = None, codec: str | None = None, crf: int | None = None,
         pixel_format: str | None = None, filename_prefix: str | None = None,
-    ) -> bool | str:  # fmt: skip
+    ) -> bool | Wrong:  # fmt: skip
         """Shows a combination that no file can have, and a name that some system cannot, before anything is sampled."""
         try:
             _prefix(filename_prefix or "")
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "filename_prefix")
+        if lacks("samples", "images", "video"):
+            return Wrong({"samples": "Nothing is connected. Connect one of samples (with vae), images and video."})
+        if connected("samples") and lacks("vae"):
+            return Wrong({"vae": "samples is connected, but no vae. Connect the VAE of the model."})
         if None in (format, codec, crf, pixel_format):
             return True
         try:
             _video_format(format, codec, crf, pixel_format)
         except ValueError as error:
-            return str(error)
+            return Wrong.of(error, "pixel_format", "codec", "crf")
         return True
 
     @classmethod

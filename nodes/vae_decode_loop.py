@@ -24,7 +24,7 @@ class VAEDecodeLoop(io.ComfyNode):
             description="Decodes a latent made with closed_loop. A causal video VAE gives the first latent frame one "
             "frame and starts without a past, which would show at the loop point; here the end of the loop is decoded "
             "before its beginning, so that every latent frame has its full frames and a past.",
-            search_aliases=["seamless loop", "vae decode", "closed loop"],
+            search_aliases=["seamless loop", "vae decode", "closed loop", "loop"],
             inputs=[
                 io.Latent.Input("samples", tooltip="A latent made with closed_loop."),
                 io.Vae.Input("vae", tooltip="The VAE of the model."),

@@ -15,22 +15,13 @@ from ..glv_core.prompts import AUTO, PROMPT_BLENDINGS
 from ..glv_core.step_cache import StepCacheSettings
 from ..glv_core.video_models import clip_lengths
 from ..glv_core.window_schedules import DEFAULT_SCHEDULE, SCHEDULES
+from .before_run import Wrong
 
 Phases = io.Custom("CO_DENOISE_PHASES")
-SCHEDULE_TOOLTIP = (
-    "Where the windows are. shifted_trimmed: they move at every step, so that no seam stays in one place, and the "
-    "first and last one are no longer than they need to be: the cheapest for its smoothness; shifted: the same, all of "
-    "one length; shifted_golden, shifted_random: the same, moved by the golden ratio or at random; static: the same "
-    "windows at every step (Gen-L-Video), which need more overlap for the same smoothness; static_balanced: static "
-    "with equal overlaps; uniform: windows of every stride 1, 2, 4 ... up to 'stride' at once, moving (AnimateDiff); "
-    "batched: isolated clips side by side."
-)
+SCHEDULE_TOOLTIP = "Where the windows are at each step; the default moves them, so that no seam stays in one place."
 MERGE_TOOLTIP = (
-    "How overlapping windows are averaged. pyramid: the middle of a window counts most; hann: the same with a rounder "
-    "top; gaussian: a narrow bell; relative: a pyramid that is nearly 0 at the ends; squared: the pyramid squared "
-    "(Gen-L-Video's paper); linear_in_overlap: a ramp over what windows share; flat: all the same (Gen-L-Video's "
-    "code); earliest: no average, a frame is that of the window that begins first; random_cut, random_cut_paper: "
-    "no average, one window up to a random frame, then the other (StreamingT2V)."
+    "How overlapping windows are averaged: pyramid counts the middle of a window most, random_cut averages nothing "
+    "(StreamingT2V)."
 )
 
 
@@ -42,16 +33,14 @@ def window_inputs() -> list[io.Input]:
             default=81,
             min=1,
             max=100_000,
-            tooltip="Length of a window in frames of the video: the clip length the model was made for. "
-            f"{clip_lengths()}.",
+            tooltip=f"Frames of a window, the clip length the model was made for: {clip_lengths()}.",
         ),
         io.Int.Input(
             "overlap",
             default=12,
             min=0,
             max=100_000,
-            tooltip="Frames shared by neighbouring windows. More is smoother and slower. Rounded to whole latent "
-            "frames of the model (4 frames of Wan, 8 of LTX). Must be below window.",
+            tooltip="Frames shared by neighbouring windows, below window: more is smoother and slower.",
         ),
         io.Combo.Input("schedule", options=list(SCHEDULES), default=DEFAULT_SCHEDULE, tooltip=SCHEDULE_TOOLTIP),
         io.Combo.Input("merge", options=list(MERGES), default="pyramid", tooltip=MERGE_TOOLTIP),
@@ -61,8 +50,8 @@ def window_inputs() -> list[io.Input]:
             min=0,
             max=64,
             advanced=True,
-            tooltip="At most so many windows share one forward pass of the model. 0: as many as fit in free memory, up "
-            f"to {AUTOMATIC_WINDOWS_PER_FORWARD}. The result does not depend on it; 1 needs the least memory.",
+            tooltip="At most so many windows share a forward pass; 0 is as many as fit in free memory, up to "
+            f"{AUTOMATIC_WINDOWS_PER_FORWARD}. The result stays the same.",
         ),
         io.Boolean.Input(
             "closed_loop",
@@ -79,17 +68,16 @@ def window_inputs() -> list[io.Input]:
             min=1,
             max=64,
             advanced=True,
-            tooltip="Spacing of the latent frames in a window. Above 1, a window spans more of the video at a coarser "
-            "rhythm; best for the first steps only, with a Co-Denoise Phase that goes back to 1.",
+            tooltip="Spacing of the latent frames in a window: above 1 it spans more of the video, which suits the "
+            "first steps only.",
         ),
         io.Boolean.Input(
             "offload_latent",
             default=False,
             optional=True,
             advanced=True,
-            tooltip="While sampling, keep the long latent and all that runs along it in the computer's memory; "
-            "only windows go to the graphics card. For very long latents; slightly slower; samplers that add noise "
-            "draw other noise.",
+            tooltip="Keep the long latent in the computer's memory and send only windows to the graphics card: for "
+            "very long latents, slightly slower.",
         ),
         Phases.Input(
             "phases",
@@ -107,12 +95,8 @@ def prompt_blending_input(advanced: bool | None = None) -> io.Input:
         default=AUTO,
         optional=True,
         advanced=advanced,
-        tooltip="What a window sees that touches two prompts. auto: attention where the model can have it, else "
-        "predictions. predictions: it is denoised with both and blended "
-        "frame by frame, at twice the cost; embeddings, embeddings_spherical: once, with the prompts mixed in a "
-        "straight line or on the sphere as the timeline says at the window's centre; one_per_window: one prompt, "
-        "by Gen-L-Video's rule; attention: once, and every latent frame attends to its own prompts (Wan, LTX, "
-        "Cosmos, MiniMax H3, Hunyuan 1.5).",
+        tooltip="How a window that sees two prompts is denoised: auto lets each latent frame attend to its own where "
+        "the model can.",
     )
 
 
@@ -123,11 +107,8 @@ def start_image_input() -> io.Input:
         options=list(START_IMAGES),
         default="auto",
         optional=True,
-        tooltip="Which windows see the first latent frame, where a start or reference image stands. every_window: it "
-        "is shown in front of each window that does not hold it, and what the model says of it there is left out; one "
-        "latent frame more for each window. auto: that, where the conditioning brings such an image beside the noise "
-        "(Wan and Hunyuan image to video, first and last frame, VACE or Animate with a reference). first_window: only "
-        "those windows that it lies in.",
+        tooltip="Which windows are shown the first latent frame: auto is every window where the conditioning brings a "
+        "start or reference image.",
     )
 
 
@@ -138,10 +119,7 @@ def isolated_input() -> io.Input:
         default=False,
         optional=True,
         advanced=True,
-        tooltip="For comparison: denoise the video as clips side by side that know nothing of each other, each "
-        "'window' long, in place of overlapping windows. Where the length is no multiple of it the last one begins "
-        "earlier, and sees the end of the one before. schedule, overlap, merge, stride, closed_loop, "
-        "causal_anchor and phases then do nothing.",
+        tooltip="For comparison: clips side by side that know nothing of each other, in place of overlapping windows.",
     )
 
 
@@ -156,11 +134,8 @@ def step_cache_input(advanced: bool | None = None) -> io.Input:
         round=0.001,
         optional=True,
         advanced=advanced,
-        tooltip="Leave out windows whose prediction would hardly change since a step before, and use that one again "
-        "(EasyCache, window by window): the largest change left out, as a share of the noise that is left. 0 computes "
-        "everything; try 0.15, and with schedule shifted 0.1. The first 15 % of the steps and the last "
-        "5 %, one at least, are always computed. An EasyCache node in front of 'model' does the same with its own "
-        "values, where this is 0.",
+        tooltip="Use a window's last prediction again where it would change by less than this share of the noise that "
+        "is left: try 0.15; 0 is off.",
     )
 
 
@@ -171,11 +146,8 @@ def causal_anchor_input() -> io.Input:
         default=False,
         optional=True,
         advanced=True,
-        tooltip="Show the model every window behind the latent frame before it, and throw away what it says of that: a "
-        "causal VAE (Wan, Hunyuan, LTX, Cosmos) makes of a video's first frame alone its first latent frame, and "
-        "models take that of every window for it. Costs one latent frame a window, and made the largest steps between "
-        "frames a little smaller. Windows that see a start image in front of them keep that; windows with gaps "
-        "('stride' above 1) have none.",
+        tooltip="Show the model every window behind the latent frame before it, so that it takes none for the start "
+        "of a video; costs one a window.",
     )
 
 
@@ -198,10 +170,11 @@ def tile_inputs() -> list[io.Input]:
     ]  # fmt: skip
 
 
-def check_windows(window: int | None, overlap: int | None) -> bool | str:
+def check_windows(window: int | None, overlap: int | None) -> bool | Wrong:
     """For ``validate_inputs``, before anything is loaded: True, or what is wrong. A linked input is None."""
     if window is not None and overlap is not None and overlap >= window:
-        return f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
+        said = f"overlap is {overlap} frames and window {window}; overlap must be below window. Lower overlap."
+        return Wrong({"overlap": said})
     return True
 
 

@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from ..glv_core.hosts.comfy.co_denoise.prompt_tags import schedules_of, track_of
 from ..glv_core.hosts.comfy.families import family_of_vae, vae_timebase
 from ..glv_core.plan_image import Plan, draw_plan, facts
+from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY, video_inputs
 from .window_inputs import causal_anchor_input, check_windows, isolated_input, window_inputs, window_options
@@ -27,7 +28,7 @@ class WindowPlan(io.ComfyNode):
             category=f"{CATEGORY}/sampling",
             description="Draws the windows of a run over the timeline, with their weights, prompts and cost. Nothing "
             "is sampled and no model is needed, so it answers at once.",
-            search_aliases=["context windows visualizer", "preview windows", "cost"],
+            search_aliases=["context windows visualizer", "preview windows", "context window", "cost"],
             is_output_node=True,
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of the model: how many frames a latent frame holds."),
@@ -59,7 +60,7 @@ class WindowPlan(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | str:
+    def validate_inputs(cls, window: int | None = None, overlap: int | None = None) -> bool | Wrong:
         return check_windows(window, overlap)
 
     @classmethod

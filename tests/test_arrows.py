@@ -8,8 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HOSTS = {
-    "comfy", "comfy_api", "comfy_execution", "comfy_extras", "diffusers", "folder_paths", "latent_preview", "server",
-    "transformers",
+    "comfy", "comfy_api", "comfy_execution", "comfy_extras", "diffusers", "execution", "folder_paths", "latent_preview",
+    "server", "transformers",
 }  # fmt: skip
 #: Floors from bottom to top; a module imports from its own floor or from those below it. The longest prefix counts.
 FLOORS = {

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glv_core.timeline import Compression, Place, Timebase
+from glv_core.timeline import Compression, Place, Timebase, frames_in
 
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
@@ -25,6 +25,11 @@ compressions = st.builds(
 def test_latent_frames_of_causal_vaes(frames, ratio, latent_frames):
     assert Compression.causal(ratio).num_latent_frames(frames) == latent_frames
     assert Timebase(frames, 16, Compression.causal(ratio)).num_latent_frames == latent_frames
+
+
+def test_a_length_in_frames_or_seconds():
+    assert frames_in(3.5, "seconds", 24) == 84 and frames_in(1.02, "seconds", 24) == 24
+    assert frames_in(81.4, "frames", 24) == 81
 
 
 def test_frames_of_a_causal_latent():

@@ -39,6 +39,52 @@ def test_object_info_describes_every_node_with_a_tooltip_on_every_input_and_outp
     assert all(info["output_tooltips"])
 
 
+LONGEST_TOOLTIP, LONGEST_NAME = 160, 25  #: characters: what is read at a glance, and a title bar of the usual width
+
+
+def tooltips_in(described):
+    """Inputs and their tooltips, with those of every entry of a menu."""
+    for name, spec in (each for kind in ("required", "optional") for each in described.get(kind, {}).items()):
+        yield name, spec[1]["tooltip"]
+        if spec[0] == "COMFY_DYNAMICCOMBO_V3":
+            for option in spec[1]["options"]:
+                yield from tooltips_in(option["inputs"])
+
+
+def test_tooltips_are_short_and_names_fit_their_title_bar(server):
+    long = {}
+    for node in NODES:
+        info = server.get(f"/object_info/{node}")[node]
+        tooltips = [*tooltips_in(info["input"]), *zip(info["output_name"], info["output_tooltips"], strict=True)]
+        long |= {(node, name): text for name, text in tooltips if len(text) > LONGEST_TOOLTIP}
+        long |= {node: info["display_name"]} if len(info["display_name"]) > LONGEST_NAME else {}
+    assert long == {}
+
+
+SEARCHED = (
+    "inpaint", "video2video", "v2v", "resume", "svi", "framepack", "prompt relay", "context window", "context options",
+    "extend", "long video", "loop",
+)  # fmt: skip
+
+
+def test_what_people_search_for_finds_a_node(server):
+    words = {node: server.get(f"/object_info/{node}")[node].get("search_aliases") or [] for node in NODES}
+    assert [node for node, given in words.items() if not given] == []
+    found = {each for given in words.values() for each in given}
+    assert [word for word in SEARCHED if word not in found] == []
+
+
+def test_the_main_nodes_are_among_the_essentials_where_the_host_has_any(server):
+    infos = [server.get(f"/object_info/{node}")[node] for node in NODES]
+    if "essentials_category" not in infos[0]:
+        pytest.skip("this ComfyUI has no essentials")
+    main = {info["name"] for info in infos if info["essentials_category"]}
+    assert main == {
+        "LoadVideoPipeline", "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "StreamingExtend",
+        "LoadLongVideo", "EncodeLongVideo", "SaveLongVideo",
+    }  # fmt: skip
+
+
 def test_every_node_has_a_help_page(server):
     for node in NODES:
         page = server.fetch(f"/extensions/long_video_pack/docs/{node}.md").decode()
@@ -323,3 +369,166 @@ def test_a_number_that_no_input_takes_is_refused_at_once(server):
     status, answer = server.post("/prompt", {"prompt": prompt})
     assert status == 400
     assert f"chunk is {2**80}; it must be 2 to 100000" in json.dumps(answer["node_errors"][node])
+
+
+def refused(server, prompt):
+    """The errors of a prompt that the server does not take: node -> input -> what is said of it."""
+    status, answer = server.post("/prompt", {"prompt": prompt})
+    assert status == 400, answer
+    found = {}
+    for node, each in answer["node_errors"].items():
+        names = [error["extra_info"]["input_name"] for error in each["errors"]]
+        assert len(set(names)) == len(names)
+        found[node] = dict(zip(names, (error["details"] for error in each["errors"]), strict=True))
+    return found
+
+
+def with_inputs(name, **changed):
+    """A shipped prompt, without its plan, whose nodes, by their class, have other inputs."""
+    prompt = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+    for node in prompt.values():
+        node["inputs"].update(changed.get(node["class_type"], {}))
+    return {number: node for number, node in prompt.items() if node["class_type"] != "WindowPlan"}
+
+
+@pytest.mark.parametrize(
+    ("workflow", "node", "inputs", "wrong"),
+    [
+        ("demo_three_prompts", "CoDenoiseKSampler", {"overlap": 61}, {"overlap": "window 61"}),
+        ("demo_three_prompts", "CoDenoiseKSampler", {"overlap": -1}, {"overlap": "-1"}),
+        ("demo_three_prompts", "CoDenoiseKSampler", {"overlap": -1, "start_at_step": -2},
+         {"overlap": "-1", "start_at_step": "-2"}),
+        ("demo_three_prompts", "CoDenoiseKSampler", {"start_at_step": 8, "end_at_step": 5}, {"end_at_step": "is 5"}),
+        ("demo_three_prompts", "MultiPromptSchedule", {"prompts": "0: a\n12x: b"}, {"prompts": "line 2"}),
+        ("demo_streaming", "StreamingExtend", {"overlap": 999}, {"overlap": "overlap is 999"}),
+        ("demo_streaming", "StreamingExtend", {"run_name": "../b"}, {"run_name": "../b"}),
+        ("demo_streaming", "SaveLongVideo", {"codec": "vp9"}, {"codec": "vp9"}),
+        ("demo_streaming", "SaveLongVideo", {"codec": "h264", "crf": 60}, {"crf": "60"}),
+        ("demo_streaming", "SaveLongVideo", {"filename_prefix": "video/con"}, {"filename_prefix": "con"}),
+        ("demo_streaming", "LoadVideoPipeline", {"pipeline": "Wan"}, {"pipeline": "model_index.json"}),
+        ("demo_streamingt2v", "LoadStreamingT2V", {"checkpoint": "a.ckpt", "base": "b"},
+         {"checkpoint": "PAIR/StreamingT2V", "base": "damo-vilab"}),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_marked_and_nothing_else(server, workflow, node, inputs, wrong):
+    prompt = with_inputs(workflow, **{node: inputs})
+    found = refused(server, prompt)
+    assert [prompt[number]["class_type"] for number in found] == [node]
+    [said] = found.values()
+    assert sorted(said) == sorted(wrong)
+    assert all(words in said[name] for name, words in wrong.items()), said
+
+
+def test_mistakes_of_several_nodes_are_all_said_at_once(server):
+    prompt = with_inputs(
+        "demo_streaming", StreamingExtend={"overlap": 999}, SaveLongVideo={"codec": "vp9"},
+        MultiPromptSchedule={"prompts": ""}, LoadVideoPipeline={"pipeline": "Wan"},
+    )  # fmt: skip
+    found = {prompt[number]["class_type"]: list(said) for number, said in refused(server, prompt).items()}
+    assert found == {
+        "StreamingExtend": ["overlap"], "SaveLongVideo": ["codec"], "MultiPromptSchedule": ["prompts"],
+        "LoadVideoPipeline": ["pipeline"],
+    }  # fmt: skip
+
+
+def test_other_nodes_are_marked_as_ever(server):
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "nothing.png"}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    [said] = refused(server, prompt).values()
+    assert list(said) == ["image"] and "nothing.png" in said["image"]
+
+
+LONG_LATENT = {"class_type": "LongLatent", "inputs": {"width": 64, "height": 64, "batch_size": 1, "vae": ["1", 2]}}
+
+
+@pytest.mark.parametrize(
+    ("length", "unit", "last", "is_right"),
+    [
+        (49, "frames", 48, True), (49, "frames", 52, True), (49, "frames", 99, False),
+        (3.0, "seconds", 47, True), (3.0, "seconds", 99, False),
+    ],
+)  # fmt: skip
+def test_a_prompt_outside_of_a_linked_length_is_said_before_anything_runs(server, length, unit, last, is_right):
+    """The VAE rounds a length up, so that 52 may lie in a video of 49 frames."""
+    prompt = {
+        "1": {"class_type": "LoadVideoPipeline",
+              "inputs": {"pipeline": "demo model (built in)", "transformer": "transformer"}},
+        "2": {"class_type": "PrimitiveFloat", "inputs": {"value": length}},
+        "3": {**LONG_LATENT, "inputs": {**LONG_LATENT["inputs"], "length": ["2", 0], "unit": unit, "fps": 16.0}},
+        "4": {"class_type": "MultiPromptSchedule", "inputs": {
+            "clip": ["1", 1], "prompts": f"0: a\n{last}: b", "length": ["3", 1], "fps": ["3", 2],
+            "transition": "hard", "transition_frames": 0.0}},
+        "5": {"class_type": "PreviewAny", "inputs": {"source": ["4", 0]}},
+    }  # fmt: skip
+    if is_right:
+        status, answer = server.post("/prompt", {"prompt": prompt})
+        assert status == 200 and answer["node_errors"] == {}
+        server.post("/queue", {"clear": True})
+    else:
+        found = refused(server, prompt)
+        assert list(found) == ["4"] and list(found["4"]) == ["prompts"]
+        assert "line 2" in found["4"]["prompts"] and "outside the video" in found["4"]["prompts"]
+
+
+EMPTY_IMAGE = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "wrong", "words"),
+    [
+        ({"image": ["90", 0], "latent": ...}, "vae", "image is connected, but no vae"),
+        ({"anchor": "image"}, "anchor_image", "Connect an image"),
+        ({"anchor": "image", "anchor_image": ["90", 0]}, "vae", "anchor_image is connected, but no vae"),
+        ({"extend_by": 5.0}, "extend_by", "extend_by is 5 and length 401"),
+        ({"extend_by": 5.0, "length": ["4", 1]}, "extend_by", "one of them says how long"),
+        ({"length": 0}, "length", "Set one of them"),
+    ],
+)
+def test_what_streaming_lacks_is_said_before_anything_runs(server, inputs, wrong, words):
+    prompt = with_inputs("demo_streaming", StreamingExtend={"length": 401})
+    prompt["90"] = EMPTY_IMAGE
+    given = {**prompt["7"]["inputs"], **inputs}
+    prompt["7"]["inputs"] = {name: value for name, value in given.items() if value is not ...}
+    found = refused(server, prompt)
+    assert list(found) == ["7"] and list(found["7"]) == [wrong] and words in found["7"][wrong]
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs", "wrong"),
+    [
+        ("SaveLongVideo", {"fps": 8.0, "filename_prefix": "video/x", "format": "mp4", "codec": "auto", "crf": 18,
+                           "pixel_format": "yuv420p"}, "samples"),
+        ("SaveLongVideo", {"fps": 8.0, "filename_prefix": "video/x", "format": "mp4", "codec": "auto", "crf": 18,
+                           "pixel_format": "yuv420p", "samples": ["3", 0]}, "vae"),
+        ("LongVaceConditioning", {"positive": ["6", 0], "negative": ["6", 0], "vae": ["1", 2], "width": 64,
+                                  "height": 64, "length": 0, "strength": 1.0, "fill_masked": True}, "length"),
+        ("LongVaceConditioning", {"positive": ["6", 0], "negative": ["6", 0], "vae": ["1", 2], "width": 64,
+                                  "height": 40, "length": 81, "strength": 1.0, "fill_masked": True}, "height"),
+        ("InvertLongLatent", {"model": ["1", 0], "positive": ["6", 0], "latent_image": ["3", 0], "steps": 20,
+                              "scheduler": "simple", "strength": 1.0, "cfg": 3.0, "refinements": 0,
+                              "schedule_seed": 0, "window": 61, "overlap": 16, "schedule": "shifted",
+                              "merge": "pyramid", "windows_per_forward": 0}, "negative"),
+    ],
+)  # fmt: skip
+def test_what_is_not_connected_is_said_before_anything_runs(server, node, inputs, wrong):
+    prompt = {
+        "1": {"class_type": "LoadVideoPipeline",
+              "inputs": {"pipeline": "demo model (built in)", "transformer": "transformer"}},
+        "3": {**LONG_LATENT, "inputs": {**LONG_LATENT["inputs"], "length": 49.0, "unit": "frames", "fps": 16.0}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": ""}},
+        "7": {"class_type": node, "inputs": inputs},
+        "8": {"class_type": "PreviewAny", "inputs": {"source": ["7", 0]}},
+    }  # fmt: skip
+    if node == "SaveLongVideo":
+        del prompt["8"]
+    found = refused(server, prompt)
+    assert list(found) == ["7"] and list(found["7"]) == [wrong]
+
+
+def test_what_a_primitive_brings_is_checked_like_what_is_set(server):
+    prompt = with_inputs("demo_three_prompts", CoDenoiseKSampler={"overlap": ["90", 0]})
+    prompt["90"] = {"class_type": "PrimitiveInt", "inputs": {"value": 61}}
+    [said] = refused(server, prompt).values()
+    assert list(said) == ["overlap"] and "overlap is 61 frames and window 61" in said["overlap"]

@@ -67,8 +67,9 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("ComfyExtension"), _need("io.ComfyNode"), _need("io.ComfyNode.hidden"), _need("io.Custom", 1),
         _need("io.Input"), _need("io.NodeOutput", 5, "ui"),
         _need("io.Schema", 0, "node_id", "display_name", "category", "description", "search_aliases", "inputs",
-              "outputs", "hidden", "is_output_node"),
+              "outputs", "hidden", "is_output_node"), _ask("io.Schema", 0, "essentials_category"),
         _need("io.Hidden.prompt"), _need("io.Hidden.extra_pnginfo"), _need("io.FolderType.output"),
+        _need("io.FolderType.temp"),
         _need("io.UploadType.video"), _need("ui.PreviewImage", 1, "cls"), _need("ui.PreviewImage.as_dict"),
         _need("ui.PreviewVideo", 1), _need("ui.SavedResult", 3),
     ),
@@ -114,6 +115,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     *_all("who is running", "comfy_execution.utils", _need("get_executing_context")),
     *_all("an output that is not to be used", "comfy_execution.graph_utils", _need("ExecutionBlocker", 1)),
     *_all("one line of text in a running node, and routes", "server.PromptServer", _need("send_progress_text", 2)),
+    *_all("which input is marked where a prompt is refused", "execution", _need("validate_inputs", 4)),
     *_all("whether the workflow is stored", "comfy.cli_args", _need("args.disable_metadata")),
     *_all(
         "conditions of a window", "comfy.conds",
@@ -321,6 +323,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "what a model says of its latents", "<latent format>",
+        _need("latent_rgb_factors"), _need("latent_rgb_factors_bias"), _need("taesd_decoder_name"),
         _need("latent_channels"), _need("latent_dimensions"), _need("spacial_downscale_ratio"),
         _ask("temporal_downscale_ratio"), _ask("fix_empty_latent", 1),
     ),

@@ -71,10 +71,10 @@ def test_what_a_node_validates_itself_is_held_to_its_range(node):
         if isinstance(given, (io.Int.Input, io.Float.Input)):
             for value in (2**80, given.min - 1):
                 said = node.validate_inputs(**others, **{name: value})
-                assert isinstance(said, str) and said.startswith(f"{name} is {value}; it must be {given.min} to ")
+                assert said.inputs == {name: said} and said.startswith(f"{name} is {value}; it must be {given.min} to ")
         elif isinstance(given, io.Combo.Input) and not given.upload:
             said = node.validate_inputs(**others, **{name: "zigzag"})
-            assert isinstance(said, str) and "'zigzag'" in said and name in said
+            assert list(said.inputs) == [name] and "'zigzag'" in said and name in said
 
 
 def test_the_ends_of_a_range_are_in_it():

@@ -1,4 +1,4 @@
-"""Progress of a co-denoised run in ComfyUI: windows and steps in the node's bar and text, with the host's preview."""
+"""Progress of a co-denoised run in ComfyUI: windows, steps and the time left in the node, and a moving preview."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextvars
 import logging
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 IMAGES_PER_SECOND = 8
 MOST_IMAGES = 128  #: of a longer video every n-th latent frame is shown
 MOST_DECODED_IMAGES = 16  #: the same where each costs a pass of a preview decoder
+LEAST_SECONDS = 1.0  #: of a run, before the rest of it is estimated
 
 
 class WindowProgress:
@@ -37,6 +39,7 @@ class WindowProgress:
         self._before = [0, *accumulate(windows_per_step)]
         self._bar = comfy.utils.ProgressBar(self._before[-1])
         self._value = 0
+        self._time_left = TimeLeft(self._before[-1])
         self._first_step = 0
         self._label = ""
         self._lock = threading.Lock()  # the preview's thread must not report an older count after a newer one
@@ -56,7 +59,9 @@ class WindowProgress:
     def begin_part(self, first_step: int, label: str) -> None:
         """From now on steps are counted from ``first_step`` of the run, and ``label`` stands before the text."""
         self._first_step, self._label = first_step, label
-        self._show(self._before[min(first_step, len(self._before) - 1)])
+        value = self._before[min(first_step, len(self._before) - 1)]
+        self._time_left.skip(value)
+        self._show(value)
         if label:
             send_text(label)
 
@@ -64,8 +69,11 @@ class WindowProgress:
         """After each forward pass: ``done`` of the ``total`` windows of ``step`` are denoised."""
         step = min(self._first_step + step, len(self._before) - 2)
         planned = self._before[step + 1] - self._before[step]
-        self._show(self._before[step] + round(planned * done / total))
-        send_text(f"{self._label}Step {step + 1}/{len(self._before) - 1}, window {done}/{total}")
+        value = self._before[step] + round(planned * done / total)
+        self._show(value)
+        seconds = self._time_left.after(value)
+        left = "" if seconds is None else f", about {in_words(seconds)} left"
+        send_text(f"{self._label}Step {step + 1}/{len(self._before) - 1}, window {done}/{total}{left}")
 
     def on_step(self, step: int, x0: Any, x: Any, total_steps: int) -> None:
         """After each sampling step; the signature of the host's sampler callback.
@@ -83,6 +91,48 @@ class WindowProgress:
 
     def _show_image(self, image: Any) -> None:
         self._show(0, image)
+
+
+class TimeLeft:
+    """How long the rest of a run takes, at the pace of the windows that were denoised so far.
+
+    The first window is not counted: weights are loaded in it.
+
+    Args:
+        total: windows of the run.
+        clock: the time in seconds.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total, self._clock = total, clock
+        self._began: float | None = None
+        self._value = self._made = 0
+
+    def skip(self, value: int) -> None:
+        """The run is at this window, without the ones before it having taken time."""
+        self._value = max(self._value, value)
+
+    def after(self, value: int) -> float | None:
+        """Seconds that are left after so many windows of the run; None while nothing is known."""
+        now = self._clock()
+        if self._began is None:
+            self._began = now
+        else:
+            self._made += max(0, value - self._value)
+        self._value = max(self._value, value)
+        passed = now - self._began
+        if not self._made or passed < LEAST_SECONDS:
+            return None
+        return passed / self._made * (self._total - self._value)
+
+
+def in_words(seconds: float) -> str:
+    """A time to the second: ``9 s``, ``1:05``, ``2:00:09``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 class MovingPreview:

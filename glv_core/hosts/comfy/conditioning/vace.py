@@ -18,6 +18,7 @@ from ..video.memory_mapped import memory_mapped_zeros
 from ..video.vae_pieces import encode_pieces
 from .pixels import BATCH, Masks, Size, masks_of, pieces
 
+NO_LENGTH = "length is 0 and there is no control_video to take it from. Set length, or connect one."
 PATCH = 8  #: pixels a side that one latent pixel holds; each is a channel of the mask
 
 
@@ -121,17 +122,25 @@ def _check(vae: Any, given: VaceInputs) -> None:
             f"vae makes latents of {channels} channels for {scale} x {scale} pixels; Wan VACE has those of Wan 2.1's "
             "VAE, 16 for 8 x 8. Connect Wan 2.1's VAE."
         )
-    for name in ("width", "height"):
-        value = getattr(given, name)
-        if value < 16 or value % 16:
-            raise ValueError(f"{name} is {value} pixels; it must be a multiple of 16. Use {max(1, value // 16) * 16}.")
+    check_sides(given.width, given.height)
     if given.length < 0:
         raise ValueError(f"length is {given.length} frames; it must be 0 or more.")
 
 
+def check_sides(width: int, height: int) -> None:
+    """Check a size in pixels.
+
+    Raises:
+        ValueError: VACE cannot have it.
+    """
+    for name, value in (("width", width), ("height", height)):
+        if value < 16 or value % 16:
+            raise ValueError(f"{name} is {value} pixels; it must be a multiple of 16. Use {max(1, value // 16) * 16}.")
+
+
 def _length(vae: Any, source: FrameSource | None, masks: torch.Tensor | None) -> int:
     if source is None and masks is None:
-        raise ValueError("length is 0 and there is no control_video to take it from. Set length, or connect one.")
+        raise ValueError(NO_LENGTH)
     if masks is None:
         return num_frames_encoded(vae, source.num_frames)
     return num_frames_covering(vae, source.num_frames if source is not None else len(masks))

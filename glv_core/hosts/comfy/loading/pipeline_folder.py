@@ -17,6 +17,7 @@ import folder_paths
 import torch
 
 from ....demo import MODEL_DIR
+from ....demo.latent_colours import BIAS, FACTORS
 from ..families import give_per_frame_timesteps
 from .wan_keys import transformer_to_original, vae_to_original
 
@@ -165,9 +166,19 @@ def load_model(folder: Path, part: str = "transformer", branch: str = "", disabl
         sampling = type(current)(model.model.model_config)
         sampling.set_parameters(shift=float(shift), multiplier=current.multiplier)
         model.add_object_patch("model_sampling", sampling)
+    if folder == MODEL_DIR:
+        _preview_in_its_colours(model)
     if read_json(folder / "model_index.json").get("expand_timesteps") and not branch:
         give_per_frame_timesteps(model)
     return model
+
+
+def _preview_in_its_colours(model: Any) -> None:
+    """Have the host's preview of the demo model show its own colours: its latents are not those of Wan's VAE."""
+    shown = model.model.latent_format  # this model's own
+    shown.latent_rgb_factors = [list(row) for row in FACTORS]
+    shown.latent_rgb_factors_bias = list(BIAS)
+    shown.taesd_decoder_name = None  # a small decoder of Wan's latents
 
 
 def load_clip(folder: Path, disable_dynamic: bool = False) -> Any:

@@ -61,10 +61,11 @@ def run_folder(name: str) -> Path:
 
 @dataclass(frozen=True)
 class Streamed:
-    """A finished run: the LATENT's samples, and what happened, in words."""
+    """A finished run: the LATENT's samples, what happened, in words, and how many frames it decodes to."""
 
     samples: Any
     report: str
+    num_frames: int
 
 
 def stream_long(
@@ -179,7 +180,8 @@ def stream_long(
         report.append("This model takes no anchor as a condition; it steers drift correction only.")
     if folder is not None:
         report.append(f"Chunks are kept in {folder.path}.")
-    return Streamed(nested([from_video(video, time_dim), *beside]), "\n".join(report))
+    samples = nested([from_video(video, time_dim), *beside])
+    return Streamed(samples, "\n".join(report), compression.num_frames(length))
 
 
 def _prompts(positive: list, length: int, compression: Compression, chunk: Chunk) -> dict[str, Any]:

@@ -84,6 +84,12 @@ def video_start(
     return VideoStart(tuple(given), shapes, time_dims)
 
 
+def frames_given(model: Any, start: VideoStart) -> int:
+    """Frames of the video that there is already; 0 where there is nothing."""
+    count = start.given[0].shape[2] if start.given else 0
+    return family_of(model.model).compression.num_frames(count) if count else 0
+
+
 def _streams_that_must_be(latent_format: Any, video: torch.Tensor) -> list[torch.Tensor]:
     """The empty streams that a model's latents have beside a video, where the host says that they always do."""
     fix = getattr(latent_format, "fix_empty_latent", None)  # of newer hosts
