@@ -7,17 +7,19 @@ milliseconds, and the ratio is the first's over the second's.
 *Skeletons*: OpenPose's body network with random weights on frames of 256 x 256, alone, with five people found in maps,
 followed and drawn, and what of this is not the network.
 *Canny*, *resizing*: frames of smooth noise, discs and grain, one thread. *Grow*: a disc of 64 pixels around a mask, and
-the same as 129 rows of the disc, each a largest value of neighbours. *Writing*, *reading*: H.264 at crf 18.
+the same as 129 rows of the disc, each a largest value of neighbours. *Writing*, *reading*: H.264 at crf 18. A second
+table has the processor time and the memory of writing files whose frames come one by one, in processes of their own.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +44,7 @@ SKELETONS = 4  # frames
 HOLD, SMOOTHING = 3, 1.0  # what the node begins with
 RADIUS = 64
 FPS = 24
+STATUS = Path("/proc/self/status")  # where Linux says how much memory a process has had
 
 Pair = tuple[str, str, Callable[[], object], Callable[[], object]]
 
@@ -160,26 +163,67 @@ def masks(side: int) -> Iterator[Pair]:
     )  # fmt: skip
 
 
+def plainly(path: Path, frames: Iterable[torch.Tensor], height: int, width: int) -> None:
+    """Write a file of frames ``h w 3`` uint8 with PyAV alone."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.numpy(), format="rgb24")))
+        container.mux(stream.encode())
+
+
 def files(count: int, side: int, folder: Path) -> Iterator[Pair]:
     frames = pictures(count, side, side)
     ours, plain = folder / "ours.mp4", folder / "plain.mp4"
-
-    def write() -> None:
-        with av.open(str(plain), "w") as container:
-            stream = container.add_stream("libx264", rate=FPS, options={"crf": "18"})
-            stream.width = stream.height = side
-            stream.pix_fmt = "yuv420p"
-            for frame in frames.numpy():
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
 
     def read() -> int:
         with av.open(str(ours)) as container:
             return sum(frame.to_ndarray(format="rgb24").shape[0] > 0 for frame in container.decode(video=0))
 
     size = f"{count} frames of {side} x {side}"
-    yield f"writing {size}", "plain PyAV", lambda: save_video(ours, frames, FPS), write
+    yield (
+        f"writing {size}",
+        "plain PyAV",
+        lambda: save_video(ours, frames, FPS),
+        lambda: plainly(plain, frames, side, side),
+    )
     yield f"reading {size}", "plain PyAV", lambda: sum(map(len, open_clip(ours).frames())), read
+
+
+def largest_memory() -> float:
+    """The most memory that this process has had, in MiB; that of its parent does not count, as ``getrusage`` has it."""
+    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024
+
+
+def write_and_tell(way: str, folder: str, count: str, height: str, width: str) -> None:
+    """Write a file of frames that come one by one, and print seconds of processor time, and by how many MiB the
+    process's largest memory grew."""
+    picture = pictures(1, int(height), int(width))[0]
+    frames = (picture.roll(number, 1) for number in range(int(count)))
+    path = Path(folder, f"{way}.mp4")
+    before, start = largest_memory(), time.process_time()
+    if way == "ours":
+        save_video(path, (frame[None] for frame in frames), FPS)
+    else:
+        plainly(path, frames, int(height), int(width))
+    spent = time.process_time() - start
+    print(spent, largest_memory() - before)
+
+
+def writing(turns: int, count: int, height: int, width: int, folder: Path) -> list[float]:
+    """Least processor time and memory of writing a file, ours and plainly, each in processes of its own that take
+    turns."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from benchmarks import controls; "
+    code += "controls.write_and_tell(*sys.argv[2:])"
+    found: dict[str, list[list[float]]] = {"ours": [], "plain": []}
+    for _ in range(turns):
+        for way, mine in found.items():
+            words = [sys.executable, "-c", code, str(ROOT), way, str(folder), *map(str, (count, height, width))]
+            done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+            mine.append([float(each) for each in done.stdout.split()])
+    return [min(turn[what] for turn in mine) for what in (0, 1) for mine in found.values()]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -188,6 +232,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=512, help="of the frames, pixels; a multiple of 16")
     parser.add_argument("--mask", type=int, default=4096, help="side of the mask, pixels")
     parser.add_argument("--frames", type=int, default=48, help="of the videos")
+    parser.add_argument(
+        "--files", default="150x1080x1920,2000x64x64", help="videos for memory: frames x height x width of each"
+    )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print("| | beside | ms | ms beside | ratio |\n| --- | --- | --- | --- | --- |")
@@ -198,6 +245,16 @@ def main(arguments: list[str] | None = None) -> int:
             for name, other, one, two in pairs:
                 mine, theirs = least(given.runs, one, two)
                 print(f"| {name} | {other} | {mine:.1f} | {theirs:.1f} | {mine / theirs:.3g} |", flush=True)
+        if not STATUS.exists():
+            return 0
+        print("\n| writing | s | s, plain PyAV | ratio | MiB | MiB, plain PyAV | ratio |\n|" + " --- |" * 7)
+        for size in given.files.split(","):
+            count, height, width = map(int, size.split("x"))
+            one, two, mine, theirs = writing(given.runs, count, height, width, Path(folder))
+            print(
+                f"| {count:,} frames of {width} x {height} | {one:.2f} | {two:.2f} | {one / two:.3g} | {mine:.0f} | "
+                f"{theirs:.0f} | {mine / max(theirs, 1):.3g} |", flush=True
+            )  # fmt: skip
     return 0
 
 

@@ -95,7 +95,7 @@ def bulleted(marks: list[Mark | None]) -> list[Mark | None]:
 
 def without_asides(video: Video, marks: list[Mark | None]) -> list[Mark | None]:
     """The marks, or none where a prompt may begin so: decades; or times without colons, none of them 0, that are of
-    several kinds (frames, seconds, percent), all on one line, or not each later than the one above.
+    several kinds (frames, seconds, percent), all on one line, or go back.
 
     Raises:
         PromptSyntaxError: a single time that is not 0 has no colon, but others have.

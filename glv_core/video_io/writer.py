@@ -13,6 +13,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -154,7 +155,8 @@ def _images(
             is_first, size = size is None, size or image.shape
             if image.shape != size:
                 raise ValueError(f"A frame is {image.shape[:2]} and the first was {size[:2]}; all must be equal.")
-            image = image.repeat(upscale, axis=0).repeat(upscale, axis=1)
+            if upscale > 1:
+                image = image.repeat(upscale, axis=0).repeat(upscale, axis=1)
             height, width = image.shape[:2]
             more = (-height % multiples[1], -width % multiples[0])
             if any(more) and is_first:
@@ -209,9 +211,10 @@ def _write(
         context.color_range = 1  # limited
         track = None if audio is None else _AudioTrack(container, video_format.audio_encoder, audio)
         source = "rgb48le" if video_format.deep else "rgb24"
+        reformatter = VideoReformatter()  # a frame's own would be made anew for each
         for number, image in enumerate(chain([first], images)):
             frame = av.VideoFrame.from_ndarray(image, format=source)
-            frame = frame.reformat(format=video_format.pixel_format, dst_colorspace=matrix)
+            frame = reformatter.reformat(frame, format=video_format.pixel_format, dst_colorspace=matrix)
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(stream.encode(frame))
             if track is not None:

@@ -59,8 +59,10 @@ def opencv():
 def test_the_table(monkeypatch, capsys, present):
     monkeypatch.setitem(sys.modules, "cv2", opencv() if present else None)
     monkeypatch.setattr(controls, "SKELETONS", 1)
-    assert controls.main(["--runs", "1", "--side", "48", "--mask", "64", "--frames", "3"]) == 0
-    head, line, *rows = capsys.readouterr().out.splitlines()
+    sizes = ["--side", "48", "--mask", "64", "--frames", "3", "--files", "20x256x320,2x16x16"]
+    assert controls.main(["--runs", "1", *sizes]) == 0
+    first, _, second = capsys.readouterr().out.partition("\n\n")
+    head, line, *rows = first.splitlines()
     assert head.count("|") == line.count("|") == 6 and all(row.count("|") == 6 for row in rows)
     names = [row.split("|")[1].split()[0].strip(",") for row in rows]
     beside = ["canny", "canny", "resizing", "resizing"] if present else []
@@ -68,6 +70,12 @@ def test_the_table(monkeypatch, capsys, present):
     for row in rows:
         mine, theirs, ratio = (float(cell) for cell in row.split("|")[3:6])
         assert mine > 0 and ratio == pytest.approx(mine / theirs, abs=0.02 + 0.2 * ratio)
+    if not controls.STATUS.exists():
+        return
+    written = [row.split("|")[1:-1] for row in second.splitlines()]
+    assert [row[0].strip() for row in written[2:]] == ["20 frames of 320 x 256", "2 frames of 16 x 16"]
+    assert {len(row) for row in written} == {7}
+    assert all(float(written[2][column]) > 0 for column in (1, 2, 4, 5))
 
 
 def test_both_sides_beside_opencv_make_the_same(monkeypatch):

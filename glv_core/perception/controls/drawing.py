@@ -105,8 +105,8 @@ def ellipse_spans(centres: np.ndarray, half_axes: np.ndarray, degrees: np.ndarra
     rows = 2 * (middle_y - top) + 1
     first = np.cumsum(rows) - rows
     left, right = np.full(rows.sum(), 2**30, np.int32), np.full(rows.sum(), -(2**30), np.int32)
-    at = ((first - top)[:, None] + y).ravel()
-    runs = np.diff(at, prepend=-1).nonzero()[0]  # of corners that follow one another in a row
+    at = ((first - top).astype(np.int32)[:, None] + y).ravel()
+    runs = np.append(True, at[1:] != at[:-1])[: len(at)].nonzero()[0]  # of corners that follow one another in a row
     np.minimum.at(left, at[runs], np.minimum.reduceat(x.ravel(), runs))
     np.maximum.at(right, at[runs], np.maximum.reduceat(x.ravel(), runs))
     ellipse, row = _counted(rows)

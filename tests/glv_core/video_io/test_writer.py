@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from glv_core.video_io import read_video, save_video
+from glv_core.video_io import read_video, save_video, writer
 
 COLOURS = torch.tensor([[0.9, 0.1, 0.1], [0.1, 0.7, 0.15], [0.1, 0.2, 0.9], [1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
 
@@ -70,6 +70,14 @@ def test_upscale_repeats_pixels(tmp_path):
     checker = torch.tensor([[0.0, 1.0], [1.0, 0.0]])[None, :, :, None].expand(2, 2, 2, 3)
     read, _ = read_video(save_video(tmp_path / "b.mp4", checker, 8, crf=1, upscale=8))
     assert (read[0, ::8, ::8, 0].float() / 255 - checker[0, :, :, 0]).abs().max() < 0.05
+
+
+def test_what_converts_the_colours_is_made_once_a_file(tmp_path, monkeypatch):
+    """A conversion made anew for each frame takes twice an encoder's time for small ones, and memory for large ones."""
+    made, given = [], writer.VideoReformatter
+    monkeypatch.setattr(writer, "VideoReformatter", lambda: made.append(given()) or made[-1])
+    read, _ = read_video(save_video(tmp_path / "a.mp4", colours(), 12))
+    assert len(made) == 1 and len(read) == 10
 
 
 def test_crf_makes_the_file_smaller(tmp_path):
