@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -53,6 +53,7 @@ class Moment:
 
     frame: torch.Tensor  #: ``h w 3`` uint8
     cut: bool = False  #: another shot than before; after a dissolve, the first frame that is all of it
+    begins: bool = False  #: nothing in the frames before is of its shot; in a dissolve, the first frame of ``in``
     fading: Literal["", "out", "in"] = ""  #: in a dissolve: whether more of the shot before or after is seen
 
 
@@ -70,7 +71,8 @@ def moments(frames: Iterable[torch.Tensor]) -> Iterator[Moment]:
         if len(images) == images.maxlen:
             ended = max(0, ended - 1)
         image = _small(frame)
-        waiting.append(Moment(frame, cuts.push_small(image)))
+        cut = cuts.push_small(image)
+        waiting.append(Moment(frame, cut, cut))
         images.append(image)
         ended = _marked(waiting, images, ended)
     yield from waiting
@@ -124,8 +126,8 @@ def _marked(waiting: deque[Moment], images: deque[torch.Tensor], ended: int) -> 
     behind = len(waiting) - len(images)
     for index in range(start + 1, end):
         fading: Literal["out", "in"] = "out" if index < middle else "in"
-        waiting[index + behind] = replace(waiting[index + behind], cut=False, fading=fading)
-    waiting[end + behind] = replace(waiting[end + behind], cut=True)
+        waiting[index + behind] = Moment(waiting[index + behind].frame, False, index == middle, fading)
+    waiting[end + behind] = Moment(waiting[end + behind].frame, True)
     return end
 
 

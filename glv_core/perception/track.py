@@ -79,6 +79,7 @@ class Track:
         like = likeness(now, self.looks)
         if like >= SIMILAR:
             self.learn(now, 0.05)
+            self.guessed = False
             return True
         if self.guessed:
             return False

@@ -59,10 +59,8 @@ class TrackedInstance:
 class _Past:
     """A frame whose result may still grow."""
 
-    frame: torch.Tensor
+    moment: Moment
     found: dict[int, TrackedInstance]
-    begins: bool  # nothing is followed back further
-    fading: bool  # it is part of a dissolve
 
 
 class Tracker:
@@ -108,19 +106,16 @@ class Tracker:
 
         It is as many frames late as ``LOOK_BACK`` says, and as ``cuts.moments`` is.
         """
-        fading = ""
         for index, moment in enumerate(moments(frames)):
-            found = self._step(index, moment, bool(fading))
-            begins = moment.fading == "in" and fading != "in" if fading or moment.fading else moment.cut
-            self._before.append(_Past(moment.frame, found, begins, bool(moment.fading)))
-            fading = moment.fading
+            self._before.append(_Past(moment, self._step(index, moment)))
             if len(self._before) > LOOK_BACK:
                 yield _in_order(self._before.popleft().found)
         while self._before:
             yield _in_order(self._before.popleft().found)
 
-    def _step(self, index: int, moment: Moment, dissolved: bool) -> dict[int, TrackedInstance]:
+    def _step(self, index: int, moment: Moment) -> dict[int, TrackedInstance]:
         frame, cut = moment.frame, moment.cut
+        dissolved = cut and not moment.begins
         if cut:
             for track in self._tracks.values():
                 track.elsewhere = True
@@ -128,7 +123,7 @@ class Tracker:
             return self._fading(moment)
         predicted = self._segmenter.step(frame) if self._tracks else {}
         found = self._seen(predicted)
-        if cut and dissolved:
+        if dissolved:
             for track_id in found:
                 self._tracks[track_id].doubted = True
         if self._doubt(frame, found) or cut:
@@ -137,7 +132,7 @@ class Tracker:
             found = self._look(frame, found, cut)
             if any(self._tracks[track_id].guessed for track_id in found):
                 self._event = index
-            if cut and dissolved:
+            if dissolved:
                 self._track_back(frame, found, {track_id: each.box for track_id, each in found.items()})
         if self._most:  # one that was lost may be back: the older ones stay
             found = {track_id: found[track_id] for track_id in sorted(found)[: self._most]}
@@ -317,20 +312,19 @@ class Tracker:
         segmenter.step(frame)
         segmenter.add({track_id: boxes[track_id] for track_id in found})
         for past in reversed(self._before):
-            seen = self._through(segmenter, past.frame, left) if past.fading else self._seen(segmenter.step(past.frame))
+            frame, fading = past.moment.frame, bool(past.moment.fading)
+            seen = self._through(segmenter, frame, left) if fading else self._seen(segmenter.step(frame))
             left = {
                 k: seen[k]
                 for k in left
-                if k in seen
-                and k not in past.found
-                and self._tracks[k].was_there(past.frame, seen[k], past.found, past.fading)
+                if k in seen and k not in past.found and self._tracks[k].was_there(frame, seen[k], past.found, fading)
             }
             if self._most:
                 left = {k: left[k] for k in sorted(left)[: max(0, self._most - len(past.found))]}
             if not left:
                 return
             past.found.update(left)
-            if past.begins:
+            if past.moment.begins:
                 return
 
 

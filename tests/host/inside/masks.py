@@ -296,8 +296,8 @@ def tracker_options(path: str, **changes) -> list:
 
 
 @alone
-def interrupted(path: str) -> dict:
-    """The stop button, pressed while the third frame is looked at."""
+def interrupted(path: str, mode: str) -> dict:
+    """The stop button, pressed while a frame is looked at for the third time."""
     import comfy.model_management
 
     adapter = pack("glv_core.hosts.transformers.sam")
@@ -305,12 +305,12 @@ def interrupted(path: str) -> dict:
 
     def segment(self, frame, boxes):
         frames.append(frame)
-        comfy.model_management.interrupt_current_processing(len(frames) == 3)
+        comfy.model_management.interrupt_current_processing(len(frames) >= 3)
         return original(self, frame, boxes)
 
     adapter.SamSegmenter.segment = segment
     try:
-        run(path, 12, mode="faithful")
+        run(path, 12, mode=mode)
     except comfy.model_management.InterruptProcessingException:
         return {"frames": len(frames)}
     finally:

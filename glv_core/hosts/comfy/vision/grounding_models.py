@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
+import comfy.model_management
 import torch
 
 from ....demo.detector import object_masks
 from ....perception.boxes import ORDERS as CHOICES
 from ....perception.boxes import prompt_text
 from ....perception.per_frame import BoxPropagator, per_frame
-from ....perception.tracking import LOOK_BACK, TrackedInstance, Tracker
+from ....perception.tracking import LOOK_BACK, MaskPrediction, Segmenter, TrackedInstance, Tracker
 from ...transformers import grounding_dino, sam, sam2_video, sam3_video
 from ...transformers.loading import check_version
 from .host_rtdetr import HostRtDetr
@@ -195,8 +196,20 @@ def _drawn(frame: torch.Tensor, text: str) -> list[TrackedInstance]:
 def _track(options: TrackOptions, detector: Any, frames: Any, video: Any) -> Track:
     if options.mode == "faithful":
         return lambda batches: per_frame(detector, frames, batches, options.most_in_mode, options.order_in_mode)
-    tracker = Tracker(detector, video, options.interval, options.most_in_mode, options.order_in_mode)
+    tracker = Tracker(detector, _Stoppable(video), options.interval, options.most_in_mode, options.order_in_mode)
     return lambda batches: tracker.track(_single(batches))
+
+
+class _Stoppable:
+    """A segmenter that looks for the stop button before each frame: many may be read before the first one is seen."""
+
+    def __init__(self, segmenter: Segmenter) -> None:
+        self.add, self.forget, self.fresh = segmenter.add, segmenter.forget, segmenter.fresh
+        self._step = segmenter.step
+
+    def step(self, frame: torch.Tensor) -> dict[int, MaskPrediction]:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        return self._step(frame)
 
 
 def _working_memory(pixels: int) -> int:

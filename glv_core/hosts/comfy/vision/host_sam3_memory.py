@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import comfy.model_management
 import torch
 import torch.nn.functional as F
 
@@ -50,7 +49,6 @@ class Sam3Memory:
         self._seen: Seen | None = None
 
     def step(self, frame: torch.Tensor) -> dict[int, MaskPrediction]:
-        comfy.model_management.throw_exception_if_processing_interrupted()
         self._frame, self._seen = frame, self._sam3.seen_by_tracker(frame)
         predicted = {}
         for ids, memory in self._memories:
