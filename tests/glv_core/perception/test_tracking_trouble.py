@@ -363,7 +363,9 @@ def test_objects_keep_their_numbers_through_a_dissolve(kind, length, misses):
     assert [switches(each) for each in ids.values()] == [0, 0]
     assert set(ids["red"].values()).isdisjoint(ids["blue"].values())
     seen = {name: int((masks.sum((1, 2)) > 60).sum()) for name, masks in clip.truth.items()}
-    assert all(seen[name] - 3 <= len(each) <= seen[name] for name, each in ids.items())
+    # A segmenter that knows one color loses a part where stripes come through.
+    holes = 0 if misses is NEVER[0] and kind != "come and go" else 3
+    assert all(seen[name] - holes <= len(each) <= seen[name] for name, each in ids.items())
     assert sum(overlaps(clip, results)) / 60 > 0.93
     assert detector.calls <= 24
 

@@ -52,35 +52,44 @@ def memory_of(host, length):
 
 
 def recorded(host, monkeypatch):
-    """What the tracker gives from now on: logits of each call."""
-    made, original = [], host.network.tracker.track_step
+    """What the tracker gives from now on: logits of each call; and when it was asked who hides whom."""
+    tracker = host.network.tracker
+    made, original, asked = [], tracker.track_step, []
+    if host.kind == "SAM31":
+        hides = type(tracker)._suppress_recently_occluded
+        monkeypatch.setattr(
+            tracker,
+            "_suppress_recently_occluded",
+            lambda masks, last, index: asked.append((index, last.tolist())) or hides(masks, last, index),
+        )
 
     def spy(**arguments):
         out = original(**arguments)
         made.append(out["pred_masks_high_res"].clone())
         return out
 
-    monkeypatch.setattr(host.network.tracker, "track_step", spy)
-    return made
+    monkeypatch.setattr(tracker, "track_step", spy)
+    return made, asked
 
 
 @pytest.mark.parametrize("length", [5, 20])  # shorter and longer than the tracker looks back
 def test_frame_by_frame_is_the_hosts_own_run(host, monkeypatch, length):
     frames = clip(length)
     memory, sam3 = memory_of(host, length)
-    ours = recorded(host, monkeypatch)
+    ours, asked = recorded(host, monkeypatch)
     memory.step(frames[0])
     found = [memory.add(BOXES), *(memory.step(each) for each in frames[1:])]
     ours = torch.stack(ours).view(length, 2, SIZE, SIZE)
     masks = (sam3.logits(frames[0], list(BOXES.values())) > 0).float()
     assert all(0.02 < float(each.mean()) < 0.98 for each in masks) and not torch.equal(*masks)
-    theirs = recorded(host, monkeypatch)
+    theirs, also_asked = recorded(host, monkeypatch)
     host.network.forward_video(frames.movedim(-1, 1).float() / 255, masks)
     if host.kind == "SAM3":  # object after object
         theirs = torch.stack(theirs).view(2, length, SIZE, SIZE).transpose(0, 1)
     else:
         theirs = torch.stack(theirs).view(length, 2, SIZE, SIZE)
     assert torch.equal(ours, theirs)
+    assert asked == also_asked and len(asked) == (length - 1 if host.kind == "SAM31" else 0)
     assert not torch.equal(ours[-1], ours[-2]), "the same in all frames: the test would see nothing"
     for number, each in enumerate(found):
         assert list(each) == list(BOXES)
