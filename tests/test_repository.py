@@ -2,12 +2,14 @@
 
 import ast
 import importlib.util
+import itertools
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -138,6 +140,68 @@ def test_every_workflow_is_in_the_readme():
     readme = (ROOT / "README.md").read_text()
     names = [path.stem for path in (ROOT / "workflows" / "api").glob("*.json")]
     assert names and [name for name in names if f"**{name}**" not in readme] == []
+
+
+GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_graph_is_in_groups_and_says_what_to_change_first(path):
+    graph = json.loads(path.read_text())
+    [note] = [node for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    nodes = [node for node in graph["nodes"] if node is not note]
+    boxes = [group["bounding"] for group in graph["groups"]]
+    for node in nodes:
+        (x, y), (width, height) = node["pos"], node["size"]
+        around = [b for b in boxes if b[0] <= x and x + width <= b[0] + b[2] and b[1] < y and y + height <= b[1] + b[3]]
+        assert len(around) == 1, node["type"]
+    for left, right in itertools.pairwise(boxes):
+        assert left[0] + left[2] < right[0]
+    assert len({group["title"] for group in graph["groups"]}) >= 4
+    first = note["widgets_values"][0].partition("**Change first** (green): ")[2]
+    assert first and [node for node in nodes if node.get("color")]
+    names = {node["type"]: node.get("title") or display_name(node["type"]) for node in nodes if node.get("color")}
+    assert [name for name in names.values() if f"**{name}**" not in first] == []
+
+
+def display_name(node):
+    """As the editor shows it; of core's nodes those that are green somewhere."""
+    core = {"LoadImage": "Load Image"}
+    files = [path.read_text() for path in (ROOT / "nodes").glob("*.py")]
+    own = [re.search(r'display_name="(.+?)"', text)[1] for text in files if f'node_id="{node}"' in text]
+    return core.get(node) or own[0]
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_graph_offers_its_public_models_or_names_the_files(path):
+    graph = json.loads(path.read_text())
+    note = next(node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    for node in graph["nodes"]:
+        offered = {model["name"]: model for model in node.get("properties", {}).get("models", [])}
+        values = [value for value in node["widgets_values"] if isinstance(value, str)]
+        files = [value for value in values if re.fullmatch(r"\S+\.(safetensors|ckpt|pth|bin)", value)]
+        assert set(offered) <= set(files)
+        for file in files:
+            model = offered.get(file)
+            assert model or f"/{file}`" in note, f"{file} has no address, and the note does not name it"
+            if model:
+                assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(f"/{file}")
+                assert "/resolve/main/" in model["url"]
+                assert f"`{model['directory']}/" in note
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_thumbnail_is_a_square(path):
+    width, height = Image.open(path.with_suffix(".jpg")).size
+    assert width == height >= 512
+
+
+def test_the_first_template_by_name_runs_as_shipped():
+    """The template browser shows file names, and sorts by them (*Alphabetical*)."""
+    first = min(GRAPHS, key=lambda path: path.stem.casefold())
+    kinds = {node["class_type"] for node in json.loads((first.parent / "api" / first.name).read_text()).values()}
+    assert "runs as shipped" in first.stem and "LoadVideoPipeline" in kinds
+    assert not [path.name for path in GRAPHS if re.search(r'[%#?:*"<>|\\]', path.name)]  # addresses, and Windows
 
 
 GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/benchmarks.md")
