@@ -31,6 +31,7 @@ WAN = Compression.causal(4)
 KINDS = {"Wan": WAN, "LTX-2": LTX_2.compression, "MiniMax H3": MINIMAX_H3.compression}
 
 SCALE, GAP, CAPTION, PER_ROW, EVERY, SQUARE = 2, 6, 26, 10, 8, 600
+TAG = 84  # pixels at the top over which the template browser lays a tag
 
 
 def strip(frames: torch.Tensor, schedule: PromptSchedule, every: int = EVERY) -> Image.Image:
@@ -78,8 +79,8 @@ def titled(name: str, plan: Image.Image) -> Image.Image:
     family, _, task = name.partition(" - ")
     lines = textwrap.wrap(family, 24) + textwrap.wrap(task, 24)
     for at, line in enumerate(lines):
-        draw.text((24, 20 + 52 * at), line, "#1b6f8f" if line in family else "#222222", font)
-    room = SQUARE - 40 - 52 * len(lines)
+        draw.text((24, TAG + 52 * at), line, "#1b6f8f" if line in family else "#222222", font)
+    room = SQUARE - TAG - 20 - 52 * len(lines)
     shown = plan.resize((SQUARE, min(room, plan.height * SQUARE // plan.width)), Image.Resampling.LANCZOS)
     image.paste(shown, (0, SQUARE - shown.height))
     return image

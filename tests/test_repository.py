@@ -142,6 +142,26 @@ def test_every_workflow_is_in_the_readme():
     assert names and [name for name in names if f"**{name}**" not in readme] == []
 
 
+def test_every_blueprint_is_made_of_a_workflow_and_in_the_readme():
+    """One node, whose widgets have values, and links that meet the inputs and outputs that they say."""
+    readme = (ROOT / "README.md").read_text()
+    for path in (ROOT / "subgraphs").glob("*.json"):
+        assert f"**{path.stem}**" in readme
+        graph = json.loads(path.read_text())
+        [node], [definition] = graph["nodes"], graph["definitions"]["subgraphs"]
+        assert node["type"] == definition["id"] and node["title"] == definition["name"] == path.stem
+        assert len(node["properties"]["proxyWidgets"]) == len(node["widgets_values"])
+        nodes = {each["id"]: each for each in definition["nodes"]}
+        for link in definition["links"]:
+            origin, target = nodes.get(link["origin_id"]), nodes.get(link["target_id"])
+            start = origin["outputs"][link["origin_slot"]] if origin else definition["inputs"][link["origin_slot"]]
+            end = target["inputs"][link["target_slot"]] if target else definition["outputs"][link["target_slot"]]
+            assert link["id"] in (start["links"] if origin else start["linkIds"])
+            assert link["id"] == end["link"] if target else link["id"] in end["linkIds"]
+        assert {link["origin_id"] for link in definition["links"]} >= set(nodes), "a node feeds nothing"
+        assert all(each["linkIds"] for each in definition["inputs"] + definition["outputs"])
+
+
 GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
 
 

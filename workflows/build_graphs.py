@@ -2,7 +2,7 @@
 
 ``python workflows/build_graphs.py [--server http://127.0.0.1:8188]`` reads each ``api/*.json`` and the node
 descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values, in groups, with the notes
-of ``notes.py`` and the addresses of ``public_models.py``. It is to be the oldest release that the pack supports: newer
+of ``notes.py`` and the addresses of ``public_models.py``; and the blueprints of ``blueprints.py``. It is to be the oldest release that the pack supports: newer
 editors read its graphs, and not the other way round. Workflows with nodes that it has not are left as they are; name
 them in a second run with a newer one.
 """
@@ -12,17 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import urllib.request
+import uuid
 from pathlib import Path
 
+from blueprints import BLUEPRINTS, Blueprint
 from notes import NOTES
 from public_models import public_models
 
 HERE = Path(__file__).resolve().parent
 _MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
+_GROWING = "COMFY_AUTOGROW_V3"  # inputs of which there are as many as are connected
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
 _COLUMN, _GAP, _PAD, _TITLE = 380, 40, 20, 40
 #: Room below a node that grows by an image as it runs.
 _PREVIEW = {"CoDenoiseKSampler": 320, "SamplerCustomAdvanced": 320, "StreamingExtend": 320, "GroundedMask": 200}
+_INPUTS, _OUTPUTS = -10, -20  # the numbers that the editor gives a subgraph's own inputs and outputs
 _GREEN = {"color": "#232", "bgcolor": "#353"}  # as the editor's own green
 #: The groups from left to right: title, colour, and the nodes that belong there.
 STAGES = {
@@ -31,7 +35,7 @@ STAGES = {
                "LoadMSVid2Vid LoadFollowYourPose GetICLoRAParameters CrossFrameAttention GenLVideoPreset"),
     "Your video or image": ("#b06634", "LoadLongVideo LoadImage ImageScale GetVideoComponents LTXVPreprocess "
                             "EncodeLongVideo"),
-    "Size and length": ("#8A8", "LongLatent EmptyLatentImage"),
+    "Size and length": ("#8A8", "LongLatent EmptyLatentImage ComfyMathExpression PrimitiveFloat"),
     "Prompts": ("#88A", "MultiPromptSchedule CLIPTextEncode"),
     "Masks and controls": ("#a1309b", "GroundedMask SamIdMap ControlPreprocess MaskToImage ControlNetApplyAdvanced "
                            "LongVaceConditioning LongInpaintConditioning DepthConcat LTXVConditioning LTXVAddGuide "
@@ -75,6 +79,10 @@ def specs_of(described: dict, values: dict, prefix: str = "") -> dict[str, list]
     specs = {}
     for key, spec in {**described.get("required", {}), **described.get("optional", {})}.items():
         name = f"{prefix}{key}"
+        if spec[0] == _GROWING:
+            [kind] = spec[1]["template"]["input"]["required"].values()
+            specs.update({each: kind for each in sorted(values) if each.startswith(f"{name}.")})
+            continue
         specs[name] = spec
         if spec[0] == _MENU:
             options = spec[1]["options"]
@@ -170,10 +178,10 @@ def note_of(prompt: dict, info: dict, note: str) -> str:
     return f"{note}\n\n**Change first** (green): {'; '.join(wanted)}."
 
 
-def node_of(prompt: dict, name: str, info: dict) -> dict:
-    """A node of the graph, without its place and links."""
+def node_of(prompt: dict, name: str, info: dict, fed: set[str] | frozenset[str] = frozenset()) -> dict:
+    """A node of the graph, without its place and links; ``fed``: inputs that a blueprint's own inputs feed."""
     node, description = prompt[name], info[prompt[name]["class_type"]]
-    specs = specs_of(description["input"], node["inputs"])
+    specs = specs_of(description["input"], {**dict.fromkeys(fed), **node["inputs"]})
     inputs, values = [], []
     for key, spec in specs.items():
         value = node["inputs"].get(key)
@@ -186,7 +194,7 @@ def node_of(prompt: dict, name: str, info: dict) -> dict:
             values.append(default if linked or value is None else value)
             if options.get("control_after_generate"):
                 values.append("fixed")
-        if linked or not is_widget(spec):
+        if linked or key in fed or not is_widget(spec):
             inputs.append(entry)
     multiline = any(spec[0] == "STRING" and len(spec) > 1 and spec[1].get("multiline") for spec in specs.values())
     models = public_models(values)
@@ -263,29 +271,109 @@ def build(prompt: dict, info: dict, note: str, app: tuple[list, int] | None = No
     }  # fmt: skip
 
 
+def build_blueprint(name: str, blueprint: Blueprint, workflow: dict, info: dict) -> dict:
+    """A subgraph as the editor's blueprints are: a graph of one node, and the definition of what is in it."""
+
+    def identity(*names: str) -> str:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, "/".join((name, *names))))
+
+    prompt = blueprint.prompt(workflow)
+    feeds = {target: slot for slot, targets in enumerate(blueprint.inputs.values()) for target in targets}
+    nodes = {
+        number: node_of(prompt, number, info, {key for target, key in feeds if target == number})
+        for number in sorted(prompt, key=int)
+    }
+    for number in set(nodes) & set(workflow):
+        if title := title_of(workflow, number, info):
+            nodes[number]["title"] = title
+    groups = lay_out(prompt, nodes)
+    links: list[dict] = []
+    inputs = [{"id": identity("input", each), "name": each, "linkIds": []} for each in blueprint.inputs]
+    outputs = [{"id": identity("output", each), "name": each, "linkIds": []} for each, _, _ in blueprint.outputs]
+    widgets: dict[str, object] = {}
+
+    def link(origin: tuple[int, int], target: tuple[int, int], kind: str) -> int:
+        links.append({
+            "id": len(links) + 1, "origin_id": origin[0], "origin_slot": origin[1], "target_id": target[0],
+            "target_slot": target[1], "type": kind,
+        })  # fmt: skip
+        return len(links)
+
+    for number, node in nodes.items():
+        for slot, entry in enumerate(node["inputs"]):
+            value = prompt[number]["inputs"].get(entry["name"])
+            if (number, entry["name"]) in feeds:
+                at = feeds[number, entry["name"]]
+                outer = inputs[at]
+                kind = outer.setdefault("type", blueprint.types.get(outer["name"], entry["type"]))
+                entry["link"] = link((_INPUTS, at), (int(number), slot), kind)
+                outer["linkIds"].append(entry["link"])
+                if "widget" in entry:
+                    outer["widget"] = {"name": outer["name"]}
+                    widgets.setdefault(outer["name"], value)
+            elif isinstance(value, list):
+                source = nodes[value[0]]["outputs"][value[1]]
+                entry["link"] = link((int(value[0]), value[1]), (int(number), slot), source["type"])
+                source["links"].append(entry["link"])
+    for at, (_, number, slot) in enumerate(blueprint.outputs):
+        source = nodes[number]["outputs"][slot]
+        outputs[at] |= {"type": source["type"], "linkIds": [link((int(number), slot), (_OUTPUTS, at), source["type"])]}
+        source["links"].extend(outputs[at]["linkIds"])
+    shown_values = {each: widgets[each] for each in blueprint.inputs if each in widgets}
+    right = groups[-1]["bounding"][0] + groups[-1]["bounding"][2] + 60
+    definition = {
+        "id": identity(), "version": 1, "revision": 0, "config": {}, "name": name,
+        "state": {"lastGroupId": len(groups), "lastNodeId": 100, "lastLinkId": len(links), "lastRerouteId": 0},
+        "inputNode": {"id": _INPUTS, "bounding": [-240, 0, 160, 40 + 20 * len(inputs)]},
+        "outputNode": {"id": _OUTPUTS, "bounding": [right, 0, 160, 40 + 20 * len(outputs)]},
+        "inputs": [{key: value for key, value in each.items() if key != "widget"} for each in inputs],
+        "outputs": outputs, "widgets": [], "nodes": list(nodes.values()), "groups": groups, "links": links,
+        "extra": {}, "category": "Video generation and editing/Long video", "description": blueprint.description,
+    }  # fmt: skip
+    shown = [{key: each[key] for key in ("name", "type", "widget") if key in each} | {"link": None} for each in inputs]
+    node = {
+        "id": 100, "type": identity(), "pos": [0, 0], "size": [_COLUMN, 60 + 26 * len(inputs)], "flags": {}, "order": 0,
+        "mode": 0, "title": name, "inputs": shown,
+        "outputs": [{"name": each["name"], "type": each["type"], "links": None} for each in outputs],
+        "properties": {"proxyWidgets": [["-1", each] for each in shown_values]},
+        "widgets_values": list(shown_values.values()),
+    }  # fmt: skip
+    return {
+        "revision": 0, "last_node_id": 100, "last_link_id": 0, "nodes": [node], "links": [], "groups": [], "config": {},
+        "extra": {"BlueprintDescription": blueprint.description, "BlueprintSearchAliases": blueprint.aliases},
+        "version": 0.4, "definitions": {"subgraphs": [definition]},
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", default="http://127.0.0.1:8188", help="address of a running ComfyUI with the pack")
-    parser.add_argument("names", nargs="*", help="workflows (default: all)")
+    parser.add_argument("names", nargs="*", help="workflows and blueprints (default: all)")
     given = parser.parse_args()
     with urllib.request.urlopen(f"{given.server}/object_info") as answer:
         info = json.load(answer)
-    paths = {path.stem: path for path in sorted((HERE / "api").glob("*.json"))}
-    if unexplained := set(paths) - set(NOTES):
+    prompts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "api").glob("*.json"))}
+    parts = {name: each.prompt(prompts[each.workflow]) for name, each in BLUEPRINTS.items()}
+    if unexplained := set(prompts) - set(NOTES):
         parser.error(f"NOTES has no text for {', '.join(sorted(unexplained))}. Write what is shown beside the graph.")
-    if unknown := set(given.names) - set(paths):
-        parser.error(f"There is no {', '.join(sorted(unknown))} in {HERE / 'api'}.")
-    for name in given.names or paths:
-        path = paths[name]
-        prompt = json.loads(path.read_text(encoding="utf-8"))
+    if unknown := set(given.names) - set(prompts) - set(parts):
+        parser.error(f"There is no {', '.join(sorted(unknown))} in {HERE / 'api'} and BLUEPRINTS.")
+    for name in given.names or (prompts | parts):
+        prompt = parts.get(name) or prompts[name]
         kinds = {node["class_type"] for node in prompt.values()}
         if missing := kinds - set(info):
             print(f"{name} is left as it is: this ComfyUI has no {', '.join(sorted(missing))}.")
             continue
         if homeless := kinds - set(STAGE_OF):
             parser.error(f"STAGES has no place for {', '.join(sorted(homeless))}, which {name} has.")
-        graph = build(prompt, info, NOTES[name], APPS.get(name))
-        (HERE / path.name).write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
+        if name in parts:
+            blueprint = BLUEPRINTS[name]
+            graph = build_blueprint(name, blueprint, prompts[blueprint.workflow], info)
+            place = HERE.parent / "subgraphs"
+        else:
+            graph, place = build(prompt, info, NOTES[name], APPS.get(name)), HERE
+        place.mkdir(exist_ok=True)
+        (place / f"{name}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
