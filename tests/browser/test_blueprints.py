@@ -193,7 +193,7 @@ def test_two_stages_make_what_one_sampler_makes(editor, server):
     assert history["status"]["status_str"] == "success"
     two, one = frames_of(server, "two").astype(int), frames_of(server, "one").astype(int)
     assert two.shape == one.shape == (97, 64, 64, 3)
-    assert np.abs(two - one).mean() < 0.05 and one.std() > 10
+    assert np.abs(two - one).mean() < 1 < np.abs(one[::-1] - one).mean() / 4  # but for the encoder's rounding
 
 
 def test_a_video_goes_on_for_the_seconds_that_are_asked(editor, server):
