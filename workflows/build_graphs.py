@@ -263,8 +263,9 @@ def build(prompt: dict, info: dict, note: str, app: tuple[list, int] | None = No
         "widgets_values": [note_of(prompt, info, note)],
     }  # fmt: skip
     extra = {}
-    if app:
-        extra = {"linearData": {"inputs": [list(each) for each in app[0]], "outputs": [app[1]]}}
+    if app:  # what the editor calls linear; it opens as a graph
+        shown = [[str(node), widget] for node, widget in app[0]]
+        extra = {"linearMode": False, "linearData": {"inputs": shown, "outputs": [str(app[1])]}}
     return {
         "last_node_id": 100, "last_link_id": len(links), "nodes": [text, *nodes.values()], "links": links,
         "groups": groups, "config": {}, "extra": extra, "version": 0.4,
