@@ -224,7 +224,22 @@ def test_the_first_template_by_name_runs_as_shipped():
     assert not [path.name for path in GRAPHS if re.search(r'[%#?:*"<>|\\]', path.name)]  # addresses, and Windows
 
 
-GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/benchmarks.md")
+def test_the_tables_of_tasks_count_what_is_listed():
+    """Each task has two lists of nodes, links and values; every name in bold is a template, blueprint or node."""
+    text = (ROOT / "docs" / "tasks.md").read_text()
+    rows = re.findall(r"^\| (\d)\. (.+?) \|(.+)\|$", text, re.MULTILINE)
+    sections = re.findall(r"^## (\d)\. (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert [row[:2] for row in rows] == [section[:2] for section in sections] and len(rows) == 7
+    for (_, _, cells), (_, title, body) in zip(rows, sections, strict=True):
+        lists = re.findall(r"^- (nodes|links|values) \((\d+)\):(.*)$", body, re.MULTILINE)
+        assert [kind for kind, _, _ in lists] == ["nodes", "links", "values"] * 2, title
+        counted = [len([each for each in named.split(";") if each.strip()]) for _, _, named in lists]
+        assert counted == [int(number) for _, number, _ in lists] == [int(cell) for cell in cells.split("|")], title
+    shipped = {path.stem for folder in ("workflows", "subgraphs") for path in (ROOT / folder).glob("*.json")}
+    assert set(re.findall(r"\*\*(.+?)\*\*", text)) <= shipped | {"Before", "after"}
+
+
+GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/benchmarks.md", "docs/tasks.md")
 
 
 @pytest.mark.parametrize("guide", GUIDES)
