@@ -1,4 +1,7 @@
-"""Makes the README's images and the workflows' thumbnails from real runs: ``make_images.py [NAME ...]``."""
+"""Makes the README's images and the workflows' thumbnails from real runs: ``make_images.py [NAME ...]``.
+
+``icon`` and ``banner`` are names too: what the Comfy registry shows of the pack.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ WAN = Compression.causal(4)
 KINDS = {"Wan": WAN, "LTX-2": LTX_2.compression, "MiniMax H3": MINIMAX_H3.compression}
 
 SCALE, GAP, CAPTION, PER_ROW, EVERY, SQUARE = 2, 6, 26, 10, 8, 600
+COLORS = ("#d9473f", "#4a7fd6", "#e2b93b")  #: of the demo's three prompts
 TAG = 84  # pixels at the top over which the template browser lays a tag
 
 
@@ -290,10 +294,52 @@ def thumbnail(name: str) -> Image.Image:
     return mosaic(frames)
 
 
+def windows(draw: ImageDraw.ImageDraw, left: int, top: int, width: int, row: int) -> None:
+    """Windows that overlap: three rows of bars, each moved on by a part of a window, in the colours of the prompts."""
+    long = width * 0.46
+    for lane in range(3):
+        for at in range(-1, 4):
+            start = left + (at * 0.8 + lane * 0.27) * long
+            begin, end = max(left, start), min(left + width, start + long)
+            if end - begin > row / 2:
+                middle = min(2, max(0, int(3 * ((begin + end) / 2 - left) / width)))
+                y = top + (2 * lane + at % 2) * row
+                draw.rounded_rectangle((begin, y + row * 0.1, end, y + row * 0.9), row * 0.3, COLORS[middle])
+
+
+def icon() -> Image.Image:
+    """The registry's icon, 400 pixels square."""
+    image = Image.new("RGB", (400, 400), "#16202b")
+    windows(ImageDraw.Draw(image), 40, 50, 320, 50)
+    return image
+
+
+def banner() -> Image.Image:
+    """The registry's banner, 21 to 9: the name, windows, and frames of the README's video."""
+    image = Image.new("RGB", (1344, 576), "#16202b")
+    draw = ImageDraw.Draw(image)
+    draw.text((60, 50), "Gen-L Long Video", "#ffffff", ImageFont.load_default(84))
+    draw.text(
+        (62, 160), "Long, multi-prompt video from short video diffusion models", "#b8c4d0", ImageFont.load_default(36)
+    )
+    windows(draw, 60, 236, 1224, 26)
+    strip_of = Image.open(ROOT / "docs/three_prompts.png").convert("RGB")
+    side, step = 64 * SCALE, 64 * SCALE + GAP
+    for place in range(9):
+        row, column = divmod(place, 3)
+        left, top = GAP + (1 + 3 * column) * step, GAP + row * (step + CAPTION)
+        image.paste(strip_of.crop((left, top, left + side, top + side)), (60 + place * 137, 412))
+    return image
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="workflows (default: all, which takes minutes)")
-    for name in parser.parse_args().names or sorted(path.stem for path in (ROOT / "workflows/api").glob("*.json")):
+    parser.add_argument("names", nargs="*", help="workflows, icon or banner (default: all, which takes minutes)")
+    workflows = sorted(path.stem for path in (ROOT / "workflows/api").glob("*.json"))
+    for name in parser.parse_args().names or ["icon", "banner", *workflows]:
+        if name in ("icon", "banner"):
+            (icon if name == "icon" else banner)().save(ROOT / f"docs/{name}.png", optimize=True)
+            continue
         thumbnail(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
 
 

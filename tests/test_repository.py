@@ -76,6 +76,13 @@ def test_registry_metadata():
     assert "comfyui" not in PROJECT["project"]["name"].lower()
     assert PROJECT["tool"]["comfy"]["PublisherId"] and PROJECT["tool"]["comfy"]["DisplayName"]
     assert "Apache License" in (ROOT / PROJECT["project"]["license"]["file"]).read_text()
+    repository = PROJECT["project"]["urls"]["Repository"].replace(
+        "https://github.com", "https://raw.githubusercontent.com"
+    )
+    for name, shape in (("Icon", (1, 1)), ("Banner", (21, 9))):
+        address, _, path = PROJECT["tool"]["comfy"][name].partition("/main/")
+        width, height = Image.open(ROOT / path).size
+        assert address == repository and width * shape[1] == height * shape[0] and height >= 400
 
 
 def test_readme_and_help_name_the_comfyuis_that_were_run():
