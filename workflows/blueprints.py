@@ -15,8 +15,8 @@ class Blueprint:
 
     ``workflow``: its API prompt has the nodes; ``nodes``: which of them; ``added``: nodes beside them, by number;
     ``values``: what is another value or link than there, by node and input. ``inputs``: the node's inputs from top to
-    bottom, each with what it feeds (node, input), with a type where the fed ones take several. ``outputs``: name, node
-    and output.
+    bottom, each with what it feeds (node, input); ``types``: an input's type where what it feeds takes several.
+    ``outputs``: name, node and output. ``aliases``: other words that the node search finds it by.
     """
 
     workflow: str

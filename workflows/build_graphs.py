@@ -2,9 +2,9 @@
 
 ``python workflows/build_graphs.py [--server http://127.0.0.1:8188]`` reads each ``api/*.json`` and the node
 descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values, in groups, with the notes
-of ``notes.py`` and the addresses of ``public_models.py``; and the blueprints of ``blueprints.py``. It is to be the oldest release that the pack supports: newer
-editors read its graphs, and not the other way round. Workflows with nodes that it has not are left as they are; name
-them in a second run with a newer one.
+of ``notes.py`` and the addresses of ``public_models.py``; and the blueprints of ``blueprints.py`` into ``../subgraphs``.
+The ComfyUI is to be the oldest release that the pack supports: newer editors read its graphs, and not the other way
+round. What has nodes that it has not is left as it is; name it in a second run with a newer one.
 """
 
 from __future__ import annotations
@@ -101,24 +101,22 @@ def blocks_of(prompt: dict) -> list[tuple[str, list[str]]]:
 
     A stage comes again where a workflow comes back to it, as one that samples, masks the result and samples again.
     """
-    first = [stage for stage in STAGES if stage != "Save"]
-    blocks: list[tuple[str, list[str]]] = [(stage, []) for stage in first]
+    last = [name for name, node in prompt.items() if STAGE_OF[node["class_type"]] == "Save"]
+    blocks: list[tuple[str, list[str]]] = [(stage, []) for stage in STAGES if stage != "Save"]
     place: dict[str, int] = {}
-    while len(place) < len(prompt):
-        for name in sorted(set(prompt) - set(place), key=int):
+    while len(place) + len(last) < len(prompt):
+        for name in sorted(set(prompt) - set(place) - set(last), key=int):
             sources = sources_of(prompt, name)
+            if not all(source in place for source in sources):
+                continue
             stage = STAGE_OF[prompt[name]["class_type"]]
-            if stage == "Save":
-                place[name] = 10_000
-            elif all(source in place for source in sources):
-                least = max((place[source] for source in sources), default=0)
-                fitting = [at for at, (kind, _) in enumerate(blocks) if kind == stage and at >= least]
-                if not fitting:
-                    blocks.append((stage, []))
-                place[name] = fitting[0] if fitting else len(blocks) - 1
-                blocks[place[name]][1].append(name)
-    blocks.append(("Save", [name for name, at in place.items() if at == 10_000]))
-    return [(stage, sorted(names, key=int)) for stage, names in blocks if names]
+            least = max((place[source] for source in sources), default=0)
+            fitting = [at for at, (kind, _) in enumerate(blocks) if kind == stage and at >= least]
+            if not fitting:
+                blocks.append((stage, []))
+            place[name] = fitting[0] if fitting else len(blocks) - 1
+            blocks[place[name]][1].append(name)
+    return [(stage, sorted(names, key=int)) for stage, names in [*blocks, ("Save", last)] if names]
 
 
 def depth(prompt: dict, name: str, among: list[str]) -> int:

@@ -25,14 +25,20 @@ def editor(page):
     return page
 
 
-def drop(page, name):
-    """A new graph with a blueprint in it, by the search that a double click opens: its number."""
-    page.evaluate(
-        """() => {
+def drop(page, name, graph=None):
+    """A new graph, or this one, with a blueprint in it, by the search that a double click opens: its number."""
+    nodes = page.evaluate(
+        """async (graph) => {
             const used = window.app.graph.last_node_id;
             window.app.graph.clear();
             window.app.graph.last_node_id = used;
-        }"""
+            if (graph) await window.app.loadGraphData(graph);
+            window.app.canvas.ds.scale = 1;
+            window.app.canvas.ds.offset = [5000, 5000];  // where nothing is
+            window.app.canvas.setDirty(true, true);
+            return window.app.graph.nodes.length;
+        }""",
+        graph,
     )
     search = page.locator("input:focus")
     for _ in range(20):  # the canvas takes no double click right after other clicks
@@ -44,9 +50,9 @@ def drop(page, name):
     page.keyboard.type(name)
     page.get_by_text(name, exact=True).first.wait_for()
     page.keyboard.press("Enter")
-    page.wait_for_function("() => window.app.graph.nodes.length === 1")
+    page.wait_for_function("(nodes) => window.app.graph.nodes.length === nodes + 1", arg=nodes)
     page.mouse.click(500, 400)  # where it is put down
-    return page.evaluate("() => window.app.graph.nodes[0].id")
+    return page.evaluate("() => window.app.graph.nodes.find((node) => node.subgraph).id")
 
 
 def queued(page, number, others, links, values):
@@ -84,6 +90,50 @@ def queued(page, number, others, links, values):
         }""",
         [number, others, links, values],
     )
+
+
+def test_core_s_own_wan_template_takes_one_blueprint(editor, server):
+    """Six links and the prompts: the sampler of the template keeps its values, and nothing is typed twice."""
+    template = server.get("/templates/text_to_video_wan.json")
+    number = drop(editor, "Make a text-to-video graph long", template)
+    own = {node["type"]: node["id"] for node in template["nodes"]}
+    links = [
+        (own["ModelSamplingSD3"], 0, number, 0), (own["CLIPLoader"], 0, number, 1), (own["VAELoader"], 0, number, 2),
+        (number, 0, own["KSampler"], 0), (number, 1, own["KSampler"], 1), (number, 2, own["KSampler"], 3),
+    ]  # fmt: skip
+    text = f"0s: {RED}\n5s: {BLUE}\n10s: {RED}"
+    prompt = editor.evaluate(
+        """async ([number, links, text]) => {
+            const graph = window.app.graph;
+            for (const [from, output, to, input] of links)
+                graph.getNodeById(from).connect(output, graph.getNodeById(to), input);
+            graph.getNodeById(number).widgets.find((each) => each.name === "prompts").value = text;
+            return (await window.app.graphToPrompt()).output;
+        }""",
+        [number, links, text],
+    )
+    ours = {node["class_type"]: key for key, node in prompt.items() if key.startswith(f"{number}:")}
+    assert set(ours) == {"LongLatent", "MultiPromptSchedule", "CoDenoiseModel"}
+    sampler = prompt[str(own["KSampler"])]["inputs"]
+    shipped = next(node["widgets_values"] for node in template["nodes"] if node["type"] == "KSampler")
+    assert [sampler[key] for key in ("steps", "cfg", "sampler_name", "scheduler", "denoise")] == shipped[2:]
+    assert sampler["model"] == [ours["CoDenoiseModel"], 0] and sampler["latent_image"] == [ours["LongLatent"], 0]
+    assert sampler["positive"] == [ours["MultiPromptSchedule"], 0]
+    assert prompt[ours["MultiPromptSchedule"]]["inputs"]["prompts"] == text
+    sizes = next(node["widgets_values"] for node in template["nodes"] if node["type"] == "EmptyHunyuanLatentVideo")
+    latent = prompt[ours["LongLatent"]]["inputs"]
+    assert [latent["width"], latent["height"]] == sizes[:2] and latent["length"] == 15
+    places = {"UNETLoader": "diffusion_models", "CLIPLoader": "text_encoders", "VAELoader": "vae"}
+    for kind, folder in places.items():
+        inputs = prompt[str(own[kind])]["inputs"]
+        [named] = [value for value in inputs.values() if value.endswith(".safetensors")]
+        file = server.base / "models" / folder / named
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    status, answer = server.post("/prompt", {"prompt": prompt})
+    assert status == 200 and answer["node_errors"] == {}
+    server.post("/queue", {"clear": True})
+    server.post("/interrupt", {})
 
 
 def frames_of(server, prefix):
