@@ -14,14 +14,9 @@ DEMO, VACE = "demo model (built in)", "demo model with VACE (built in)"
 RED, BLUE = "a red circle moving right on a white background", "a blue square moving right on a white background"
 
 
-@pytest.fixture(scope="module")
-def editor(page):
-    """The editor with nothing in front of its canvas; a first start opens the template browser."""
-    overlay = page.locator("[data-testid=dialog-overlay]")
-    overlay.first.wait_for(timeout=60_000)
-    while overlay.count():
-        page.keyboard.press("Escape")
-        time.sleep(0.5)
+@pytest.fixture
+def editor(newer_editor, page):
+    """The newer editor."""
     return page
 
 
