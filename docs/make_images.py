@@ -1,4 +1,7 @@
-"""Makes the README's images and the workflows' thumbnails from real runs: ``make_images.py [NAME ...]``."""
+"""Makes the README's images and the workflows' thumbnails from real runs: ``make_images.py [NAME ...]``.
+
+``icon`` and ``banner`` are names too: what the Comfy registry shows of the pack.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import json
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,13 +27,15 @@ from glv_core.hosts.diffusers.streaming import Sampling, StreamSettings, stream_
 from glv_core.plan_image import draw_plan
 from glv_core.prompts import PromptSchedule, parse_schedule
 from glv_core.timeline import Compression, Timebase
-from glv_core.video_models import DEMO, LTX_2, MINIMAX_H3, TEXT_TO_VIDEO_SD, WAN_5B
+from glv_core.video_models import DEMO, LTX_2, MINIMAX_H3, WAN_5B
 
 WAN = Compression.causal(4)
 #: By how the names of workflows begin.
-KINDS = {"wan": WAN, "ltx2": LTX_2.compression, "minimax_h3": MINIMAX_H3.compression}
+KINDS = {"Wan": WAN, "LTX-2": LTX_2.compression, "MiniMax H3": MINIMAX_H3.compression}
 
-SCALE, GAP, CAPTION, PER_ROW, EVERY = 2, 6, 26, 10, 8
+SCALE, GAP, CAPTION, PER_ROW, EVERY, SQUARE = 2, 6, 26, 10, 8, 600
+COLORS = ("#d9473f", "#4a7fd6", "#e2b93b")  #: of the demo's three prompts
+TAG = 84  # pixels at the top over which the template browser lays a tag
 
 
 def strip(frames: torch.Tensor, schedule: PromptSchedule, every: int = EVERY) -> Image.Image:
@@ -50,6 +56,37 @@ def strip(frames: torch.Tensor, schedule: PromptSchedule, every: int = EVERY) ->
             middle = schedule.weights(shown[len(shown) // 2])
             prompt = schedule.segments[middle.index(max(middle))].prompt
             draw.text((left, top + side + 4), f"{number / schedule.fps:g} s   {prompt}", "#222222", font)
+    return image
+
+
+def mosaic(*videos: torch.Tensor) -> Image.Image:
+    """A square of frames ``t h w 3`` (0 to 1) in reading order: nine of one video; of two, rows of four in turn."""
+    across = 3 if len(videos) == 1 else 4
+    side = 64 * (SCALE + 1 if len(videos) == 1 else SCALE)
+    rows = across // len(videos)
+    image = Image.new("RGB", (across * (side + GAP) + GAP,) * 2, "#f4f4f4")
+    for each, frames in enumerate(videos):
+        for place in range(across * rows):
+            frame = frames[place * len(frames) // (across * rows)]
+            pixels = (frame.clamp(0, 1) * 255).round().byte().numpy()
+            row, column = divmod(place, across)
+            shown = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            image.paste(shown, (GAP + column * (side + GAP), GAP + (row * len(videos) + each) * (side + GAP)))
+    return image
+
+
+def titled(name: str, plan: Image.Image) -> Image.Image:
+    """A square with a workflow's name in large letters above its plan."""
+    image = Image.new("RGB", (SQUARE, SQUARE), plan.getpixel((0, 0)))
+    font = ImageFont.load_default(44)
+    draw = ImageDraw.Draw(image)
+    family, _, task = name.partition(" - ")
+    lines = textwrap.wrap(family, 24) + textwrap.wrap(task, 24)
+    for at, line in enumerate(lines):
+        draw.text((24, TAG + 52 * at), line, "#1b6f8f" if line in family else "#222222", font)
+    room = SQUARE - TAG - 20 - 52 * len(lines)
+    shown = plan.resize((SQUARE, min(room, plan.height * SQUARE // plan.width)), Image.Resampling.LANCZOS)
+    image.paste(shown, (0, SQUARE - shown.height))
     return image
 
 
@@ -78,7 +115,7 @@ def make(name: str) -> tuple[torch.Tensor, PromptSchedule, Timebase, CoDenoiseSe
     return frames, schedule, timebase, settings, sampler["steps"]
 
 
-def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
+def stream(name: str) -> torch.Tensor:
     """The same for a workflow that streams; of one that begins with an image, the frames are made from the prompt."""
     import diffusers
 
@@ -95,7 +132,7 @@ def stream(name: str) -> tuple[torch.Tensor, PromptSchedule]:
     )
     sampling = Sampling(node["steps"], node["cfg"], node["seed"], 64, 64)
     latents = stream_video(pipeline, schedule, timebase, settings, sampling)
-    return torch.cat(list(decode_frames(pipeline, latents)))[:num_frames], schedule
+    return torch.cat(list(decode_frames(pipeline, latents)))[:num_frames]
 
 
 def chunk_plan(name: str) -> Image.Image:
@@ -198,14 +235,7 @@ def before_and_after(prompt: dict) -> Image.Image:
     saved["inputs"] |= {"filename_prefix": "after", "crf": 8}
     both = {**prompt, "99": {"class_type": "SaveLongVideo", "inputs": {
         **settings, "images": ["6", 0], "filename_prefix": "before", "crf": 8}}}  # fmt: skip
-    rows = [frames[:: len(frames) // PER_ROW][:PER_ROW] for frames in saved_videos(both, "before", "after")]
-    side = 64 * SCALE
-    image = Image.new("RGB", (PER_ROW * (side + GAP) + GAP, 2 * (side + GAP) + GAP), "#f4f4f4")
-    for row, frames in enumerate(rows):
-        for column, frame in enumerate(frames):
-            shown = Image.fromarray(frame.numpy()).resize((side, side), Image.Resampling.NEAREST)
-            image.paste(shown, (GAP + column * (side + GAP), GAP + row * (side + GAP)))
-    return image
+    return mosaic(*(frames / 255 for frames in saved_videos(both, "before", "after")))
 
 
 def saved_videos(prompt: dict, *names: str) -> list[torch.Tensor]:
@@ -231,42 +261,85 @@ def streamed_in_comfyui(prompt: dict) -> Image.Image:
     values = {node["class_type"]: node["inputs"] for node in prompt.values()}
     values["SaveLongVideo"] |= {"filename_prefix": "made", "crf": 8, "upscale": 1}
     [frames] = saved_videos(prompt, "made")
-    fps = TEXT_TO_VIDEO_SD.fps
-    schedule = parse_schedule(values["MultiPromptSchedule"]["prompts"], num_frames=len(frames), fps=fps)
-    return strip(frames / 255, schedule, every=1)
+    return mosaic(frames / 255)
+
+
+def plan_of(name: str, prompt: dict, streams: bool) -> Image.Image:
+    """The plan of a workflow for a public checkpoint."""
+    if not kind_of(name) and not streams:
+        return preset_plan(prompt)
+    if streams:
+        return chunk_plan(name)
+    refines = any(node["class_type"] == "RefineLongVideo" for node in prompt.values())
+    return refine_plan(name) if refines else window_plan(name)
 
 
 def thumbnail(name: str) -> Image.Image:
-    """A workflow's thumbnail: frames of a run on the demo model, the plan of one for a public checkpoint."""
+    """A workflow's square thumbnail: frames of a run on the demo model, the plan of one for a public checkpoint."""
     prompt = json.loads((ROOT / f"workflows/api/{name}.json").read_text())
-    if name.startswith("demo_") and any(node["class_type"] == "LongVaceConditioning" for node in prompt.values()):
+    kinds = {node["class_type"] for node in prompt.values()}
+    streams = "StreamingExtend" in kinds
+    if not name.startswith("Demo"):
+        return titled(name, plan_of(name, prompt, streams))
+    if "LongVaceConditioning" in kinds:
         return before_and_after(prompt)
-    if name.startswith("demo_") and any(node["class_type"] == "LoadStreamingT2V" for node in prompt.values()):
+    if "LoadStreamingT2V" in kinds:
         return streamed_in_comfyui(prompt)
-    streams = any(node["class_type"] == "StreamingExtend" for node in prompt.values())
-    if not name.startswith("demo_") and not kind_of(name) and not streams:
-        return preset_plan(prompt)
-    if any(node["class_type"] == "RefineLongVideo" for node in prompt.values()) and not streams:
-        return refine_plan(name)
-    if not name.startswith("demo_"):
-        return chunk_plan(name) if streams else window_plan(name)
     if streams:
-        return strip(*stream(name))
+        return mosaic(stream(name))
     frames, schedule, timebase, settings, steps = make(name)
-    if settings.closed_loop:
-        frames = torch.cat([frames, frames])[: EVERY * 3 * PER_ROW]
-        schedule = parse_schedule(schedule.segments[0].prompt, num_frames=len(frames), fps=schedule.fps)
-    image = strip(frames, schedule)
-    if name == "demo_three_prompts":
-        image.save(ROOT / "docs/three_prompts.png", optimize=True)
+    if name.startswith("Demo 01"):
+        strip(frames, schedule).save(ROOT / "docs/three_prompts.png", optimize=True)
         draw_plan(settings, timebase, schedule, steps).save(ROOT / "docs/window_plan.png", optimize=True)
+    return mosaic(frames)
+
+
+def windows(draw: ImageDraw.ImageDraw, left: int, top: int, width: int, row: int) -> None:
+    """Windows that overlap: three rows of bars, each moved on by a part of a window, in the colours of the prompts."""
+    long = width * 0.46
+    for lane in range(3):
+        for at in range(-1, 4):
+            start = left + (at * 0.8 + lane * 0.27) * long
+            begin, end = max(left, start), min(left + width, start + long)
+            if end - begin > row / 2:
+                middle = min(2, max(0, int(3 * ((begin + end) / 2 - left) / width)))
+                y = top + (2 * lane + at % 2) * row
+                draw.rounded_rectangle((begin, y + row * 0.1, end, y + row * 0.9), row * 0.3, COLORS[middle])
+
+
+def icon() -> Image.Image:
+    """The registry's icon, 400 pixels square."""
+    image = Image.new("RGB", (400, 400), "#16202b")
+    windows(ImageDraw.Draw(image), 40, 50, 320, 50)
+    return image
+
+
+def banner() -> Image.Image:
+    """The registry's banner, 21 to 9: the name, windows, and frames of the README's video."""
+    image = Image.new("RGB", (1344, 576), "#16202b")
+    draw = ImageDraw.Draw(image)
+    draw.text((60, 50), "Gen-L Long Video", "#ffffff", ImageFont.load_default(84))
+    draw.text(
+        (62, 160), "Long, multi-prompt video from short video diffusion models", "#b8c4d0", ImageFont.load_default(36)
+    )
+    windows(draw, 60, 236, 1224, 26)
+    strip_of = Image.open(ROOT / "docs/three_prompts.png").convert("RGB")
+    side, step = 64 * SCALE, 64 * SCALE + GAP
+    for place in range(9):
+        row, column = divmod(place, 3)
+        left, top = GAP + (1 + 3 * column) * step, GAP + row * (step + CAPTION)
+        image.paste(strip_of.crop((left, top, left + side, top + side)), (60 + place * 137, 412))
     return image
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="workflows (default: all, which takes minutes)")
-    for name in parser.parse_args().names or sorted(path.stem for path in (ROOT / "workflows/api").glob("*.json")):
+    parser.add_argument("names", nargs="*", help="workflows, icon or banner (default: all, which takes minutes)")
+    workflows = sorted(path.stem for path in (ROOT / "workflows/api").glob("*.json"))
+    for name in parser.parse_args().names or ["icon", "banner", *workflows]:
+        if name in ("icon", "banner"):
+            (icon if name == "icon" else banner)().save(ROOT / f"docs/{name}.png", optimize=True)
+            continue
         thumbnail(name).save(ROOT / f"workflows/{name}.jpg", quality=88)
 
 

@@ -27,7 +27,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACK = "long_video_pack"
 #: Models that not every tested ComfyUI has, by how the names of their workflows begin, and a node that comes with each.
-MODELS = {"minimax_h3": "MiniMaxH3ImageToVideo", "ltx2.3_control": "GetICLoRAParameters"}
+MODELS = {"MiniMax H3": "MiniMaxH3ImageToVideo", "LTX-2.3 - Control": "GetICLoRAParameters"}
+
+
+def api_prompt(begins: str) -> dict[str, dict]:
+    """The shipped API prompt whose name begins like this."""
+    [path] = [each for each in (ROOT / "workflows" / "api").glob("*.json") if each.name.startswith(begins)]
+    return json.loads(path.read_text())
 
 
 @dataclass(frozen=True)

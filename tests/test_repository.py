@@ -2,12 +2,14 @@
 
 import ast
 import importlib.util
+import itertools
 import json
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -74,6 +76,13 @@ def test_registry_metadata():
     assert "comfyui" not in PROJECT["project"]["name"].lower()
     assert PROJECT["tool"]["comfy"]["PublisherId"] and PROJECT["tool"]["comfy"]["DisplayName"]
     assert "Apache License" in (ROOT / PROJECT["project"]["license"]["file"]).read_text()
+    repository = PROJECT["project"]["urls"]["Repository"].replace(
+        "https://github.com", "https://raw.githubusercontent.com"
+    )
+    for name, shape in (("Icon", (1, 1)), ("Banner", (21, 9))):
+        address, _, path = PROJECT["tool"]["comfy"][name].partition("/main/")
+        width, height = Image.open(ROOT / path).size
+        assert address == repository and width * shape[1] == height * shape[0] and height >= 400
 
 
 def test_readme_and_help_name_the_comfyuis_that_were_run():
@@ -142,7 +151,104 @@ def test_every_workflow_is_in_the_readme():
     assert names and [name for name in names if f"**{name}**" not in readme] == []
 
 
-GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/benchmarks.md")
+def test_every_blueprint_is_made_of_a_workflow_and_in_the_readme():
+    """One node, whose widgets have values, and links that meet the inputs and outputs that they say."""
+    readme = (ROOT / "README.md").read_text()
+    for path in (ROOT / "subgraphs").glob("*.json"):
+        assert f"**{path.stem}**" in readme
+        graph = json.loads(path.read_text())
+        [node], [definition] = graph["nodes"], graph["definitions"]["subgraphs"]
+        assert node["type"] == definition["id"] and node["title"] == definition["name"] == path.stem
+        assert len(node["properties"]["proxyWidgets"]) == len(node["widgets_values"])
+        nodes = {each["id"]: each for each in definition["nodes"]}
+        for link in definition["links"]:
+            origin, target = nodes.get(link["origin_id"]), nodes.get(link["target_id"])
+            start = origin["outputs"][link["origin_slot"]] if origin else definition["inputs"][link["origin_slot"]]
+            end = target["inputs"][link["target_slot"]] if target else definition["outputs"][link["target_slot"]]
+            assert link["id"] in (start["links"] if origin else start["linkIds"])
+            assert link["id"] == end["link"] if target else link["id"] in end["linkIds"]
+        assert {link["origin_id"] for link in definition["links"]} >= set(nodes), "a node feeds nothing"
+        assert all(each["linkIds"] for each in definition["inputs"] + definition["outputs"])
+
+
+GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_graph_is_in_groups_and_says_what_to_change_first(path):
+    graph = json.loads(path.read_text())
+    [note] = [node for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    nodes = [node for node in graph["nodes"] if node is not note]
+    boxes = [group["bounding"] for group in graph["groups"]]
+    for node in nodes:
+        (x, y), (width, height) = node["pos"], node["size"]
+        around = [b for b in boxes if b[0] <= x and x + width <= b[0] + b[2] and b[1] < y and y + height <= b[1] + b[3]]
+        assert len(around) == 1, node["type"]
+    for left, right in itertools.pairwise(boxes):
+        assert left[0] + left[2] < right[0]
+    assert len({group["title"] for group in graph["groups"]}) >= 4
+    first = note["widgets_values"][0].partition("**Change first** (green): ")[2]
+    assert first and [node for node in nodes if node.get("color")]
+    names = {node["type"]: node.get("title") or display_name(node["type"]) for node in nodes if node.get("color")}
+    assert [name for name in names.values() if f"**{name}**" not in first] == []
+
+
+def display_name(node):
+    """As the editor shows it; of core's nodes those that are green somewhere."""
+    core = {"LoadImage": "Load Image"}
+    files = [path.read_text() for path in (ROOT / "nodes").glob("*.py")]
+    own = [re.search(r'display_name="(.+?)"', text)[1] for text in files if f'node_id="{node}"' in text]
+    return core.get(node) or own[0]
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_graph_offers_its_public_models_or_names_the_files(path):
+    graph = json.loads(path.read_text())
+    note = next(node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote")
+    for node in graph["nodes"]:
+        offered = {model["name"]: model for model in node.get("properties", {}).get("models", [])}
+        values = [value for value in node["widgets_values"] if isinstance(value, str)]
+        files = [value for value in values if re.fullmatch(r"\S+\.(safetensors|ckpt|pth|bin)", value)]
+        assert set(offered) <= set(files)
+        for file in files:
+            model = offered.get(file)
+            assert model or f"/{file}`" in note, f"{file} has no address, and the note does not name it"
+            if model:
+                assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(f"/{file}")
+                assert "/resolve/main/" in model["url"]
+                assert f"`{model['directory']}/" in note
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_thumbnail_is_a_square(path):
+    width, height = Image.open(path.with_suffix(".jpg")).size
+    assert width == height >= 512
+
+
+def test_the_first_template_by_name_runs_as_shipped():
+    """The template browser shows file names, and sorts by them (*Alphabetical*)."""
+    first = min(GRAPHS, key=lambda path: path.stem.casefold())
+    kinds = {node["class_type"] for node in json.loads((first.parent / "api" / first.name).read_text()).values()}
+    assert "runs as shipped" in first.stem and "LoadVideoPipeline" in kinds
+    assert not [path.name for path in GRAPHS if re.search(r'[%#?:*"<>|\\]', path.name)]  # addresses, and Windows
+
+
+def test_the_tables_of_tasks_count_what_is_listed():
+    """Each task has two lists of nodes, links and values; every name in bold is a template, blueprint or node."""
+    text = (ROOT / "docs" / "tasks.md").read_text()
+    rows = re.findall(r"^\| (\d)\. (.+?) \|(.+)\|$", text, re.MULTILINE)
+    sections = re.findall(r"^## (\d)\. (.+?)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert [row[:2] for row in rows] == [section[:2] for section in sections] and len(rows) == 7
+    for (_, _, cells), (_, title, body) in zip(rows, sections, strict=True):
+        lists = re.findall(r"^- (nodes|links|values) \((\d+)\):(.*)$", body, re.MULTILINE)
+        assert [kind for kind, _, _ in lists] == ["nodes", "links", "values"] * 2, title
+        counted = [len([each for each in named.split(";") if each.strip()]) for _, _, named in lists]
+        assert counted == [int(number) for _, number, _ in lists] == [int(cell) for cell in cells.split("|")], title
+    shipped = {path.stem for folder in ("workflows", "subgraphs") for path in (ROOT / folder).glob("*.json")}
+    assert set(re.findall(r"\*\*(.+?)\*\*", text)) <= shipped | {"Before", "after"}
+
+
+GUIDES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/benchmarks.md", "docs/tasks.md")
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -1,9 +1,10 @@
 """Lays out the graph-editor workflows from the API prompts beside them.
 
 ``python workflows/build_graphs.py [--server http://127.0.0.1:8188]`` reads each ``api/*.json`` and the node
-descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values. It is to be the oldest
-release that the pack supports: newer editors read its graphs, and not the other way round. Workflows with nodes that it
-has not are left as they are; name them in a second run with a newer one.
+descriptions of a running ComfyUI, and writes ``*.json`` with the same nodes, links and values, in groups, with the notes
+of ``notes.py`` and the addresses of ``public_models.py``; and the blueprints of ``blueprints.py`` into ``../subgraphs``.
+The ComfyUI is to be the oldest release that the pack supports: newer editors read its graphs, and not the other way
+round. What has nodes that it has not is left as it is; name it in a second run with a newer one.
 """
 
 from __future__ import annotations
@@ -11,167 +12,56 @@ from __future__ import annotations
 import argparse
 import json
 import urllib.request
+import uuid
 from pathlib import Path
 
+from blueprints import BLUEPRINTS, Blueprint
+from notes import NOTES
+from public_models import public_models
+
 HERE = Path(__file__).resolve().parent
-NOTES = {
-    "demo_three_prompts": "## Three prompts, one long video\nRuns as it is: the demo model comes with the pack and "
-    "draws coloured shapes. 241 frames are made by a model of 61-frame clips.\n\n- Edit the lines of **Multi-Prompt "
-    "Schedule**: `time: prompt`.\n- Change **length** in **Long Latent**; everything follows.\n- Watch the seams: "
-    "overlap 0 and schedule *static* show what windows look like unmerged.",
-    "demo_closed_loop": "## A video without an end\nRuns as it is, on the demo model. **closed_loop** lets windows go "
-    "on at the first frame after the last, and **VAE Decode Loop** decodes the loop point with its past: 64 latent "
-    "frames make 256 frames, and the last one flows into the first: the object goes round three times.",
-    "demo_streaming": "## Chunk by chunk\nRuns as it is, on the demo model: each chunk of 61 frames goes on from the "
-    "end of the one before. Finished chunks are kept in `output/long_video_runs/demo_streaming`: interrupt it and "
-    "queue again, or change the last prompt, and only what is missing is made. **Save Long Video** decodes in pieces.",
-    "demo_image_to_video": "## From one image\nRuns as it is: the left part makes an image with the demo model. With "
-    "a model of your own put **Load Image** in its place. The image becomes the first frame; every chunk goes on from "
-    "the end of the one before.",
-    "demo_streamingt2v": "## StreamingT2V, small\nNeeds diffusers in ComfyUI's Python, and no download: a small "
-    "StreamingT2V comes with the pack. Its first 16 frames are made from the text alone. Each later chunk sees the 8 "
-    "frames before it through conditional attention (CAM), and the first frame of all as anchor (APM).\n\nChunks keep "
-    "the way that they go on from, whatever a later prompt says. The text names all that there is to see; where it "
-    "says less, the **anchor** keeps the looks. Finished chunks are kept in "
-    "`output/long_video_runs/demo_streamingt2v`.",
-    "demo_streamingt2v_image": "## StreamingT2V from frames of yours\nNeeds diffusers in ComfyUI's Python, and no "
-    "download. The left part makes 16 frames with the small StreamingT2V that comes with the pack; they may come from "
-    "any model or file. **Streaming Extend** goes on from them as pixels, and every chunk stays close to the "
-    "**anchor_image**, the first of them.",
-    "wan2.2_5B_streaming": "## 30 seconds of Wan 2.2 5B, three prompts, chunk by chunk\nFiles: "
-    "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
-    "`vae/wan2.2_vae.safetensors`.\n\nPeak memory is that of one 121-frame clip, whatever the length.",
-    "wan2.2_5B_refine": "## A video of yours, sharper and larger\nFiles: "
-    "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
-    "`vae/wan2.2_vae.safetensors`. Choose your video in **Load Long Video** and say what it shows.\n\n**Refine Long "
-    "Video** makes it 1920 x 1088 from noise to **strength** 0.35: chunks of 121 frames that change hands at random "
-    "frames, seen in tiles of 1280 x 704. Peak memory is that of one tile of one chunk.",
-    "streamingt2v_long": "## StreamingT2V: 240 frames of one scene\nNeeds diffusers in ComfyUI's Python. Files: "
-    "`checkpoints/streaming_t2v.ckpt` (PAIR/StreamingT2V), and to refine it (damo/Video-to-Video) "
-    "`diffusion_models/non_ema_0035000.pth` and `text_encoders/open_clip_pytorch_model.bin`.\n\n**Streaming Extend** "
-    "has the paper's values: chunks of 16 frames, 8 of them seen again, and the first frame as anchor. Change the "
-    "second prompt and queue again: only what follows is made. **Refine Long Video** makes 720 x 720 of 256 x 256, "
-    "between bars that are cut off.",
-    "wan2.2_5B_image_to_video": "## An image and 30 seconds of Wan 2.2 5B\nFiles: "
-    "`diffusion_models/wan2.2_ti2v_5B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
-    "`vae/wan2.2_vae.safetensors`. Choose your image in **Load Image** and describe what happens in it.",
-    "wan2.2_14B_three_prompts": "## 15 seconds of Wan 2.2 14B, three prompts\nFiles: "
-    "`diffusion_models/wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors` and `..._low_noise_...`, "
-    "`text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, `vae/wan_2.1_vae.safetensors`.\n\nTwo samplers share 20 "
-    "steps: the model for high noise makes 10, the one for low noise the rest. The second goes on with the windows of "
-    "step 10, so both have the same settings, and only **add_noise**, **start_at_step**, **end_at_step** and "
-    "**return_with_leftover_noise** differ.",
-    "wan2.2_14B_image_to_video": "## An image and 30 seconds of Wan 2.2 14B\nFiles: "
-    "`diffusion_models/wan2.2_i2v_high_noise_14B_fp8_scaled.safetensors` and `..._low_noise_...`, "
-    "`text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, `vae/wan_2.1_vae.safetensors`. Choose your image in "
-    "**Load Image** and describe what happens in it.\n\nEach chunk of 81 frames is made by both models: the one for "
-    "low noise goes on at **switch_at_step**. Anchor *first* shows every chunk the image again.",
-    "wan2.1_vace_1.3B_depth": "## A video of yours in another look, 15 seconds\nFiles: "
-    "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
-    "`vae/wan_2.1_vae.safetensors`, and the folder `transformers/depth-anything/Depth-Anything-V2-Small-hf` as on "
-    "Hugging Face (or switch on **allow_download**).\n\nChoose your video in **Load Long Video**. Its depth, measured "
-    "over the whole clip, steers Wan VACE; each window gets its own part. Another **kind** steers by poses or soft "
-    "edges.",
-    "demo_depth_mix": "## One movement, three looks\nRuns as it is, on the demo model: the left part makes a video. "
-    "With one of yours put **Load Long Video** in its place.\n\n**Grounded Mask** finds what is drawn; as an image it "
-    "is a depth map, near bright. It steers the demo model's VACE branch, and the prompts change along the video. "
-    "With a real model **Control Preprocess** makes the depth: see *wan2.1_vace_1.3B_depth*.",
-    "demo_edit_anything": "## Edit anything\nRuns as it is, on the demo model: the left part makes a video of a red "
-    "circle. With one of yours put **Load Long Video** in its place.\n\n**Grounded Mask** finds the circle in every "
-    "frame, **VACE Conditioning** hides it, the model paints a blue square there, and **Composite Edit** puts it "
-    "back: outside the mask the pixels are the first video's, bit for bit.",
-    "demo_video_to_video": "## A video from its own noise\nRuns as it is, on the demo model: the left part makes a "
-    "video. **Invert Long Latent** finds the noise that it comes from, with the edges of its frames as control; "
-    "sampled with another colour word that noise makes a video that moves in the same way.\n\nThe inversion and the "
-    "sampler have the same windows, steps and scheduler, and the sampler is *euler*. The sampler's control is twice "
-    "as strong: by the noise alone this small model puts an object of another colour in another place.",
-    "demo_pose_to_video": "## A video that follows a skeleton\nRuns as it is, on the demo model: the left part makes a "
-    "video. With one of yours put **Load Long Video** in its place.\n\n**Control Preprocess** draws the pose of every "
-    "frame. The demo model's objects have stick figures, from the centre to the corners, and its VACE branch follows "
-    "them; for people choose the detector *openpose* or *vitpose*, and a model such as Wan VACE.",
-    "wan2.1_vace_1.3B_edit_anything": "## Edit anything in a video of yours\nFiles: "
-    "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
-    "`vae/wan_2.1_vae.safetensors`, and the folders `transformers/IDEA-Research/grounding-dino-tiny` and "
-    "`transformers/facebook/sam2.1-hiera-small` as on Hugging Face (or switch on **allow_download**).\n\nChoose your "
-    "video in **Load Long Video**, say what to change in **Grounded Mask** and what to make of it in **CLIP Text "
-    "Encode**. Outside the mask the pixels stay the video's own.",
-    "sd1.5_control_video_to_video": "## Gen-L-Video: control\nFiles: "
-    "`checkpoints/v1-5-pruned-emaonly-fp16.safetensors` (or another of SD 1.5), "
-    "`controlnet/control_v11p_sd15_canny_fp16.safetensors`. Choose your video in **Load Long Video**.\n\n"
-    "**Gen-L-Video Preset** has the paper's values: windows of 15 frames, 10 of 50 steps. They are inverted with an "
-    "empty prompt and made again with yours; Canny edges of every frame steer both. **Cross-Frame Attention** ties "
-    "the frames of a window together in the model and its ControlNet.",
-    "sd2_depth_mix": "## Gen-L-Video: mix\nFiles: `checkpoints/512-depth-ema.safetensors`, and the folder "
-    "`transformers/Intel/dpt-hybrid-midas` as on Hugging Face (or switch on **allow_download**). Choose your video in "
-    "**Load Long Video**: 40 frames, as many prompts as it has windows without overlap (20 frames each).\n\nThe whole "
-    "video is inverted with an empty prompt and its depth, and made again with the prompts.",
-    "sd2_inpaint_edit_anything": "## Gen-L-Video: edit anything\nFiles: `checkpoints/512-inpainting-ema.safetensors`, "
-    "`controlnet/edit-anything-v0-3.safetensors` (shgao/edit-anything-v0-3), and the folders "
-    "`transformers/IDEA-Research/grounding-dino-tiny` and `transformers/facebook/sam-vit-huge` as on Hugging Face (or "
-    "switch on **allow_download**).\n\nAs the paper's code: masks frame by frame, SAM's regions as control, nothing "
-    "put back outside the mask. Put **Composite Edit** behind it to keep the rest of the video.",
-    "ltx2.3_three_prompts": "## 30 seconds of LTX-2.3 with sound, three prompts\nFiles: "
-    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
-    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors`. Needs a ComfyUI with LTX-2.3."
-    "\n\n**Long Latent** holds video and sound, by its **audio_vae**; each window of 121 frames has its part of both, "
-    "so say in every prompt what is heard. At 25 fps a latent frame is 8 latents of the sound. Eight distilled steps "
-    "at CFG 1: the negative prompt is not used.",
-    "ltx2.3_image_to_video": "## An image and 30 seconds of LTX-2.3 with sound\nFiles: "
-    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
-    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors`. Needs a ComfyUI with LTX-2.3. "
-    "Choose your image in **Load Image** and describe what happens in it, and what is heard.\n\nThe image goes into "
-    "the video's part of the latent, where the noise mask keeps it. For another size change **Long Latent** and the "
-    "image's scale.",
-    "ltx2.3_control_video": "## A control video and 30 seconds of LTX-2.3 with sound\nFiles: "
-    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
-    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors` and "
-    "`loras/ltx-2.3-22b-ic-lora-union-control-ref0.5.safetensors` (Lightricks/LTX-2.3-22b-IC-LoRA-Union-Control).\n\n"
-    "Choose your video in **Load Long Video** and say what is to be seen and heard. Its edges steer the new video; the "
-    "LoRA knows poses and depth too, by the **kind** of **Control Preprocess**. For another length change **length** in "
-    "**Load Long Video** and **Long Latent**; **width** and **height** are multiples of 64, **short_side** is half of the "
-    "shorter.\n\nEach window of 121 frames sees its own part of the control, which is half as large: peak memory is that "
-    "of one such clip with a quarter more to attend to, whatever the length. The control is encoded as a whole, with "
-    "about 4 MB of the computer's memory a frame.",
-    "ltx2.3_extend": "## A video of yours goes on, with its sound, on LTX-2.3\nFiles: "
-    "`checkpoints/ltx-2.3-22b-dev-fp8.safetensors`, `text_encoders/gemma_3_12B_it_fp4_mixed.safetensors`, "
-    "`loras/ltx_2.3_22b_distilled_1.1_lora_dynamic_fro09_avg_rank_111_bf16.safetensors`. Needs a ComfyUI with LTX-2.3."
-    "\n\nChoose your video in **Load Long Video**; **Long Latent** says how long it is to be in the end. The first "
-    "prompt says what is seen and heard in your video, the others what follows. Every chunk of 121 frames goes on from "
-    "the end of the video and of its sound.",
-    "minimax_h3_extend": "## A video of yours goes on, with its sound, on MiniMax H3\nFiles: "
-    "`diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors`, "
-    "`text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors`, `vae/minimax_h3_video_vae_fp16.safetensors` and "
-    "`vae/minimax_h3_audio_vae_fp32.safetensors`.\n\nChoose your video in **Load Long Video**, which reads it at 24 "
-    "fps; of it 17 n + 5 frames are kept. **Long Latent** says how long it is to be in the end. The first prompt says "
-    "what is seen and heard in your video, the others what follows. Every chunk of 192 frames knows the last 39 and "
-    "their sound.",
-    "minimax_h3_three_prompts": "## 30 seconds of MiniMax H3 with sound, three prompts\nFiles: "
-    "`diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors`, "
-    "`text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors`, `vae/minimax_h3_video_vae_fp16.safetensors` and "
-    "`vae/minimax_h3_audio_vae_fp32.safetensors`.\n\nWindows of 192 frames, 153 apart, which the model takes for parts "
-    "of one video; their latents hold sound by themselves. Keep 24 fps and CFG 1: the negative input is not used.",
-    "minimax_h3_image_to_video": "## An image and 30 seconds of MiniMax H3 with sound\nFiles: "
-    "`diffusion_models/minimax_h3_fl2va_pruned_int8_convrot.safetensors`, "
-    "`text_encoders/qwen3vl_32b_minimax_h3_nvfp4_awq.safetensors`, `vae/minimax_h3_video_vae_fp16.safetensors` and "
-    "`vae/minimax_h3_audio_vae_fp32.safetensors`. Choose your image in **Load Image**; the prompt calls it "
-    "*<Picture 1>*.\n\nEvery window reads of the image in its prompt, and the first one has it as its first frame. "
-    "**length** may be 17 n + 5 frames, up to 3592. For another size change the image's scale and the node behind it.",
-    "wan2.1_1.3B_three_prompts": "## 15 seconds of Wan 2.1 1.3B, three prompts\nFiles: "
-    "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
-    "`vae/wan_2.1_vae.safetensors`.\n\nWindows of 81 frames, as the model was trained. Peak memory is that of one "
-    "81-frame clip: set **windows_per_forward** to 1 on small cards.",
-    "follow_your_pose_long": "## A long video that follows a skeleton\nFiles: the folder "
-    "`diffusers/FollowYourPose_v1` as on Hugging Face (of it `followyourpose_checkpoint-1000/pytorch_model.bin` and "
-    "`pose_encoder.pth`), and for CLIP and VAE `checkpoints/v1-5-pruned-emaonly-fp16.safetensors`.\n\nChoose a video "
-    "of skeletons on black, as mmpose draws them, in **Load Long Video**; it is read at 10 fps, as in Gen-L-Video's "
-    "example. Each window of 16 frames gets its own skeletons. For several prompts put **Multi-Prompt Schedule** in "
-    "the place of the positive prompt.",
-}
 _MENU = "COMFY_DYNAMICCOMBO_V3"  # a choice that brings inputs of its own
+_GROWING = "COMFY_AUTOGROW_V3"  # inputs of which there are as many as are connected
 _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
-_COLUMN, _GAP = 380, 40
+_COLUMN, _GAP, _PAD, _TITLE = 380, 40, 20, 40
 #: Room below a node that grows by an image as it runs.
-_PREVIEW = {"CoDenoiseKSampler": 320, "SamplerCustomAdvanced": 320, "StreamingExtend": 320}
+_PREVIEW = {"CoDenoiseKSampler": 320, "SamplerCustomAdvanced": 320, "StreamingExtend": 320, "GroundedMask": 200}
+_INPUTS, _OUTPUTS = -10, -20  # the numbers that the editor gives a subgraph's own inputs and outputs
+_GREEN = {"color": "#232", "bgcolor": "#353"}  # as the editor's own green
+#: The groups from left to right: title, colour, and the nodes that belong there.
+STAGES = {
+    "Models": ("#3f789e", "UNETLoader CheckpointLoaderSimple CLIPLoader VAELoader ControlNetLoader LoraLoaderModelOnly "
+               "ModelSamplingSD3 LTXAVTextEncoderLoader LTXVAudioVAELoader LoadVideoPipeline LoadStreamingT2V "
+               "LoadMSVid2Vid LoadFollowYourPose GetICLoRAParameters CrossFrameAttention GenLVideoPreset"),
+    "Your video or image": ("#b06634", "LoadLongVideo LoadImage ImageScale GetVideoComponents LTXVPreprocess "
+                            "EncodeLongVideo"),
+    "Size and length": ("#8A8", "LongLatent EmptyLatentImage ComfyMathExpression PrimitiveFloat"),
+    "Prompts": ("#88A", "MultiPromptSchedule CLIPTextEncode"),
+    "Masks and controls": ("#a1309b", "GroundedMask SamIdMap ControlPreprocess MaskToImage ControlNetApplyAdvanced "
+                           "LongVaceConditioning LongInpaintConditioning DepthConcat LTXVConditioning LTXVAddGuide "
+                           "LTXVImgToVideoInplace MiniMaxH3ImageToVideo LTXVConcatAVLatent WindowPlan"),
+    "Sampling": ("#8AA", "CoDenoiseKSampler CoDenoiseModel StreamingExtend KSampler InvertLongLatent CFGGuider "
+                 "KSamplerSelect ManualSigmas MSVid2VidSigmas RandomNoise SamplerCustomAdvanced RefineLongVideo "
+                 "LTXVSeparateAVLatent LTXVCropGuides VAEDecode VAEDecodeLoop ImageFromBatch CompositeEdit"),
+    "Save": ("#A88", "SaveLongVideo SaveVideo CreateVideo"),
+}  # fmt: skip
+STAGE_OF = {node: stage for stage, (_, nodes) in STAGES.items() for node in nodes.split()}
+#: What a node is changed for before all else; the nodes are green.
+CHANGED_FIRST = {
+    "LoadImage": "your image in",
+    "LoadLongVideo": "your video in",
+    "GroundedMask": "what to find, in **text** of",
+    "MultiPromptSchedule": "the prompts in",
+    "CLIPTextEncode": "the prompt in",
+    "LongLatent": "**length** in",
+}
+#: What app mode shows of a workflow: its widgets as (node, widget), and the node of the result.
+APPS = {
+    "Demo 01 - Three prompts (runs as shipped)": ([(5, "prompts"), (4, "length"), (7, "seed"), (7, "steps")], 11),
+    "Wan 2.2 14B - Three prompts, two models": (
+        [(5, "prompts"), (6, "text"), (4, "length"), (4, "width"), (4, "height"), (7, "seed")], 8
+    ),
+}  # fmt: skip
 
 
 def is_widget(spec: list) -> bool:
@@ -189,6 +79,10 @@ def specs_of(described: dict, values: dict, prefix: str = "") -> dict[str, list]
     specs = {}
     for key, spec in {**described.get("required", {}), **described.get("optional", {})}.items():
         name = f"{prefix}{key}"
+        if spec[0] == _GROWING:
+            [kind] = spec[1]["template"]["input"]["required"].values()
+            specs.update({each: kind for each in sorted(values) if each.startswith(f"{name}.")})
+            continue
         specs[name] = spec
         if spec[0] == _MENU:
             options = spec[1]["options"]
@@ -197,95 +91,288 @@ def specs_of(described: dict, values: dict, prefix: str = "") -> dict[str, list]
     return specs
 
 
-def depth(prompt: dict, name: str) -> int:
-    """Column of a node: one right of the rightmost node it reads from."""
-    sources = [value[0] for value in prompt[name]["inputs"].values() if isinstance(value, list)]
-    return 1 + max((depth(prompt, source) for source in sources), default=-1)
+def sources_of(prompt: dict, name: str) -> list[str]:
+    """The nodes that a node reads from."""
+    return [value[0] for value in prompt[name]["inputs"].values() if isinstance(value, list)]
 
 
-def build(prompt: dict, info: dict, note: str) -> dict:
+def blocks_of(prompt: dict) -> list[tuple[str, list[str]]]:
+    """The groups from left to right, as (stage, nodes): no node reads from a group right of its own.
+
+    A stage comes again where a workflow comes back to it, as one that samples, masks the result and samples again.
+    """
+    last = [name for name, node in prompt.items() if STAGE_OF[node["class_type"]] == "Save"]
+    blocks: list[tuple[str, list[str]]] = [(stage, []) for stage in STAGES if stage != "Save"]
+    place: dict[str, int] = {}
+    while len(place) + len(last) < len(prompt):
+        for name in sorted(set(prompt) - set(place) - set(last), key=int):
+            sources = sources_of(prompt, name)
+            if not all(source in place for source in sources):
+                continue
+            stage = STAGE_OF[prompt[name]["class_type"]]
+            least = max((place[source] for source in sources), default=0)
+            fitting = [at for at, (kind, _) in enumerate(blocks) if kind == stage and at >= least]
+            if not fitting:
+                blocks.append((stage, []))
+            place[name] = fitting[0] if fitting else len(blocks) - 1
+            blocks[place[name]][1].append(name)
+    return [(stage, sorted(names, key=int)) for stage, names in [*blocks, ("Save", last)] if names]
+
+
+def depth(prompt: dict, name: str, among: list[str]) -> int:
+    """Column of a node in its group: one right of the rightmost node there that it reads from."""
+    return 1 + max((depth(prompt, each, among) for each in sources_of(prompt, name) if each in among), default=-1)
+
+
+def role_of(prompt: dict, name: str) -> str:
+    """What the conditioning of a node is in the end: positive, negative, or neither ("")."""
+    for reader, node in prompt.items():
+        for key, value in node["inputs"].items():
+            if isinstance(value, list) and value[0] == name:
+                role = key if key in ("positive", "negative") else role_of(prompt, reader)
+                if role:
+                    return role
+    return ""
+
+
+def noise_of(prompt: dict, name: str) -> str:
+    """high or low where a node's model is one of a pair for high and low noise, else ""."""
+    node = prompt[name]
+    file = str(node["inputs"].get("unet_name", ""))
+    if "_noise" in file:
+        return "high" if "high_noise" in file else "low"
+    model = node["inputs"].get("model")
+    return noise_of(prompt, model[0]) if isinstance(model, list) else ""
+
+
+def title_of(prompt: dict, name: str, info: dict) -> str | None:
+    """A node's title where its own name does not say which it is."""
+    kind = prompt[name]["class_type"]
+    if kind == "CLIPTextEncode":
+        return "Negative prompt" if role_of(prompt, name) == "negative" else "Prompt"
+    noise = "" if kind == "StreamingExtend" else noise_of(prompt, name)
+    return f"{info[kind]['display_name']}: {noise} noise" if noise else None
+
+
+def changed_first(prompt: dict) -> list[str]:
+    """The nodes that are changed before all others, in the order of ``CHANGED_FIRST``."""
+    found = [
+        name
+        for kind in CHANGED_FIRST
+        for name in sorted(prompt, key=int)
+        if prompt[name]["class_type"] == kind and not (kind == "CLIPTextEncode" and role_of(prompt, name) == "negative")
+    ]
+    return [name for name in found if prompt[name]["inputs"].get("text", "something")]
+
+
+def note_of(prompt: dict, info: dict, note: str) -> str:
+    """The note beside the graph, and what to change first."""
+    wanted: list[str] = []
+    for name in changed_first(prompt):
+        kind = prompt[name]["class_type"]
+        line = f"{CHANGED_FIRST[kind]} **{title_of(prompt, name, info) or info[kind]['display_name']}**"
+        if line not in wanted:
+            wanted.append(line)
+    return f"{note}\n\n**Change first** (green): {'; '.join(wanted)}."
+
+
+def node_of(prompt: dict, name: str, info: dict, fed: set[str] | frozenset[str] = frozenset()) -> dict:
+    """A node of the graph, without its place and links; ``fed``: inputs that a blueprint's own inputs feed."""
+    node, description = prompt[name], info[prompt[name]["class_type"]]
+    specs = specs_of(description["input"], {**dict.fromkeys(fed), **node["inputs"]})
+    inputs, values = [], []
+    for key, spec in specs.items():
+        value = node["inputs"].get(key)
+        linked = isinstance(value, list)
+        options = spec[1] if len(spec) > 1 else {}
+        entry = {"name": key, "type": type_of(spec), "link": None}
+        if is_widget(spec):
+            entry["widget"] = {"name": key}
+            default = options.get("default", spec[0][0] if isinstance(spec[0], list) and spec[0] else None)
+            values.append(default if linked or value is None else value)
+            if options.get("control_after_generate"):
+                values.append("fixed")
+        if linked or key in fed or not is_widget(spec):
+            inputs.append(entry)
+    multiline = any(spec[0] == "STRING" and len(spec) > 1 and spec[1].get("multiline") for spec in specs.values())
+    models = public_models(values)
+    made = {
+        "id": int(name),
+        "type": node["class_type"],
+        "size": [_COLUMN, 60 + 26 * (len(inputs) + len(values)) + (150 if multiline else 0)],
+        "flags": {},
+        "mode": 0,
+        "inputs": inputs,
+        "outputs": [
+            {"name": label, "type": kind, "links": []}
+            for label, kind in zip(description["output_name"], description["output"], strict=True)
+        ],
+        "properties": {"Node name for S&R": node["class_type"], **({"models": models} if models else {})},
+        "widgets_values": values,
+    }
+    title = title_of(prompt, name, info)
+    green = _GREEN if name in changed_first(prompt) else {}
+    return {**made, **({"title": title} if title else {}), **green}
+
+
+def lay_out(prompt: dict, nodes: dict[str, dict]) -> list[dict]:
+    """Gives the nodes their places and order; returns the groups around them."""
+    groups: list[dict] = []
+    left, order = 0, 0
+    blocks = blocks_of(prompt)
+    for at, (stage, names) in enumerate(blocks):
+        again = stage == "Sampling" and any(later == stage for later, _ in blocks[at + 1 :])
+        heights: dict[int, int] = {}
+        for name in names:
+            node, column = nodes[name], depth(prompt, name, names)
+            node["pos"] = [left + _PAD + column * (_COLUMN + _GAP), heights.get(column, 0)]
+            node["order"] = order = order + 1
+            heights[column] = (
+                heights.get(column, 0) + node["size"][1] + _GAP + 30 + _PREVIEW.get(node["type"], 0)
+            )
+        width = 2 * _PAD + len(heights) * (_COLUMN + _GAP) - _GAP
+        top = -30 - _TITLE
+        groups.append({
+            "id": len(groups) + 1, "title": f"{stage}: the video to begin with" if again else stage,
+            "bounding": [left, top, width, max(heights.values()) - top - _GAP],
+            "color": STAGES[stage][0], "font_size": 24, "flags": {},
+        })  # fmt: skip
+        left += width + _GAP
+    return groups
+
+
+def build(prompt: dict, info: dict, note: str, app: tuple[list, int] | None = None) -> dict:
     """A graph-editor workflow with the nodes, links and values of an API prompt."""
     links: list[list] = []
-    nodes: dict[str, dict] = {}
-    heights: dict[int, int] = {}
-    for name in sorted(prompt, key=int):
-        node = prompt[name]
-        description = info[node["class_type"]]
-        specs = specs_of(description["input"], node["inputs"])
-        column = depth(prompt, name)
-        inputs, values = [], []
-        for key, spec in specs.items():
-            value = node["inputs"].get(key)
-            linked = isinstance(value, list)
-            options = spec[1] if len(spec) > 1 else {}
-            entry = {"name": key, "type": type_of(spec), "link": None}
-            if is_widget(spec):
-                entry["widget"] = {"name": key}
-                default = options.get("default", spec[0][0] if isinstance(spec[0], list) and spec[0] else None)
-                values.append(default if linked or value is None else value)
-                if options.get("control_after_generate"):
-                    values.append("fixed")
-            if linked or not is_widget(spec):
-                inputs.append(entry)
-        rows = len(inputs) + len(values)
-        multiline = any(spec[0] == "STRING" and len(spec) > 1 and spec[1].get("multiline") for spec in specs.values())
-        height = 60 + 26 * rows + (150 if multiline else 0)
-        nodes[name] = {
-            "id": int(name),
-            "type": node["class_type"],
-            "pos": [column * (_COLUMN + _GAP), heights.get(column, 0)],
-            "size": [_COLUMN, height],
-            "flags": {},
-            "order": len(nodes),
-            "mode": 0,
-            "inputs": inputs,
-            "outputs": [
-                {"name": label, "type": kind, "links": []}
-                for label, kind in zip(description["output_name"], description["output"], strict=True)
-            ],
-            "properties": {"Node name for S&R": node["class_type"]},
-            "widgets_values": values,
-        }
-        heights[column] = heights.get(column, 0) + height + _GAP + 30 + _PREVIEW.get(node["class_type"], 0)
+    nodes = {name: node_of(prompt, name, info) for name in sorted(prompt, key=int)}
+    groups = lay_out(prompt, nodes)
     for name, node in prompt.items():
-        for entry in nodes[name]["inputs"]:
+        for slot, entry in enumerate(nodes[name]["inputs"]):
             value = node["inputs"].get(entry["name"])
             if isinstance(value, list):
-                source, slot = value
+                source, output = value
                 entry["link"] = len(links) + 1
-                nodes[source]["outputs"][slot]["links"].append(len(links) + 1)
-                links.append([len(links) + 1, int(source), slot, int(name), nodes[name]["inputs"].index(entry),
-                              nodes[source]["outputs"][slot]["type"]])  # fmt: skip
+                nodes[source]["outputs"][output]["links"].append(entry["link"])
+                kind = nodes[source]["outputs"][output]["type"]
+                links.append([entry["link"], int(source), output, int(name), slot, kind])
     text = {
-        "id": 100, "type": "MarkdownNote", "pos": [0, -300], "size": [2 * _COLUMN, 250], "flags": {}, "order": 0,
-        "mode": 0, "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note],
+        "id": 100, "type": "MarkdownNote", "pos": [0, -430], "size": [2 * _COLUMN, 320], "flags": {}, "order": 0,
+        "mode": 0, "inputs": [], "outputs": [], "title": "Read me", "properties": {},
+        "widgets_values": [note_of(prompt, info, note)],
     }  # fmt: skip
+    extra = {}
+    if app:  # what the editor calls linear; it opens as a graph
+        shown = [[str(node), widget] for node, widget in app[0]]
+        extra = {"linearMode": False, "linearData": {"inputs": shown, "outputs": [str(app[1])]}}
     return {
         "last_node_id": 100, "last_link_id": len(links), "nodes": [text, *nodes.values()], "links": links,
-        "groups": [], "config": {}, "extra": {}, "version": 0.4,
+        "groups": groups, "config": {}, "extra": extra, "version": 0.4,
+    }  # fmt: skip
+
+
+def build_blueprint(name: str, blueprint: Blueprint, workflow: dict, info: dict) -> dict:
+    """A subgraph as the editor's blueprints are: a graph of one node, and the definition of what is in it."""
+
+    def identity(*names: str) -> str:
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, "/".join((name, *names))))
+
+    prompt = blueprint.prompt(workflow)
+    feeds = {target: slot for slot, targets in enumerate(blueprint.inputs.values()) for target in targets}
+    nodes = {
+        number: node_of(prompt, number, info, {key for target, key in feeds if target == number})
+        for number in sorted(prompt, key=int)
+    }
+    for number in set(nodes) & set(workflow):
+        if title := title_of(workflow, number, info):
+            nodes[number]["title"] = title
+    groups = lay_out(prompt, nodes)
+    links: list[dict] = []
+    inputs = [{"id": identity("input", each), "name": each, "linkIds": []} for each in blueprint.inputs]
+    outputs = [{"id": identity("output", each), "name": each, "linkIds": []} for each, _, _ in blueprint.outputs]
+    widgets: dict[str, object] = {}
+
+    def link(origin: tuple[int, int], target: tuple[int, int], kind: str) -> int:
+        links.append({
+            "id": len(links) + 1, "origin_id": origin[0], "origin_slot": origin[1], "target_id": target[0],
+            "target_slot": target[1], "type": kind,
+        })  # fmt: skip
+        return len(links)
+
+    for number, node in nodes.items():
+        for slot, entry in enumerate(node["inputs"]):
+            value = prompt[number]["inputs"].get(entry["name"])
+            if (number, entry["name"]) in feeds:
+                at = feeds[number, entry["name"]]
+                outer = inputs[at]
+                kind = outer.setdefault("type", blueprint.types.get(outer["name"], entry["type"]))
+                entry["link"] = link((_INPUTS, at), (int(number), slot), kind)
+                outer["linkIds"].append(entry["link"])
+                if "widget" in entry:
+                    outer["widget"] = {"name": outer["name"]}
+                    widgets.setdefault(outer["name"], value)
+            elif isinstance(value, list):
+                source = nodes[value[0]]["outputs"][value[1]]
+                entry["link"] = link((int(value[0]), value[1]), (int(number), slot), source["type"])
+                source["links"].append(entry["link"])
+    for at, (_, number, slot) in enumerate(blueprint.outputs):
+        source = nodes[number]["outputs"][slot]
+        outputs[at] |= {"type": source["type"], "linkIds": [link((int(number), slot), (_OUTPUTS, at), source["type"])]}
+        source["links"].extend(outputs[at]["linkIds"])
+    shown_values = {each: widgets[each] for each in blueprint.inputs if each in widgets}
+    right = groups[-1]["bounding"][0] + groups[-1]["bounding"][2] + 60
+    definition = {
+        "id": identity(), "version": 1, "revision": 0, "config": {}, "name": name,
+        "state": {"lastGroupId": len(groups), "lastNodeId": 100, "lastLinkId": len(links), "lastRerouteId": 0},
+        "inputNode": {"id": _INPUTS, "bounding": [-240, 0, 160, 40 + 20 * len(inputs)]},
+        "outputNode": {"id": _OUTPUTS, "bounding": [right, 0, 160, 40 + 20 * len(outputs)]},
+        "inputs": [{key: value for key, value in each.items() if key != "widget"} for each in inputs],
+        "outputs": outputs, "widgets": [], "nodes": list(nodes.values()), "groups": groups, "links": links,
+        "extra": {}, "category": "Video generation and editing/Long video", "description": blueprint.description,
+    }  # fmt: skip
+    shown = [{key: each[key] for key in ("name", "type", "widget") if key in each} | {"link": None} for each in inputs]
+    node = {
+        "id": 100, "type": identity(), "pos": [0, 0], "size": [_COLUMN, 60 + 26 * len(inputs)], "flags": {}, "order": 0,
+        "mode": 0, "title": name, "inputs": shown,
+        "outputs": [{"name": each["name"], "type": each["type"], "links": None} for each in outputs],
+        "properties": {"proxyWidgets": [["-1", each] for each in shown_values]},
+        "widgets_values": list(shown_values.values()),
+    }  # fmt: skip
+    return {
+        "revision": 0, "last_node_id": 100, "last_link_id": 0, "nodes": [node], "links": [], "groups": [], "config": {},
+        "extra": {"BlueprintDescription": blueprint.description, "BlueprintSearchAliases": blueprint.aliases},
+        "version": 0.4, "definitions": {"subgraphs": [definition]},
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--server", default="http://127.0.0.1:8188", help="address of a running ComfyUI with the pack")
-    parser.add_argument("names", nargs="*", help="workflows (default: all)")
+    parser.add_argument("names", nargs="*", help="workflows and blueprints (default: all)")
     given = parser.parse_args()
     with urllib.request.urlopen(f"{given.server}/object_info") as answer:
         info = json.load(answer)
-    paths = {path.stem: path for path in sorted((HERE / "api").glob("*.json"))}
-    if unexplained := set(paths) - set(NOTES):
+    prompts = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "api").glob("*.json"))}
+    parts = {name: each.prompt(prompts[each.workflow]) for name, each in BLUEPRINTS.items()}
+    if unexplained := set(prompts) - set(NOTES):
         parser.error(f"NOTES has no text for {', '.join(sorted(unexplained))}. Write what is shown beside the graph.")
-    if unknown := set(given.names) - set(paths):
-        parser.error(f"There is no {', '.join(sorted(unknown))} in {HERE / 'api'}.")
-    for name in given.names or paths:
-        path = paths[name]
-        prompt = json.loads(path.read_text(encoding="utf-8"))
-        if missing := {node["class_type"] for node in prompt.values()} - set(info):
+    if unknown := set(given.names) - set(prompts) - set(parts):
+        parser.error(f"There is no {', '.join(sorted(unknown))} in {HERE / 'api'} and BLUEPRINTS.")
+    for name in given.names or (prompts | parts):
+        prompt = parts.get(name) or prompts[name]
+        kinds = {node["class_type"] for node in prompt.values()}
+        if missing := kinds - set(info):
             print(f"{name} is left as it is: this ComfyUI has no {', '.join(sorted(missing))}.")
             continue
-        graph = build(prompt, info, NOTES[name])
-        (HERE / path.name).write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
+        if homeless := kinds - set(STAGE_OF):
+            parser.error(f"STAGES has no place for {', '.join(sorted(homeless))}, which {name} has.")
+        if name in parts:
+            blueprint = BLUEPRINTS[name]
+            graph = build_blueprint(name, blueprint, prompts[blueprint.workflow], info)
+            place = HERE.parent / "subgraphs"
+        else:
+            graph, place = build(prompt, info, NOTES[name], APPS.get(name)), HERE
+        place.mkdir(exist_ok=True)
+        (place / f"{name}.json").write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from comfyui_hosts import numbers
 
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 
@@ -13,12 +14,20 @@ def find_browser() -> str | None:
     return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
+@pytest.fixture
+def newer_editor(comfyui):
+    """Skips where the editor is the old one, which has no app mode, and other dialogs."""
+    if numbers(comfyui.version) < [0, 33]:
+        pytest.skip(f"the editor of ComfyUI {comfyui.version} has no app mode, and other dialogs")
+
+
 @pytest.fixture(scope="module")
 def page(server, tmp_path_factory):
     sync_api = pytest.importorskip("playwright.sync_api")
     browser_path = find_browser()
     if browser_path is None:
         pytest.skip("no Chromium found")
+    server.post("/settings", {"Comfy.TutorialCompleted": True})  # a first start opens the template browser
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=browser_path,

@@ -56,3 +56,39 @@ def test_a_graph_opens_and_queues_its_api_prompt(page, server, name):
         assert not differences(queued["output"][number]["inputs"], node["inputs"], info), (number, node["class_type"])
     ours = [m for m in page.messages if m[0] in ("error", "pageerror") and "long_video_pack" in f"{m[1]}{m[2]}"]
     assert not ours
+
+
+def body(page):
+    return page.evaluate("() => document.body.innerText").split("\n")
+
+
+def test_the_editor_offers_the_public_models_that_are_missing(newer_editor, page):
+    name = "Wan 2.2 14B - Three prompts, two models"
+    text = (ROOT / "workflows" / f"{name}.json").read_text()
+    graph = json.loads(text.replace(".safetensors", "_.safetensors"))  # which no other test has put there
+    page.evaluate("(graph) => window.app.loadGraphData(graph)", graph)
+    page.get_by_text("View details").first.click()
+    page.get_by_text("Missing Models").first.wait_for()
+    shown = body(page)
+    files = [value for node in graph["nodes"] for value in node["widgets_values"] if ".safetensors" in str(value)]
+    wanted = {value for value in files if value.endswith(".safetensors") and " " not in value}
+    assert len(wanted) == 4 and wanted <= set(shown)
+    assert shown.count("Download") == 4 and "Download all" in shown
+
+
+@pytest.mark.parametrize(
+    "name", [path for path in WORKFLOWS if "linearData" in (ROOT / "workflows" / path).read_text()]
+)
+def test_app_mode_shows_what_the_workflow_says(newer_editor, page, name):
+    graph = json.loads((ROOT / "workflows" / name).read_text())
+    toggle = "() => window.app.extensionManager.command.execute('Comfy.ToggleLinear')"
+    page.evaluate("([graph, name]) => window.app.loadGraphData(graph, true, true, name)", [graph, name])
+    page.evaluate(toggle)
+    try:
+        page.get_by_text("Number of runs").first.wait_for()
+        shown = body(page)
+    finally:
+        page.evaluate(toggle)
+    wanted = [widget for _, widget in graph["extra"]["linearData"]["inputs"]]
+    start = shown.index(wanted[0])
+    assert shown[start : start + len(wanted)] == wanted

@@ -5,11 +5,12 @@ import json
 import shutil
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import av
 import numpy as np
 import pytest
-from comfyui_hosts import inputs_of, skip_without_model, start_server
+from comfyui_hosts import api_prompt, inputs_of, skip_without_model, start_server
 
 from glv_core.demo.detector import expected, read_clip, read_frames
 from glv_core.prompts import parse_schedule
@@ -98,13 +99,13 @@ def test_the_template_browser_lists_every_workflow_with_a_thumbnail(server):
     names = [path.stem for path in API_PROMPTS]
     assert sorted(listed) == sorted(names)
     for name in names:
-        assert server.fetch(f"/api/workflow_templates/long_video_pack/{name}.jpg")[:2] == b"\xff\xd8"
-        assert server.get(f"/api/workflow_templates/long_video_pack/{name}.json")["nodes"]
+        assert server.fetch(f"/api/workflow_templates/long_video_pack/{quote(name)}.jpg")[:2] == b"\xff\xd8"
+        assert server.get(f"/api/workflow_templates/long_video_pack/{quote(name)}.json")["nodes"]
 
 
 @pytest.fixture(scope="module")
 def demo_run(server):
-    prompt = json.loads((ROOT / "workflows" / "api" / "demo_three_prompts.json").read_text())
+    prompt = api_prompt("Demo 01")
     history, messages = server.run(prompt)
     return prompt, history, messages
 
@@ -152,7 +153,7 @@ def test_the_demo_workflow_makes_the_video_that_its_prompts_describe(server, dem
 
 
 def test_the_closed_loop_workflow_makes_a_loop(server):
-    prompt = json.loads((ROOT / "workflows" / "api" / "demo_closed_loop.json").read_text())
+    prompt = api_prompt("Demo 02")
     history, _ = server.run(prompt)
     frames, fps = video_of(server, history)
     count = len(frames)
@@ -215,7 +216,7 @@ def test_every_api_prompt_is_valid(server, path):
 
 def test_a_run_that_was_stopped_goes_on_in_the_same_comfyui_and_after_a_restart(comfyui, tmp_path):
     """The stop button after the first chunks, the queue again, and the queue again in a new process."""
-    prompt = json.loads((ROOT / "workflows" / "api" / "demo_streaming.json").read_text())
+    prompt = api_prompt("Demo 03")
     prompt["7"]["inputs"]["steps"] = 2
     prompt["9"] = {"class_type": "PreviewAny", "inputs": {"source": ["7", 1]}}
     del prompt["8"]
@@ -275,10 +276,10 @@ def test_optional_inputs_of_a_menu_may_be_left_out(server, kind, model):
     assert f"is {inputs[model]!r}, which is not complete" in message and "allow_download" in message
 
 
-@pytest.mark.parametrize(("name", "num_frames"), [("demo_streaming", 401), ("demo_image_to_video", 301)])
+@pytest.mark.parametrize(("name", "num_frames"), [("Demo 03", 401), ("Demo 04", 301)])
 def test_streaming_workflows_run_as_shipped_and_are_found_again(server, name, num_frames):
     shutil.rmtree(server.base / "output" / "long_video_runs", ignore_errors=True)
-    prompt = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+    prompt = api_prompt(name)
     history, messages = server.run(prompt)
     assert history["status"]["status_str"] == "success"
     frames, fps = video_of(server, history, "8")
@@ -294,7 +295,7 @@ def test_streaming_workflows_run_as_shipped_and_are_found_again(server, name, nu
     again = {number: node for number, node in prompt.items() if number != "8"}
     again["20"] = {
         "class_type": "SaveLongVideo",
-        "inputs": {**json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())["8"]["inputs"],
+        "inputs": {**api_prompt(name)["8"]["inputs"],
                    "format": "mkv", "crf": 30},
     }  # fmt: skip
     again["7"]["inputs"]["window_overlap"] = 15
@@ -306,10 +307,10 @@ def test_streaming_workflows_run_as_shipped_and_are_found_again(server, name, nu
     assert np.abs(other.astype(int) - frames.astype(int)).mean() < 8
 
 
-@pytest.mark.parametrize(("name", "num_frames"), [("demo_streamingt2v", 80), ("demo_streamingt2v_image", 72)])
+@pytest.mark.parametrize(("name", "num_frames"), [("Demo 09", 80), ("Demo 10", 72)])
 def test_the_workflows_of_the_built_in_streamingt2v_show_their_prompts(server, name, num_frames):
     shutil.rmtree(server.base / "output" / "long_video_runs", ignore_errors=True)
-    prompt = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+    prompt = api_prompt(name)
     history, _ = server.run(prompt)
     assert "conditional attention" in history["outputs"]["5"]["text"][0]
     frames, fps = video_of(server, history, "6")
@@ -352,7 +353,7 @@ def test_a_saved_video_carries_its_workflow(server):
     ],
 )
 def test_bad_values_come_back_as_clear_errors_before_anything_runs(server, node, inputs, words):
-    prompt = json.loads((ROOT / "workflows" / "api" / "demo_three_prompts.json").read_text())
+    prompt = api_prompt("Demo 01")
     prompt[node]["inputs"].update(inputs)
     del prompt["12"]  # the window plan, which would be drawn all the same
     status, answer = server.post("/prompt", {"prompt": prompt})
@@ -363,7 +364,7 @@ def test_bad_values_come_back_as_clear_errors_before_anything_runs(server, node,
 
 def test_a_number_that_no_input_takes_is_refused_at_once(server):
     """ComfyUI looks at the range of no input that a node's own check names, and this one would not end."""
-    prompt = json.loads((ROOT / "workflows" / "api" / "demo_streaming.json").read_text())
+    prompt = api_prompt("Demo 03")
     [node] = [key for key, each in prompt.items() if each["class_type"] == "StreamingExtend"]
     prompt[node]["inputs"]["chunk"] = 2**80
     status, answer = server.post("/prompt", {"prompt": prompt})

@@ -219,7 +219,7 @@ def check_extended(made: Run, length: int, sound_length: int, overlap: int, fps:
 
 
 def test_ltx_makes_30_seconds_from_three_prompts():
-    made = Run("ltx2.3_three_prompts")
+    made = Run("LTX-2.3 - Three prompts with sound")
     video, sound = made.sampled()
     assert video.shape[2] == 95 and sound.shape[2] == 753
     assert len({tuple(tokens) for tokens in made.clip.seen}) == 4  # three prompts, and the negative one
@@ -233,7 +233,7 @@ def test_ltx_makes_30_seconds_from_three_prompts():
 
 
 def test_ltx_begins_with_the_image():
-    made = Run("ltx2.3_image_to_video")
+    made = Run("LTX-2.3 - Image to video with sound")
     video, sound = made.sampled()
     known = made.of(made.number("LTXVImgToVideoInplace"))[0]["samples"]
     shown = made.of(made.number("LTXVPreprocess"))[0]
@@ -247,7 +247,7 @@ def test_ltx_begins_with_the_image():
 
 @needs_guides
 def test_ltx_follows_a_control_video():
-    made = Run("ltx2.3_control_video")
+    made = Run("LTX-2.3 - Control video with sound")
     video, sound = made.sampled()
     assert video.shape[2] == 95 and sound.shape[2] == 753
     assert made.of(made.number("CoDenoiseModel"))[0].patches  # of the LoRA, which says that controls have half the size
@@ -289,7 +289,7 @@ def test_ltx_follows_a_control_video():
 
 @needs_h3
 def test_h3_makes_30_seconds_from_three_prompts():
-    made = Run("minimax_h3_three_prompts")
+    made = Run("MiniMax H3 - Three prompts with sound")
     video, sound = made.sampled()
     assert video.shape[2] == 217 and sound.shape[3] == 1227
     windows, heard = lengths(made)  # ends are no longer than they must be, and clips all the same
@@ -310,7 +310,7 @@ def test_h3_makes_30_seconds_from_three_prompts():
 
 @needs_h3
 def test_h3_begins_with_the_image():
-    made = Run("minimax_h3_image_to_video")
+    made = Run("MiniMax H3 - Image to video with sound")
     video, sound = made.sampled()
     assert video.shape[2] == 217 and sound.shape[3] == 1227
     assert any(isinstance(token, dict) for token, _ in made.clip.seen[0])
@@ -327,11 +327,11 @@ def test_h3_begins_with_the_image():
 
 
 def test_ltx_goes_on_from_a_video_and_its_sound():
-    made = Run("ltx2.3_extend")
+    made = Run("LTX-2.3 - Extend a video with sound")
     check_extended(made, 95, 753, 3, 25)
 
 
 @needs_h3
 def test_h3_goes_on_from_a_video_and_its_sound():
-    made = Run("minimax_h3_extend")
+    made = Run("MiniMax H3 - Extend a video with sound")
     check_extended(made, 217, 1227, 12, 24)
