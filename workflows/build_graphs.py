@@ -26,6 +26,8 @@ _WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", _MENU}
 _COLUMN, _GAP, _PAD, _TITLE = 380, 40, 20, 40
 #: Room below a node that grows by an image as it runs.
 _PREVIEW = {"CoDenoiseKSampler": 320, "SamplerCustomAdvanced": 320, "StreamingExtend": 320, "GroundedMask": 200}
+#: What else stands in a node: the timeline, and its second text.
+_TALLER = {"MultiPromptSchedule": 280}
 _INPUTS, _OUTPUTS = -10, -20  # the numbers that the editor gives a subgraph's own inputs and outputs
 _GREEN = {"color": "#232", "bgcolor": "#353"}  # as the editor's own green
 #: The groups from left to right: title, colour, and the nodes that belong there.
@@ -181,6 +183,7 @@ def node_of(prompt: dict, name: str, info: dict, fed: set[str] | frozenset[str] 
     node, description = prompt[name], info[prompt[name]["class_type"]]
     specs = specs_of(description["input"], {**dict.fromkeys(fed), **node["inputs"]})
     inputs, values = [], []
+    rows = 0
     for key, spec in specs.items():
         value = node["inputs"].get(key)
         linked = isinstance(value, list)
@@ -194,12 +197,13 @@ def node_of(prompt: dict, name: str, info: dict, fed: set[str] | frozenset[str] 
                 values.append("fixed")
         if linked or key in fed or not is_widget(spec):
             inputs.append(entry)
+        rows += linked or key in fed or not options.get("advanced")  # the others are folded
     multiline = any(spec[0] == "STRING" and len(spec) > 1 and spec[1].get("multiline") for spec in specs.values())
     models = public_models(values)
     made = {
         "id": int(name),
         "type": node["class_type"],
-        "size": [_COLUMN, 60 + 26 * (len(inputs) + len(values)) + (150 if multiline else 0)],
+        "size": [_COLUMN, 60 + 26 * rows + (150 if multiline else 0) + _TALLER.get(node["class_type"], 0)],
         "flags": {},
         "mode": 0,
         "inputs": inputs,

@@ -3,7 +3,7 @@
 import { app } from "../../../../scripts/app.js";
 import { HEIGHT, Timeline } from "./timeline.js";
 
-const WIDTH = 440;
+const WIDTH = 380;
 
 /** Keeps a node's stored values free of the place of a widget that has none. */
 function storeWithoutGaps(node) {
