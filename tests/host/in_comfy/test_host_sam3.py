@@ -4,14 +4,13 @@ import pytest
 import tiny_host_sam3
 import torch
 
-pytest.importorskip("comfy.ldm.sam3.detector")
-
 BOXES = [(5.0, 4.0, 30.0, 40.0), (20.0, 10.0, 70.0, 50.0), (0.0, 0.0, 80.0, 60.0)]
 
 
 @pytest.fixture(params=["SAM3", "SAM31"])
 def host(request):
     """Our detector and segmenter, its network, and the images that the network's trunk has seen."""
+    pytest.importorskip("comfy.ldm.sam3.detector")
     from long_video_pack.glv_core.hosts.comfy.vision.host_sam3 import HostSam3
 
     model, text = tiny_host_sam3.host_model(request.param), tiny_host_sam3.conditioning()

@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 import video_files
 
-pytest.importorskip("comfy.ldm.sam3.detector")
-
 SIZE = 168  # pixels of the square that the networks see
 HEIGHT, WIDTH = 60, 80
 BOXES = {1: (5.0, 4.0, 30.0, 40.0), 4: (20.0, 10.0, 70.0, 50.0)}
@@ -28,6 +26,7 @@ def clip(length):
 @pytest.fixture(params=["SAM3", "SAM31"])
 def host(request, monkeypatch):
     """A MODEL with its network, and how many images its trunk has seen in each call."""
+    pytest.importorskip("comfy.ldm.sam3.detector")
     from long_video_pack.glv_core.hosts.comfy.vision import host_sam3
 
     monkeypatch.setattr(host_sam3, "_SIZE", SIZE)
