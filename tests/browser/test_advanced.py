@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-pytestmark = pytest.mark.every_host
+from itertools import pairwise
 
 MAKE = """async () => {
     const graph = window.app.graph;
@@ -13,13 +11,16 @@ MAKE = """async () => {
     graph.last_node_id = used;
     const node = window.LiteGraph.createNode("CoDenoiseKSampler");
     graph.add(node);
+    await new Promise((resolve) => setTimeout(resolve, 800));
     const shown = () => node.widgets.filter((widget) => node.isWidgetVisible(widget)).map((widget) => widget.name);
     const folded = [shown(), node.size[1]];
+    window.app.canvas.draw(true, true);
+    const places = node.widgets.filter((widget) => node.isWidgetVisible(widget)).map((widget) => widget.y);
     node.toggleAdvanced();
     const open = [shown(), node.size[1]];
     node.toggleAdvanced();
     node.widgets.find((widget) => widget.name === "stride").value = 3;
-    return {folded, open, queued: (await window.app.graphToPrompt()).output[node.id].inputs};
+    return {folded, open, places, queued: (await window.app.graphToPrompt()).output[node.id].inputs};
 }"""
 
 
@@ -32,6 +33,7 @@ def test_advanced_inputs_are_folded_and_queued(page, server):
     assert not advanced & set(seen["folded"][0])
     assert advanced <= set(seen["open"][0])
     assert {"window", "overlap", "schedule"} <= set(seen["folded"][0])
+    assert all(0 < after - before < 40 for before, after in pairwise(seen["places"]))  # no gaps
     assert seen["folded"][1] < seen["open"][1] - 100
     assert seen["queued"]["stride"] == 3
     assert advanced <= set(seen["queued"])

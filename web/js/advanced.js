@@ -1,4 +1,4 @@
-// Folds advanced inputs on the classic canvas, as Nodes 2.0 does: its menu of a node has "Show Advanced".
+// Folds advanced inputs on the classic canvas, as Nodes 2.0 does: a node's menu there has "Show Advanced".
 
 import { app } from "../../../scripts/app.js";
 
@@ -13,7 +13,9 @@ app.registerExtension({
   /** @param {any} node */
   nodeCreated(node) {
     const widgets = isOurs(node) ? advancedOf(node) : [];
-    if (!widgets.length) return;
+    // Without this front ends leave room for what is folded; older ones have no place to say it, and stay unfolded.
+    if (!widgets.length || !node.getLayoutWidgets) return;
+    node.getLayoutWidgets = () => (node.widgets ?? []).filter((widget) => !widget.advanced || node.isWidgetVisible(widget));
     for (const widget of widgets) widget.advanced = true;
     node.setSize([node.size[0], node.computeSize()[1]]);
   },
