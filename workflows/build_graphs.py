@@ -183,7 +183,7 @@ def node_of(prompt: dict, name: str, info: dict, fed: set[str] | frozenset[str] 
     node, description = prompt[name], info[prompt[name]["class_type"]]
     specs = specs_of(description["input"], {**dict.fromkeys(fed), **node["inputs"]})
     inputs, values = [], []
-    rows = 0
+    sockets = rows = 0
     for key, spec in specs.items():
         value = node["inputs"].get(key)
         linked = isinstance(value, list)
@@ -197,13 +197,15 @@ def node_of(prompt: dict, name: str, info: dict, fed: set[str] | frozenset[str] 
                 values.append("fixed")
         if linked or key in fed or not is_widget(spec):
             inputs.append(entry)
-        rows += linked or key in fed or not options.get("advanced")  # the others are folded
+        sockets += not is_widget(spec)
+        rows += is_widget(spec) and (linked or key in fed or not options.get("advanced"))  # the others are folded
     multiline = any(spec[0] == "STRING" and len(spec) > 1 and spec[1].get("multiline") for spec in specs.values())
+    rows += max(sockets, len(description["output"]))
     models = public_models(values)
     made = {
         "id": int(name),
         "type": node["class_type"],
-        "size": [_COLUMN, 60 + 26 * rows + (150 if multiline else 0) + _TALLER.get(node["class_type"], 0)],
+        "size": [_COLUMN, 70 + 26 * rows + (150 if multiline else 0) + _TALLER.get(node["class_type"], 0)],
         "flags": {},
         "mode": 0,
         "inputs": inputs,
