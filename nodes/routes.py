@@ -38,8 +38,10 @@ def register() -> None:
             try:
                 asked = json.loads(text)
                 return web.json_response(await asyncio.get_running_loop().run_in_executor(None, answer, asked))
-            except (ValueError, TypeError, KeyError, OSError) as error:
+            except ValueError as error:
                 return web.json_response({"problem": str(error)})
+            except (TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
+                return web.json_response({"problem": f"The timeline cannot ask so: {error!r}."})
 
     for name, answer in (("read", read), ("change", change), ("plan", plan)):
         route(name, answer)
@@ -48,6 +50,8 @@ def register() -> None:
     async def show(request: web.Request) -> web.StreamResponse:
         try:
             path = chunk_preview(request.query.get("run", ""), request.query.get("file", ""))
+        except OSError:
+            return web.Response(status=404, text="There is no such run.")
         except ValueError as error:
             return web.Response(status=404, text=str(error))
         return web.FileResponse(path)
@@ -80,7 +84,7 @@ def plan(asked: Mapping[str, Any]) -> dict[str, Any]:
     planned = Planned(schedule, model_named(str(asked.get("model", ""))))
     values = asked.get("values", {})
     answer: dict[str, Any] = {"grid": planned.grid, "family": planned.known.name, "guessed": planned.model is None}
-    if asked.get("node") == "StreamingExtend":
+    if asked.get("node") == "StreamingExtend" and {"chunk", "overlap"} <= values.keys():  # not through links
         return answer | chunk_plan(planned, values, made_chunks(str(values.get("run_name", ""))))
     if "window" in values:
         return answer | window_plan(planned, values, asked.get("phases", ()))

@@ -47,8 +47,9 @@ def _fitted(strip: Strip) -> Strip:
     for index, piece in enumerate(strip.pieces[1:], 1):
         left = piece.start - pieces[-1].start - (pieces[-1].half if index > 1 else 0.0)
         half = min(piece.half, max(left, 0.0), strip.end_of(index) - piece.start)
-        if piece.fade and piece.fade.frames:
-            piece = replace(piece, fade=Fade(piece.fade.kind, 2 * half, 0) if half else Fade("hard", None, 0))
+        if piece.fade and half < piece.half:
+            fade = {"frames": 2 * half} if half else {"kind": "hard", "frames": None}
+            piece = replace(piece, fade=replace(piece.fade, **fade))
         pieces.append(piece)
     return replace(strip, pieces=tuple(pieces))
 
@@ -66,13 +67,15 @@ def faded(strip: Strip, index: int, kind: str, frames: float | None = None) -> S
         taken = strip.pieces[index - 1].half if index > 1 else 0.0
         behind = strip.pieces[index + 1].half if index + 1 < len(strip.pieces) else 0.0
         room = min(before - taken, strip.end_of(index) - strip.pieces[index].start - behind)
-        frames = round(min(max(frames, 0.0), 2 * max(room, 0.0)), 1)
+        frames = math.floor(round(10 * min(max(frames, 0.0), 2 * max(room, 0.0)), 6)) / 10
     Transition(kind, 0.0 if kind == "hard" else frames or 0.0)  # raises for what is none
     return _changed(strip, index, fade=Fade(kind, None if kind == "hard" else frames, 0))
 
 
 def split(strip: Strip, frame: int, words: str = "") -> Strip:
     """The strip with a piece more, which begins at a frame, with these words or those of the piece that it cuts.
+
+    Transitions that it cuts become as long as fits.
 
     Raises:
         PromptScheduleError: a piece begins there already, or it is outside the video.
@@ -83,7 +86,7 @@ def split(strip: Strip, frame: int, words: str = "") -> Strip:
     cut = strip.pieces[index]
     words = join_lines(words) or cut.words
     new = Piece(frame, words, end=None if cut.end is None else strip.end_of(index))
-    return _with(strip, [*strip.pieces[: index + 1], new, *strip.pieces[index + 1 :]])
+    return _fitted(_with(strip, [*strip.pieces[: index + 1], new, *strip.pieces[index + 1 :]]))
 
 
 def removed(strip: Strip, index: int) -> Strip:

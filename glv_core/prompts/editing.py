@@ -18,7 +18,7 @@ from .errors import PromptScheduleError
 from .grammar import BEYOND_END, read_schedule
 from .layout import Fade, Spans
 from .schedule import check_video
-from .source import Source, Video, is_comment, round_half_up
+from .source import Source, Video, Written, is_comment, round_half_up
 from .strip import Piece, Strip
 from .writing import fade_as, time_as
 
@@ -99,12 +99,15 @@ def _in_place(video: Video, strip: Strip, wanted: Strip, quote: str = "") -> str
         if piece.spans is None:
             raise _Unwritable(_CANNOT)
         if id(piece.spans) in kept:
-            changes += _piece(text, video, piece, kept[id(piece.spans)], len(strip.pieces) != len(wanted.pieces), quote)
+            # The first prompt begins the video though its time may be later, as long as the next one is behind that.
+            late = piece.start == 0 and piece.spans.first is not None and round_half_up(piece.spans.first.frames)
+            timed = bool(late) and wanted.end_of(0) <= late
+            changes += _piece(text, video, piece, kept[id(piece.spans)], timed, quote)
         else:
             changes += _removed(text, strip.form, piece.spans)
     for before, after in pairwise(wanted.pieces):
         if after.spans is None:
-            changes.append(_inserted(text, video, strip.form, before, after))
+            changes.append(_inserted(text, video, strip.form, before, after, quote))
     return _applied(text, changes)
 
 
@@ -121,14 +124,11 @@ def _first_block(strip: Strip) -> int:
     return min(piece.spans.block[0] for piece in strip.pieces if piece.spans)
 
 
-def _piece(
-    text: str, video: Video, old: Piece, new: Piece, restructured: bool, quote: str
-) -> Iterator[tuple[int, int, str]]:
-    """The changes of a piece that stays."""
+def _piece(text: str, video: Video, old: Piece, new: Piece, timed: bool, quote: str) -> Iterator[tuple[int, int, str]]:
+    """The changes of a piece that stays; ``timed``: its time is written though its start is the same."""
     spans = old.spans
     assert spans is not None
-    first_time = restructured and old.start == 0 and spans.first is not None and round_half_up(spans.first.frames) != 0
-    if new.start != old.start or first_time:
+    if new.start != old.start or timed:
         if spans.first is None:
             raise _Unwritable(_CANNOT)
         yield spans.first.offset, spans.first.end, time_as(video, spans.first, new.start)
@@ -155,31 +155,49 @@ def _fade(text: str, video: Video, spans: Spans, old: Fade | None, new: Fade | N
 
 
 def _content(text: str, region: tuple[int, int]) -> list[tuple[int, int]]:
-    """The (start, end) of what is no comment in each line of a part of a text, without the spaces around it."""
+    """The (start, end) of each line of a part of a text, without the spaces around it.
+
+    Comments, which are whole lines, and the numbers of subtitles are left out.
+    """
     found, offset = [], region[0]
+    whole = not text[text.rfind("\n", 0, offset) + 1 : offset].strip()
     for line in text[region[0] : region[1]].split("\n"):
         stripped = line.strip()
-        if stripped and not is_comment(stripped):
+        left_out = (whole or offset > region[0]) and (is_comment(stripped) or _counts(text, offset, stripped))
+        if stripped and not left_out:
             start = offset + len(line) - len(line.lstrip())
             found.append((start, start + len(stripped)))
         offset += len(line) + 1
     return found
 
 
+def _counts(text: str, offset: int, line: str) -> bool:
+    """Whether a line, which begins at an offset, is the number of the subtitle below it."""
+    below = text.find("\n", offset) + 1
+    return line.isdigit() and below > 0 and text.find("-->", below, text.find("\n", below)) >= 0
+
+
+def _prompt(text: str, region: tuple[int, int], words: str) -> list[tuple[int, int]]:
+    """``_content`` of a prompt's part, without what parts it from the next prompt."""
+    content = _content(text, region)
+    trail = _TRAIL.search(text, *content[-1]) if content else None
+    if trail and trail.group().strip() and not words.endswith(trail.group().strip()):
+        content[-1] = content[-1][0], max(trail.start(), content[-1][0])
+    return content
+
+
+def _quoted(raw: str, old: str, new: str, quote: str) -> str:
+    """New words in the quotation marks of the old ones, whose writing is ``raw``, or in others."""
+    mark = raw[:1] if raw[:1] in "\"'" and old[:1] != raw[:1] and raw.endswith(raw[:1]) else quote
+    return f"{mark}{new}{mark}"
+
+
 def _words(text: str, region: tuple[int, int], old: str, new: str, quote: str) -> list[tuple[int, int, str]]:
     """Other words in a part of a text; its comments and what parts it from the next stay."""
-    content = _content(text, region)
+    content = _prompt(text, region, old)
     if not content:
         return [(region[0], region[0], f" {new}")]
-    if "\n" not in text[content[-1][1] : region[1]] and region[1] < len(text):
-        trail = _TRAIL.search(text, content[-1][0], content[-1][1])
-        assert trail is not None
-        content[-1] = content[-1][0], max(trail.start(), content[-1][0])
-    raw = text[content[0][0] : content[-1][1]]
-    if quote or (raw[:1] in "\"'" and old[:1] != raw[0] and raw.rstrip(",").endswith(raw[0])):
-        mark = raw[:1] if raw[:1] in "\"'" else quote
-        new = f"{mark}{new}{mark}{',' if raw.endswith(',') else ''}"
-    changes = [(*content[0], new)]
+    changes = [(*content[0], _quoted(text[content[0][0] : content[-1][1]], old, new, quote))]
     for (_, end), (start, stop) in pairwise(content):
         line = text.rfind("\n", end, start)
         changes.append((max(line, end), stop, ""))
@@ -189,17 +207,23 @@ def _words(text: str, region: tuple[int, int], old: str, new: str, quote: str) -
 def _removed(text: str, form: str, spans: Spans) -> list[tuple[int, int, str]]:
     """A piece taken away, its comments kept."""
     start, end = spans.block
-    if form == "timed bars":
-        return [(start, end + 1, "")] if text[end : end + 1] == "|" else [(max(start - 1, 0), end, "")]
-    if form == "brackets":
-        while start and text[start - 1] in " \t":
-            start -= 1
-        return [(start, end, "")]
+    if form in ("timed bars", "brackets"):
+        if any(is_comment(line.strip()) for line in text[start:end].split("\n")[1:]):
+            raise _Unwritable(_CANNOT)
+        if text[end : end + 1] == "|":
+            return [(start, end + 1, "")]
+        start = max(start - (form == "timed bars"), 0)
+        return [(len(text[:start].rstrip(" \t")), end, "")]
     within = start > 0 and text[start - 1] != "\n"
     if within and (end == len(text) or "\n" in text[start:end]):  # the last of its line: what parts it goes, too
         line = text.rfind("\n", 0, start) + 1
         start -= len(text[line:start]) - len(text[line:start].rstrip(" \t|,;"))
     changes = []
+    above = text.rfind("\n", 0, max(start - 1, 0)) + 1
+    if not within and above < start and _counts(text, above, text[above:start].strip()):
+        changes.append((above, start, ""))
+    elif text[start - 2 : start] == "\n\n" and "-->" in text[start : spans.prompt[0]]:
+        changes.append((start - 1, start, ""))  # subtitles are a blank line apart
     for first, last in _content(text, (start, end)):
         line = text.rfind("\n", start, first)
         begin = start if line < 0 else line + 1
@@ -213,7 +237,7 @@ def _removed(text: str, form: str, spans: Spans) -> list[tuple[int, int, str]]:
     return changes
 
 
-def _inserted(text: str, video: Video, form: str, before: Piece, new: Piece) -> tuple[int, int, str]:
+def _inserted(text: str, video: Video, form: str, before: Piece, new: Piece, quote: str) -> tuple[int, int, str]:
     """A piece written behind the one before it, in the same way."""
     spans = before.spans
     if spans is None or spans.first is None or form == "scenes":
@@ -224,20 +248,24 @@ def _inserted(text: str, video: Video, form: str, before: Piece, new: Piece) -> 
         end = video.num_frames if new.end is None else new.end
         time += text[spans.first.end : spans.last.offset] + time_as(video, spans.last, end)
     written = spans.last or spans.first
+    content = _content(text, spans.block)
+    at = content[-1][1]
     if form == "timed bars":
-        return spans.block[1], spans.block[1], f" | {new.words} [{time}]"
+        return at, at, f" | {new.words} [{time}]"
     if form == "brackets":
         return spans.block[1], spans.block[1], f" [{time}: {new.words}]"
     behind = text[written.end : spans.prompt[0]]
     if before.fade is not None and before.fade.end:
         behind = text[before.fade.end : spans.prompt[0]]
     behind = behind if behind.endswith((" ", "\t")) else f"{behind} "
-    content = _content(text, spans.block)
-    at = content[-1][1]
-    if "\n" not in text[at : spans.block[1]] and spans.block[1] < len(text):
-        trail = _TRAIL.search(text, content[-1][0], at)
-        at = trail.start() if trail else at
-    return at, at, f"\n{text[spans.block[0] : spans.first.offset]}{time}{behind}{new.words}"
+    words, prompt = new.words, _prompt(text, spans.prompt, before.words)
+    if prompt:
+        words = _quoted(text[prompt[0][0] : prompt[-1][1]], before.words, words, quote)
+        at = prompt[-1][1] if "\n" not in text[at : spans.block[1]] and spans.block[1] < len(text) else at
+        if "\n" in text[written.end : prompt[0][0]] and not text[spans.prompt[0] : prompt[0][0]].strip():
+            behind = f"{behind.rstrip()}\n"  # the words stand below their time
+    apart = "\n\n" if "-->" in time and behind.endswith("\n") else "\n"
+    return at, at, f"{apart}{text[spans.block[0] : spans.first.offset]}{time}{behind}{words}"
 
 
 def _as_lines(video: Video, strip: Strip, wanted: Strip) -> str:
@@ -252,7 +280,7 @@ def _as_lines(video: Video, strip: Strip, wanted: Strip) -> str:
         place = piece.offset if piece.offset is not None else place + 1e-3 * (number + 1)
         if piece.head and not wanted.alone:
             continue
-        rows.append((place, 1, _line(video, piece, first=not number)))
+        rows.append((place, 1, _line(video, wanted, number)))
     if wanted.head and not wanted.alone:
         rows.append((-1.0, 0, wanted.head))
     rows += [(float(offset), 0, comment) for offset, comment in sorted(set(comments))]
@@ -268,11 +296,21 @@ def _comment_lines(source: Source) -> list[tuple[int, str]]:
     return found
 
 
-def _line(video: Video, piece: Piece, first: bool) -> str:
+def _line(video: Video, strip: Strip, number: int) -> str:
+    piece = strip.pieces[number]
+    like = piece.spans.first if piece.spans else _time_before(strip, number)
     time, unit = str(piece.start), ""
-    if piece.spans and piece.spans.first:
-        unit = piece.spans.first.unit
-        suffix = "" if re.search(r"[A-Za-z%:]", piece.spans.first.text) else unit
-        time = time_as(video, piece.spans.first, piece.start) + suffix
-    fade = "" if first or piece.fade is None else f" {fade_as(video, piece.fade, unit if unit == 's' else '')}"
+    if like:
+        unit = like.unit
+        suffix = "" if re.search(r"[A-Za-z%:]", like.text) else unit
+        time = time_as(video, like, piece.start) + suffix
+    fade = ""
+    if number and piece.fade:
+        fade = f" {fade_as(video, piece.fade, piece.fade.unit if piece.fade.end else 's' if unit == 's' else '')}"
     return f"{time}{fade}: {piece.words}"
+
+
+def _time_before(strip: Strip, number: int) -> Written | None:
+    """The nearest written time in front of a piece."""
+    times = (piece.spans.first for piece in reversed(strip.pieces[:number]) if piece.spans)
+    return next((time for time in times if time), None)

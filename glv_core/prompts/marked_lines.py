@@ -48,7 +48,7 @@ def pieces_of(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
         (offset, line)
         for index, ((offset, line), after) in enumerate(zip(pieces, following, strict=True))
         if not (_COUNT.match(line) and "-->" in after and is_sure(after, len(after) - len(after.lstrip())))
-        and not (index == 0 and line.strip() == "WEBVTT")
+        and not (index == 0 and line.strip() == "WEBVTT" and len(pieces) > 1)
     ]
 
 

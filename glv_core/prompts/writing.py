@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -18,39 +19,40 @@ def time_as(video: Video, old: Written, frame: int) -> str:
     frames = video.num_frames - frame if old.counts_back else frame
     clock = _CLOCK.search(old.text)
     if clock:
-        hours = clock.group().count(":") > 1
+        first, *others = clock.group().split(":")
+        point = "," if "," in others[-1] else "."
         seconds = _shortest(
             lambda number: Fraction(number) * Fraction(video.fps), Fraction(frames) / Fraction(video.fps)
         )
         whole, _, rest = seconds.partition(".")
+        if len(others[-1].partition(point)[2]) == 3:  # as subtitles have
+            rest = rest.ljust(3, "0")
         minutes, left = divmod(int(whole), 60)
-        shown = f"{minutes // 60}:{minutes % 60:02}" if hours else f"{minutes}"
-        new = f"{shown}:{left:02}{'.' + rest if rest else ''}"
+        width = len(first)
+        shown = f"{minutes // 60:0{width}}:{minutes % 60:02}" if len(others) > 1 else f"{minutes:0{width}}"
+        new = f"{shown}:{left:02}{point + rest if rest else ''}"
         return old.text[: clock.start()] + new + old.text[clock.end() :]
     number = _DIGITS.search(old.text)
     assert number is not None
     return old.text[: number.start()] + length_in(video, frames, old.unit) + old.text[number.end() :]
 
 
-def length_in(video: Video, frames: int | float, unit: str) -> str:
-    """Frames in a unit, as the shortest number that is read as so many."""
-    if unit == "s":
-        return _shortest(lambda number: Fraction(number) * Fraction(video.fps), Fraction(frames) / Fraction(video.fps))
-    if unit == "%":
-        return _shortest(
-            lambda number: Fraction(number) * video.num_frames / 100, Fraction(frames) * 100 / video.num_frames
-        )
+def length_in(video: Video, frames: int | float, unit: str, at_most: bool = False) -> str:
+    """Frames in a unit, as the shortest number that is read as so many; ``at_most``: and as not more."""
+    if unit:
+        each = Fraction(video.fps) if unit == "s" else Fraction(video.num_frames, 100)  # frames
+        return _shortest(lambda number: Fraction(number) * each, Fraction(frames) / each, at_most)
     return f"{frames:g}" if isinstance(frames, float) else str(frames)
 
 
-def _shortest(frames_of: Callable[[str], Fraction], exact: Fraction) -> str:
-    """The number with the fewest decimals that means the same frame as an exact one."""
+def _shortest(frames_of: Callable[[str], Fraction], exact: Fraction, at_most: bool = False) -> str:
+    """The number with the fewest decimals that means the same frame as an exact one, perhaps rounded down."""
     wanted = frames_of(str(exact))
     for decimals in range(9):
-        number = f"{float(exact):.{decimals}f}"
-        if abs(frames_of(number) - wanted) < Fraction(1, 20) or (
-            wanted.denominator == 1 and round_half_up(frames_of(number)) == wanted and decimals > 1
-        ):
+        scaled = exact * 10**decimals
+        number = f"{(math.floor(scaled) if at_most else round_half_up(scaled)) / 10**decimals:.{decimals}f}"
+        near = wanted.denominator == 1 and decimals > 1 and not at_most
+        if abs(frames_of(number) - wanted) < Fraction(1, 20) or (near and round_half_up(frames_of(number)) == wanted):
             return number.rstrip("0").rstrip(".") if "." in number else number
     return number
 
@@ -58,4 +60,4 @@ def _shortest(frames_of: Callable[[str], Fraction], exact: Fraction) -> str:
 def fade_as(video: Video, fade: Fade, unit: str) -> str:
     if fade.frames is None:
         return f"[{fade.kind}]"
-    return f"[{fade.kind} {length_in(video, fade.frames, unit)}{unit}]"
+    return f"[{fade.kind} {length_in(video, fade.frames, unit, at_most=True)}{unit}]"

@@ -71,6 +71,9 @@ BOX = """(key) => {
 }"""
 
 
+TIMELINE = "window.schedule.widgets.find((each) => each.name === 'timeline').timeline"
+
+
 class Hand:
     """A mouse and a keyboard on the timeline."""
 
@@ -203,6 +206,61 @@ def test_copied_words_begin_another_prompt(hand):
     hand.press("segment2", "Control+c")
     state = hand.press("segment0", "Control+v")
     assert [each["words"] for each in state["segments"]] == ["a calm sea", "lightning", "high waves", "lightning"]
+
+
+def test_typed_words_stay_when_another_prompt_is_clicked(hand):
+    hand.make()
+    hand.press("segment0", "Enter")
+    hand.page.keyboard.type("a red boat")
+    hand.page.mouse.click(*hand.at("segment2"))
+    time.sleep(0.3)
+    state = hand.agreed()
+    assert [each["words"] for each in state["segments"]] == ["a red boat", "high waves", "lightning"]
+    assert hand.page.evaluate(f"() => {TIMELINE}.edit.value") == "lightning"
+
+
+def test_keys_stay_on_the_strip(hand):
+    """The new prompt of a split is the chosen one, and no Delete on a part is that of the node."""
+    hand.make("0: a\n120: b")
+    hand.page.evaluate("() => window.app.canvas.select?.(window.schedule)")
+    hand.press("segment1", "s")
+    assert hand.page.evaluate("() => document.activeElement.dataset.key") == "segment2"
+    for _ in range(3):
+        hand.page.keyboard.press("Delete")
+        time.sleep(0.3)
+    assert hand.agreed()["text"] == "0: a"
+    hand.make()
+    hand.page.evaluate("() => window.app.canvas.select?.(window.schedule)")
+    hand.press("border1", "Delete Backspace")
+    assert hand.page.evaluate("() => Boolean(window.schedule.graph)")
+    assert hand.agreed()["text"] == TEXT
+
+
+def test_changes_wait_for_each_other_and_lose_nothing(hand):
+    hand.make()
+    hand.page.evaluate(
+        f"""async () => {{
+            const timeline = {TIMELINE};
+            timeline.change("move", () => {{ throw new Error("no such prompt"); }});
+            timeline.change("move", {{ index: 1, frame: 97 }});
+            timeline.run = 1;
+            timeline.look();
+            await timeline.change("retype", {{ index: 0, words: "boats" }});
+        }}"""
+    )
+    assert hand.agreed()["text"] == TEXT.replace("5s", "6.06s").replace("a calm sea", "boats")
+    hand.page.evaluate(
+        f"""async () => {{
+            const timeline = {TIMELINE};
+            const made = timeline.change("remove", {{ index: 1 }});
+            await Promise.resolve();
+            await Promise.resolve();
+            timeline.node.widgets.find((each) => each.name === "prompts").value = "0: typed\\n90: meanwhile";
+            await made;
+        }}"""
+    )
+    time.sleep(0.5)
+    assert hand.agreed()["text"] == "0: typed\n90: meanwhile"
 
 
 def test_keys_move_borders_by_latent_frames(hand):

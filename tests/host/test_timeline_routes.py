@@ -43,11 +43,22 @@ def test_a_change_is_written(server):
         {"text": "0: a", "change": "move", "arguments": {"nonsense": 1}},
         {"text": "0: a", "change": "nonsense"},
         {"text": "0: a", "change": "split", "arguments": {"frame": "x"}},
+        {"text": "0: a", "change": "split", "arguments": {"frame": 5, "words": 7}},
+        {"text": "0: a", "change": "retype", "arguments": {"index": 0, "words": None}},
+        {"text": "0: a", "change": "split", "arguments": {"frame": 5}, "timing": {"num_frames": 9, "fps": 10**400}},
         {},
     ],
 )
 def test_what_is_wrong_is_said(server, asked):
     assert ask(server, "change", **asked)["problem"]
+
+
+def test_values_that_cannot_be_are_said(server):
+    for values in (None, {"window": float("inf")}, {"window": 81, "steps": 10**9}):
+        assert ask(server, "plan", text="0: a", values=values)["problem"]
+    through_links = ask(server, "plan", text="0: a", node="StreamingExtend", values={"overlap": 16})
+    assert "problem" not in through_links
+    assert "chunks" not in through_links
 
 
 def test_a_plan_is_made(server):

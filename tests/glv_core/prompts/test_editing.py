@@ -17,6 +17,10 @@ LINES = "# intro\nmasterpiece\n0: a calm sea\n# wind\n5s [ease 12]: the wind ris
 BRACKETS = "a girl sits [1s: she waves] [3s: she jumps]"
 TIMED_BARS = "all | a [0-50] | b [50-150]"
 CLOCKS = "[0:00-0:03] a\n[0:03-0:05] b"
+SUBTITLES = (
+    "1\n00:00:00,000 --> 00:00:03,000\na cat\n\n2\n00:00:03,000 --> 00:00:05,000\na dog\n\n"
+    "3\n00:00:06,000 --> 00:00:08,000\na bird\n"
+)
 KEYS = '{"0": "a", // c\n"24": "b", "100": "c"}'
 
 
@@ -56,7 +60,34 @@ KEYS = '{"0": "a", // c\n"24": "b", "100": "c"}'
         ("a | b | c", "retype", {"index": 1, "words": "bb"}, "a | bb | c"),
         ("Scene 1 (0s-3s): a\nScene 2 (3s-6s): b", "move", {"index": 1, "frame": 60},
          "Scene 1 (0s-2.5s): a\nScene 2 (2.5s-6s): b"),
+        # Words that only look like a comment, and commas that are the prompt's own.
+        ("0: # hash\n48: b", "retype", {"index": 0, "words": "a"}, "0: a\n48: b"),
+        ("a cat, | a dog", "retype", {"index": 0, "words": "x"}, "x | a dog"),
+        ("0: a |\n48: b |", "retype", {"index": 0, "words": "x"}, "0: x |\n48: b |"),
+        ("0: 'a'\n48: 'b'", "split", {"frame": 24}, "0: 'a'\n24: 'a'\n48: 'b'"),
+        # Subtitles stay subtitles, with their numbers, their digits and their commas.
+        (SUBTITLES, "retype", {"index": 0, "words": "x"}, SUBTITLES.replace("a cat", "x")),
+        (SUBTITLES, "move", {"index": 1, "frame": 60}, SUBTITLES.replace("03,000", "02,500")),
+        (SUBTITLES, "split", {"frame": 24},
+         SUBTITLES.replace("03,000\na cat", "01,000\na cat\n\n00:00:01,000 --> 00:00:03,000\na cat", 1)),
+        (SUBTITLES, "remove", {"index": 1},
+         SUBTITLES.replace("2\n00:00:03,000 --> 00:00:05,000\na dog\n", "").replace("03,000", "06,000")),
+        (SUBTITLES, "remove", {"index": 2}, SUBTITLES.replace("3\n00:00:06,000 --> 00:00:08,000\na bird\n", "")),
+        # A first prompt with a later time gets another one only where it must.
+        ("12: a\n48: b", "split", {"frame": 60}, "12: a\n48: b\n60: b"),
+        ("12: a\n48: b", "move", {"index": 1, "frame": 5}, "0: a\n5: b"),
+        ("25%..50%: a\n50%..75%: b", "move", {"index": 1, "frame": 24}, "0%..10%: a\n10%..75%: b"),
+        # A transition that another prompt cuts becomes as long as fits.
+        ("0: a\n48 [ease 12]: b", "split", {"frame": 44}, "0: a\n44: a\n48 [ease 8]: b"),
+        ("0: a\n2s [ease 0.5s]: b", "split", {"frame": 50}, "0: a\n2s [ease 0.166s]: b\n2.08s: b"),
+        (TIMED_BARS, "split", {"frame": 25}, "all | a [0-25] | a [25-50] | b [50-150]"),
+        ("a [0-50]\n| b [50-90] | c [90-99]", "remove", {"index": 2}, "a [0-50]\n| b [50-240]"),
         # What the way of writing cannot say turns the text into lines.
+        ("a [0-50] |\n# note\nb [50-150]", "remove", {"index": 1}, "0: a\n# note"),
+        ("Scene 1 (0s-3s): a\nScene 2 (3s-6s): b", "split", {"frame": 96}, "0s: a\n3s: b\n4s: b"),
+        ("**0:** a\n**2s:** b\n0:04 [ease 12]: c", "fade", {"index": 1, "kind": "hard"},
+         "0: a\n2s [hard]: b\n0:04 [ease 12]: c"),
+        (KEYS, "split", {"frame": 2}, "0: a\n2: a\n// c\n12 [linear 20]: b\n62 [linear 76]: c"),
         ("a | b | c", "move", {"index": 1, "frame": 100}, "0: a\n100: b\n160: c"),
         ("a | b | c", "remove", {"index": 1}, "0: a\n160: c"),
         ("just this", "split", {"frame": 30}, "0: just this\n30: just this"),
@@ -81,6 +112,27 @@ def test_a_border_stops_where_a_neighbour_needs_its_frames():
     assert edited(text, TIMING, "move", index=1, frame=-5) == text.replace("100", "10")
     rippled = edited(text, TIMING, "move", index=1, frame=500, ripple=True)
     assert rippled == text.replace("100", "190").replace("140", "230")
+
+
+@pytest.mark.parametrize("fps", [23.976, 29.97, 30.0])
+def test_the_longest_transition_in_seconds_fits(fps):
+    """Two decimals of a second would be more than there is."""
+    text = edited("0: a\n50: b\n5s: c", Timing(240, fps), "fade", index=2, kind="ease", frames=999.0)
+    seen = view(text, Timing(240, fps))["segments"][2]
+    assert seen["frames"] == pytest.approx(2 * min(seen["start"] - 50, 240 - seen["start"]), abs=0.05)
+    assert "s [ease " in text
+
+
+@pytest.mark.parametrize(
+    "text", [LINES, BRACKETS, TIMED_BARS, CLOCKS, SUBTITLES, "a [0s-2s] | b [2s-4s]", "0:a | 90:b"]
+)
+def test_nothing_piles_up(text):
+    seen = []
+    for _ in range(4):
+        text = edited(edited(text, TIMING, "split", frame=40), TIMING, "remove", index=1 if text != BRACKETS else 2)
+        text = edited(edited(text, TIMING, "split", frame=200), TIMING, "remove", index=len(said(text)))
+        seen.append(text)
+    assert seen[3] == seen[1]
 
 
 @pytest.mark.parametrize(
@@ -192,6 +244,10 @@ def test_random_edits_change_what_they_say_and_nothing_else(text, data):
         if change == "move" and re.match(r"0[s%f]?:|-240:|0:00", text):
             assert re.sub(r"[0-9.]+", "#", new) == re.sub(r"[0-9.]+", "#", text)
         text = new
+
+
+def test_the_first_word_of_subtitles_alone_is_a_prompt():
+    assert [segment["prompt"] for segment in view("WEBVTT", TIMING)["segments"]] == ["WEBVTT"]
 
 
 def test_the_view_says_what_a_text_says():

@@ -48,6 +48,11 @@ def test_a_wrong_value_is_said_as_in_the_run():
         window_plan(planned(), {"window": 81, "overlap": 90})
 
 
+def test_a_plan_takes_no_longer_than_it_can_be_waited_for():
+    with pytest.raises(ValueError, match="No plan is drawn of 1000000000 steps of 241 frames"):
+        window_plan(planned(), {"window": 81, "overlap": 16, "steps": 10**9})
+
+
 @pytest.mark.parametrize(("model", "grid"), [(WAN, [0, 1, 5, 9]), (LTX_2, [0, 1, 9, 17]), (ANIMATEDIFF, [0, 1, 2, 3])])
 def test_the_grid_is_that_of_the_family(model, grid):
     assert planned(model).grid[:4] == grid

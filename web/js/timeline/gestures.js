@@ -60,13 +60,14 @@ export function addGestures(timeline) {
     if (!drag) return;
     timeline.drag = null;
     event.stopPropagation();
-    if (drag.frame === null || event.type === "pointercancel") return timeline.draw();
+    if (drag.frame === null || event.type !== "pointerup") return timeline.draw();
     const after = dragged(timeline, drag)[drag.index];
     if (drag.part === "grip") timeline.change("fade", { index: drag.index, kind: after.kind, frames: Math.round(after.frames) });
     else timeline.change("move", { index: drag.index, frame: after.start, ripple: drag.ripple });
   };
   strip.addEventListener("pointerup", drop);
   strip.addEventListener("pointercancel", drop);
+  strip.addEventListener("lostpointercapture", drop);
 
   strip.addEventListener("dblclick", (event) => {
     const hit = partOf(event.target);
@@ -85,7 +86,8 @@ export function addGestures(timeline) {
   element.addEventListener("keydown", (event) => {
     if (event.target === edit) return typed(timeline, event);
     const hit = partOf(event.target);
-    if (hit && pressed(timeline, hit, event)) {
+    // Delete on any part is never that of the whole node.
+    if (hit && (pressed(timeline, hit, event) || ["Delete", "Backspace"].includes(event.key))) {
       event.stopPropagation();
       event.preventDefault();
     }
@@ -116,6 +118,7 @@ function turnKind(timeline, index) {
 /** Keys in the field of the chosen prompt's words. */
 function typed(timeline, event) {
   event.stopPropagation();
+  if (event.isComposing) return; // Enter and Escape are the input method's
   if (event.key === "Enter") {
     event.preventDefault();
     timeline.edit.blur();
@@ -139,7 +142,7 @@ function pressed(timeline, { part, index }, event) {
     else if (event.key === "Enter" || event.key === "F2") {
       timeline.edit.focus();
       timeline.edit.select();
-    } else if (event.key === "s" && !command) timeline.splitChosen();
+    } else if (event.key.toLowerCase() === "s" && !command) timeline.splitChosen();
     else if (command && event.key === "c") {
       copied = segment.words;
       navigator.clipboard?.writeText?.(copied).catch(() => {});
@@ -154,15 +157,15 @@ function pressed(timeline, { part, index }, event) {
     if (!step) return false;
     const { altKey, shiftKey } = event;
     timeline.change("move", () => {
-      const { start } = timeline.segments[index];
-      return { index, frame: altKey ? start + step : nextOnGrid(timeline.grid, start, step), ripple: shiftKey };
+      const start = timeline.segments[index]?.start;
+      return start === undefined ? null : { index, frame: altKey ? start + step : nextOnGrid(timeline.grid, start, step), ripple: shiftKey };
     });
     return true;
   }
   if (step)
     timeline.change("fade", () => {
-      const { kind, frames } = timeline.segments[index];
-      return { index, kind: kind === "hard" ? "linear" : kind, frames: Math.max(0, frames + 2 * step) };
+      const { kind, frames } = timeline.segments[index] ?? {};
+      return kind && { index, kind: kind === "hard" ? "linear" : kind, frames: Math.max(0, frames + 2 * step) };
     });
   else if (event.key === "Enter" || event.key === " ") turnKind(timeline, index);
   else if (event.key === "Delete") timeline.change("fade", { index, kind: "" });

@@ -11,6 +11,7 @@ import { mark, placeCaret } from "./message.js";
 export const HEIGHT = 204; // pixels, whatever is in it
 const WATCH = 300; // milliseconds between looks at what the strip depends on
 const TICK = 5000; // milliseconds between looks at the chunks of a run
+const WIDEST = 16000; // pixels of a canvas, which browsers limit
 const NARROW = 30; // pixels below which a segment shows its number alone
 const HINT = "Drag a border, with Shift all that follows. Double-click splits. A triangle is a cross-fade: drag its length.";
 const PLAIN = { transition: "linear", transition_frames: 8, common_text: "", beyond_end: "error" };
@@ -112,7 +113,7 @@ export class Timeline {
     this.seen = seen;
     if (asked.text === undefined) return this.say("The text comes through a link and is known when the graph runs.");
     if (!timing) return this.say("The length comes through a link and is known when the graph runs once.");
-    this.busy = this.ask(asked);
+    this.busy = Promise.allSettled([this.busy, this.ask(asked)]); // changes under way go on
   }
 
   /** Some front ends take the element into their App mode and don't put it back. */
@@ -126,10 +127,14 @@ export class Timeline {
     const number = ++this.asked;
     const seen = await read(asked.text, asked.timing);
     if (number !== this.asked) return;
-    if (seen.offline) this.seen = "";
+    if (seen.offline) setTimeout(() => (this.seen = ""), TICK);
+    if (this.drag) return void (this.seen = ""); // asked again when it ends
     this.asking = asked;
-    this.frames = asked.timing.num_frames;
-    this.fps = asked.timing.fps;
+    if (!seen.error && !seen.problem) {
+      this.frames = asked.timing.num_frames;
+      this.fps = asked.timing.fps;
+      this.shown = asked.text;
+    }
     this.show(seen);
     if (seen.error || seen.problem) return this.showPlan({});
     const planned = await plan(asked);
@@ -167,7 +172,7 @@ export class Timeline {
   }
 
   drawPlan() {
-    this.canvas.width = Math.max(200, Math.round(this.node.size[0] * this.zoom * 2));
+    this.canvas.width = Math.max(200, Math.min(WIDEST, Math.round(this.node.size[0] * this.zoom * 2)));
     this.canvas.height = 68;
     drawPlan(this.canvas, this.plan ?? {}, this.frames);
     const run = this.asking?.values?.run_name;
@@ -250,7 +255,7 @@ export class Timeline {
       parts.push(border, grip);
     });
     this.strip.replaceChildren(...parts);
-    if (focus) this.focus(focus);
+    if (focus) this.focus(focus.startsWith("segment") ? `segment${this.chosen}` : focus);
     if (document.activeElement !== this.edit) this.edit.value = segments[this.chosen]?.words ?? "";
     this.edit.disabled = this.linked;
   }
@@ -261,6 +266,7 @@ export class Timeline {
   }
 
   choose(index) {
+    if (document.activeElement === this.edit && index !== this.chosen) this.retype(this.chosen, this.edit.value);
     this.chosen = Math.max(0, Math.min(index, this.segments.length - 1));
     this.strip.querySelectorAll(".glv-segment").forEach((box, i) => box.classList.toggle("glv-chosen", i === this.chosen));
     this.edit.value = this.segments[this.chosen]?.words ?? "";
@@ -294,21 +300,29 @@ export class Timeline {
    * @param {string} name @param {object|function(): object} asked its values, or what makes them when its turn comes
    */
   change(name, asked) {
-    this.busy = this.busy.then(async () => {
+    const make = async () => {
       const values = typeof asked === "function" ? asked() : asked;
       if (!values) return null;
       const timing = this.timing();
       if (this.linked || !timing) return this.say("The text comes through a link: change it where it is written.", "doubt");
-      const made = await change(this.text, timing, name, values);
-      if (made.problem) {
+      const text = this.text;
+      if (text !== this.shown) {
         this.draw();
-        return this.say(made.problem, "wrong");
+        return this.look(); // the strip is of another text
+      }
+      const made = await change(text, timing, name, values);
+      if (!this.node.graph) return null;
+      if (made.problem || this.text !== text) {
+        this.draw();
+        return this.say(made.problem ?? "The text was written in the meantime. Make this change again.", "wrong");
       }
       if (name === "split") this.chosen = made.segments.findIndex((segment) => segment.start === values.frame);
       this.write(made.text);
+      this.shown = made.text;
       this.show(made);
-      this.look();
-    });
+      return this.look();
+    };
+    this.busy = this.busy.then(make).catch((error) => this.say(`${error.message ?? error}`, "wrong"));
     return this.busy;
   }
 

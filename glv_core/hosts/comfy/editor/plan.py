@@ -18,6 +18,7 @@ from ..co_denoise.options import PhaseOptions, WindowOptions
 from ..families import FAMILIES
 
 MOST_FRAMES = 100_000  #: longer videos are not drawn
+_MOST_WORK = 1_000_000  # latent frames times steps, a few seconds
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def window_plan(
     )  # fmt: skip
     settings = options.settings(timebase.compression, int(values.get("seed", 0)), attends)
     schedule = _at_length(planned.schedule, timebase.num_frames)
-    plan = Plan(settings, timebase, schedule, max(1, int(values.get("steps", 20))))
+    steps = max(1, int(values.get("steps", 20)))
+    if steps * timebase.num_latent_frames > _MOST_WORK:
+        raise ValueError(f"No plan is drawn of {steps} steps of {timebase.num_frames} frames.")
+    plan = Plan(settings, timebase, schedule, steps)
     return {
         "steps": [
             {
