@@ -27,6 +27,7 @@ export class Timeline {
     this.zoom = 1;
     this.seen = "";
     this.asked = 0;
+    /** @type {Promise<unknown>} */
     this.busy = Promise.resolve();
     /** @type {HTMLElement[]} where the front end has put it, the last place at the end */
     this.homes = [];
