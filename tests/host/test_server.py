@@ -116,11 +116,11 @@ def test_the_demo_workflow_shows_progress_by_windows_with_previews(demo_run):
     bars = [m["data"] for m in messages if not isinstance(m, bytes) and m["type"] == "progress"]
     sampler = [bar for bar in bars if bar["node"] == "7"]
     assert {bar["max"] for bar in sampler} == {max(bar["max"] for bar in sampler)}
-    assert sampler[0]["max"] > 20 * 4  # steps times the fewest windows
+    assert sampler[0]["max"] > 14 * 4  # steps times the fewest windows
     values = [bar["value"] for bar in sampler]
     assert values == sorted(values) and values[-1] == sampler[0]["max"]
     previews = [m for m in messages if isinstance(m, bytes) and b"\xff\xd8\xff" in m[:200]]
-    assert len(previews) >= 20
+    assert len(previews) >= 14
     assert any(isinstance(m, bytes) and b"window" in m for m in messages)
 
 
