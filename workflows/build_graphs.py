@@ -41,10 +41,10 @@ STAGES = {
     "Prompts": ("#88A", "MultiPromptSchedule CLIPTextEncode"),
     "Masks and controls": ("#a1309b", "GroundedMask SamIdMap ControlPreprocess MaskToImage ControlNetApplyAdvanced "
                            "LongVaceConditioning LongInpaintConditioning DepthConcat LTXVConditioning LTXVAddGuide "
-                           "LTXVImgToVideoInplace MiniMaxH3ImageToVideo LTXVConcatAVLatent WindowPlan"),
+                           "LTXVImgToVideoInplace MiniMaxH3ImageToVideo LTXVConcatAVLatent"),
     "Sampling": ("#8AA", "CoDenoiseKSampler CoDenoiseModel StreamingExtend KSampler InvertLongLatent CFGGuider "
                  "KSamplerSelect ManualSigmas MSVid2VidSigmas RandomNoise SamplerCustomAdvanced RefineLongVideo "
-                 "LTXVSeparateAVLatent LTXVCropGuides VAEDecode VAEDecodeLoop ImageFromBatch CompositeEdit"),
+                 "LTXVSeparateAVLatent LTXVCropGuides VAEDecode VAEDecodeLoop ImageFromBatch CompositeEdit WindowPlan"),
     "Save": ("#A88", "SaveLongVideo SaveVideo CreateVideo"),
 }  # fmt: skip
 STAGE_OF = {node: stage for stage, (_, nodes) in STAGES.items() for node in nodes.split()}
@@ -111,9 +111,11 @@ def blocks_of(prompt: dict) -> list[tuple[str, list[str]]]:
             sources = sources_of(prompt, name)
             if not all(source in place for source in sources):
                 continue
-            stage = STAGE_OF[prompt[name]["class_type"]]
+            kind = prompt[name]["class_type"]
+            made = any(STAGE_OF[prompt[source]["class_type"]] == "Sampling" for source in sources)
+            stage = "Sampling" if kind == "ImageScale" and made else STAGE_OF[kind]
             least = max((place[source] for source in sources), default=0)
-            fitting = [at for at, (kind, _) in enumerate(blocks) if kind == stage and at >= least]
+            fitting = [at for at, (each, _) in enumerate(blocks) if each == stage and at >= least]
             if not fitting:
                 blocks.append((stage, []))
             place[name] = fitting[0] if fitting else len(blocks) - 1
@@ -227,7 +229,8 @@ def lay_out(prompt: dict, nodes: dict[str, dict]) -> list[dict]:
     left, order = 0, 0
     blocks = blocks_of(prompt)
     for at, (stage, names) in enumerate(blocks):
-        again = stage == "Sampling" and any(later == stage for later, _ in blocks[at + 1 :])
+        samples = any(prompt[name]["class_type"] in _PREVIEW for name in names)
+        again = stage == "Sampling" and samples and any(later == stage for later, _ in blocks[at + 1 :])
         heights: dict[int, int] = {}
         for name in names:
             node, column = nodes[name], depth(prompt, name, names)

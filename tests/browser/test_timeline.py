@@ -512,6 +512,34 @@ def test_it_works_inside_a_subgraph(hand):
     hand.page.evaluate("() => window.app.canvas.setGraph(window.app.rootGraph ?? window.app.graph)")
 
 
+def test_a_text_that_a_subgraph_shows_is_changed_there(hand):
+    """The text as an input of the subgraph, whose own widget then holds it."""
+    hand.make()
+    promoted = hand.page.evaluate(
+        """async () => {
+            const { node } = window.app.graph.convertToSubgraph(new Set([window.schedule]));
+            await new Promise((resolve) => setTimeout(resolve, 300));
+            const inner = node.subgraph.nodes.find((each) => each.type === "MultiPromptSchedule");
+            const slot = inner.inputs.findIndex((each) => each.name === "prompts");
+            node.subgraph.addInput("prompts", "STRING").connect(inner.inputs[slot], inner);
+            await new Promise((resolve) => setTimeout(resolve, 300));
+            window.outer = node;
+            window.schedule = inner;
+            return node.widgets.map((each) => [each.name, each.value]);
+        }"""
+    )
+    assert ["prompts", TEXT] in promoted
+    hand.page.evaluate(REMOVE, 1)
+    hand.page.evaluate(STATE.split("return {")[0] + "}")
+    changed = hand.page.evaluate("() => window.outer.widgets.find((each) => each.name === 'prompts').value")
+    assert changed == TEXT.replace("5s [ease 12]: high waves\n", "")
+    queued = hand.page.evaluate(
+        "async () => Object.values((await window.app.graphToPrompt()).output)"
+        ".find((each) => each.class_type === 'MultiPromptSchedule').inputs.prompts"
+    )
+    assert queued == changed
+
+
 def test_no_error_reached_the_console(hand):
     ours = [m for m in hand.page.messages if m[0] in ("error", "pageerror") and "long_video_pack" in f"{m[1]}{m[2]}"]
     assert not ours
