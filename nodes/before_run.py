@@ -139,8 +139,9 @@ def _values(prompt: Mapping[str, Any], value: Any, depth: int = 0) -> list[Any]:
     if kind in PRIMITIVES and "value" in inputs:
         return _values(prompt, inputs["value"], depth + 1)
     if kind == "LongLatent" and value[1] in (1, 2):
-        known = {name: _values(prompt, inputs.get(name), depth + 1) for name in ("length", "unit", "fps")}
-        if all(len(each) == 1 for each in known.values()):
+        names = [name for name in ("length", "unit", "fps") if name in inputs]
+        known = {name: _values(prompt, inputs[name], depth + 1) for name in names}
+        if len(names) == 3 and all(len(each) == 1 for each in known.values()):
             [length], [unit], [fps] = known.values()
             return [fps] if value[1] == 2 else _rounded(length, unit, fps)
     return []
@@ -151,6 +152,6 @@ def _rounded(length: float, unit: str, fps: float) -> list[int]:
     try:
         frames = frames_in(float(length), unit, float(fps))
         fitting = [each.num_frames(each.whole_clip(each.num_latent_frames(frames))) for each in COMPRESSIONS]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
     return list(range(frames, max(fitting) + 1))

@@ -3,7 +3,7 @@
 import { app } from "../../../scripts/app.js";
 
 /** @param {any} node @returns {boolean} whether it is one of this pack's */
-const isOurs = (node) => (node.constructor.nodeData?.category ?? "").startsWith("long video");
+const isOurs = (node) => (node.constructor.nodeData?.category ?? "").startsWith("long video/");
 
 /** @param {any} node */
 const advancedOf = (node) => (node.widgets ?? []).filter((widget) => widget.options?.advanced);

@@ -99,6 +99,14 @@ def test_the_length_of_a_long_latent_is_one_of_those_that_vaes_make(host):
     assert looked_up(host, prompt, "1", "fps")[0] == [16.0]
 
 
+def test_nothing_is_known_of_a_long_latent_that_cannot_be(host):
+    latent = {"class_type": "LongLatent", "inputs": {"unit": "frames"}}
+    prompt = {"1": {"inputs": {"length": ["2", 1], "fps": ["2", 2]}}, "2": latent}
+    assert [looked_up(host, prompt, "1", name)[0] for name in ("length", "fps")] == [[], []]
+    latent["inputs"] |= {"length": float("inf"), "fps": 16.0}
+    assert looked_up(host, prompt, "1", "length")[0] == []
+
+
 def test_outside_of_a_check_nothing_is_known():
     assert before_run.possible_values("length") == [] and before_run.connected("length") is None
     assert not before_run.lacks("length")

@@ -72,11 +72,12 @@ def test_a_preview_is_made_once_until_the_file_changes(source):
     assert shown("part.mp4") != first
 
 
-def test_what_cannot_be_read_has_no_preview(source, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("damaged"), ValueError("no such encoder")], ids=["reading", "writing"])
+def test_what_cannot_be_read_has_no_preview(source, monkeypatch, error):
     name = source(8)
 
     def broken(*_):
-        raise OSError("damaged")
+        raise error
         yield
 
     monkeypatch.setattr("long_video_pack.glv_core.video_io.reader.VideoClip._images", broken)
