@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import comfy.model_management
 import torch
 
 from ....video_io import VideoClip, listening, save_video
@@ -36,6 +37,8 @@ def part_preview(clip: VideoClip, folder: Path) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         with listening():  # what is told of the file's frames is told where they are needed
             return save_video(path, _small(clip.as_sdr()), float(clip.fps), crf=CRF)
+    except comfy.model_management.InterruptProcessingException:
+        raise
     except Exception as error:  # whatever it is, the clip itself is open
         log.info("There is no preview of %s: %s", clip.path.name, error)
         return None
@@ -45,11 +48,12 @@ def _small(clip: VideoClip) -> Iterator[torch.Tensor]:
     scale = min(1.0, LONGEST_SIDE / max(clip.height, clip.width))
     size = [max(2, 2 * round(side * scale / 2)) for side in (clip.height, clip.width)]
     for part in _shown(clip):
-        for frames in part.frames(batch=1):  # as floats, sixteen of 4K would be 1.6 GB
+        for frames in part.frames(batch=1):
+            comfy.model_management.throw_exception_if_processing_interrupted()
             images = frames.movedim(-1, 1)
             if list(images.shape[2:]) != size:
-                images = torch.nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True)
-                images = images.round().to(torch.uint8)
+                # In whole numbers, which takes a twentieth of the time.
+                images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
             yield images.movedim(1, -1)
 
 
