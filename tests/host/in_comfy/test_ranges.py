@@ -6,7 +6,7 @@ import inspect
 import numpy as np
 import pytest
 from comfy_api.latest import io
-from long_video_pack.nodes import NODES, CoDenoisePhase, LongVideoExtension
+from long_video_pack.nodes import NODES, CoDenoisePhase, LoadLongVideo, LongVideoExtension
 
 pytestmark = pytest.mark.every_host
 
@@ -85,6 +85,11 @@ def test_what_is_linked_waits_for_the_run(node):
     """ComfyUI gives None for it; what an API prompt leaves out it does not give at all."""
     names = inspect.getfullargspec(node.validate_inputs).args[1:]
     assert node.validate_inputs(**dict.fromkeys(names)) is True and node.validate_inputs() is True
+
+
+def test_a_file_that_is_linked_is_opened_in_every_run():
+    first, second = (LoadLongVideo.fingerprint_inputs(file=None, start=0.0) for _ in range(2))
+    assert first != second
 
 
 def test_numbers_of_other_packs_become_python_s():
