@@ -60,5 +60,5 @@ class LongVideoExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         register()
-        before_run.install()
+        before_run.install({node.__name__ for node in NODES})
         return [*NODES]

@@ -1,16 +1,16 @@
 """What ComfyUI's check of a prompt keeps from a node: which input is wrong, and what is linked to it.
 
 ComfyUI asks ``validate_inputs`` for the values of one node; if it returns a text, every input that it names is marked,
-and of what is linked it is told nothing. ``install`` stands around the host's check of one node, of which it passes
-everything on: while it runs, ``connected`` and ``possible_values`` look into the prompt, and a ``Wrong`` that a node of
-this pack returned marks its own inputs alone.
+and of what is linked it is told nothing. ``install`` stands around the host's check of the pack's nodes, of which it
+passes everything on: while it runs, ``connected`` and ``possible_values`` look into the prompt, and a ``Wrong`` that a
+node returned marks its own inputs alone.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,10 @@ class _Asked:
     wrong: dict[str, str] = field(default_factory=dict)
 
     @property
+    def kind(self) -> str | None:
+        return self.prompt[self.node].get("class_type")
+
+    @property
     def inputs(self) -> Mapping[str, Any]:
         return self.prompt[self.node]["inputs"]
 
@@ -62,17 +66,18 @@ class _Asked:
 _ASKED: ContextVar[_Asked | None] = ContextVar("asked", default=None)
 
 
-def install() -> None:
-    """Stand around the host's check of a node; once, and not where the host gives it other things."""
+def install(kinds: Collection[str]) -> None:
+    """Stand around the host's check of nodes of these kinds; once, and not where the host gives it other things.
+
+    Of others the host's own coroutine is handed on: one more around each would halve the longest chain of nodes that it
+    can check, which calls itself for each.
+    """
     own = execution.validate_inputs
     signature = inspect.signature(own)
     if hasattr(own, "long_video_marks") or not {"prompt", "item"} <= set(signature.parameters):
         return
 
-    @functools.wraps(own)
-    async def validate_inputs(*args: Any, **named: Any) -> tuple:
-        given = signature.bind(*args, **named).arguments
-        asked = _Asked(given["prompt"], given["item"])
+    async def checked(asked: _Asked, *args: Any, **named: Any) -> tuple:
         token = _ASKED.set(asked)
         try:
             found = await own(*args, **named)
@@ -82,6 +87,14 @@ def install() -> None:
             found[1][:] = _marked(found[1], asked.wrong)
         return found
 
+    @functools.wraps(own)
+    def validate_inputs(*args: Any, **named: Any) -> Awaitable[tuple]:
+        given = signature.bind(*args, **named).arguments
+        asked = _Asked(given["prompt"], given["item"])
+        return checked(asked, *args, **named) if asked.kind in kinds else own(*args, **named)
+
+    if hasattr(inspect, "markcoroutinefunction"):  # from Python 3.12 on
+        inspect.markcoroutinefunction(validate_inputs)
     validate_inputs.long_video_marks = True  # type: ignore[attr-defined]
     execution.validate_inputs = validate_inputs
 
@@ -139,8 +152,9 @@ def _values(prompt: Mapping[str, Any], value: Any, depth: int = 0) -> list[Any]:
     if kind in PRIMITIVES and "value" in inputs:
         return _values(prompt, inputs["value"], depth + 1)
     if kind == "LongLatent" and value[1] in (1, 2):
-        known = {name: _values(prompt, inputs.get(name), depth + 1) for name in ("length", "unit", "fps")}
-        if all(len(each) == 1 for each in known.values()):
+        names = [name for name in ("length", "unit", "fps") if name in inputs]
+        known = {name: _values(prompt, inputs[name], depth + 1) for name in names}
+        if len(names) == 3 and all(len(each) == 1 for each in known.values()):
             [length], [unit], [fps] = known.values()
             return [fps] if value[1] == 2 else _rounded(length, unit, fps)
     return []
@@ -151,6 +165,6 @@ def _rounded(length: float, unit: str, fps: float) -> list[int]:
     try:
         frames = frames_in(float(length), unit, float(fps))
         fitting = [each.num_frames(each.whole_clip(each.num_latent_frames(frames))) for each in COMPRESSIONS]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return []
     return list(range(frames, max(fitting) + 1))

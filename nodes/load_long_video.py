@@ -115,15 +115,18 @@ class LoadLongVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | Wrong:
+    def validate_inputs(cls, file: str | None = None) -> bool | Wrong:
         try:
-            _path(file)
+            if file is not None:  # linked, or missing, which the host says
+                _path(file)
         except ValueError as error:
             return Wrong.of(error, "file")
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_: object) -> list:
+    def fingerprint_inputs(cls, file: str | None = None, **_: object) -> list:
+        if file is None:  # linked: whether the file is another is not known, and NaN equals nothing
+            return [float("nan")]
         state = _path(file).stat()
         return [state.st_mtime_ns, state.st_size]
 

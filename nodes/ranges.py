@@ -1,5 +1,7 @@
 """The ranges of a node's inputs, held where the host doesn't: what is linked, what is not a number, and the inputs that
 a node's own ``validate_inputs`` names, which ComfyUI then leaves to it.
+
+What links bring as numpy's numbers, or 81.0 for a whole number, as some packs' nodes do, becomes Python's.
 """
 
 from __future__ import annotations
@@ -7,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any, TypeVar
 
 from comfy_api.latest import io
@@ -57,6 +60,7 @@ def _execute(node: type[io.ComfyNode], own: Callable) -> Callable:
 
     def execute(cls: type, *args: Any, **given: Any) -> Any:
         schema = schema_of()
+        given = _plain(schema.inputs, given)
         with naming(schema.node_id):
             wrong = _wrong(schema, _named(signature, cls, args, given))
             if wrong is not None:
@@ -87,6 +91,27 @@ def _known(name: str) -> Any:
     return values[0] if len(values) == 1 else None
 
 
+def _plain(inputs: Sequence[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with the numbers among them as Python's own, where they are the same."""
+    plain = dict(values)
+    for each in inputs:
+        value = values.get(each.id)
+        if isinstance(each, io.DynamicCombo.Input) and isinstance(value, Mapping):
+            plain[each.id] = _plain(_chosen(each, value), value)
+        elif not isinstance(value, Real):
+            continue
+        elif isinstance(each, io.Int.Input) and not isinstance(value, int) and float(value).is_integer():
+            plain[each.id] = int(value)
+        elif isinstance(each, io.Float.Input) and not isinstance(value, (int, float)):
+            plain[each.id] = float(value)
+    return plain
+
+
+def _chosen(menu: Any, values: Mapping[str, Any]) -> Sequence[Any]:
+    """The inputs that appear with what is chosen."""
+    return next((option.inputs for option in menu.options if option.key == values.get(menu.id)), ())
+
+
 def _named(signature: inspect.Signature, cls: type, args: tuple, given: Mapping[str, Any]) -> dict[str, Any]:
     bound = signature.bind_partial(cls, *args)
     return {**bound.arguments, **given}
@@ -114,9 +139,10 @@ def _wrong_in(
             low, high = each.min, each.max
             if not ((low is None or value >= low) and (high is None or value <= high)):  # a NaN is neither
                 yield path + each.id, f"{each.id} is {value}; it must be {low} to {high}. Use a value in that range."
+            elif isinstance(each, io.Int.Input) and isinstance(value, float):
+                yield path + each.id, f"{each.id} is {value}; it must be a whole number. Round it."
         elif isinstance(each, io.DynamicCombo.Input) and isinstance(value, Mapping):
-            chosen = next((option.inputs for option in each.options if option.key == value.get(each.id)), ())
-            yield from _wrong_in(chosen, value, choices, sources, f"{path}{each.id}.")
+            yield from _wrong_in(_chosen(each, value), value, choices, sources, f"{path}{each.id}.")
         elif choices and isinstance(each, io.Combo.Input) and not each.upload and value not in (None, *each.options):
             known = ", ".join(map(str, each.options))
             remedy = f"choose one of {known}."

@@ -193,6 +193,15 @@ def test_a_graph_is_in_groups_and_says_what_to_change_first(path):
     assert [name for name in names.values() if f"**{name}**" not in first] == []
 
 
+@pytest.mark.parametrize("path", GRAPHS, ids=lambda path: path.stem)
+def test_a_note_calls_nodes_by_their_names(path):
+    graph = json.loads(path.read_text())
+    [note] = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    named = set(re.findall(r"\*\*([A-Z][^*]+)\*\*", note.partition("**Change first**")[0]))
+    nodes = [re.search(r'node_id="(.+?)"', path.read_text()) for path in (ROOT / "nodes").glob("*.py")]
+    assert named <= {display_name(node[1]) for node in nodes if node} | {"Load Image", "CLIP Text Encode"}
+
+
 def display_name(node):
     """As the editor shows it; of core's nodes those that are green somewhere."""
     core = {"LoadImage": "Load Image"}

@@ -64,7 +64,7 @@ NOTES = {
     "With a real model **Control Preprocess** makes the depth: see *Wan 2.1 VACE 1.3B - Depth-guided video*.",
     "Demo 06 - Mask and repaint (runs as shipped)": "## Edit anything\nRuns as it is, on the demo model: the left part makes a video of a red "
     "circle. With one of yours put **Load Long Video** in its place.\n\n**Grounded Mask** finds the circle in every "
-    "frame, **VACE Conditioning** hides it, the model paints a blue square there, and **Composite Edit** puts it "
+    "frame, **Long VACE Conditioning** hides it, the model paints a blue square there, and **Composite Edit** puts it "
     "back: outside the mask the pixels are the first video's, bit for bit.",
     "Demo 07 - Video from its own noise (runs as shipped)": "## A video from its own noise\nRuns as it is, on the demo model: the left part makes a "
     "video. **Invert Long Latent** finds the noise that it comes from, with the edges of its frames as control; "

@@ -17,6 +17,13 @@ SHOWN = """(node) => {
     };
 }"""
 
+#: Whether an advanced input is seen on the classic canvas.
+OPEN = """() => {
+    const made = window.LiteGraph.createNode("CoDenoiseKSampler");
+    window.app.graph.add(made);
+    return made.isWidgetVisible(made.widgets.find((each) => each.name === "stride"));
+}"""
+
 
 @pytest.mark.parametrize("language", ["zh", "ja"])
 def test_the_editor_shows_the_translations(page, language):
@@ -36,4 +43,5 @@ def test_the_editor_shows_the_translations(page, language):
         names.pop("control_after_generate", None)
         assert names == {name: texts["inputs"][name]["name"] for name in names}
         assert shown["outputs"] == [each["name"] for each in texts["outputs"].values()]
+    assert not page.evaluate(OPEN)  # folded as in English
     assert "kind_low_threshold" in told["ControlPreprocess"]["inputs"]

@@ -385,8 +385,9 @@ def refused(server, prompt):
 
 
 def with_inputs(name, **changed):
-    """A shipped prompt, without its plan, whose nodes, by their class, have other inputs."""
-    prompt = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text())
+    """A shipped prompt, by the beginning of its name, without its plan, whose nodes, by class, have other inputs."""
+    [file] = (ROOT / "workflows" / "api").glob(f"{name} - *.json")
+    prompt = json.loads(file.read_text())
     for node in prompt.values():
         node["inputs"].update(changed.get(node["class_type"], {}))
     return {number: node for number, node in prompt.items() if node["class_type"] != "WindowPlan"}
@@ -395,19 +396,19 @@ def with_inputs(name, **changed):
 @pytest.mark.parametrize(
     ("workflow", "node", "inputs", "wrong"),
     [
-        ("demo_three_prompts", "CoDenoiseKSampler", {"overlap": 61}, {"overlap": "window 61"}),
-        ("demo_three_prompts", "CoDenoiseKSampler", {"overlap": -1}, {"overlap": "-1"}),
-        ("demo_three_prompts", "CoDenoiseKSampler", {"overlap": -1, "start_at_step": -2},
+        ("Demo 01", "CoDenoiseKSampler", {"overlap": 61}, {"overlap": "window 61"}),
+        ("Demo 01", "CoDenoiseKSampler", {"overlap": -1}, {"overlap": "-1"}),
+        ("Demo 01", "CoDenoiseKSampler", {"overlap": -1, "start_at_step": -2},
          {"overlap": "-1", "start_at_step": "-2"}),
-        ("demo_three_prompts", "CoDenoiseKSampler", {"start_at_step": 8, "end_at_step": 5}, {"end_at_step": "is 5"}),
-        ("demo_three_prompts", "MultiPromptSchedule", {"prompts": "0: a\n12x: b"}, {"prompts": "line 2"}),
-        ("demo_streaming", "StreamingExtend", {"overlap": 999}, {"overlap": "overlap is 999"}),
-        ("demo_streaming", "StreamingExtend", {"run_name": "../b"}, {"run_name": "../b"}),
-        ("demo_streaming", "SaveLongVideo", {"codec": "vp9"}, {"codec": "vp9"}),
-        ("demo_streaming", "SaveLongVideo", {"codec": "h264", "crf": 60}, {"crf": "60"}),
-        ("demo_streaming", "SaveLongVideo", {"filename_prefix": "video/con"}, {"filename_prefix": "con"}),
-        ("demo_streaming", "LoadVideoPipeline", {"pipeline": "Wan"}, {"pipeline": "model_index.json"}),
-        ("demo_streamingt2v", "LoadStreamingT2V", {"checkpoint": "a.ckpt", "base": "b"},
+        ("Demo 01", "CoDenoiseKSampler", {"start_at_step": 8, "end_at_step": 5}, {"end_at_step": "is 5"}),
+        ("Demo 01", "MultiPromptSchedule", {"prompts": "0: a\n12x: b"}, {"prompts": "line 2"}),
+        ("Demo 03", "StreamingExtend", {"overlap": 999}, {"overlap": "overlap is 999"}),
+        ("Demo 03", "StreamingExtend", {"run_name": "../b"}, {"run_name": "../b"}),
+        ("Demo 03", "SaveLongVideo", {"codec": "vp9"}, {"codec": "vp9"}),
+        ("Demo 03", "SaveLongVideo", {"codec": "h264", "crf": 60}, {"crf": "60"}),
+        ("Demo 03", "SaveLongVideo", {"filename_prefix": "video/con"}, {"filename_prefix": "con"}),
+        ("Demo 03", "LoadVideoPipeline", {"pipeline": "Wan"}, {"pipeline": "model_index.json"}),
+        ("Demo 09", "LoadStreamingT2V", {"checkpoint": "a.ckpt", "base": "b"},
          {"checkpoint": "PAIR/StreamingT2V", "base": "damo-vilab"}),
     ],
 )  # fmt: skip
@@ -422,7 +423,7 @@ def test_what_is_wrong_is_marked_and_nothing_else(server, workflow, node, inputs
 
 def test_mistakes_of_several_nodes_are_all_said_at_once(server):
     prompt = with_inputs(
-        "demo_streaming", StreamingExtend={"overlap": 999}, SaveLongVideo={"codec": "vp9"},
+        "Demo 03", StreamingExtend={"overlap": 999}, SaveLongVideo={"codec": "vp9"},
         MultiPromptSchedule={"prompts": ""}, LoadVideoPipeline={"pipeline": "Wan"},
     )  # fmt: skip
     found = {prompt[number]["class_type"]: list(said) for number, said in refused(server, prompt).items()}
@@ -488,7 +489,7 @@ EMPTY_IMAGE = {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64,
     ],
 )
 def test_what_streaming_lacks_is_said_before_anything_runs(server, inputs, wrong, words):
-    prompt = with_inputs("demo_streaming", StreamingExtend={"length": 401})
+    prompt = with_inputs("Demo 03", StreamingExtend={"length": 401})
     prompt["90"] = EMPTY_IMAGE
     given = {**prompt["7"]["inputs"], **inputs}
     prompt["7"]["inputs"] = {name: value for name, value in given.items() if value is not ...}
@@ -529,7 +530,7 @@ def test_what_is_not_connected_is_said_before_anything_runs(server, node, inputs
 
 
 def test_what_a_primitive_brings_is_checked_like_what_is_set(server):
-    prompt = with_inputs("demo_three_prompts", CoDenoiseKSampler={"overlap": ["90", 0]})
+    prompt = with_inputs("Demo 01", CoDenoiseKSampler={"overlap": ["90", 0]})
     prompt["90"] = {"class_type": "PrimitiveInt", "inputs": {"value": 61}}
     [said] = refused(server, prompt).values()
     assert list(said) == ["overlap"] and "overlap is 61 frames and window 61" in said["overlap"]

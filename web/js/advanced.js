@@ -2,8 +2,11 @@
 
 import { app } from "../../../scripts/app.js";
 
+/** The pack's folder, as addresses have it. Categories and titles tell nothing: the editor translates them. */
+const folder = decodeURIComponent(import.meta.url.match(/\/extensions\/([^/]+)\//)?.[1] ?? "");
+
 /** @param {any} node @returns {boolean} whether it is one of this pack's */
-const isOurs = (node) => (node.constructor.nodeData?.category ?? "").startsWith("long video");
+const isOurs = (node) => node.constructor.nodeData?.python_module === `custom_nodes.${folder}`;
 
 /** @param {any} node */
 const advancedOf = (node) => (node.widgets ?? []).filter((widget) => widget.options?.advanced);

@@ -8,6 +8,7 @@ from long_video_pack.nodes import before_run
 from long_video_pack.nodes.before_run import Wrong
 
 pytestmark = pytest.mark.every_host
+PLAN = {"class_type": "WindowPlan", "inputs": {}}
 
 
 @pytest.fixture
@@ -28,11 +29,11 @@ def test_it_stands_there_once(host):
         return (True, [], item)
 
     host(own)
-    before_run.install()
+    before_run.install({"WindowPlan"})
     once = execution.validate_inputs
-    before_run.install()
+    before_run.install({"WindowPlan"})
     assert execution.validate_inputs is once is not own
-    assert asyncio.run(once("p", {"1": {"inputs": {}}}, "1", {})) == (True, [], "1")
+    assert asyncio.run(once("p", {"1": PLAN}, "1", {})) == (True, [], "1")
 
 
 def test_a_check_of_other_things_is_left_alone(host):
@@ -40,7 +41,7 @@ def test_a_check_of_other_things_is_left_alone(host):
         return graph
 
     host(own)
-    before_run.install()
+    before_run.install({"WindowPlan"})
     assert execution.validate_inputs is own
 
 
@@ -52,9 +53,27 @@ def test_only_what_is_wrong_is_marked_and_other_errors_stay(host):
         return (False, [missing, error("chunk", "all"), error("overlap", "all")], item)
 
     host(own)
-    before_run.install()
-    _, errors, _ = asyncio.run(execution.validate_inputs("p", {"1": {"inputs": {}}}, item="1", validated={}))
+    before_run.install({"WindowPlan"})
+    _, errors, _ = asyncio.run(execution.validate_inputs("p", {"1": PLAN}, item="1", validated={}))
     assert errors == [missing, error("overlap", "too long"), error("vae", "missing")]
+
+
+def test_a_chain_of_other_nodes_is_handed_on_as_the_host_has_it(host):
+    """The host's check calls itself for what is linked: with one more around each it would come half as far."""
+    prompt = {"1": {"class_type": "LoadImage", "inputs": {}}, "2": PLAN}
+    seen = []
+
+    async def own(prompt_id, prompt, item, validated):
+        seen.append((item, before_run.connected("image")))
+        return (True, [], item)
+
+    host(own)
+    before_run.install({"WindowPlan"})
+    for item in prompt:
+        made = execution.validate_inputs("p", prompt, item, {})
+        assert (made.cr_code is own.__code__) == (item == "1")
+        assert asyncio.run(made) == (True, [], item)
+    assert seen == [("1", None), ("2", False)]
 
 
 def looked_up(host, prompt, node, name):
@@ -66,7 +85,7 @@ def looked_up(host, prompt, node, name):
         return (True, [], item)
 
     host(own)
-    before_run.install()
+    before_run.install({"WindowPlan"})
     asyncio.run(execution.validate_inputs("p", prompt, node, {}))
     return seen
 
@@ -93,10 +112,18 @@ def test_links_are_followed_as_far_as_the_prompt_says_their_value(host, others, 
 
 def test_the_length_of_a_long_latent_is_one_of_those_that_vaes_make(host):
     latent = {"class_type": "LongLatent", "inputs": {"length": 2.0, "unit": "seconds", "fps": 16.0, "vae": ["9", 2]}}
-    prompt = {"1": {"inputs": {"length": ["2", 1], "fps": ["2", 2]}}, "2": latent}
+    prompt = {"1": {**PLAN, "inputs": {"length": ["2", 1], "fps": ["2", 2]}}, "2": latent}
     lengths, _ = looked_up(host, prompt, "1", "length")
     assert lengths[0] == 32 and {32, 33, 39} <= set(lengths) and max(lengths) == 39  # images, Wan, MiniMax H3
     assert looked_up(host, prompt, "1", "fps")[0] == [16.0]
+
+
+def test_nothing_is_known_of_a_long_latent_that_cannot_be(host):
+    latent = {"class_type": "LongLatent", "inputs": {"unit": "frames"}}
+    prompt = {"1": {**PLAN, "inputs": {"length": ["2", 1], "fps": ["2", 2]}}, "2": latent}
+    assert [looked_up(host, prompt, "1", name)[0] for name in ("length", "fps")] == [[], []]
+    latent["inputs"] |= {"length": float("inf"), "fps": 16.0}
+    assert looked_up(host, prompt, "1", "length")[0] == []
 
 
 def test_outside_of_a_check_nothing_is_known():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import comfy.model_management
 import folder_paths
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_of_a_long_part_its_beginning_and_its_end_are_shown(source):
 def test_a_large_video_is_made_small(source):
     clip = open_clip(shown(source(3, width=1024, height=576)))
     assert (clip.width, clip.height) == (LONGEST_SIDE, 216) and not clip.has_audio
+    assert corpus.numbers(torch.cat(list(clip.frames()))) == [0, 1, 2]
 
 
 def test_a_preview_is_made_once_until_the_file_changes(source):
@@ -72,11 +74,12 @@ def test_a_preview_is_made_once_until_the_file_changes(source):
     assert shown("part.mp4") != first
 
 
-def test_what_cannot_be_read_has_no_preview(source, monkeypatch):
+@pytest.mark.parametrize("error", [OSError("damaged"), ValueError("no such encoder")], ids=["reading", "writing"])
+def test_what_cannot_be_read_has_no_preview(source, monkeypatch, error):
     name = source(8)
 
     def broken(*_):
-        raise OSError("damaged")
+        raise error
         yield
 
     monkeypatch.setattr("long_video_pack.glv_core.video_io.reader.VideoClip._images", broken)
@@ -85,6 +88,15 @@ def test_what_cannot_be_read_has_no_preview(source, monkeypatch):
     output = LoadLongVideo.execute(name, 0.0, 0, 0.0)
     assert output.ui is None and output.args[1] == 8
     assert set(Path(folder_paths.get_temp_directory()).iterdir()) == before
+
+
+def test_the_stop_button_ends_it(source):
+    name, folder = source(8), Path(folder_paths.get_temp_directory())
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    comfy.model_management.interrupt_current_processing(True)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        LoadLongVideo.execute(name, 0.25, 0, 0.0)
+    assert set(folder.iterdir()) == before
 
 
 def test_hdr_is_shown_tone_mapped():

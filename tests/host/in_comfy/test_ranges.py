@@ -3,9 +3,10 @@
 import asyncio
 import inspect
 
+import numpy as np
 import pytest
 from comfy_api.latest import io
-from long_video_pack.nodes import NODES, LongVideoExtension
+from long_video_pack.nodes import NODES, CoDenoisePhase, LoadLongVideo, LongVideoExtension
 
 pytestmark = pytest.mark.every_host
 
@@ -75,6 +76,42 @@ def test_what_a_node_validates_itself_is_held_to_its_range(node):
         elif isinstance(given, io.Combo.Input) and not given.upload:
             said = node.validate_inputs(**others, **{name: "zigzag"})
             assert list(said.inputs) == [name] and "'zigzag'" in said and name in said
+
+
+@pytest.mark.parametrize(
+    "node", [node for node in NODES if "validate_inputs" in node.__dict__], ids=lambda n: n.__name__
+)
+def test_what_is_linked_waits_for_the_run(node):
+    """ComfyUI gives None for it; what an API prompt leaves out it does not give at all."""
+    names = inspect.getfullargspec(node.validate_inputs).args[1:]
+    assert node.validate_inputs(**dict.fromkeys(names)) is True and node.validate_inputs() is True
+
+
+def test_a_file_that_is_linked_is_opened_in_every_run():
+    first, second = (LoadLongVideo.fingerprint_inputs(file=None, start=0.0) for _ in range(2))
+    assert first != second
+
+
+def test_numbers_of_other_packs_become_python_s():
+    from long_video_pack.nodes.ranges import _plain
+
+    for node, given, around in NUMBERS:
+        kind, brought = (int, (np.int64, float)) if isinstance(given, io.Int.Input) else (float, (np.float32,))
+        for number in brought:
+            plain = _plain(node.define_schema().inputs, given_as(around, given.id, number(given.min)))
+            for choice, _ in around:
+                plain = plain[choice]
+            assert type(plain[given.id]) is kind and plain[given.id] == number(given.min)
+
+
+def test_a_node_gets_whole_numbers_or_says_so():
+    others = {"start": np.float32(0.5), "schedule": "unchanged", "stride": 2.0, "merge": "unchanged"}
+    [phase] = CoDenoisePhase.execute(**others, overlap=np.int64(4)).args[0]
+    assert [(type(each), each) for each in (phase.start, phase.overlap_frames, phase.stride)] == [
+        (float, 0.5), (int, 4), (int, 2),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"CoDenoisePhase: overlap is 4\.5; it must be a whole number"):
+        CoDenoisePhase.execute(**others, overlap=4.5)
 
 
 def test_the_ends_of_a_range_are_in_it():

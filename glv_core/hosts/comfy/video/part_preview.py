@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import comfy.model_management
 import torch
 
 from ....video_io import VideoClip, listening, save_video
@@ -24,18 +25,21 @@ def part_preview(clip: VideoClip, folder: Path) -> Path | None:
     It is made once for a part of a file in the state that the file has.
 
     Returns:
-        The file in ``folder``; None where the clip cannot be read, which is said by what needs its frames.
+        The file in ``folder``; None where it cannot be made, and the log says so: what is wrong with the clip is said
+        by what needs its frames.
     """
     state = clip.path.stat()
     made_of = (clip.path, state.st_mtime_ns, state.st_size, clip.start, clip.num_frames, clip.fps)
     path = folder / f"long_video_part_{hashlib.sha256(repr(made_of).encode()).hexdigest()[:24]}.mp4"
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with listening():  # what is told of the file's frames is told where they are needed
             return save_video(path, _small(clip.as_sdr()), float(clip.fps), crf=CRF)
-    except OSError as error:
+    except comfy.model_management.InterruptProcessingException:
+        raise
+    except Exception as error:  # whatever it is, the clip itself is open
         log.info("There is no preview of %s: %s", clip.path.name, error)
         return None
 
@@ -44,11 +48,12 @@ def _small(clip: VideoClip) -> Iterator[torch.Tensor]:
     scale = min(1.0, LONGEST_SIDE / max(clip.height, clip.width))
     size = [max(2, 2 * round(side * scale / 2)) for side in (clip.height, clip.width)]
     for part in _shown(clip):
-        for frames in part.frames():
+        for frames in part.frames(batch=1):
+            comfy.model_management.throw_exception_if_processing_interrupted()
             images = frames.movedim(-1, 1)
             if list(images.shape[2:]) != size:
-                images = torch.nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True)
-                images = images.round().to(torch.uint8)
+                # In whole numbers, which takes a twentieth of the time.
+                images = torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True)
             yield images.movedim(1, -1)
 
 
