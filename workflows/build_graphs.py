@@ -27,7 +27,7 @@ _COLUMN, _GAP, _PAD, _TITLE = 380, 40, 20, 40
 #: Room below a node that grows by an image as it runs.
 _PREVIEW = {"CoDenoiseKSampler": 320, "SamplerCustomAdvanced": 320, "StreamingExtend": 320, "GroundedMask": 200}
 #: What else stands in a node: the timeline, and its second text.
-_TALLER = {"MultiPromptSchedule": 280}
+_TALLER = {"MultiPromptSchedule": 300}
 _INPUTS, _OUTPUTS = -10, -20  # the numbers that the editor gives a subgraph's own inputs and outputs
 _GREEN = {"color": "#232", "bgcolor": "#353"}  # as the editor's own green
 #: The groups from left to right: title, colour, and the nodes that belong there.

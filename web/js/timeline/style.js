@@ -1,7 +1,7 @@
 // The style of the timeline, added once. Sizes are fixed: nothing here is ever measured to set its own height.
 
 const CSS = `
-.glv-timeline { display:flex; min-height:184px; flex-direction:column; gap:2px; width:100%; height:100%; box-sizing:border-box;
+.glv-timeline { display:flex; min-height:204px; flex-direction:column; gap:2px; width:100%; height:100%; box-sizing:border-box;
   font:11px/14px system-ui,sans-serif; color:var(--input-text,#ddd); user-select:none; overflow:hidden; outline:none; }
 .glv-bar { display:flex; gap:3px; height:18px; flex:none; align-items:center; }
 .glv-bar button { all:unset; cursor:pointer; padding:0 5px; height:16px; border-radius:3px; background:#ffffff14; }
@@ -31,7 +31,7 @@ const CSS = `
 .glv-chunk:focus-visible { opacity:.5; }
 .glv-edit { flex:none; height:18px; width:100%; box-sizing:border-box; background:var(--comfy-input-bg,#222);
   color:var(--input-text,#ddd); border:1px solid #ffffff30; border-radius:3px; font:inherit; padding:0 4px; }
-.glv-message { flex:1 1 auto; min-height:0; overflow:auto; white-space:pre; font:11px/13px ui-monospace,monospace;
+.glv-message { flex:1 1 auto; min-height:0; overflow:auto; white-space:pre-wrap; font:11px/13px ui-monospace,monospace;
   user-select:text; scrollbar-width:thin; }
 .glv-message.glv-hint { opacity:.55; font-family:inherit; white-space:normal; }
 .glv-message.glv-wrong { color:#ff8a80; } .glv-message.glv-doubt { color:#ffcc66; }

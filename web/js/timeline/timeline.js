@@ -8,7 +8,7 @@ import { change, chunkAddress, plan, read } from "./server.js";
 import { addStyle } from "./style.js";
 import { mark, placeCaret } from "./message.js";
 
-export const HEIGHT = 204; // pixels, whatever is in it
+export const HEIGHT = 224; // pixels, whatever is in it
 const WATCH = 300; // milliseconds between looks at what the strip depends on
 const TICK = 5000; // milliseconds between looks at the chunks of a run
 const WIDEST = 16000; // pixels of a canvas, which browsers limit
