@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
-from pathlib import Path
 
 import pytest
+from comfyui_hosts import api_prompt
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "/long_video_pack/timeline"
 TIMING = {"num_frames": 240, "fps": 24}
 pytestmark = pytest.mark.every_host
@@ -71,7 +69,7 @@ def test_a_plan_is_made(server):
 
 
 def test_a_streamed_run_can_be_looked_at(server):
-    prompt = json.loads((ROOT / "workflows" / "api" / "demo_streaming.json").read_text())
+    prompt = api_prompt("Demo 03")
     latent = next(key for key, node in prompt.items() if node["class_type"] == "LongLatent")
     stream = next(node for node in prompt.values() if node["class_type"] == "StreamingExtend")
     schedule = next(node for node in prompt.values() if node["class_type"] == "MultiPromptSchedule")
