@@ -150,8 +150,8 @@ class GroundedMask(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "sam3_memory", default=False, optional=True, advanced=True,
-                    tooltip="Follow objects with the memory tracker of sam3_model, which keeps how each looked in the "
-                    "frames before, in place of their boxes; takes longer. Needs sam3_model and tracked mode.",
+                    tooltip="Follow objects with the memory tracker of sam3_model, by how they looked before. Slower. "
+                    "Needs sam3_model and tracked mode.",
                 ),
             ],
             outputs=[
