@@ -40,7 +40,9 @@ def page(server, tmp_path_factory):
         page.messages = []
         page.on("console", lambda message: page.messages.append((message.type, message.text, message.location)))
         page.on("pageerror", lambda error: page.messages.append(("pageerror", str(error), {})))
-        server.post("/settings", {"Comfy.TutorialCompleted": True})  # or a dialog of templates lies above the graph
+        # Or a dialog of templates lies above the graph, and what other tests chose stays.
+        chosen = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.VueNodes.Enabled": False}
+        server.post("/settings", chosen)
         page.goto(server.url, wait_until="domcontentloaded", timeout=120_000)
         page.wait_for_function("() => window.app && window.app.graph && window.LiteGraph", timeout=120_000)
         page.wait_for_function("() => 'CoDenoiseKSampler' in window.LiteGraph.registered_node_types", timeout=120_000)
