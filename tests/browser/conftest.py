@@ -27,7 +27,6 @@ def page(server, tmp_path_factory):
     browser_path = find_browser()
     if browser_path is None:
         pytest.skip("no Chromium found")
-    server.post("/settings", {"Comfy.TutorialCompleted": True})  # a first start opens the template browser
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=browser_path,
