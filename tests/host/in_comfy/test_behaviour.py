@@ -298,7 +298,8 @@ def test_the_node_says_what_it_does_not_read_and_what_it_drops(caplog):
     assert "line 2, column 14: '[1s]' looks like a time" in said and "\n               ^\n" in said
     assert "line 4, column 1: 1 prompt lies beyond the end of the video" in said
     assert all(part in caplog.text for part in ("MultiPromptSchedule: line 2, column 14", "line 4, column 1"))
-    assert MultiPromptSchedule.execute(Clip(), "a | b", 32, 16.0, "linear", 8.0).ui is None
+    quiet = MultiPromptSchedule.execute(Clip(), "a | b", 32, 16.0, "linear", 8.0).ui
+    assert quiet == {"timeline_video": (32, 16.0)}  # for the timeline, where the length comes through a link
 
 
 def test_what_lies_beyond_the_end_is_checked_as_it_is_run():

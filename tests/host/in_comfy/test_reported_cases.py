@@ -69,7 +69,7 @@ def test_a_chunk_leaves_out_what_it_held_and_says_how_overlaps_are_rounded(overl
             width=32, height=32, run_name="",
         ).args  # fmt: skip
 
-    (latent, report), chunk = extended(161), 13
+    (latent, report, _), chunk = extended(161), 13
     chunks = 1 + math.ceil((41 - chunk) / (chunk - held))
     assert latent["samples"].shape[2] == 41 and len(rows) == chunks
     assert f"{chunks} chunks of {chunk} latent frames, {held} of them known" in report

@@ -95,7 +95,7 @@ class Run:
 
     def __init__(self, name: str) -> None:
         self.prompt = json.loads((PROMPTS / f"{name}.json").read_text())
-        self.kind = "ltx" if name.startswith("ltx") else "h3"
+        self.kind = "ltx" if name.startswith("LTX") else "h3"
         self.model = combined.model(self.kind)
         self.spy, self.clip, self.values = combined.Spy(self.model), Clip(self.kind), {}
         self.vae, self.audio_vae = (
