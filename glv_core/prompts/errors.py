@@ -9,13 +9,14 @@ class PromptScheduleError(ValueError):
     """A schedule that cannot be: outside the video, overlapping, a transition that does not fit, and the like.
 
     ``line`` and ``column`` count from 1 and say where in the text the trouble is; both are None when the schedule was
-    not written as text.
+    not written as text. ``common`` says that they are of the common text and not of the schedule.
     """
 
-    def __init__(self, message: str, line: int | None = None, column: int | None = None) -> None:
+    def __init__(self, message: str, line: int | None = None, column: int | None = None, common: bool = False) -> None:
         super().__init__(message)
         self.line = line
         self.column = column
+        self.common = common
 
 
 class PromptSyntaxError(PromptScheduleError):

@@ -80,12 +80,12 @@ class Source:
     def syntax_error(self, offset: int, problem: str, remedy: str) -> PromptSyntaxError:
         """The error to raise for text that cannot be read, pointing at ``offset``."""
         line, column = self.locate(offset)
-        return PromptSyntaxError(self._describe(line, column, problem, remedy), line, column)
+        return PromptSyntaxError(self._describe(line, column, problem, remedy), line, column, self.common)
 
     def schedule_error(self, offset: int, problem: str, remedy: str) -> PromptScheduleError:
         """The error to raise for text that reads well but describes no possible schedule, pointing at ``offset``."""
         line, column = self.locate(offset)
-        return PromptScheduleError(self._describe(line, column, problem, remedy), line, column)
+        return PromptScheduleError(self._describe(line, column, problem, remedy), line, column, self.common)
 
     def warning(self, offset: int, problem: str, remedy: str) -> PromptWarning:
         """What to say of a text that is read but may have been meant otherwise, pointing at ``offset``."""

@@ -25,7 +25,7 @@ def view(text: str, timing: Timing) -> dict[str, Any]:
         video = timing.video(text)
         strip = Strip.of(video)
     except PromptScheduleError as error:
-        return {"segments": [], "warnings": [], "error": _told(error, str(error), _is_common(str(error)))}
+        return {"segments": [], "warnings": [], "error": _told(error, str(error))}
     segments = [
         {
             "start": segment.start,
@@ -40,13 +40,9 @@ def view(text: str, timing: Timing) -> dict[str, Any]:
         }
         for index, (segment, piece) in enumerate(zip(read.schedule.segments, strip.pieces, strict=True))
     ]
-    warnings = [_told(warning, warning.message, warning.common) for warning in read.warnings]
+    warnings = [_told(warning, warning.message) for warning in read.warnings]
     return {"segments": segments, "warnings": warnings, "error": None}
 
 
-def _told(what: PromptScheduleError | PromptWarning, message: str, common: bool) -> dict[str, Any]:
-    return {"message": message, "line": what.line, "column": what.column, "common": common}
-
-
-def _is_common(message: str) -> bool:
-    return message.startswith("common text,")
+def _told(what: PromptScheduleError | PromptWarning, message: str) -> dict[str, Any]:
+    return {"message": message, "line": what.line, "column": what.column, "common": what.common}

@@ -21,10 +21,7 @@ def time_as(video: Video, old: Written, frame: int) -> str:
     if clock:
         first, *others = clock.group().split(":")
         point = "," if "," in others[-1] else "."
-        seconds = _shortest(
-            lambda number: Fraction(number) * Fraction(video.fps), Fraction(frames) / Fraction(video.fps)
-        )
-        whole, _, rest = seconds.partition(".")
+        whole, _, rest = length_in(video, frames, "s").partition(".")
         if len(others[-1].partition(point)[2]) == 3:  # as subtitles have
             rest = rest.ljust(3, "0")
         minutes, left = divmod(int(whole), 60)
@@ -58,6 +55,7 @@ def _shortest(frames_of: Callable[[str], Fraction], exact: Fraction, at_most: bo
 
 
 def fade_as(video: Video, fade: Fade, unit: str) -> str:
+    """A transition in its brackets, its length in a unit and never longer than it is."""
     if fade.frames is None:
         return f"[{fade.kind}]"
     return f"[{fade.kind} {length_in(video, fade.frames, unit, at_most=True)}{unit}]"

@@ -270,9 +270,15 @@ def test_the_view_says_where_a_text_cannot_be_read():
     assert "'slow' is not a transition" in seen["error"]["message"]
 
 
+def test_a_mistake_in_the_common_text_is_told_apart():
+    seen = view("0: a", Timing(240, 24.0, common_text="x" * 6000))
+    assert (seen["error"]["line"], seen["error"]["common"]) == (1, True)
+
+
 def test_the_view_warns():
-    seen = view("a man walks\nat 3s he sits, 24: b", TIMING)
+    seen = view("0: a man\n24: At 0s, he walks. At 3s, he sits.", TIMING)
     assert seen["error"] is None
+    assert [(each["line"], each["common"]) for each in seen["warnings"]][:1] == [(2, False)]
     assert all(warning["line"] for warning in seen["warnings"])
 
 

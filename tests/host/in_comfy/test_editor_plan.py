@@ -109,6 +109,9 @@ def test_chunks_that_an_edit_would_make_again():
     assert late == sorted(late, reverse=True)  # what follows is made again, too
     for change in ({"seed": 6}, {"steps": 5}, {"cfg": 2.0}, {"overlap": 24}):
         assert states(**change)[-1] == "again", change
+    for name in ("seed", "steps", "cfg", "sampler_name"):  # which may come through a link, and are not known then
+        known = {key: value for key, value in values.items() if key != name}
+        assert [chunk["state"] for chunk in chunk_plan(before, known, made)["chunks"]] == whole, name
     longer = states(planned(text="0: a\n150: b", num_frames=401))
     assert longer[-1] == "new"
 

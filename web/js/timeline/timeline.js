@@ -167,7 +167,7 @@ export class Timeline {
       if (count("again")) parts.push(`${count("again")} again`);
       this.cost.textContent = parts.join(", ");
     }
-    this.cost.title = planned.problem ?? [...(planned.facts ?? []), planned.family && `as for ${planned.family}`].filter(Boolean).join("\n");
+    this.cost.title = planned.problem ?? [...(planned.facts ?? []), planned.family && `as for ${planned.family}${planned.guessed ? ", for no file tells the model" : ""}`].filter(Boolean).join("\n");
     if (planned.problem) this.cost.textContent = planned.problem;
     this.drawPlan();
   }

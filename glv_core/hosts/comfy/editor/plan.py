@@ -143,13 +143,16 @@ def chunk_plan(
 
 
 def _as_planned(found: Mapping[str, Any], chunk: Chunk, track: PromptTrack, values: Mapping[str, Any]) -> bool:
+    """Whether a chunk was made as it is planned, as far as the values are known; linked ones are not."""
     same = {
         "chunk": vars(chunk),
         "prompts": track.of_part(Place(chunk.start, track.weights.shape[1]), chunk.length),
-        "seed": chunk_seed(int(values.get("seed", 0)), chunk.index),
-        "sampler": [values.get(name) for name in ("steps", "cfg", "sampler_name", "scheduler")],
     }
-    return all(found.get(name) in (None, wanted) for name, wanted in same.items())
+    if "seed" in values:
+        same["seed"] = chunk_seed(int(values["seed"]), chunk.index)
+    sampler = zip(("steps", "cfg", "sampler_name", "scheduler"), found.get("sampler", ()), strict=False)
+    known = all(values.get(name, made) == made for name, made in sampler)
+    return known and all(found.get(name) in (None, wanted) for name, wanted in same.items())
 
 
 def _at_length(schedule: PromptSchedule, num_frames: int) -> PromptSchedule:
