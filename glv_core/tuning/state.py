@@ -1,0 +1,58 @@
+"""The state of a tuning that was cut off, in a safetensors file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..partial import written_whole
+
+_FORMAT = "gen-l-video tuning state 1"
+
+
+class StateError(ValueError):
+    """A file that is no state of a tuning, or a damaged one."""
+
+
+@dataclass(frozen=True)
+class State:
+    """``key``: of all that the result depends on. ``losses``: of the steps so far. ``tensors``: weights and what the
+    optimiser knows of them, by name.
+    """
+
+    key: str
+    losses: list[float]
+    tensors: dict[str, torch.Tensor]
+
+
+def write_state(path: Path, state: State) -> None:
+    """Write a state; the file of this name before is there until it is whole."""
+    header = {"format": _FORMAT, "key": state.key, "losses": json.dumps(state.losses)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
+    with written_whole(path) as partial:
+        save_file(tensors, partial, header)
+
+
+def read_state(path: Path) -> State:
+    """Read a state.
+
+    Raises:
+        StateError: it is none, or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != _FORMAT:
+                raise StateError(f"{path.name} is no state of a tuning. Move it away, or choose another name.")
+            names = file.keys()
+            return State(header["key"], json.loads(header["losses"]), {name: file.get_tensor(name) for name in names})
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        if isinstance(error, StateError):
+            raise
+        raise StateError(f"{path.name} is damaged ({error}). Delete it to begin anew.") from error
