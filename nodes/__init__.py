@@ -25,6 +25,7 @@ from .load_long_video import LoadLongVideo
 from .load_ms_vid2vid import LoadMSVid2Vid
 from .load_streaming_svd import LoadStreamingSVD
 from .load_streamingt2v import LoadStreamingT2V
+from .load_tuning import LoadTuning
 from .load_video_pipeline import LoadVideoPipeline
 from .long_inpaint_conditioning import LongInpaintConditioning
 from .long_latent import LongLatent
@@ -38,6 +39,7 @@ from .routes import register
 from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
 from .streaming_extend import StreamingExtend
+from .tune_on_video import TuneOnVideo
 from .vae_decode_loop import VAEDecodeLoop
 from .window_plan import WindowPlan
 
@@ -50,7 +52,7 @@ NODES = [
         CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
         LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
         LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD, LoadI2VGenXL, I2VGenXLConditioning,
-        ChunkKeyFrames,
+        ChunkKeyFrames, TuneOnVideo, LoadTuning,
     )
 ]  # fmt: skip
 

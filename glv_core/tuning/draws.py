@@ -39,9 +39,9 @@ class Draw:
     choice: float
 
 
-def window_starts(length: int, window: int, stride: int) -> list[int]:
+def window_starts(length: int, window: int, stride: int, grain: int = 1) -> list[int]:
     """The first latent frames of the windows that are trained: multiples of ``stride``, and one more that ends with
-    the video where the last of these does not.
+    the video, or as near to its end as a multiple of ``grain`` lies, where the last of these does not.
 
     Gen-L-Video leaves such a rest out.
 
@@ -51,8 +51,9 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
     if length < window:
         raise ValueError(f"The video has {length} latent frames and a window {window}. Lower window to {length}.")
     starts = list(range(0, length - window + 1, stride))
-    if starts[-1] + window < length:
-        starts.append(length - window)
+    last = (length - window) // grain * grain
+    if starts[-1] < last:
+        starts.append(last)
     return starts
 
 
@@ -74,7 +75,7 @@ def draws_of_step(options: TuningOptions, length: int, step: int) -> list[Draw]:
     def uniform() -> float:
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
-    starts = window_starts(length, options.window, options.stride)
+    starts = window_starts(length, options.window, options.stride, options.grain)
     clip_drop = share_at(options.clip_drop, step)
     return [
         Draw(

@@ -28,6 +28,7 @@ class TuningOptions:
         identifiers: one of ``KINDS``.
         keep: how much it counts that other prompts go on giving what they gave; 0 does not ask.
         seed: of all that is drawn.
+        grain: windows start at multiples of it only.
 
     Raises:
         ValueError: something is out of range; the message names it.
@@ -44,6 +45,7 @@ class TuningOptions:
     identifiers: str = "none"
     keep: float = 0.0
     seed: int = 0
+    grain: int = 1
 
     def __post_init__(self) -> None:
         for name in ("steps", "window", "stride", "batch", "rank"):

@@ -12,7 +12,7 @@ import torch
 from ....co_denoise import CoDenoiseSettings
 from ....tiles import TileSum
 from ....windows import View, Window
-from ..families import with_frames
+from ..families import asks_for_windows, with_frames, with_windows
 from ..memory import ran_out_of_memory
 from .attention_maps import AttentionMaps, map_keeper
 from .batching import batch_key, check_mixing, collate, mix_entries
@@ -228,6 +228,8 @@ class Evaluation:
                 entry["control"] = controls[id(control)]
             conds[column[0].output].append(entry)
         options = with_frames(self.model_options, rows) if self.run.time_dim == 0 else self.model_options
+        if asks_for_windows(options):
+            options = with_windows(options, [self.run.place_of(view) for view in views])
         if self.is_long and drives(options.get("transformer_options", {})):
             [view] = views
             options = options_for(options, view, self.run.latent.shapes[0][2:], self.run.kept)

@@ -11,6 +11,7 @@ from comfy.context_windows import ContextHandlerABC
 
 from ....co_denoise import Stage, co_denoise_streams
 from ....timeline import Place
+from ..families import asks_for_windows
 from .conditioning import Entry
 from .evaluation import Evaluation
 from .frame_text import NoFrameText
@@ -93,11 +94,12 @@ class CoDenoiseHandler(ContextHandlerABC):
         self, model: Any, conds: list, x_in: torch.Tensor, timestep: torch.Tensor, model_options: dict
     ) -> bool:
         """Whether windows are needed: a latent longer than this step's, a loop, tiles, a step cache, or several
-        prompts; or it is offloaded.
+        prompts; or it is offloaded, or something on the model asks which windows it is shown.
         """
         run = self.run_of(model, x_in.shape)
         several = any(len(schedule.prompts) > 1 for schedule in schedules_in(conds))
-        if several or run.is_tiled or self.options.offload_latent or run.caches is not None:
+        asked = self.options.offload_latent or run.caches is not None or asks_for_windows(model_options)
+        if several or run.is_tiled or asked:
             return True
         cut = [settings.cuts(run.length) for settings in run.each]
         if all(cut) or not any(cut):

@@ -13,6 +13,7 @@ import torch
 from ....co_denoise import Stage, nearest_step
 from ....prompts import AUTO, PromptSchedule, PromptTrack
 from ....timeline import Place
+from ....tuning import Place as WindowPlace
 from ....windows import Tile, View, Window
 from ..families import family_of, time_dim_of
 from ..memory import free_for_windows
@@ -141,6 +142,11 @@ class Run:
         if self.lead:
             shown = View(window, 0 if 0 in window.indices else self.lead)
         return self.latent.with_guides(shown)
+
+    def place_of(self, view: View) -> WindowPlace:
+        """Where the window of a view lies in the whole video."""
+        place = self._place or Place(0, self.length)
+        return WindowPlace(place.start + view.window.start, view.window.length, place.num_latent_frames)
 
     def decide_lead(self, entries: Sequence[Entry]) -> None:
         """Decide whether all windows see the first latent frame, from the cond entries of a run."""

@@ -19,9 +19,11 @@ from .latents import (
 )
 from .per_frame_timesteps import give_per_frame_timesteps
 from .registry import FAMILIES, family_of, family_of_vae
+from .shown import CLIP_IDENTIFIERS, asks_for_windows, windows_in, with_windows
 from .sound import SoundVAE, checked_sound_vae, encode_sound, sound_rate_of, sound_vae_of
 
 __all__ = [
+    "CLIP_IDENTIFIERS",
     "FAMILIES",
     "FRAMES_OF_A_WINDOW",
     "IMAGE",
@@ -36,6 +38,7 @@ __all__ = [
     "JointText",
     "SamplingInputs",
     "SoundVAE",
+    "asks_for_windows",
     "checked_sound_vae",
     "clips_in",
     "compression_of_vae",
@@ -56,5 +59,7 @@ __all__ = [
     "streams_of",
     "time_dim_of",
     "vae_timebase",
+    "windows_in",
     "with_frames",
+    "with_windows",
 ]

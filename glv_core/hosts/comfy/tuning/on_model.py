@@ -1,0 +1,59 @@
+"""What a tuning gave, on a MODEL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.sd
+
+from ....tuning import Tuned
+from .identified import check_layers, identify
+
+
+def put_on(model: Any, tuned: Tuned, strength: float = 1.0, identifiers: str = "stretched") -> Any:
+    """A clone of a MODEL with what a tuning gave.
+
+    Args:
+        model: the MODEL that was tuned, or one with the same network; it is not changed.
+        tuned: from ``read_tuned``.
+        strength: of the low-rank weights and differences.
+        identifiers: how a video of another length is told apart, one of ``LENGTHS``; ``off`` leaves them out.
+
+    Raises:
+        ValueError: it was tuned on another model.
+    """
+    check_fits(model, tuned)
+    made = model
+    if tuned.lora:
+        made, _ = comfy.sd.load_lora_for_models(model, None, dict(tuned.lora), strength, 0)
+    if tuned.identifiers is not None:
+        made = identify(made, tuned.identifiers, identifiers)
+    return made
+
+
+def check_fits(model: Any, tuned: Tuned) -> None:
+    """Check that a network has all the layers of a tuning, in their sizes.
+
+    Raises:
+        ValueError: it has not.
+    """
+    base = model.model
+    sizes = {name: tuple(weight.shape) for name, weight in base.state_dict().items()}
+    for name, weight in tuned.lora.items():
+        layer, _, part = name.partition(".lora_")
+        wanted: tuple[int, ...]
+        if part == "up.weight":
+            wanted = (weight.shape[0], tuned.lora[f"{layer}.lora_down.weight"].shape[1])
+        elif name.endswith(".diff"):
+            layer, wanted = name.removesuffix(".diff"), tuple(weight.shape)
+        else:
+            continue
+        found = sizes.get(f"{layer}.weight")
+        if found != wanted:
+            what = "has no such layer" if found is None else f"has it as {list(found)}"
+            raise ValueError(
+                f"The tuning is of {tuned.about.get('family', 'another model')}, with a layer {layer} of "
+                f"{list(wanted)}, and {type(base).__name__} {what}. Connect the model that was tuned."
+            )
+    if tuned.identifiers is not None:
+        check_layers(base, tuned.identifiers)

@@ -1,0 +1,361 @@
+"""The loss of a window in ComfyUI, and what of a network is trained by it, with the host's own training parts.
+
+From the host: the copy of the MODEL that is trained on, its guider that loads and prepares for training, weight
+adapters and their injection, gradient checkpointing. The loop is ``glv_core.tuning``'s.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.model_management
+import comfy.model_sampling
+import comfy.samplers
+import torch
+from comfy.weight_adapter import BypassInjectionManager, adapter_maps
+from comfy_extras.nodes_train import BiasDiff, TrainGuider, patch, unpatch
+
+from ....tuning import ClipIdentifiers, Draw, Place, TuningOptions
+from ....windows import View, Window
+from ..co_denoise.batching import collate
+from ..co_denoise.conditioning import Entry
+from ..co_denoise.controls import control_for
+from ..co_denoise.options import WindowOptions
+from ..co_denoise.prompt_tags import TAG
+from ..co_denoise.run import Run
+from ..families import with_frames
+from .identified import told
+from .layers import Layer
+
+#: The least noise that is drawn, as a share of the range: below it a prediction says nothing of what is seen.
+LEAST_SHARE = 1e-3
+_HANDLER = "context_handler"
+_OFF, _ON = 0.0, 1.0
+
+
+def training_copy(model: Any) -> Any:
+    """A copy of a MODEL with weights of its own that gradients may flow through, without windows.
+
+    ComfyUI loads weights in inference mode, where nothing can be trained. Newer hosts load them anew; else they are
+    copied.
+    """
+    again = "force_deepcopy" in inspect.signature(model.clone).parameters
+    if again and getattr(model, "cached_patcher_init", None) is not None:
+        made = model.clone(force_deepcopy=True)
+    else:
+        comfy.model_management.unload_all_models()  # what is patched in place is as it was then
+        made = model.clone()
+        made.model = copy.copy(model.model)
+        made.model._modules = {name: copy.deepcopy(module) for name, module in model.model._modules.items()}
+    made.model_options.pop(_HANDLER, None)
+    return made
+
+
+@dataclass
+class Trained:
+    """What is trained of a network.
+
+    Args:
+        low_rank: layers with a host's weight adapter each.
+        whole: names of layers whose weights are trained themselves.
+        identifiers: clip identifiers, or None.
+        extra: other modules by name, whose parameters are trained that want a gradient.
+    """
+
+    low_rank: Mapping[str, Any]
+    whole: Mapping[str, Any] = field(default_factory=dict)
+    identifiers: ClipIdentifiers | None = None
+    extra: Mapping[str, torch.nn.Module] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        layers: Sequence[Layer],
+        options: TuningOptions,
+        whole: Mapping[str, torch.Size] | None = None,
+        identifiers: ClipIdentifiers | None = None,
+        extra: Mapping[str, torch.nn.Module] | None = None,
+    ) -> Trained:
+        """New weights, drawn from the seed, that change nothing yet."""
+        adapters: dict[str, Any] = {}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            for layer in layers:
+                like = torch.empty(1).expand(layer.sizes[1], layer.sizes[0])  # of which only the shape is asked
+                adapter = adapter_maps["LoRA"].create_train(like, rank=options.rank, alpha=float(options.rank))
+                adapters[layer.name] = adapter.float().train().requires_grad_(True)
+                adapter.alpha.requires_grad_(False)
+        differences = {name: BiasDiff(torch.nn.Parameter(torch.zeros(shape))) for name, shape in (whole or {}).items()}
+        return cls(adapters, differences, identifiers, extra or {})
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """All that is trained, by name."""
+        modules: dict[str, torch.nn.Module] = {
+            **{f"low_rank/{name}": each for name, each in self.low_rank.items()},
+            **{f"whole/{name}": each for name, each in self.whole.items()},
+            **{f"extra/{name}": each for name, each in self.extra.items()},
+        }
+        if self.identifiers is not None:
+            modules["identifiers"] = self.identifiers
+        return {
+            f"{place}/{name}": parameter
+            for place, module in modules.items()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def lora(self) -> dict[str, torch.Tensor]:
+        """The weights by the names that the host's LoRA loader reads."""
+        made: dict[str, torch.Tensor] = {}
+        for layer, adapter in self.low_rank.items():
+            made |= {f"{layer}.{name}": weight.detach().cpu() for name, weight in adapter.named_parameters()}
+        return made | {f"{layer}.diff": each.bias.detach().cpu() for layer, each in self.whole.items()}
+
+    def wrap(self, model: Any) -> None:
+        """Give a MODEL the differences of whole weights, before it is loaded."""
+        for name, difference in self.whole.items():
+            model.add_weight_wrapper(f"{name}.weight", difference)
+
+    @contextmanager
+    def injected(self, model: Any) -> Iterator[BypassInjectionManager]:
+        """While open, a loaded MODEL's layers have their adapters."""
+        manager = BypassInjectionManager()
+        for name, adapter in self.low_rank.items():
+            manager.add_adapter(name, adapter)
+        injections = manager.create_injections(model.model)
+        for injection in injections:
+            injection.inject(model)
+        try:
+            yield manager
+        finally:
+            for injection in injections:
+                injection.eject(model)
+
+
+@contextmanager
+def checkpointed(model: Any, blocks: Sequence[str]) -> Iterator[None]:
+    """While open, blocks of a MODEL's network forget what they computed, and do it again for the way back."""
+    modules = [model.model.get_submodule(name) for name in blocks]
+    for module in modules:
+        patch(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            unpatch(module)
+
+
+class TrainingSampler(comfy.samplers.Sampler):
+    """A sampler that trains: the host's guider hands it the loaded network and the conditions of the whole video.
+
+    Args:
+        trained: what is trained.
+        options: see ``TuningOptions``.
+        windows: the window, for cutting conditions.
+        shapes: of the latent's streams.
+        dtype: to compute in; float32 without autocast.
+        run: called with the loss of a draw and with what predicts for a preview; it makes the steps.
+        held: a context that is open meanwhile, for what is on the network beside.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        options: TuningOptions,
+        windows: WindowOptions,
+        shapes: Sequence[Sequence[int]],
+        dtype: torch.dtype,
+        run: Callable[[Callable[[Draw], torch.Tensor], Callable[[], torch.Tensor]], None],
+        held: Callable[[Any, int], Any] | None = None,
+    ) -> None:
+        self._trained, self._options, self._windows, self._shapes = trained, options, windows, shapes
+        self._dtype, self._run_steps, self._held = dtype, run, held
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: torch.Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: torch.Tensor,
+        latent_image: torch.Tensor | None = None,
+        denoise_mask: torch.Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> torch.Tensor:
+        """Train; gives back the latent, which nothing is done to."""
+        assert latent_image is not None
+        entries = {name: [_own(entry) for entry in found] for name, found in model_wrap.conds.items()}
+        windows = _Windows(
+            model_wrap.inner_model, latent_image.clone(), entries, self._trained, self._options, self._windows,
+            self._shapes, self._dtype, extra_args["model_options"],
+        )  # fmt: skip
+        with ExitStack() as stack:
+            if self._held is not None:
+                stack.enter_context(self._held(model_wrap.inner_model, windows.rows))
+            if self._trained.identifiers is not None:
+                network = model_wrap.inner_model.diffusion_model
+                self._trained.identifiers.to(latent_image.device)
+                stack.enter_context(told(network, self._trained.identifiers, lambda: [windows.clip]))
+            self._run_steps(windows.loss, windows.preview)
+        return latent_image
+
+
+def train(model: Any, conds: Mapping[str, list], samples: Any, sampler: TrainingSampler, seed: int) -> None:
+    """Run a sampler that trains, through the host's guider for it.
+
+    Args:
+        model: of ``training_copy``.
+        conds: CONDITIONINGs: ``positive``, ``empty`` and perhaps ``keep``.
+        samples: the latent of the whole video, nested or not.
+        sampler: does it.
+        seed: for conditions that draw.
+    """
+    guider = TrainGuider(model)
+    guider.inner_set_conds(dict(conds))
+    levels = torch.tensor([1.0, 0.0])
+    guider.sample(torch.zeros_like(samples), samples, sampler, levels, seed=seed)
+
+
+class _Windows:
+    """Windows of the video: what the network sees of them, and how wrong it is."""
+
+    def __init__(
+        self,
+        model: Any,
+        latent: torch.Tensor,
+        entries: Mapping[str, list[Entry]],
+        trained: Trained,
+        options: TuningOptions,
+        windows: WindowOptions,
+        shapes: Sequence[Sequence[int]],
+        dtype: torch.dtype,
+        model_options: dict[str, Any],
+    ) -> None:
+        self.model, self.latent, self.entries = model, latent, entries
+        self.trained, self.options, self.dtype = trained, options, dtype
+        every = [entry for found in entries.values() for entry in found]
+        self.run = Run(model, latent.shape, windows, options.seed, None, None, shapes, every)
+        self.run.check(list(entries.values()), model_options)
+        self.clip: float | None = None
+        self.rows = options.window if self.run.time_dim == 0 else latent.shape[0]
+        self.model_options = with_frames(model_options, self.rows) if self.run.time_dim == 0 else model_options
+
+    def loss(self, draw: Draw) -> torch.Tensor:
+        """How wrong the network is about a window: the mean square of what it predicts, noise or velocity."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        view = self.run.view(Window(draw.start, self.options.window))
+        latent, x, sigma = self._noisy(view, draw)
+        entry = self._entry("positive" if draw.text else "empty", view, draw)
+        place = Place(draw.start, self.options.window, self.run.length)
+        identifiers = self.trained.identifiers
+        start = identifiers.places.start_of(place) if identifiers is not None and draw.clip else None
+        predicted = self._predict(x, sigma, entry, view, start)
+        total = self._error(predicted, latent, view, sigma)
+        if self.options.keep and self.entries.get("keep"):
+            other = self._entry("keep", view, draw)
+            with torch.no_grad(), self._untuned():
+                before = self._predict(x, sigma, other, view, None)
+            now = self._predict(x, sigma, other, view, None)
+            total = total + self.options.keep * self._error(now, before, view, sigma)
+        return total
+
+    def preview(self) -> torch.Tensor:
+        """What the network takes the first window for at much noise: its video, as the latents are."""
+        view = self.run.view(Window(0, self.options.window))
+        draw = Draw(0, 0.75, True, True, self.options.seed, 0.0)
+        _, x, sigma = self._noisy(view, draw)
+        start = 0.0 if self.trained.identifiers is not None else None
+        with torch.no_grad():
+            made = self._predict(x, sigma, self._entry("positive", view, draw), view, start)
+        return self.run.latent.of_window(self.model.process_latent_out(made.float()), view)[0]
+
+    def _noisy(self, view: View, draw: Draw) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """The latent of a window, with noise, and how much."""
+        latent = self.run.latent.part(self.latent, view)
+        generator = torch.Generator().manual_seed(draw.seed)
+        noise = torch.randn(latent.shape, generator=generator).to(latent)
+        sampling = self.model.model_sampling
+        sigma = float(sampling.percent_to_sigma(1 - max(draw.share, LEAST_SHARE)))
+        level = latent.new_full((latent.shape[0],), sigma)
+        return latent, sampling.noise_scaling(level.view(-1, *[1] * (latent.ndim - 1)), noise, latent, False), sigma
+
+    def _entry(self, name: str, view: View, draw: Draw) -> Entry:
+        """The entry of a prompt for a window; of several, one is drawn: those of a schedule by what the window sees."""
+        found = self.entries[name]
+        shares = [
+            1.0 if TAG not in entry else self._share(entry, view) for entry in found
+        ] if name != "keep" else [1.0] * len(found)  # fmt: skip
+        left = draw.choice * sum(shares)
+        chosen = found[-1]
+        for entry, share in zip(found, shares, strict=True):
+            if share > 0 and left < share:
+                chosen = entry
+                break
+            left -= share
+        sliced = self.run.conditions.slice(chosen, view, None)
+        assert sliced is not None
+        return sliced
+
+    def _share(self, entry: Entry, view: View) -> float:
+        tag = entry[TAG]
+        return float(self.run.track(tag.schedule).in_window(view.window)[tag.prompt].sum())
+
+    def _predict(self, x: torch.Tensor, sigma: float, entry: Entry, view: View, start: float | None) -> torch.Tensor:
+        self.clip = start
+        rows = x.shape[0]
+        one = collate([entry], rows, x.shape[2:], x.device, self.run.family.whole)
+        if one.get("control") is not None:
+            one["control"] = control_for(one["control"], view.indices, self.run.length)
+        level = x.new_full((rows,), sigma)
+        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            [made] = comfy.samplers.calc_cond_batch(self.model, [[one]], x, level, self.model_options)
+        return made
+
+    def _error(self, predicted: torch.Tensor, wanted: torch.Tensor, view: View, sigma: float) -> torch.Tensor:
+        streams = zip(
+            self.run.latent.of_window(predicted.float(), view), self.run.latent.of_window(wanted.float(), view),
+            strict=True,
+        )  # fmt: skip
+        errors = [(one - other).square().mean() for one, other in streams if bool(other.any())]
+        return torch.stack(errors).mean() * _weight(self.model.model_sampling, sigma)
+
+    @contextmanager
+    def _untuned(self) -> Iterator[None]:
+        """While open, the network is as it was before."""
+        for adapter in self.trained.low_rank.values():
+            adapter.multiplier = _OFF
+        try:
+            yield
+        finally:
+            for adapter in self.trained.low_rank.values():
+                adapter.multiplier = _ON
+
+
+def _weight(sampling: Any, sigma: float) -> float:
+    """What makes an error of the clean latent one of what the model predicts, squared."""
+    if isinstance(sampling, comfy.model_sampling.V_PREDICTION) and not isinstance(sampling, comfy.model_sampling.CONST):
+        return (sigma**2 + 1) / sigma**2
+    return 1 / sigma**2
+
+
+def _own(entry: Entry) -> Entry:
+    """An entry whose tensors may be part of what gradients flow through: ComfyUI made them in inference mode."""
+
+    def own(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value.detach().clone()
+        if isinstance(value, (list, tuple)):
+            return type(value)(own(each) for each in value)
+        return value
+
+    conds = {
+        key: cond._copy_with(own(cond.cond)) if hasattr(cond, "cond") else cond
+        for key, cond in entry["model_conds"].items()
+    }
+    masks = {"mask": own(entry["mask"])} if "mask" in entry else {}
+    return {**entry, **masks, "model_conds": conds}

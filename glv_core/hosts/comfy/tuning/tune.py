@@ -1,0 +1,261 @@
+"""A tuning from beginning to end: checks, the copy that is trained, the steps, the file, and the tuned MODEL."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from ....streaming import digest_of
+from ....tuning import (
+    ClipIdentifiers,
+    Draw,
+    Places,
+    Tuned,
+    TuningLoop,
+    TuningOptions,
+    read_tuned,
+    window_starts,
+    write_tuned,
+)
+from ....tuning.identifiers import NONE
+from ..co_denoise.options import WindowOptions
+from ..co_denoise.sampling import samples_for
+from ..families import family_of, streams_of, time_dim_of
+from ..streaming.hashes import model_hash, value_hash
+from .files import check_name, files_of
+from .gradients import in_training
+from .layers import blocks_of, chosen_layers, identified_layers
+from .on_model import put_on
+from .preview import TuningProgress
+from .training import Trained, TrainingSampler, checkpointed, train, training_copy
+
+log = logging.getLogger(__name__)
+
+PRECISIONS = ("auto", "bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """What a user sets for a tuning; lengths in frames.
+
+    Args:
+        name: of the file, inside ``output/loras``.
+        options: with ``window`` and ``stride`` in frames.
+        layers: one of ``CHOICES`` of ``layers``.
+        precision: one of ``PRECISIONS``.
+        checkpointing: whether blocks compute again on the way back, for less memory.
+        preview_every: steps between two previews; 0 shows none.
+        prompt: for the header of the file.
+    """
+
+    name: str
+    options: TuningOptions
+    layers: str
+    precision: str = "auto"
+    checkpointing: bool = True
+    preview_every: int = 20
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class TunedVideo:
+    """What a tuning gave: the MODEL, the name of the file among the LoRAs, the losses, and a report in words."""
+
+    model: Any
+    file: str
+    losses: list[float]
+    report: str
+
+
+def tune_on_video(
+    model: Any,
+    positive: list,
+    empty: list,
+    latent: dict[str, Any],
+    settings: TuningSettings,
+    keep: list | None = None,
+) -> TunedVideo:
+    """Teach a MODEL one video.
+
+    Low-rank weights on layers of its attention, and clip identifiers if wanted, are trained on windows of the video. A
+    run with the same settings that was cut off goes on; one that was finished is read from its file.
+
+    Args:
+        model: the MODEL; it is not changed.
+        positive: the prompt of the video, or prompts along it, with all controls.
+        empty: an empty text with the same controls, for windows whose text is left out.
+        latent: the LATENT of the encoded video.
+        settings: see ``TuningSettings``.
+        keep: prompts that are to go on giving what they gave.
+
+    Raises:
+        ValueError: something does not fit; nothing was trained then.
+    """
+    check_name(settings.name)
+    samples = samples_for(model, latent, combined=True)
+    video = streams_of(samples)[0]
+    length = video.shape[time_dim_of(model.model.latent_format)]
+    if not video.any():
+        raise ValueError("latent_image is empty, so there is nothing to learn. Connect a video from Encode Long Video.")
+    options = in_latent_frames(model, settings.options, length)
+    if options.keep and keep is None:
+        raise ValueError(f"keep_strength is {options.keep:g}, and keep is not connected. Connect the prompts to keep.")
+    layers = chosen_layers(model.model, settings.layers)
+    if options.identifiers != NONE and not identified_layers(model.model):
+        raise ValueError(
+            f"identifiers is {options.identifiers}, and the network of {type(model.model).__name__} has no attention "
+            "that they can lie on. Choose none."
+        )
+    key = _key(model, positive, empty, keep, samples, settings, options)
+    path, state = files_of(settings.name, key, options.steps)
+    if path.is_file():
+        tuned = read_tuned(path)
+        text = f"Found {path.name}, of a run with the same settings."
+        return TunedVideo(put_on(model, tuned), _name_of(path), list(tuned.about.get("losses", [])), text)
+    with torch.inference_mode(False), torch.enable_grad():
+        trained, loop, found = _train(model, positive, empty, keep, samples, settings, options, key, state)
+    about = {
+        "family": type(model.model).__name__.removesuffix("WithPerFrameTimesteps"),
+        "prompt": settings.prompt,
+        "layers": settings.layers,
+        **{name: value for name, value in asdict(options).items() if name != "clip_drop"},
+        "losses": [round(loss, 6) for loss in loop.losses],
+    }
+    tuned = Tuned(trained.lora(), about, trained.identifiers)
+    write_tuned(path, tuned)
+    report = _report(loop, found, path.name, len(layers), length, options)
+    return TunedVideo(put_on(model, tuned), _name_of(path), loop.losses, report)
+
+
+def in_latent_frames(model: Any, options: TuningOptions, length: int) -> TuningOptions:
+    """Options whose window and stride are in frames, in latent frames of a model, for a video of ``length``.
+
+    Raises:
+        ValueError: the video is shorter than a window, or the window than the model's shortest.
+    """
+    compression = family_of(model.model).compression
+    grain = compression.grain
+    window = compression.whole_clip(compression.num_latent_frames(options.window))
+    if window < grain:
+        raise ValueError(
+            f"window is {options.window} frames; windows of this model have "
+            f"{compression.num_frames(compression.whole_clip(grain))} or more. Raise window."
+        )
+    if length < window:
+        raise ValueError(
+            f"window is {options.window} frames, and the video has {compression.num_frames(length)}. Lower window, or "
+            "tune on a longer video."
+        )
+    stride = min(max(1, compression.latent_span(options.stride)), window)
+    made = replace(options, window=window, stride=-(-stride // grain) * grain, grain=grain)
+    window_starts(length, made.window, made.stride, grain)
+    return made
+
+
+def _train(
+    model: Any,
+    positive: list,
+    empty: list,
+    keep: list | None,
+    samples: Any,
+    settings: TuningSettings,
+    options: TuningOptions,
+    key: str,
+    state: Path,
+) -> tuple[Trained, TuningLoop, int]:
+    """Make the steps that are left; what was trained, the loop, and how many steps there were before."""
+    layers = chosen_layers(model.model, settings.layers)
+    time_dim = time_dim_of(model.model.latent_format)
+    shapes = [tuple(stream.shape) for stream in streams_of(samples)]
+    length = shapes[0][time_dim]
+    identifiers = None
+    if options.identifiers != NONE:
+        places = Places(length, options.window, options.stride)
+        named = {layer.name: layer.sizes for layer in identified_layers(model.model)}
+        generator = torch.Generator().manual_seed(options.seed)
+        identifiers = ClipIdentifiers(options.identifiers, named, options.rank, places, generator)
+    trained = Trained.of(layers, options, identifiers=identifiers)
+    loop = TuningLoop(options, length, trained.parameters(), key, state)
+    found = loop.done
+    conds = {"positive": positive, "empty": empty, **({"keep": keep} if options.keep and keep else {})}
+    windows = WindowOptions(settings.options.window, 0)
+    made = training_copy(model)
+    dtype = _dtype(made, settings.precision)
+    progress = TuningProgress(options.steps, loop.done, model, settings.preview_every)
+
+    def steps(loss: Callable[[Draw], torch.Tensor], guess: Callable[[], torch.Tensor]) -> None:
+        loop.run(loss, lambda losses: progress.on_step(losses, guess))
+
+    try:
+        made.model.requires_grad_(False).train()
+        if dtype != torch.float32 or made.model.get_dtype() != torch.float32:
+            made.set_model_compute_dtype(dtype)
+        trained.wrap(made)
+        with ExitStack() as stack:
+            stack.enter_context(in_training())
+            if settings.checkpointing:
+                stack.enter_context(checkpointed(made, blocks_of(layers)))
+            stack.enter_context(trained.injected(made))
+            train(made, conds, samples, TrainingSampler(trained, options, windows, shapes, dtype, steps), options.seed)
+    finally:
+        made.model.eval()
+        made.detach()
+        del made
+        gc.collect()
+        comfy.model_management.soft_empty_cache()
+    return trained, loop, found
+
+
+def _dtype(model: Any, precision: str) -> torch.dtype:
+    if precision not in PRECISIONS:
+        raise ValueError(f"Unknown precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
+    if precision == "auto":
+        device = model.load_device
+        quick = device.type != "cpu" and comfy.model_management.should_use_bf16(device)
+        return torch.bfloat16 if quick else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _key(
+    model: Any,
+    positive: list,
+    empty: list,
+    keep: list | None,
+    samples: Any,
+    settings: TuningSettings,
+    options: TuningOptions,
+) -> str:
+    """A hash of all that the weights depend on, but the number of steps."""
+    described = [
+        "1", model_hash(model), value_hash(positive), value_hash(empty), value_hash(keep if options.keep else None),
+        digest_of(*streams_of(samples)), settings.layers, str(_dtype(model, settings.precision)),
+        json.dumps({name: value for name, value in asdict(options).items() if name != "steps"}),
+    ]  # fmt: skip
+    return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def _name_of(path: Any) -> str:
+    """The name of a file among the LoRAs."""
+    parts = path.parts
+    return "/".join(parts[len(parts) - parts[::-1].index("loras") :])
+
+
+def _report(loop: TuningLoop, found: int, name: str, layers: int, length: int, options: TuningOptions) -> str:
+    some = max(1, min(20, len(loop.losses) // 4))
+    first, last = sum(loop.losses[:some]) / some, sum(loop.losses[-some:]) / some
+    clips = len(window_starts(length, options.window, options.stride, options.grain))
+    resumed = f", {found} of them found from before" if found else ""
+    return (
+        f"{options.steps} steps{resumed}, on {clips} windows of {options.window} latent frames; {layers} layers, rank "
+        f"{options.rank}. Loss {first:.4f} to {last:.4f}. Written to loras/{name}."
+    )
