@@ -61,6 +61,8 @@ class TuningLoop:
 
     def run(self, loss: Loss, on_step: OnStep = lambda losses: None) -> None:
         """Make the steps that are left. Whatever ends them early, what was done is kept in the file."""
+        for parameter, known in self._optimizer.state.items():  # which a host may have moved since they were read
+            known |= {part: value.to(parameter) for part, value in known.items() if part != "step"}
         try:
             while self.done < self.options.steps:
                 self.losses.append(self._step(loss))

@@ -2,57 +2,56 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import Any
 
-import comfy.ldm.flux.math
 import comfy.model_management
-import torch
 
 _FLAG = "in_training"
-_ROTATIONS = ("apply_rope", "apply_rope1")
+#: Rotary positions of comfy_kitchen, the host's library of kernels: its own operators have no gradient, and what it
+#: does without a kernel has.
+_ROTATIONS = (
+    "apply_rope", "apply_rope1", "apply_rope_split_half", "apply_rope_split_half1", "rms_rope", "rms_rope1",
+    "rms_rope_split_half", "rms_rope_split_half1",
+)  # fmt: skip
 
 
 @contextmanager
 def in_training() -> Iterator[None]:
     """While open, the host's networks take ways that gradients can flow back through.
 
-    Newer hosts ask a flag of their own. In older ones the rotary positions have no gradient, so that their Wan, Hunyuan
-    and Kandinsky networks cannot be trained: they are rotated in another way meanwhile.
+    Newer hosts ask a flag, and take such a way in most of their networks, though not in all (Cosmos Predict2, MiniMax
+    H3); older ones in none.
     """
-    if hasattr(comfy.model_management, _FLAG):
-        before = comfy.model_management.in_training
-        comfy.model_management.in_training = True
-        try:
-            yield
-        finally:
-            comfy.model_management.in_training = before
-        return
-    own = {name: getattr(comfy.ldm.flux.math, name) for name in _ROTATIONS}
-    ours = {"apply_rope": rotate_both, "apply_rope1": rotate}
-    users = [
-        (module, name)
-        for key, module in list(sys.modules.items())
-        if key.startswith("comfy.ldm.")
-        for name in _ROTATIONS
-        if getattr(module, name, None) is own[name]
-    ]
-    for module, name in users:
-        setattr(module, name, ours[name])
+    swapped = []
+    flagged = hasattr(comfy.model_management, _FLAG)
+    before = getattr(comfy.model_management, _FLAG, False)
+    for name, plain in _plain_rotations().items():
+        kernels = sys.modules["comfy_kitchen"]
+        own = getattr(kernels, name, None)
+        if own is None:
+            continue
+        users = [module for key, module in list(sys.modules.items()) if key.startswith("comfy.ldm.")]
+        swapped += [(module, name, own, plain) for module in (kernels, *users) if getattr(module, name, None) is own]
     try:
+        if flagged:
+            comfy.model_management.in_training = True
+        for module, name, _, plain in swapped:
+            setattr(module, name, plain)
         yield
     finally:
-        for module, name in users:
-            setattr(module, name, own[name])
+        for module, name, own, _ in swapped:
+            setattr(module, name, own)
+        if flagged:
+            comfy.model_management.in_training = before
 
 
-def rotate(x: torch.Tensor, rotations: torch.Tensor) -> torch.Tensor:
-    """Rotary positions: neighbouring channels of ``x``, ``... (n 2)``, turned by matrices ``... n 2 2``."""
-    pairs = x.to(rotations.dtype).unflatten(-1, (-1, 2))
-    return torch.einsum("...ij,...j->...i", rotations, pairs).flatten(-2).type_as(x)
-
-
-def rotate_both(q: torch.Tensor, k: torch.Tensor, rotations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """``rotate`` of queries and keys."""
-    return rotate(q, rotations), rotate(k, rotations)
+def _plain_rotations() -> dict[str, Any]:
+    """Those that are made of PyTorch's own operators; none where the host has no such library."""
+    with suppress(ImportError):
+        plain = importlib.import_module("comfy_kitchen.backends.eager.rope")
+        return {name: getattr(plain, name) for name in _ROTATIONS if hasattr(plain, name)}
+    return {}

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 
 #: Which layers are trained: queries, keys, values and the way out of all attention, or of a part of it.
 ATTENTION, SELF, CROSS, QUERIES = "attention", "self_attention", "cross_attention", "queries"
@@ -17,11 +19,13 @@ _QUERY = {"q", "to_q", "q_proj", "to_query"}
 _FUSED = {"qkv", "qkv_x", "qkv_proj", "to_qkv", "wqkv"}
 _OTHERS = {
     "k", "v", "o", "to_k", "to_v", "to_out", "k_proj", "v_proj", "out_proj", "output_proj", "o_proj", "to_key",
-    "to_value", "out_layer", "proj", "proj_x",
+    "to_value", "out_layer", "proj", "proj_x", "attn_out",
 }  # fmt: skip
-_ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
-_CROSS = re.compile(r"cross|attn2$|text_attn", re.IGNORECASE)
-_OTHER_STREAMS = re.compile(r"audio|txt_attn|text_transformers|refiner", re.IGNORECASE)  # not those of the video
+_CROSS = re.compile(r"cross_?att|attn2$", re.IGNORECASE)
+_UNET_BLOCKS = (BasicTransformerBlock, ResBlock)
+_OTHER_STREAMS = re.compile(
+    r"audio|txt_attn|text_transformer|refiner|connector", re.IGNORECASE
+)  # not those of the video
 
 
 @dataclass(frozen=True)
@@ -29,14 +33,13 @@ class Layer:
     """A linear layer of an attention: its name below the MODEL's ``model``, its kind and what it does.
 
     ``part``: ``q``, ``qkv`` where queries, keys and values are one layer, or ``other``. ``cross``: whether it attends
-    to the text alone. ``sizes``: features in and out. ``block``: the module that is run as one and holds the attention.
+    to the text alone. ``sizes``: features in and out.
     """
 
     name: str
     part: str
     cross: bool
     sizes: tuple[int, int]
-    block: str
 
 
 def attention_layers(model: Any) -> list[Layer]:
@@ -59,21 +62,16 @@ def attention_layers(model: Any) -> list[Layer]:
         kind = parts[at]
         part = "q" if kind in _QUERY else "qkv" if kind in _FUSED else "other" if kind in _OTHERS else ""
         holder = ".".join(parts[:at])
-        if not part or not _is_attention(parts[at - 1] if at else "", modules.get(holder)):
+        if not part or not _attends(modules[holder]):
             continue
-        numbers = [index for index in range(at) if parts[index].isdigit()]
-        block = ".".join(parts[: numbers[-1] + 1]) if numbers else holder
-        found.append(
-            Layer(
-                f"diffusion_model.{name}", part, bool(_CROSS.search(parts[at - 1])),
-                (module.in_features, module.out_features), f"diffusion_model.{block}",
-            )
-        )  # fmt: skip
+        sizes = (module.in_features, module.out_features)
+        found.append(Layer(f"diffusion_model.{name}", part, bool(_CROSS.search(holder)), sizes))
     return found
 
 
-def _is_attention(name: str, module: Any) -> bool:
-    return bool(_ATTENTION.search(name) or _ATTENTION.search(type(module).__name__))
+def _attends(module: torch.nn.Module) -> bool:
+    """Whether a module has a layer for queries, or one for queries, keys and values."""
+    return any(name in _QUERY or name in _FUSED for name, _ in module.named_children())
 
 
 def chosen_layers(model: Any, choice: str) -> list[Layer]:
@@ -111,6 +109,19 @@ def identified_layers(model: Any) -> list[Layer]:
     return [layer for layer in attention_layers(model) if not layer.cross and layer.part in ("q", "qkv")]
 
 
-def blocks_of(layers: Sequence[Layer]) -> list[str]:
-    """The blocks that hold layers, each once, in order: what gradient checkpointing runs again."""
-    return list(dict.fromkeys(layer.block for layer in layers))
+def blocks_of(model: Any) -> list[str]:
+    """The blocks of a model's network that are run as one each, in order: what gradient checkpointing runs again.
+
+    Those of its lists of blocks; of lists of lists, as in a UNet, the transformer and residual blocks inside.
+    """
+    found = []
+    for name, each in model.diffusion_model.named_children():
+        if not isinstance(each, (torch.nn.ModuleList, torch.nn.ModuleDict)):
+            continue
+        for inner, block in each.named_children():
+            place = f"diffusion_model.{name}.{inner}"
+            if not isinstance(block, (torch.nn.Sequential, torch.nn.ModuleList)):
+                found.append(place)
+                continue
+            found += [f"{place}.{part}" for part, module in block.named_modules() if isinstance(module, _UNET_BLOCKS)]
+    return found

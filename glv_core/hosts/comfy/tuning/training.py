@@ -7,6 +7,7 @@ adapters and their injection, gradient checkpointing. The loop is ``glv_core.tun
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,23 +19,28 @@ import comfy.model_sampling
 import comfy.samplers
 import torch
 from comfy.weight_adapter import BypassInjectionManager, adapter_maps
-from comfy_extras.nodes_train import BiasDiff, TrainGuider, patch, unpatch
+from comfy_extras.nodes_train import BiasDiff, TrainGuider
 
 from ....tuning import ClipIdentifiers, Draw, Place, TuningOptions
+from ....tuning.again import again, copied
 from ....windows import View, Window
 from ..co_denoise.batching import collate
 from ..co_denoise.conditioning import Entry
-from ..co_denoise.controls import control_for
+from ..co_denoise.controls import check_control, control_for
+from ..co_denoise.driven import check_driven, drives, options_for
+from ..co_denoise.model_patches import check_model_options
 from ..co_denoise.options import WindowOptions
 from ..co_denoise.prompt_tags import TAG
 from ..co_denoise.run import Run
-from ..families import with_frames
+from ..families import map_streams, with_frames
 from .identified import told
 from .layers import Layer
 
 #: The least noise that is drawn, as a share of the range: below it a prediction says nothing of what is seen.
 LEAST_SHARE = 1e-3
 _HANDLER = "context_handler"
+#: In what PyTorch says where there is no way back.
+_NO_GRADIENT = ("Inference tensors cannot be saved", "no autograd formula", "does not require grad")
 _OFF, _ON = 0.0, 1.0
 
 
@@ -139,15 +145,19 @@ class Trained:
 
 @contextmanager
 def checkpointed(model: Any, blocks: Sequence[str]) -> Iterator[None]:
-    """While open, blocks of a MODEL's network forget what they computed, and do it again for the way back."""
+    """While open, blocks of a MODEL's network forget what they computed, and compute it again on the way back.
+
+    The host's own way keeps what a block saves without a copy, and most of its video networks work in place, see
+    ``again``.
+    """
     modules = [model.model.get_submodule(name) for name in blocks]
     for module in modules:
-        patch(module)
+        module.forward = functools.partial(again, module.forward)
     try:
         yield
     finally:
         for module in modules:
-            unpatch(module)
+            del module.forward
 
 
 class TrainingSampler(comfy.samplers.Sampler):
@@ -205,20 +215,35 @@ class TrainingSampler(comfy.samplers.Sampler):
         return latent_image
 
 
-def train(model: Any, conds: Mapping[str, list], samples: Any, sampler: TrainingSampler, seed: int) -> None:
+def train(
+    model: Any, conds: Mapping[str, list], samples: Any, noise_mask: Any, sampler: TrainingSampler, seed: int
+) -> None:
     """Run a sampler that trains, through the host's guider for it.
 
     Args:
         model: of ``training_copy``.
         conds: CONDITIONINGs: ``positive``, ``empty`` and perhaps ``keep``.
         samples: the latent of the whole video, nested or not.
+        noise_mask: of the LATENT, which tells some models what in it guides; None where it has none.
         sampler: does it.
         seed: for conditions that draw.
+
+    Raises:
+        ValueError: gradients cannot flow through what is on the MODEL.
     """
     guider = TrainGuider(model)
     guider.inner_set_conds(dict(conds))
     levels = torch.tensor([1.0, 0.0])
-    guider.sample(torch.zeros_like(samples), samples, sampler, levels, seed=seed)
+    noise = map_streams(samples, lambda streams: [torch.zeros_like(stream) for stream in streams])
+    try:
+        guider.sample(noise, samples, sampler, levels, denoise_mask=noise_mask, seed=seed)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _NO_GRADIENT):
+            raise
+        raise ValueError(
+            f"{type(model.model).__name__} cannot be trained as it is: no gradient flows through a part of it, or "
+            f"through a patch on the MODEL ({str(error).splitlines()[0]}). Connect the MODEL as it was loaded."
+        ) from error
 
 
 class _Windows:
@@ -240,10 +265,27 @@ class _Windows:
         self.trained, self.options, self.dtype = trained, options, dtype
         every = [entry for found in entries.values() for entry in found]
         self.run = Run(model, latent.shape, windows, options.seed, None, None, shapes, every)
-        self.run.check(list(entries.values()), model_options)
+        self._check(every, model_options)
         self.clip: float | None = None
         self.rows = options.window if self.run.time_dim == 0 else latent.shape[0]
         self.model_options = with_frames(model_options, self.rows) if self.run.time_dim == 0 else model_options
+
+    def _check(self, entries: Sequence[Entry], model_options: Mapping[str, Any]) -> None:
+        """Check before the first forward pass that windows can be cut from all that runs along the video.
+
+        Raises:
+            ValueError: something cannot.
+        """
+        check_model_options(model_options)
+        check_driven(model_options.get("transformer_options", {}), self.run.length)
+        for entry in entries:
+            for key in ("area", "mask"):
+                if key in entry:
+                    raise ValueError(
+                        f"A prompt has a{'n' * (key == 'area')} {key}, and is trained as a whole. Remove it."
+                    )
+            check_control(entry.get("control"), self.run.length, self.run.time_dim)
+            self.run.conditions.check(entry, self.run.view(Window(0, self.options.window)))
 
     def loss(self, draw: Draw) -> torch.Tensor:
         """How wrong the network is about a window: the mean square of what it predicts, noise or velocity."""
@@ -312,8 +354,11 @@ class _Windows:
         if one.get("control") is not None:
             one["control"] = control_for(one["control"], view.indices, self.run.length)
         level = x.new_full((rows,), sigma)
-        with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            [made] = comfy.samplers.calc_cond_batch(self.model, [[one]], x, level, self.model_options)
+        options = self.model_options
+        if drives(options.get("transformer_options", {})):
+            options = options_for(options, view, self.run.latent.shapes[0][2:], self.run.kept)
+        with copied(), torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            [made] = comfy.samplers.calc_cond_batch(self.model, [[one]], x, level, options)
         return made
 
     def _error(self, predicted: torch.Tensor, wanted: torch.Tensor, view: View, sigma: float) -> torch.Tensor:

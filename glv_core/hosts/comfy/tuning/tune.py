@@ -29,6 +29,7 @@ from ....tuning import (
 )
 from ....tuning.identifiers import NONE
 from ..co_denoise.options import WindowOptions
+from ..co_denoise.prompt_tags import schedules_of
 from ..co_denoise.sampling import samples_for
 from ..families import family_of, streams_of, time_dim_of
 from ..streaming.hashes import model_hash, value_hash
@@ -55,7 +56,6 @@ class TuningSettings:
         precision: one of ``PRECISIONS``.
         checkpointing: whether blocks compute again on the way back, for less memory.
         preview_every: steps between two previews; 0 shows none.
-        prompt: for the header of the file.
     """
 
     name: str
@@ -64,7 +64,6 @@ class TuningSettings:
     precision: str = "auto"
     checkpointing: bool = True
     preview_every: int = 20
-    prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,10 +122,12 @@ def tune_on_video(
         text = f"Found {path.name}, of a run with the same settings."
         return TunedVideo(put_on(model, tuned), _name_of(path), list(tuned.about.get("losses", [])), text)
     with torch.inference_mode(False), torch.enable_grad():
-        trained, loop, found = _train(model, positive, empty, keep, samples, settings, options, key, state)
+        trained, loop, found = _train(
+            model, positive, empty, keep, samples, latent.get("noise_mask"), settings, options, key, state
+        )  # fmt: skip
     about = {
         "family": type(model.model).__name__.removesuffix("WithPerFrameTimesteps"),
-        "prompt": settings.prompt,
+        "prompts": [prompt for schedule in schedules_of(positive) for prompt in schedule.prompts],
         "layers": settings.layers,
         **{name: value for name, value in asdict(options).items() if name != "clip_drop"},
         "losses": [round(loss, 6) for loss in loop.losses],
@@ -168,6 +169,7 @@ def _train(
     empty: list,
     keep: list | None,
     samples: Any,
+    noise_mask: Any,
     settings: TuningSettings,
     options: TuningOptions,
     key: str,
@@ -204,15 +206,18 @@ def _train(
         with ExitStack() as stack:
             stack.enter_context(in_training())
             if settings.checkpointing:
-                stack.enter_context(checkpointed(made, blocks_of(layers)))
+                stack.enter_context(checkpointed(made, blocks_of(made.model)))
             stack.enter_context(trained.injected(made))
-            train(made, conds, samples, TrainingSampler(trained, options, windows, shapes, dtype, steps), options.seed)
+            sampler = TrainingSampler(trained, options, windows, shapes, dtype, steps)
+            train(made, conds, samples, noise_mask, sampler, options.seed)
     finally:
         made.model.eval()
         made.detach()
         del made
         gc.collect()
         comfy.model_management.soft_empty_cache()
+    if identifiers is not None:
+        identifiers.requires_grad_(False)
     return trained, loop, found
 
 
