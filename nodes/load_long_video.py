@@ -8,6 +8,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
+from ..glv_core.demo.star import STAR_VIDEO
 from ..glv_core.hosts.comfy.video.long_video import LongVideo
 from ..glv_core.hosts.comfy.video.part_preview import part_preview
 from ..glv_core.video_io import FASTEST, VideoClip, open_clip, tell
@@ -18,6 +19,7 @@ from .notes import notes_in_node
 
 KEEP, TONE_MAP = "keep", "tone map"
 MOST = 10_000_000  #: frames
+BUILT_IN = "star (built in)"  #: a video that the demo model can be tuned on
 ANIMATED = (".gif", ".webp")  #: images that move; the host's menu of videos leaves them out
 
 
@@ -25,7 +27,7 @@ def _files() -> list[str]:
     folder = folder_paths.get_input_directory()
     names = [name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name))]
     moving = [name for name in names if name.lower().endswith(ANIMATED)]
-    return sorted({*folder_paths.filter_files_content_types(names, ["video"]), *moving})
+    return [*sorted({*folder_paths.filter_files_content_types(names, ["video"]), *moving}), BUILT_IN]
 
 
 def _path(file: str) -> Path:
@@ -34,6 +36,8 @@ def _path(file: str) -> Path:
     Raises:
         ValueError: there is none, or the name leads out of these folders.
     """
+    if file == BUILT_IN:
+        return STAR_VIDEO
     folders = (
         folder_paths.get_input_directory(), folder_paths.get_output_directory(), folder_paths.get_temp_directory()
     )  # fmt: skip
@@ -78,7 +82,10 @@ class LoadLongVideo(io.ComfyNode):
             search_aliases=["load video", "trim video", "video frames", "import video"],
             inputs=[
                 io.Combo.Input(
-                    "file", options=_files(), upload=io.UploadType.video, tooltip="A video in ComfyUI's input folder."
+                    "file",
+                    options=_files(),
+                    upload=io.UploadType.video,
+                    tooltip="A video in ComfyUI's input folder, or the pack's own.",
                 ),
                 io.Float.Input(
                     "start", default=0.0, min=0.0, max=1_000_000.0, step=0.1, round=0.001, tooltip="Seconds to skip."

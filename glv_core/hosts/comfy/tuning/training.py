@@ -30,7 +30,7 @@ from ..co_denoise.controls import check_control, control_for
 from ..co_denoise.driven import check_driven, drives, options_for
 from ..co_denoise.model_patches import check_model_options
 from ..co_denoise.options import WindowOptions
-from ..co_denoise.prompt_tags import TAG
+from ..co_denoise.prompt_tags import TAG, schedules_in
 from ..co_denoise.run import Run
 from ..families import map_streams, with_frames
 from .identified import told
@@ -278,6 +278,8 @@ class _Windows:
         """
         check_model_options(model_options)
         check_driven(model_options.get("transformer_options", {}), self.run.length)
+        for schedule in schedules_in([self.entries["positive"], self.entries["empty"]]):
+            self.run.track(schedule)  # raises where it is for another length
         for entry in entries:
             for key in ("area", "mask"):
                 if key in entry:
