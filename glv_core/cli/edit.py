@@ -82,7 +82,7 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
             clip = clip.trimmed(num_frames=wanted)
     drawn = folder.defaults is DEMO_DEFAULTS
     arguments.length, arguments.fps = str(clip.num_frames), float(clip.fps)
-    _fill_size(arguments, clip, folder.defaults, folder.multiple, drawn)
+    fill_size(arguments, clip, folder.defaults, folder.multiple, drawn)
     job = prepare(arguments)
     if job.output.exists() and job.output.samefile(clip.path):
         raise UserError(f"--output {job.output}: that is the video itself. Choose another name.")
@@ -102,7 +102,7 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
     )  # fmt: skip
 
 
-def _fill_size(arguments: argparse.Namespace, clip: VideoClip, defaults: Defaults, multiple: int, drawn: bool) -> None:
+def fill_size(arguments: argparse.Namespace, clip: VideoClip, defaults: Defaults, multiple: int, drawn: bool) -> None:
     """Sizes that were not given: the model's area in the proportions of the video; the demo model's own."""
     if drawn:
         return
@@ -168,6 +168,7 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
         plan = draw_plan(job.settings, timebase, job.schedule, job.steps)
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype, branch=True)
+    identified = None if job.tuned is None else job.tuned.load(pipeline)
     with memory_advice(), frame_bar(timebase.num_frames, "encode") as show:
         if control is None and masks is not None:
             given: dict[str, Any] = {"outside": edit.frames(), "masks": masks.frames(timebase.num_frames)}
@@ -193,6 +194,7 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
             noise=job.noise,
             progress=progress,
             hint=VaceHint(latents, edit.strength),
+            identified=identified,
         )
     with memory_advice():
         output, num_frames, size, differences = _write(edit, pipeline, made, masks)

@@ -111,13 +111,14 @@ def load_tuned(pipeline: Any, path: Path, strength: float = 1.0, lengths: str = 
     return Identified(tuned.identifiers.to(module.device), lengths, strength)
 
 
-def check_tuned(folder: ModelFolder, path: Path) -> None:
-    """Check that a file can be put on the model of a folder, without its weights.
+def check_tuned(folder: ModelFolder, path: Path) -> bool:
+    """Check that a file can be put on the model of a folder, without its weights; whether it has clip identifiers.
 
     Raises:
         NotTunedError, UnsupportedDenoiserError, ValueError: it cannot; see ``load_tuned``.
     """
-    _read(path, TunedLayers(empty_denoiser(folder)))
+    tuned, _ = _read(path, TunedLayers(empty_denoiser(folder)))
+    return tuned.identifiers is not None
 
 
 def _read(path: Path, parts: TunedLayers) -> tuple[Tuned, dict[str, torch.Tensor]]:

@@ -96,7 +96,9 @@ class PipelineChunks:
     def cache_inputs(self, chunk: Chunk) -> dict[str, Any]:
         """See ``ChunkSampler``."""
         track = self._track(chunk)
-        sampling = {key: value for key, value in vars(self.sampling).items() if key not in ("scheduler", "seed", "identified")}
+        sampling = {
+            key: value for key, value in vars(self.sampling).items() if key not in ("scheduler", "seed", "identified")
+        }
         identified = {} if self.sampling.identified is None else {"identified": self.sampling.identified.described}
         scheduler = self.sampling.scheduler or self.pipeline.scheduler
         return {

@@ -65,7 +65,9 @@ class TunedLayers:
             return f"unet.{name}"
         match = _WAN.fullmatch(name)
         if match is None:
-            raise ValueError(f"{type(self.module).__name__} has an attention layer {name}, which Wan's files do not name.")
+            raise ValueError(
+                f"{type(self.module).__name__} has an attention layer {name}, which Wan's files do not name."
+            )
         return f"diffusion_model.blocks.{match[1]}.{_WAN_ATTENTION[match[2]]}.{_WAN_PARTS[match[3]]}"
 
     def chosen(self, choice: str) -> list[str]:
@@ -86,9 +88,7 @@ class TunedLayers:
 
     def identified(self) -> dict[str, tuple[int, int]]:
         """The layers that clip identifiers lie on, the queries of every self-attention, and their features."""
-        return {
-            name: self.size(name) for name, (_, part, cross) in self._names.items() if part == "to_q" and not cross
-        }
+        return {name: self.size(name) for name, (_, part, cross) in self._names.items() if part == "to_q" and not cross}
 
     def layer_of(self, weight: str) -> str:
         """The layer of a low-rank weight, both by their names in files."""
@@ -112,7 +112,9 @@ class TunedLayers:
         model = type(self.module).__name__
         for name, size in sizes.items():
             if name not in self._names:
-                raise ValueError(f"{file} is for a layer {name}, which this {model} lacks: it was tuned on another model.")
+                raise ValueError(
+                    f"{file} is for a layer {name}, which this {model} lacks: it was tuned on another model."
+                )
             if size != self.size(name):
                 here = "{} to {}".format(*self.size(name))
                 raise ValueError(
