@@ -361,7 +361,7 @@ def test_a_half_precision_model_trains_float32_weights(fresh_wan):
     assert losses_of(pipeline) == pytest.approx(exact, rel=0.1)
 
 
-def test_the_demo_model_learns_a_video(tmp_path):
+def test_the_demo_model_learns_a_video():
     """A video of colours that are not in its world. The same draws with a rate of almost nothing show how much of the
     loss is theirs.
     """
@@ -379,7 +379,8 @@ def test_the_demo_model_learns_a_video(tmp_path):
         for rate in (1e-3, 1e-12)
     )
     assert learned[0] == pytest.approx(still[0])
-    assert sum(learned[20:]) < 0.8 * sum(still[20:])
+    assert all(after < before for after, before in zip(learned[20:], still[20:]))
+    assert sum(learned[20:]) < 0.9 * sum(still[20:])
 
 
 @pytest.mark.parametrize(
