@@ -47,6 +47,8 @@ def tuned_job(arguments: argparse.Namespace, folder: ModelFolder) -> TunedJob | 
     if arguments.streaming and folder.streaming is not None:
         raise UserError(f"--tuned {path}: not together with StreamingT2V's weights, which change the model's layers.")
     with option("--tuned", path):
+        if not path.is_file():
+            raise ValueError("there is no such file. Give one that genlong tune has written.")
         identifiers = check_tuned(folder, path)
     if places is not None and not identifiers:
         raise UserError(f"--tuned-places {places}: {path.name} has no clip identifiers; leave it out.")

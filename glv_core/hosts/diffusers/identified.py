@@ -105,7 +105,7 @@ def load_tuned(pipeline: Any, path: Path, strength: float = 1.0, lengths: str = 
     with torch.no_grad():
         for name, weight in parts.add_lora(layers, rank, scale=strength).items():
             weight.copy_(lora[name])
-    module.requires_grad_(False)
+    parts.thaw()
     if tuned.identifiers is None or lengths == OFF:
         return None
     return Identified(tuned.identifiers.to(module.device), lengths, strength)

@@ -125,7 +125,7 @@ class TunedLayers:
     def add_lora(
         self, names: Sequence[str], rank: int, scale: float = 1.0, dtype: torch.dtype | None = None
     ) -> dict[str, nn.Parameter]:
-        """Put low-rank weights that change nothing on layers; ``remove_lora`` takes them off.
+        """Freeze the module and put low-rank weights that change nothing on layers; ``remove_lora`` takes them off.
 
         Args:
             names: of layers, as in files.
@@ -164,6 +164,12 @@ class TunedLayers:
             setattr(self.module.get_submodule(holder), last, layer.get_base_layer())
         if hasattr(self.module, "peft_config"):
             del self.module.peft_config
+        self.thaw()
+
+    def thaw(self) -> None:
+        """Let the module's own weights take gradients as before ``add_lora``, which has frozen them. Kernels, and with
+        them the last bits of a result, may depend on that without any gradient.
+        """
         for parameter, trained in self._trained:
             parameter.requires_grad_(trained)
 

@@ -266,6 +266,7 @@ def test_a_mistake_is_one_line_and_the_model_is_not_loaded(
 
 
 def fails(line, capsys, *said):
+    capsys.readouterr()
     try:
         code = cli.main(line)
     except SystemExit as stopped:
@@ -372,22 +373,21 @@ def test_edits_take_it(trained, tiny_branch_folder, files, tmp_path, command):
 def test_what_is_wrong_with_it_is_said_before_the_model_is_loaded(
     trained, tiny_wan_folder, tmp_path, capsys, monkeypatch, tiny_pipelines
 ):
-    monkeypatch.setattr(folders, "load_pipeline", lambda *_, **__: pytest.fail("the model was loaded"))
-    path, lora = trained(STRONG).path, tmp_path / "lora.safetensors"
+    path, plain, lora = trained(STRONG).path, trained({"--identifiers": "none"}).path, tmp_path / "lora.safetensors"
     save_file(dict(trained().tuned.lora), lora)
+    monkeypatch.setattr(folders, "load_pipeline", lambda *_, **__: pytest.fail("the model was loaded"))
     given = {**DRAW, "--model": tiny_wan_folder, "--output": tmp_path / "a.mp4"}
 
     def wrong(change, *said):
         fails(words([], {**given, **change}), capsys, *said)
 
-    wrong({"--tuned": "/no/such.safetensors"}, "--tuned /no/such.safetensors")
+    wrong({"--tuned": "/no/such.safetensors"}, "--tuned /no/such.safetensors: there is no such file")
     wrong({"--tuned": lora}, "--tuned", "an ordinary LoRA")
     wrong({"--tuned": path.with_name("a.state.safetensors")}, "--tuned", "state of a tuning")
     wrong({"--tuned-strength": "2"}, "--tuned-strength 2", "only with --tuned")
     wrong({"--tuned-places": "off"}, "--tuned-places off", "only with --tuned")
     wrong({"--tuned": path, "--tuned-strength": "nan"}, "--tuned-strength nan", "-10 to 10")
     wrong({"--tuned": path, "--tuned-places": "x"}, "--tuned-places", "repeated")
-    plain = trained({"--identifiers": "none"}).path
     wrong({"--tuned": plain, "--tuned-places": "off"}, "--tuned-places off", "no clip identifiers")
     unet = tmp_path / "unet"
     tiny_pipelines("text_to_video_sd").save_pretrained(unet)
