@@ -28,7 +28,7 @@ TRANSITIONS = ("hard", "linear", "ease")
 BEYOND_END = ("error", "drop")
 LAYERS = ("attention", "self_attention", "cross_attention", "queries")
 IDENTIFIERS = ("none", "bank", "continuous")
-PLACES = ("stretched", "repeated", "off")
+LENGTHS = ("stretched", "repeated", "off")
 CONTROLS = ("depth", "canny", "scribble", "mask", "ready")
 
 _PROMPTS = "prompt schedule: 'a cat | a dog', or lines such as '0: a cat' and '2.5s: a dog', or @FILE with such text"
@@ -149,7 +149,12 @@ def build_tune_parser() -> argparse.ArgumentParser:
     add("--steps", type=int, default=200, help="steps of the optimiser (default: %(default)s)")
     add("--window", type=int, metavar="N", help="frames that are seen together (default from the model: demo 61, Wan "
         "81, others 16; at most the video)")  # fmt: skip
-    add("--stride", type=int, metavar="N", help="frames between the starts of two windows (default: half a window)")
+    add(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="frames between the starts of two windows (default: a quarter of a window)",
+    )
     add("--batch", type=int, default=1, metavar="N", help="windows in a step, one after the other (default: "
         "%(default)s)")  # fmt: skip
     add("--learning-rate", type=float, default=1e-4, metavar="RATE", help="it stays the same (default: %(default)s)")
@@ -268,10 +273,10 @@ def _add_files(parser: argparse.ArgumentParser, kinds: str) -> None:
     add = parser.add_argument_group("model and files").add_argument
     _add_model(add, kinds)
     add("--tuned", type=Path, metavar="FILE", help="what genlong tune has trained for this model")
-    add("--tuned-strength", type=float, metavar="WEIGHT", help="how much it counts (default: 1)")
-    add("--tuned-places", choices=PLACES, help="which part of the tuned video a window is like, where that has clip "
-        "identifiers and another length: at the same share of it, or counted from its beginning again and again; off: "
-        "without them (default: stretched)")  # fmt: skip
+    add("--tuned-strength", type=float, metavar="WEIGHT", help="how much its low-rank weights count (default: 1)")
+    add("--tuned-identifiers", choices=LENGTHS, help="which part of the tuned video a window is like, where that "
+        "has clip identifiers and another length: at the same share of it, or counted from its beginning again and "
+        "again; off: without them (default: stretched)")  # fmt: skip
     add("--output", type=Path, metavar="FILE", help="video file, .mp4 (default: the next free output/genlong_N.mp4)")
     add("--upscale", type=int, metavar="N", help=f"enlarge so many times by repeating pixels (default: to "
         f"{SHORTEST_SIDE} pixels or more)")  # fmt: skip

@@ -166,7 +166,7 @@ def _options(arguments: argparse.Namespace, folder: ModelFolder, clip: VideoClip
         if window > longest:
             raise UserError(f"--window {arguments.window}: that is {window} latent frames; this model takes {longest}.")
     if arguments.stride is None:
-        stride = max(1, window // 2)
+        stride = max(1, window // 4)
     else:
         stride = compression.latent_span(at_least("--stride", arguments.stride, 1))
         if stride > window:
@@ -243,7 +243,7 @@ def run_tune(job: TuneJob) -> None:
         )  # fmt: skip
     with option("--output", job.output):
         write_tuned(job.output, tuned)
-    count = max(1, len(losses) // 10)
+    count = max(1, min(20, len(losses) // 4))
     first, last = sum(losses[:count]) / count, sum(losses[-count:]) / count
     size = f"{job.width} x {job.height}"
     print(f"tuned       {job.output} (on {job.clip.num_frames} frames of {size})")

@@ -19,25 +19,28 @@ STRONGEST = 10.0
 
 @dataclass(frozen=True)
 class TunedJob:
-    """A file of ``genlong tune`` or Tune on Video. ``places``: one of ``tuning.identifiers.LENGTHS``."""
+    """A file of ``genlong tune`` or Tune on Video, and how much its low-rank weights count.
+
+    ``identifiers``: one of ``tuning.identifiers.LENGTHS``.
+    """
 
     path: Path
     strength: float
-    places: str
+    identifiers: str
 
     def load(self, pipeline: Any) -> Identified | None:
         """Put it on a pipeline; its clip identifiers, or None."""
         from ..hosts.diffusers.identified import load_tuned
 
         with option("--tuned", self.path):
-            return load_tuned(pipeline, self.path, self.strength, self.places)
+            return load_tuned(pipeline, self.path, self.strength, self.identifiers)
 
 
 def tuned_job(arguments: argparse.Namespace, folder: ModelFolder) -> TunedJob | None:
     """What was asked; None without ``--tuned``."""
-    path, places, strength = arguments.tuned, arguments.tuned_places, arguments.tuned_strength
+    path, identifiers, strength = arguments.tuned, arguments.tuned_identifiers, arguments.tuned_strength
     if path is None:
-        for name in ("tuned_strength", "tuned_places"):
+        for name in ("tuned_strength", "tuned_identifiers"):
             if getattr(arguments, name) is not None:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(arguments, name)}: only with --tuned.")
         return None
@@ -49,13 +52,13 @@ def tuned_job(arguments: argparse.Namespace, folder: ModelFolder) -> TunedJob | 
     with option("--tuned", path):
         if not path.is_file():
             raise ValueError("there is no such file. Give one that genlong tune has written.")
-        identifiers = check_tuned(folder, path)
-    if places is not None and not identifiers:
-        raise UserError(f"--tuned-places {places}: {path.name} has no clip identifiers; leave it out.")
+        identified = check_tuned(folder, path)
+    if identifiers is not None and not identified:
+        raise UserError(f"--tuned-identifiers {identifiers}: {path.name} has no clip identifiers; leave it out.")
     strength = 1.0 if strength is None else strength
     if not abs(strength) <= STRONGEST:
         raise UserError(f"--tuned-strength {strength}: use a number from -{STRONGEST:g} to {STRONGEST:g}.")
-    return TunedJob(path, strength, places or "stretched")
+    return TunedJob(path, strength, identifiers or "stretched")
 
 
 def check_peft(what: str) -> None:

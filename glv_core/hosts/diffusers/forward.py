@@ -146,7 +146,7 @@ class LongForward:
     def telling(self, identified: Identified, negative: torch.Tensor | None) -> Iterator[None]:
         """While open, the rows of forward passes are told their clips; see ``co_denoising``."""
         self._identified, self._negative = identified, negative
-        with told(TunedLayers(self.module), identified.identifiers, lambda: self._starts, identified.strength):
+        with told(TunedLayers(self.module), identified.identifiers, lambda: self._starts):
             yield
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -24,14 +24,12 @@ from .tuned_layers import TunedLayers, tuned_denoiser
 class Identified:
     """Clip identifiers for a run.
 
-    ``lengths``: one of ``LENGTHS``, for videos of another length than the tuned one. ``strength``: what they add is
-    multiplied by it. ``begin`` and ``length``: where the run's latent frames lie in a video of how many; None is that
-    the run is all of it.
+    ``lengths``: one of ``LENGTHS``, for videos of another length than the tuned one. ``begin`` and ``length``: where
+    the run's latent frames lie in a video of how many; None is that the run is all of it.
     """
 
     identifiers: ClipIdentifiers
     lengths: str = STRETCHED
-    strength: float = 1.0
     begin: int = 0
     length: int | None = None
 
@@ -44,7 +42,7 @@ class Identified:
     def described(self) -> list[Any]:
         """What the result depends on, as JSON holds it."""
         digest = weights_digest(self.identifiers.tensors().items())
-        return [self.identifiers.header(), digest, self.lengths, self.strength]
+        return [self.identifiers.header(), digest, self.lengths]
 
 
 @contextmanager
@@ -52,7 +50,6 @@ def told(
     parts: TunedLayers,
     identifiers: ClipIdentifiers,
     starts: Callable[[], Sequence[float | None]],
-    strength: float = 1.0,
 ) -> Iterator[None]:
     """While open, the layers of a denoiser add what their clip identifiers say.
 
@@ -60,7 +57,6 @@ def told(
         parts: of the denoiser.
         identifiers: where it is.
         starts: asked at every call of a layer; see ``ClipIdentifiers.add``.
-        strength: what is added is multiplied by it.
     """
     handles = []
     try:
@@ -70,7 +66,7 @@ def told(
                 seen = starts()
                 if all(start is None for start in seen):
                     return output
-                return output + strength * identifiers.add(layer, given[0], seen).to(output)
+                return output + identifiers.add(layer, given[0], seen).to(output)
 
             handles.append(parts.layer(name).register_forward_hook(hook))
         yield
@@ -85,7 +81,7 @@ def load_tuned(pipeline: Any, path: Path, strength: float = 1.0, lengths: str = 
     Args:
         pipeline: of the model that was tuned.
         path: a file of ``write_tuned``.
-        strength: what the weights and the clip identifiers add is multiplied by it.
+        strength: what the low-rank weights add is multiplied by it.
         lengths: one of ``LENGTHS``, for ``Identified``.
 
     Returns:
@@ -108,7 +104,7 @@ def load_tuned(pipeline: Any, path: Path, strength: float = 1.0, lengths: str = 
     parts.thaw()
     if tuned.identifiers is None or lengths == OFF:
         return None
-    return Identified(tuned.identifiers.to(module.device), lengths, strength)
+    return Identified(tuned.identifiers.to(module.device), lengths)
 
 
 def check_tuned(folder: ModelFolder, path: Path) -> bool:

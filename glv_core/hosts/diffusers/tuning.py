@@ -54,7 +54,7 @@ def tune(
         layers: one of ``tuned_layers.CHOICES``.
         keep_prompts: the other prompts that ``options.keep`` speaks of.
         recompute: run blocks a second time in place of keeping what they made: less memory, more time.
-        about: what the file is to say beside ``prompt``, ``layers`` and the options.
+        about: what the file is to say beside ``prompt``, ``layers``, the options and ``losses``.
         state: file of what a run that was cut off had done; it goes on from there.
         on_start: called once with the losses of the steps that were done before.
         on_step: called after every step with all losses.
@@ -100,7 +100,8 @@ def tune(
         on_start(list(loop.losses))
         loop.run(windows.loss, on_step)
         weights = parts.to_file(lora, options.rank)
-    said = {**(about or {}), "prompt": prompt, "layers": layers, **asdict(options)}
+    losses = [round(loss, 6) for loss in loop.losses]
+    said = {**(about or {}), "prompt": prompt, "layers": layers, **asdict(options), "losses": losses}
     return Tuned(weights, said, None if identifiers is None else identifiers.cpu())
 
 

@@ -118,7 +118,8 @@ def test_it_writes_a_file_and_says_so(tiny_wan_folder, files, tmp_path, capsys):
         "rank": 2, "layers": "attention", "identifiers": "bank", "keep": 0.5, "batch": 1, "seed": 0, "text_drop": 0.1,
         "clip_drop": 0.4, "learning_rate": 1e-4,
     }  # fmt: skip
-    assert about == expected
+    assert expected.items() <= about.items()
+    assert about["losses"] == [round(loss, 6) for loss in losses]
     places = read_tuned(output).identifiers.places
     assert (places.length, places.window, places.stride) == (10, 5, 2)
     assert "replaces" not in said
@@ -209,7 +210,7 @@ def test_defaults(tiny_wan_folder, files, tmp_path, monkeypatch):
         return cli_tune.prepare_tune(options.build_tune_parser().parse_args(words([], given)))
 
     job = prepared()
-    assert (job.options.window, job.options.stride) == (10, 5)  # all of the short video
+    assert (job.options.window, job.options.stride) == (10, 2)  # all of the short video
     assert (job.options.steps, job.options.rank, job.options.identifiers, job.options.keep) == (200, 16, "none", 0)
     assert job.layers == "attention"
     assert (job.width, job.height) == (688, 576)  # the area of Wan's 832 x 480, in the shape of the video
@@ -342,8 +343,8 @@ STRONG = {"--learning-rate": "0.02", "--steps": "6"}
     [
         {"--tuned": None},
         {"--tuned-strength": "0.5"},
-        {"--tuned-places": "repeated"},
-        {"--tuned-places": "off"},
+        {"--tuned-identifiers": "repeated"},
+        {"--tuned-identifiers": "off"},
         {"--streaming": True, "--chunk": "17", "--overlap": None, "--tuned": None},
     ],
     ids=str,
@@ -385,10 +386,10 @@ def test_what_is_wrong_with_it_is_said_before_the_model_is_loaded(
     wrong({"--tuned": lora}, "--tuned", "an ordinary LoRA")
     wrong({"--tuned": path.with_name("a.state.safetensors")}, "--tuned", "state of a tuning")
     wrong({"--tuned-strength": "2"}, "--tuned-strength 2", "only with --tuned")
-    wrong({"--tuned-places": "off"}, "--tuned-places off", "only with --tuned")
+    wrong({"--tuned-identifiers": "off"}, "--tuned-identifiers off", "only with --tuned")
     wrong({"--tuned": path, "--tuned-strength": "nan"}, "--tuned-strength nan", "-10 to 10")
-    wrong({"--tuned": path, "--tuned-places": "x"}, "--tuned-places", "repeated")
-    wrong({"--tuned": plain, "--tuned-places": "off"}, "--tuned-places off", "no clip identifiers")
+    wrong({"--tuned": path, "--tuned-identifiers": "x"}, "--tuned-identifiers", "repeated")
+    wrong({"--tuned": plain, "--tuned-identifiers": "off"}, "--tuned-identifiers off", "no clip identifiers")
     unet = tmp_path / "unet"
     tiny_pipelines("text_to_video_sd").save_pretrained(unet)
     wrong({"--model": unet, "--tuned": path}, "--tuned", "UNet3DConditionModel has no place for", "another model")
@@ -427,4 +428,4 @@ def test_the_demo_model_is_tuned_and_used(tmp_path, capsys):
 def test_the_choices_are_those_of_the_core():
     assert options.LAYERS == CHOICES
     assert options.IDENTIFIERS == KINDS
-    assert options.PLACES == LENGTHS
+    assert options.LENGTHS == LENGTHS

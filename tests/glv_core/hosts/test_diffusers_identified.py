@@ -93,14 +93,14 @@ def test_a_strength_of_nothing_is_the_plain_pipeline(tiny_pipelines, written, na
     path, plain = written(pipeline), video(pipeline, **options)
     parts = TunedLayers(denoiser(pipeline))
     outcomes = {}
-    for strength, lengths in ((0.0, "stretched"), (1.0, "off"), (1.0, "stretched")):
+    for strength, lengths in ((0.0, "off"), (1.0, "off"), (1.0, "stretched")):
         identified = load_tuned(pipeline, path, strength, lengths)
         assert (identified is None) == (lengths == "off")
         try:
             outcomes[strength, lengths] = video(pipeline, identified=identified, **options)
         finally:
             parts.remove_lora()
-    torch.testing.assert_close(outcomes.pop((0.0, "stretched")), plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(outcomes.pop((0.0, "off")), plain, atol=1e-5, rtol=1e-5)
     off, on = outcomes.values()
     assert (off - plain).abs().max() > 1e-3
     assert (off - on).abs().max() > 1e-3
@@ -193,8 +193,8 @@ def test_what_is_told_is_added_to_the_queries(fresh_wan, kind):
         for layer in identifiers.layers:
             eye = torch.eye(identifiers.sizes[layer][0])
             query = changed.transformer.blocks[int(layer.split(".")[2])].attn1.to_q
-            query.weight += 0.5 * identifiers.add(layer, eye, [place]).T
-    identified = Identified(identifiers, strength=0.5, begin=3, length=17)
+            query.weight += identifiers.add(layer, eye, [place]).T
+    identified = Identified(identifiers, begin=3, length=17)
     options = {"text": "a cat", "guidance_scale": 1.0}
     made = video(pipeline, settings, identified=identified, **options)
     torch.testing.assert_close(made, video(changed, settings, **options), atol=1e-3, rtol=1e-3)
@@ -216,7 +216,7 @@ def test_chunks_know_where_they_are(fresh_wan, recorded, tmp_path):
 
     assert stream(sampling) == [0.0, 8.0]
     assert stream(sampling) == []  # found
-    assert len(stream(replace(sampling, identified=identified_for(pipeline, strength=0.5)))) == 2
+    assert len(stream(replace(sampling, identified=identified_for(pipeline, lengths="repeated")))) == 2
     identifiers = tuned_for(pipeline, seed=1).identifiers
     assert len(stream(replace(sampling, identified=Identified(identifiers)))) == 2
 

@@ -136,9 +136,9 @@ def test_wans_files_have_the_names_that_comfyui_reads(tiny_pipelines, tmp_path):
     again = read_tuned(tmp_path / "a.safetensors")
     assert same(again, tuned)
     assert set(again.identifiers.layers) == {key for key in wanted if key.endswith("self_attn.q")}
-    assert again.about == {"family": "Wan", "prompt": PROMPT, "layers": "attention", **asdict(OPTIONS)} | {
-        "identifiers": "continuous"
-    }
+    said = {"family": "Wan", "prompt": PROMPT, "layers": "attention", **asdict(OPTIONS), "identifiers": "continuous"}
+    assert again.about == {**said, "losses": tuned.about["losses"]}
+    assert len(tuned.about["losses"]) == 3
 
 
 def test_unets_files_have_the_names_of_diffusers(tiny_pipelines):
