@@ -174,7 +174,7 @@ def build_tune_parser() -> argparse.ArgumentParser:
     add("--recompute", action="store_true", help="less memory: blocks are computed twice")
     add("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
     add = parser.add_argument_group("model and files").add_argument
-    _add_model(add, "Wan, TextToVideoSD or AnimateDiff, with one denoiser")
+    _add_model(add, "Wan, TextToVideoSD or AnimateDiff, with one denoiser", ("float32", "bfloat16"))
     add("--output", type=Path, metavar="FILE", help="file of the weights, .safetensors; beside it lies the state of "
         "the run, .state.safetensors (default: tuned/ and the name of the video, the next that is free)")  # fmt: skip
     return parser
@@ -283,8 +283,10 @@ def _add_files(parser: argparse.ArgumentParser, kinds: str) -> None:
     add("--no-plan", action="store_true", help="write no image of the windows beside the video")
 
 
-def _add_model(add: Callable[..., Any], kinds: str) -> None:
+def _add_model(
+    add: Callable[..., Any], kinds: str, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+) -> None:
     add("--model", type=Path, default=MODEL_DIR, metavar="FOLDER", help=f"diffusers pipeline folder: {kinds} "
         "(default: the demo model)")  # fmt: skip
     add("--device", help="torch device (default: cuda if there is one, else cpu)")
-    add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32 on the CPU, else bfloat16")
+    add("--dtype", choices=dtypes, help="default: float32 on the CPU, else bfloat16")

@@ -96,11 +96,13 @@ def load_tuned(pipeline: Any, path: Path, strength: float = 1.0, lengths: str = 
     module, _ = tuned_denoiser(pipeline)
     parts = TunedLayers(module)
     tuned, lora = _read(path, parts)
-    rank = next(iter(lora.values())).shape[0]
     layers = list(dict.fromkeys(parts.layer_of(name) for name in lora))
+    rank = next(iter(lora.values())).shape[0]
+    weights = list(parts.add_lora(layers, rank).items())
     with torch.no_grad():
-        for name, weight in parts.add_lora(layers, rank, scale=strength).items():
-            weight.copy_(lora[name])
+        for (down, first), (up, second) in zip(weights[::2], weights[1::2], strict=True):
+            first.copy_(lora[down])
+            second.copy_(strength * lora[up])
     parts.thaw()
     if tuned.identifiers is None or lengths == OFF:
         return None

@@ -31,7 +31,7 @@ _ALPHA = ".alpha"
 _ADAPTER = "tuned"
 
 
-def tuned_denoiser(pipeline: Any) -> tuple[nn.Module, DenoiserKind]:
+def tuned_denoiser(pipeline: Any) -> tuple[Any, DenoiserKind]:
     """The denoiser of a pipeline that can be tuned, and its kind.
 
     Raises:
@@ -51,7 +51,7 @@ class TunedLayers:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self._trained: list[tuple[nn.Parameter, bool]] = []
-        self._wan = type(module).__name__ in WAN_DENOISERS
+        self._wan = any(cls.__name__ in WAN_DENOISERS for cls in type(module).__mro__)
         self._names: dict[str, tuple[str, str, bool]] = {}  # of a file -> name, part, whether it attends to text
         for holder, attention in module.named_modules():
             if not hasattr(attention, "is_cross_attention") or holder.startswith(_BRANCH):
@@ -122,15 +122,12 @@ class TunedLayers:
                     f"{model}: it was tuned on another model."
                 )
 
-    def add_lora(
-        self, names: Sequence[str], rank: int, scale: float = 1.0, dtype: torch.dtype | None = None
-    ) -> dict[str, nn.Parameter]:
+    def add_lora(self, names: Sequence[str], rank: int, dtype: torch.dtype | None = None) -> dict[str, nn.Parameter]:
         """Freeze the module and put low-rank weights that change nothing on layers; ``remove_lora`` takes them off.
 
         Args:
             names: of layers, as in files.
             rank: of the weights.
-            scale: what they add is multiplied by it.
             dtype: of the weights; None is that of their layers.
 
         Returns:
@@ -146,7 +143,7 @@ class TunedLayers:
         self._trained = [(parameter, parameter.requires_grad) for parameter in self.module.parameters()]
         wanted = "|".join(re.escape(self._names[name][0]) for name in names)
         with torch.random.fork_rng(devices=[]):  # peft draws first weights
-            config = LoraConfig(r=rank, lora_alpha=rank * scale, target_modules=wanted)  # type: ignore[arg-type]
+            config = LoraConfig(r=rank, lora_alpha=rank, target_modules=wanted)
             inject_adapter_in_model(config, self.module, _ADAPTER)
         weights = {}
         for name in names:
@@ -190,8 +187,6 @@ class TunedLayers:
 
         return {name: part for name, part in self.module.named_modules() if isinstance(part, LoraLayer)}
 
-    # -- files -----------------------------------------------------------------------------------------------------
-
     def to_file(self, weights: Mapping[str, torch.Tensor], rank: int) -> dict[str, torch.Tensor]:
         """Weights of ``add_lora`` as a file holds them: on the CPU, with alphas where its reader looks for them."""
         tensors = {name: weight.detach().cpu().clone() for name, weight in weights.items()}
@@ -216,18 +211,20 @@ class TunedLayers:
                     f"{file} holds {name}, which a {type(self.module).__name__} has no place for: it was tuned on "
                     "another model, or with layers that the command line does not train."
                 )
-        weights, sizes, ranks = {}, {}, set()
+        weights: dict[str, torch.Tensor] = {}
+        sizes: dict[str, tuple[int, int]] = {}
+        ranks: set[int] = set()
         for layer in layers:
-            pair = [tensors.get(layer + end) for end in (down, up)]
-            if pair[0] is None or pair[1] is None or pair[0].shape[0] != pair[1].shape[1]:
+            first, second = tensors.get(layer + down), tensors.get(layer + up)
+            if first is None or second is None or first.shape[0] != second.shape[1]:
                 raise ValueError(f"{file} is damaged: of {layer} it does not hold both weights of one rank.")
-            rank = pair[0].shape[0]
-            if ranks and rank not in ranks:
-                raise ValueError(f"{file} holds weights of several ranks, which the command line does not train.")
+            rank = first.shape[0]
             ranks.add(rank)
-            sizes[layer] = (pair[0].shape[1], pair[1].shape[0])
+            sizes[layer] = (first.shape[1], second.shape[0])
             alpha = float(tensors.get(layer + _ALPHA, rank))
-            weights |= {layer + down: pair[0], layer + up: pair[1] * (alpha / rank)}
+            weights |= {layer + down: first, layer + up: second * (alpha / rank)}
+        if len(ranks) > 1:
+            raise ValueError(f"{file} holds weights of several ranks, which the command line does not train.")
         self.check(sizes, file)
         return weights
 

@@ -83,8 +83,9 @@ def tune(
     key = chunk_key(recipe, latents, *windows.texts, windows.empty)
     with ExitStack() as stack:
         generator = torch.Generator().manual_seed(options.seed)
+        lora = parts.add_lora(names, options.rank, torch.float32)
         stack.callback(parts.remove_lora)
-        lora = parts.add_lora(names, options.rank, dtype=torch.float32)
+        stack.enter_context(_aside(pipeline))
         _begin(lora, generator)
         trained = dict(lora)
         identifiers = None
@@ -115,7 +116,7 @@ class _Windows:
     def __init__(
         self,
         pipeline: Any,
-        module: nn.Module,
+        module: Any,
         kind: DenoiserKind,
         latents: torch.Tensor,
         prompts: Sequence[str],
@@ -124,7 +125,8 @@ class _Windows:
     ) -> None:
         self.texts, empty = encode_prompts(pipeline, prompts, "")
         assert empty is not None
-        self.empty, self.starts = empty, [None]
+        self.empty = empty
+        self.starts: list[float | None] = [None]
         self.device, self._dtype = next(module.parameters()).device, module.dtype
         self._module, self._kind, self._options, self._parts = module, kind, options, parts
         self._scheduler = pipeline.scheduler
@@ -191,6 +193,20 @@ def noised(
         "sample": lambda: clean,
     }[kind]()
     return alpha * clean + sigma * noise, wanted, timestep.to(clean.device)
+
+
+@contextmanager
+def _aside(pipeline: Any) -> Iterator[None]:
+    """While open, what has done its part is in the computer's memory: the text encoder and the VAE."""
+    parts = [part for name in ("text_encoder", "vae") if (part := getattr(pipeline, name, None)) is not None]
+    devices = [part.device for part in parts]
+    try:
+        for part in parts:
+            part.to("cpu")
+        yield
+    finally:
+        for part, device in zip(parts, devices, strict=True):
+            part.to(device)
 
 
 def _begin(lora: Mapping[str, nn.Parameter], generator: torch.Generator) -> None:

@@ -251,6 +251,7 @@ def test_defaults(tiny_wan_folder, files, tmp_path, monkeypatch):
         ({"--width": "33"}, ["--width 33", "32"]),
         ({"--seed": "-1"}, ["--seed -1"]),
         ({"--layers": "all"}, ["--layers", "queries"]),
+        ({"--dtype": "float16"}, ["--dtype", "bfloat16"]),
         ({"--device": "toaster"}, ["--device toaster", "Use cpu"]),
         ({"--output": "a.mp4"}, ["--output a.mp4", ".safetensors"]),
         ({"--output": "a.state.safetensors"}, ["--output a.state.safetensors", "Choose another"]),

@@ -221,6 +221,23 @@ def test_chunks_know_where_they_are(fresh_wan, recorded, tmp_path):
     assert len(stream(replace(sampling, identified=Identified(identifiers)))) == 2
 
 
+def test_chunks_of_another_strength_are_made_again(fresh_wan, written, tmp_path):
+    pipeline = fresh_wan()
+    path = written(pipeline)
+    timebase, settings = timebase_for(pipeline, 33, 8), StreamSettings(9, 1, replace(SETTINGS, window=9))
+    schedule, found = parse_schedule("a cat", num_frames=33, fps=8), []
+    for strength in (1.0, 1.0, 0.5):
+        load_tuned(pipeline, path, strength, "off")
+        told = []
+        stream_video(
+            pipeline, schedule, timebase, settings, Sampling(1, 1.0, 0, 32, 32), folder=RunFolder(tmp_path / "run"),
+            on_progress=lambda chunk, step, told=told: told.append(step is None),
+        )  # fmt: skip
+        found.append(told == [True])
+        TunedLayers(pipeline.transformer).remove_lora()
+    assert found == [False, True, False]
+
+
 def test_files_of_other_models_are_refused(tiny_pipelines, fresh_wan, written, tmp_path, tiny_wan_folder):
     pipeline = fresh_wan()
     before = list(pipeline.transformer.state_dict())

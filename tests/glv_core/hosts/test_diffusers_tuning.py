@@ -76,6 +76,15 @@ def test_only_what_is_trained_changes_and_the_pipeline_is_as_before(tiny_pipelin
     assert tuned.identifiers.layers == tuple(TunedLayers(module).identified())
 
 
+def test_what_is_not_trained_is_set_aside(tiny_pipelines, monkeypatch):
+    pipeline, moves = tiny_pipelines("wan"), []
+    for name in ("text_encoder", "vae"):
+        monkeypatch.setattr(getattr(pipeline, name), "to", lambda device, name=name: moves.append((name, str(device))))
+    run(pipeline, replace(OPTIONS, steps=1), on_step=lambda losses: moves.append("step"))
+    moved = [("text_encoder", "cpu"), ("vae", "cpu")]
+    assert moves == [*moved, "step", *moved]
+
+
 def test_an_error_on_the_way_leaves_the_pipeline_as_before(tiny_pipelines):
     pipeline = tiny_pipelines("wan")
     before = list(pipeline.transformer.state_dict())
@@ -409,8 +418,10 @@ def test_models_that_cannot_be_tuned_are_refused(tiny_pipelines, fresh_wan):
     pipeline = fresh_wan()
     run(pipeline, replace(OPTIONS, steps=1))
     TunedLayers(pipeline.transformer).add_lora(["diffusion_model.blocks.0.self_attn.q"], 2)
+    before = list(pipeline.transformer.state_dict())
     with pytest.raises(ValueError, match="has low-rank weights already"):
         run(pipeline)
+    assert list(pipeline.transformer.state_dict()) == before
 
 
 def test_the_header_says_what_it_is(tiny_pipelines, tmp_path):
