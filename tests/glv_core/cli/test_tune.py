@@ -364,12 +364,13 @@ def test_edits_take_it(trained, tiny_branch_folder, files, tmp_path, command):
     more = {"--mask": files.mask, "--no-composite": True} if command == "edit" else {"--control": "canny"}
     given = {name: value for name, value in DRAW.items() if name != "--overlap"}
     given |= {"--model": tiny_branch_folder, "--video": files.video, "--cfg": "1", **more}
-    frames = []
-    for tuned in (None, trained(STRONG).path):
+    frames, path = [], trained(STRONG).path
+    for tuned in ({}, {"--tuned": path, "--tuned-identifiers": "off"}, {"--tuned": path}):
         output = tmp_path / "out.mp4"
-        assert cli.main(words([command], {**given, "--tuned": tuned, "--output": output})) == 0
+        assert cli.main(words([command], {**given, **tuned, "--output": output})) == 0
         frames.append(read_video(output)[0])
-    assert not torch.equal(*frames)
+    assert not torch.equal(frames[0], frames[1])
+    assert not torch.equal(frames[1], frames[2])
 
 
 def test_what_is_wrong_with_it_is_said_before_the_model_is_loaded(

@@ -162,11 +162,18 @@ def test_rows_of_one_batch_are_told_apart(tiny_pipelines, recorded):
     """UNets see both prompts in one batch."""
     pipeline = tiny_pipelines("text_to_video_sd")
     identified = identified_for(pipeline, lengths="repeated")
-    video(pipeline, frames=LENGTH, text="a red circle", num_inference_steps=1, identified=identified)
-    told = [start for each in recorded for start in each]
-    starts = sorted(window.start for window in SETTINGS.windows(LENGTH, 0, 1))
-    assert sorted(start for start in told if start is not None) == starts
-    assert sum(start is None for start in told) == len(starts)
+    settings = replace(SETTINGS, windows_per_forward=1)
+    video(pipeline, settings, frames=LENGTH, text="a cat", num_inference_steps=1, identified=identified)
+    assert recorded == [[None, window.start] for window in SETTINGS.windows(LENGTH, 0, 1)]
+
+
+@pytest.mark.parametrize("name", ["wan", "text_to_video_sd", "animatediff"])
+def test_windows_in_one_pass_are_what_they_are_one_by_one(tiny_pipelines, name):
+    pipeline = tiny_pipelines(name)
+    options = {"frames": FRAMES if name == "wan" else LENGTH, "num_inference_steps": 1}
+    options["identified"] = identified_for(pipeline)
+    alone, together = (video(pipeline, replace(SETTINGS, windows_per_forward=count), **options) for count in (1, 4))
+    torch.testing.assert_close(alone, together, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["wan", "text_to_video_sd"])
