@@ -60,7 +60,6 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
     """
     try:
         from ..hosts.diffusers.folder import DEMO_DEFAULTS, read_model_folder
-        from .video import open_video
     except ImportError as error:
         remedy = "Install what the command line needs: pip install genlong-video[standalone]"
         raise UserError(f"{error}. {remedy}") from error
@@ -69,17 +68,7 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
         folder = read_model_folder(arguments.model)
         if not folder.takes_hints:
             raise ValueError(f"{folder.pipeline} has no VACE, which genlong {arguments.command} needs. {REMEDY}")
-    with option("--video", arguments.video):
-        clip = open_video(arguments.video)
-    if arguments.fps is not None:
-        with option("--fps", arguments.fps):
-            clip = clip.trimmed(fps=arguments.fps)
-    if arguments.length is not None:
-        with option("--length", arguments.length):
-            wanted = parse_length(arguments.length, float(clip.fps))
-            if wanted > clip.num_frames:
-                raise ValueError(f"the video has {clip.num_frames} frames. Lower --length, or leave it out.")
-            clip = clip.trimmed(num_frames=wanted)
+    clip = wanted_clip(arguments)
     drawn = folder.defaults is DEMO_DEFAULTS
     arguments.length, arguments.fps = str(clip.num_frames), float(clip.fps)
     fill_size(arguments, clip, folder.defaults, folder.multiple, drawn)
@@ -100,6 +89,28 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
         job, clip, arguments.strength, masks, arguments.control, arguments.depth_model, arguments.grow,
         arguments.feather, composite,
     )  # fmt: skip
+
+
+def wanted_clip(arguments: argparse.Namespace) -> VideoClip:
+    """What ``--video``, ``--fps`` and ``--length`` say.
+
+    Raises:
+        UserError: the video cannot be read, or is shorter.
+    """
+    from .video import open_video
+
+    with option("--video", arguments.video):
+        clip = open_video(arguments.video)
+    if arguments.fps is not None:
+        with option("--fps", arguments.fps):
+            clip = clip.trimmed(fps=arguments.fps)
+    if arguments.length is not None:
+        with option("--length", arguments.length):
+            wanted = parse_length(arguments.length, float(clip.fps))
+            if wanted > clip.num_frames:
+                raise ValueError(f"the video has {clip.num_frames} frames. Lower --length, or leave it out.")
+            clip = clip.trimmed(num_frames=wanted)
+    return clip
 
 
 def fill_size(arguments: argparse.Namespace, clip: VideoClip, defaults: Defaults, multiple: int, drawn: bool) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .edit import fill_size
+from ..demo import MODEL_DIR
+from .edit import fill_size, wanted_clip
 from .errors import UserError, at_least, option
-from .job import check_output, device_of, parse_length, side_of
+from .job import check_output, device_of, side_of
 from .progress import frame_bar, loss_bar
 from .report import memory_advice, quiet
 from .tuned import check_peft
@@ -77,7 +78,6 @@ def prepare_tune(arguments: argparse.Namespace) -> TuneJob:
         from ..hosts.diffusers.held import check_scheduler
         from ..hosts.diffusers.tuning import check_recompute
         from ..tuning import read_state
-        from .video import open_video
     except ImportError as error:
         remedy = "Install what the command line needs: pip install genlong-video[standalone]"
         raise UserError(f"{error}. {remedy}") from error
@@ -89,17 +89,7 @@ def prepare_tune(arguments: argparse.Namespace) -> TuneJob:
     if arguments.recompute:
         with option("--recompute", ""):
             check_recompute(denoiser)
-    with option("--video", arguments.video):
-        clip = open_video(arguments.video)
-    if arguments.fps is not None:
-        with option("--fps", arguments.fps):
-            clip = clip.trimmed(fps=arguments.fps)
-    if arguments.length is not None:
-        with option("--length", arguments.length):
-            wanted = parse_length(arguments.length, float(clip.fps))
-            if wanted > clip.num_frames:
-                raise ValueError(f"the video has {clip.num_frames} frames. Lower --length, or leave it out.")
-            clip = clip.trimmed(num_frames=wanted)
+    clip = wanted_clip(arguments)
     defaults = folder.defaults
     fill_size(arguments, clip, defaults, folder.multiple, defaults is DEMO_DEFAULTS)
     width, height = (
@@ -249,5 +239,6 @@ def run_tune(job: TuneJob) -> None:
     print(f"tuned       {job.output} (on {job.clip.num_frames} frames of {size})")
     print(f"loss        {first:.4g} -> {last:.4g} (mean of the first and the last {count} of {len(losses)} steps)")
     print(f"state       {job.state} (for the same line with more --steps; delete it when you are content)")
-    print(f"use         genlong --model {job.folder.path} --tuned {job.output} --prompts ...")
+    model = "" if job.folder.path == MODEL_DIR else f"--model {job.folder.path} "
+    print(f"use         genlong {model}--tuned {job.output} --prompts ...")
     print(f"time        {time.monotonic() - started:.1f} s")
