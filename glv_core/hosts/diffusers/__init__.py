@@ -1,6 +1,7 @@
 """Co-denoising, streaming and tuning on diffusers pipelines.
 
-Wan, Wan VACE, TextToVideoSD (ModelScope, Zeroscope), AnimateDiff; and StreamingT2V's UNet. Importing this package needs torch and diffusers.
+Wan, Wan VACE, TextToVideoSD (ModelScope, Zeroscope) and AnimateDiff; and StreamingT2V's UNet. Importing this package
+needs torch and diffusers.
 """
 
 from .denoisers import SUPPORTED, UnsupportedDenoiserError
