@@ -60,7 +60,6 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
     """
     try:
         from ..hosts.diffusers.folder import DEMO_DEFAULTS, read_model_folder
-        from .video import open_video
     except ImportError as error:
         remedy = "Install what the command line needs: pip install genlong-video[standalone]"
         raise UserError(f"{error}. {remedy}") from error
@@ -69,20 +68,10 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
         folder = read_model_folder(arguments.model)
         if not folder.takes_hints:
             raise ValueError(f"{folder.pipeline} has no VACE, which genlong {arguments.command} needs. {REMEDY}")
-    with option("--video", arguments.video):
-        clip = open_video(arguments.video)
-    if arguments.fps is not None:
-        with option("--fps", arguments.fps):
-            clip = clip.trimmed(fps=arguments.fps)
-    if arguments.length is not None:
-        with option("--length", arguments.length):
-            wanted = parse_length(arguments.length, float(clip.fps))
-            if wanted > clip.num_frames:
-                raise ValueError(f"the video has {clip.num_frames} frames. Lower --length, or leave it out.")
-            clip = clip.trimmed(num_frames=wanted)
+    clip = wanted_clip(arguments)
     drawn = folder.defaults is DEMO_DEFAULTS
     arguments.length, arguments.fps = str(clip.num_frames), float(clip.fps)
-    _fill_size(arguments, clip, folder.defaults, folder.multiple, drawn)
+    fill_size(arguments, clip, folder.defaults, folder.multiple, drawn)
     job = prepare(arguments)
     if job.output.exists() and job.output.samefile(clip.path):
         raise UserError(f"--output {job.output}: that is the video itself. Choose another name.")
@@ -102,7 +91,29 @@ def prepare_edit(arguments: argparse.Namespace) -> EditJob:
     )  # fmt: skip
 
 
-def _fill_size(arguments: argparse.Namespace, clip: VideoClip, defaults: Defaults, multiple: int, drawn: bool) -> None:
+def wanted_clip(arguments: argparse.Namespace) -> VideoClip:
+    """What ``--video``, ``--fps`` and ``--length`` say.
+
+    Raises:
+        UserError: the video cannot be read, or is shorter.
+    """
+    from .video import open_video
+
+    with option("--video", arguments.video):
+        clip = open_video(arguments.video)
+    if arguments.fps is not None:
+        with option("--fps", arguments.fps):
+            clip = clip.trimmed(fps=arguments.fps)
+    if arguments.length is not None:
+        with option("--length", arguments.length):
+            wanted = parse_length(arguments.length, float(clip.fps))
+            if wanted > clip.num_frames:
+                raise ValueError(f"the video has {clip.num_frames} frames. Lower --length, or leave it out.")
+            clip = clip.trimmed(num_frames=wanted)
+    return clip
+
+
+def fill_size(arguments: argparse.Namespace, clip: VideoClip, defaults: Defaults, multiple: int, drawn: bool) -> None:
     """Sizes that were not given: the model's area in the proportions of the video; the demo model's own."""
     if drawn:
         return
@@ -168,6 +179,7 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
         plan = draw_plan(job.settings, timebase, job.schedule, job.steps)
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype, branch=True)
+    identified = None if job.tuned is None else job.tuned.load(pipeline)
     with memory_advice(), frame_bar(timebase.num_frames, "encode") as show:
         if control is None and masks is not None:
             given: dict[str, Any] = {"outside": edit.frames(), "masks": masks.frames(timebase.num_frames)}
@@ -193,6 +205,7 @@ def run_edit(edit: EditJob, arguments: argparse.Namespace) -> None:
             noise=job.noise,
             progress=progress,
             hint=VaceHint(latents, edit.strength),
+            identified=identified,
         )
     with memory_advice():
         output, num_frames, size, differences = _write(edit, pipeline, made, masks)

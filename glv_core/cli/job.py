@@ -18,6 +18,7 @@ from ..partial import reserved
 from .errors import UserError, at_least, option
 from .report import plan_of
 from .stream import StreamJob, stream_job
+from .tuned import TunedJob, tuned_job
 
 if TYPE_CHECKING:
     from ..co_denoise import CoDenoiseSettings
@@ -52,6 +53,7 @@ class Job:
     output: Path
     upscale: int
     stream: StreamJob | None = None
+    tuned: TunedJob | None = None
     number: int = 0  #: in the name of ``output``, where none was asked for
 
     @contextmanager
@@ -153,7 +155,8 @@ def prepare(arguments: argparse.Namespace) -> Job:
                 arguments.scheduler if arguments.flow_shift is None else arguments.flow_shift):  # fmt: skip
         scheduler = make_scheduler(load_scheduler(folder), arguments.scheduler, arguments.flow_shift)
     width, height = (
-        _size(name, getattr(arguments, name), getattr(defaults, name), folder.multiple) for name in ("width", "height")
+        side_of(name, getattr(arguments, name), getattr(defaults, name), folder.multiple)
+        for name in ("width", "height")
     )
     upscale = -(-SHORTEST_SIDE // min(width, height)) if arguments.upscale is None else arguments.upscale
     for name, side in (("width", width), ("height", height)):
@@ -169,9 +172,9 @@ def prepare(arguments: argparse.Namespace) -> Job:
         raise UserError(f"--flow-shift {arguments.flow_shift}: use a number above 0, up to 1000.")
     if not 0 <= arguments.seed < 2**63:
         raise UserError(f"--seed {arguments.seed}: use a whole number of 0 or more, below 2 to the 63rd.")
-    device = _device(arguments.device)
+    device = device_of(arguments.device)
     output, number = (arguments.output, 0) if arguments.output is not None else _next_output()
-    _check_output(output)
+    check_output(output, ".mp4")
     return Job(
         folder,
         timebase,
@@ -188,6 +191,7 @@ def prepare(arguments: argparse.Namespace) -> Job:
         output,
         at_least("--upscale", upscale, 1),
         stream_job(arguments, folder, timebase, settings, output, (width, height)),
+        tuned_job(arguments, folder),
         number,
     )
 
@@ -233,7 +237,12 @@ def _windows(arguments: argparse.Namespace, folder: ModelFolder, timebase: Timeb
     return window, overlap, arguments.schedule or DEFAULT_SCHEDULE
 
 
-def _size(name: str, value: int | None, default: int, multiple: int) -> int:
+def side_of(name: str, value: int | None, default: int, multiple: int) -> int:
+    """A width or height in pixels, as it was given or the model's own.
+
+    Raises:
+        UserError: the model cannot have it.
+    """
     value = default if value is None else value
     if value < multiple or value % multiple:
         near = max(multiple, round(value / multiple) * multiple)
@@ -241,7 +250,12 @@ def _size(name: str, value: int | None, default: int, multiple: int) -> int:
     return value
 
 
-def _device(name: str | None) -> str:
+def device_of(name: str | None) -> str:
+    """The torch device of that name, or the best there is.
+
+    Raises:
+        UserError: there is none.
+    """
     import torch
 
     if name is None:
@@ -264,15 +278,15 @@ def _next_output() -> tuple[Path, int]:
     return next(each for each in paths if not (each[0].exists() or plan_of(each[0]).exists()))
 
 
-def _check_output(path: Path) -> None:
-    """Check that a video file can be written; its folder is made when the run begins.
+def check_output(path: Path, suffix: str) -> None:
+    """Check that a file of this kind can be written; its folder is made when the run begins.
 
     Raises:
         UserError: it cannot.
     """
     with option("--output", path):
-        if path.suffix.lower() != ".mp4":
-            raise ValueError("the name must end in .mp4.")
+        if path.suffix.lower() != suffix:
+            raise ValueError(f"the name must end in {suffix}.")
         if path.is_dir():
             raise ValueError("that is a folder; add a file name.")
         there = next(folder for folder in path.absolute().parents if folder.exists())

@@ -28,9 +28,12 @@ from .report import (
     save_plan,
     seam_line,
 )
+from .tune import prepare_tune, run_tune
 
 if TYPE_CHECKING:
     import torch
+
+    from ..hosts.diffusers.identified import Identified
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = words.pop(0) if words and words[0] in COMMANDS else ""
     arguments = COMMANDS[command]().parse_args(words) if command else build_parser().parse_args(words)
     try:
-        if command:
+        if command == "tune":
+            run_tune(prepare_tune(arguments))
+        elif command:
             run_edit(prepare_edit(arguments), arguments)
         else:
             job = prepare(arguments)
@@ -50,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"genlong: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("genlong: interrupted; no video was written", file=sys.stderr)
+        kept = "the same line goes on where it was" if command == "tune" else "no video was written"
+        print(f"genlong: interrupted; {kept}", file=sys.stderr)
         return 130
     return 0
 
@@ -69,7 +75,9 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
     quiet()
     with option("--model", job.folder.path):
         pipeline = load_pipeline(job.folder, job.device, job.dtype)
-    output, num_frames, lines = (_co_denoised if job.stream is None else _streamed)(job, arguments, pipeline)
+    identified = None if job.tuned is None else job.tuned.load(pipeline)
+    make = _co_denoised if job.stream is None else _streamed
+    output, num_frames, lines = make(job, arguments, pipeline, identified)
     size = f"{job.width * job.upscale} x {job.height * job.upscale}"
     print(f"video       {output} ({num_frames} frames, {num_frames / job.timebase.fps:.4g} s, {size})")
     if plan is not None:
@@ -79,7 +87,9 @@ def run(job: Job, arguments: argparse.Namespace) -> None:
     print(f"time        {time.monotonic() - started:.1f} s")
 
 
-def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[Path, int, list[str]]:
+def _co_denoised(
+    job: Job, arguments: argparse.Namespace, pipeline: Any, identified: Identified | None
+) -> tuple[Path, int, list[str]]:
     """Make and write the video at once; its file, its length in frames, and lines about it."""
     from ..hosts.diffusers import generate
     from ..metrics import frame_differences
@@ -100,6 +110,7 @@ def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tupl
             scheduler=job.scheduler,
             noise=job.noise,
             progress=progress,
+            identified=identified,
         )
     check_numbers(frames)
     with job.to_write() as output:
@@ -107,7 +118,9 @@ def _co_denoised(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tupl
     return output, len(frames), [cost_line(job), seam_line(job, frame_differences(frames).tolist())]
 
 
-def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[Path, int, list[str]]:
+def _streamed(
+    job: Job, arguments: argparse.Namespace, pipeline: Any, identified: Identified | None
+) -> tuple[Path, int, list[str]]:
     """Make the video chunk by chunk and write it as it is decoded; its file, its length, and lines about it."""
     from ..hosts.diffusers.decode import decode_frames
     from ..metrics import RunningDifferences, seam_ratio_of
@@ -118,7 +131,7 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[P
     folder = RunFolder(wanted.run)
     with memory_advice(), _kept(wanted.run):
         given = None if wanted.start is None else wanted.start.latents(pipeline, folder)
-        make = _streamer(job, arguments, pipeline)
+        make = _streamer(job, arguments, pipeline, identified)
     begun = 0 if given is None else given.shape[2]
     chunks = plan_chunks(timebase.num_latent_frames, wanted.chunk, wanted.overlap, begun)
     found = 0
@@ -145,7 +158,9 @@ def _streamed(job: Job, arguments: argparse.Namespace, pipeline: Any) -> tuple[P
     return output, timebase.num_frames, lines
 
 
-def _streamer(job: Job, arguments: argparse.Namespace, pipeline: Any) -> Callable[..., torch.Tensor]:
+def _streamer(
+    job: Job, arguments: argparse.Namespace, pipeline: Any, identified: Identified | None
+) -> Callable[..., torch.Tensor]:
     """What makes the latents, of ``given``, ``folder`` and ``on_progress``: StreamingT2V's own way, or any model's."""
     from ..hosts.diffusers.streaming import Sampling, StreamSettings, stream_video
     from ..hosts.diffusers.streamingt2v_video import load_parts, own_scheduler, stream_frames
@@ -158,7 +173,9 @@ def _streamer(job: Job, arguments: argparse.Namespace, pipeline: Any) -> Callabl
         scheduler = own_scheduler(pipeline.scheduler, arguments.scheduler)
         return partial(stream_frames, parts, job.schedule, job.timebase, wanted.own, scheduler=scheduler)
     settings = StreamSettings(wanted.chunk, wanted.overlap, job.settings, wanted.blend, wanted.drift_correction)
-    sampling = Sampling(job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler)
+    sampling = Sampling(
+        job.steps, job.cfg, arguments.seed, job.height, job.width, arguments.negative, job.scheduler, identified
+    )
     return partial(stream_video, pipeline, job.schedule, job.timebase, settings, sampling)
 
 

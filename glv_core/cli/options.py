@@ -26,6 +26,9 @@ PROMPT_BLENDINGS = ("auto", "predictions", "embeddings", "embeddings_spherical",
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
 BEYOND_END = ("error", "drop")
+LAYERS = ("attention", "self_attention", "cross_attention", "queries")
+IDENTIFIERS = ("none", "bank", "continuous")
+LENGTHS = ("stretched", "repeated", "off")
 CONTROLS = ("depth", "canny", "scribble", "mask", "ready")
 
 _PROMPTS = "prompt schedule: 'a cat | a dog', or lines such as '0: a cat' and '2.5s: a dog', or @FILE with such text"
@@ -47,8 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Make long, multi-prompt video with a short video diffusion model: overlapping windows of one long "
         "latent are denoised together, each with the prompt of its place on the timeline. Runs on what is on this "
         "machine and downloads nothing.",
-        epilog="genlong edit changes a part of a video, genlong restyle gives one another look: see genlong edit "
-        "--help and genlong restyle --help.",
+        epilog="genlong edit changes a part of a video, genlong restyle gives one another look, genlong tune trains a "
+        "model on one: see genlong edit --help, genlong restyle --help and genlong tune --help.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"genlong {__version__}")
@@ -129,8 +132,56 @@ def build_restyle_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def build_tune_parser() -> argparse.ArgumentParser:
+    """The options of training a model on one video."""
+    parser = _Parser(
+        prog="genlong tune",
+        description="Train low-rank weights for a model on the windows of one video, as Gen-L-Video's one-shot tuning "
+        "does. genlong --tuned FILE and, with Wan, ComfyUI's LoRA loader read what it writes. Run the same line again "
+        "after an interrupt, and it goes on where it was.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("video").add_argument
+    add("--video", type=Path, required=True, metavar="FILE", help="the video to train on")
+    add("--prompt", required=True, metavar="TEXT", help="what it shows")
+    _add_clip(add)
+    add = parser.add_argument_group("training").add_argument
+    add("--steps", type=int, default=200, help="steps of the optimiser (default: %(default)s)")
+    add("--window", type=int, metavar="N", help="frames that are seen together (default from the model: demo 61, Wan "
+        "81, others 16; at most the video)")  # fmt: skip
+    add(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="frames between the starts of two windows (default: a quarter of a window)",
+    )
+    add("--batch", type=int, default=1, metavar="N", help="windows in a step, one after the other (default: "
+        "%(default)s)")  # fmt: skip
+    add("--learning-rate", type=float, default=1e-4, metavar="RATE", help="it stays the same (default: %(default)s)")
+    add("--rank", type=int, default=16, metavar="N", help="of the low-rank weights (default: %(default)s)")
+    add("--layers", choices=LAYERS, default="attention", help="queries, keys, values and the way out of all "
+        "attention, of that of the video to itself, of that to the text; or the queries of both (default: "
+        "%(default)s)")  # fmt: skip
+    add("--identifiers", choices=IDENTIFIERS, default="none", help="weights by which the model knows which part of "
+        "the video a window is: a pair for each window, or one pair that changes along the video (default: "
+        "%(default)s)")  # fmt: skip
+    add("--text-drop", type=float, default=0.1, metavar="SHARE", help="how often a window is seen without its prompt "
+        "(default: %(default)s)")  # fmt: skip
+    add("--clip-drop", type=float, metavar="SHARE", help="how often it is seen without its identifier (default: 0.4)")
+    add("--keep", type=float, default=0.0, metavar="WEIGHT", help="how much it counts that other prompts go on giving "
+        "what they gave (default: %(default)s, not at all)")  # fmt: skip
+    add("--keep-prompts", metavar="TEXT", help="these prompts: 'a cat | a dog'")
+    add("--recompute", action="store_true", help="less memory: blocks are computed twice")
+    add("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
+    add = parser.add_argument_group("model and files").add_argument
+    _add_model(add, "Wan, TextToVideoSD or AnimateDiff, with one denoiser", ("float32", "bfloat16"))
+    add("--output", type=Path, metavar="FILE", help="file of the weights, .safetensors; beside it lies the state of "
+        "the run, .state.safetensors (default: tuned/ and the name of the video, the next that is free)")  # fmt: skip
+    return parser
+
+
 #: Words that the command line may begin with, and their options.
-COMMANDS = {"edit": build_edit_parser, "restyle": build_restyle_parser}
+COMMANDS = {"edit": build_edit_parser, "restyle": build_restyle_parser, "tune": build_tune_parser}
 
 
 def _add_source(parser: argparse.ArgumentParser) -> Callable[..., Any]:
@@ -139,15 +190,19 @@ def _add_source(parser: argparse.ArgumentParser) -> Callable[..., Any]:
     add("--video", type=Path, required=True, metavar="FILE", help="the video to change; its sound is kept")
     add("--prompts", "--prompt", metavar="TEXT", required=True, help=f"what all of the video shows, a {_PROMPTS}")
     add("--negative", metavar="TEXT", default="", help="what to avoid, over the whole video")
+    _add_clip(add)
+    add("--strength", type=float, default=1.0, help="how much control and mask count; 0 is not at all (default: "
+        "%(default)s)")  # fmt: skip
+    _add_transitions(add)
+    return parser.add_argument_group("what changes").add_argument
+
+
+def _add_clip(add: Callable[..., Any]) -> None:
     add("--length", help="only the first frames (161) or seconds (10s) (default: all)")
     add("--fps", type=float, help="frames per second to take of the video (default: its own)")
     add("--width", type=int, help="pixels that the model works with; of other proportions, the video's middle "
         "(default: as many as suit the model, in the video's proportions; demo 64)")  # fmt: skip
     add("--height", type=int, help="the same")
-    add("--strength", type=float, default=1.0, help="how much control and mask count; 0 is not at all (default: "
-        "%(default)s)")  # fmt: skip
-    _add_transitions(add)
-    return parser.add_argument_group("what changes").add_argument
 
 
 def _add_finders(add: Callable[..., Any]) -> None:
@@ -216,11 +271,22 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
 
 def _add_files(parser: argparse.ArgumentParser, kinds: str) -> None:
     add = parser.add_argument_group("model and files").add_argument
-    add("--model", type=Path, default=MODEL_DIR, metavar="FOLDER", help=f"diffusers pipeline folder: {kinds} "
-        "(default: the demo model)")  # fmt: skip
-    add("--device", help="torch device (default: cuda if there is one, else cpu)")
-    add("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32 on the CPU, else bfloat16")
+    _add_model(add, kinds)
+    add("--tuned", type=Path, metavar="FILE", help="what genlong tune has trained for this model")
+    add("--tuned-strength", type=float, metavar="WEIGHT", help="how much its low-rank weights count (default: 1)")
+    add("--tuned-identifiers", choices=LENGTHS, help="which part of the tuned video a window is like, where that "
+        "has clip identifiers and another length: at the same share of it, or counted from its beginning again and "
+        "again; off: without them (default: stretched)")  # fmt: skip
     add("--output", type=Path, metavar="FILE", help="video file, .mp4 (default: the next free output/genlong_N.mp4)")
     add("--upscale", type=int, metavar="N", help=f"enlarge so many times by repeating pixels (default: to "
         f"{SHORTEST_SIDE} pixels or more)")  # fmt: skip
     add("--no-plan", action="store_true", help="write no image of the windows beside the video")
+
+
+def _add_model(
+    add: Callable[..., Any], kinds: str, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
+) -> None:
+    add("--model", type=Path, default=MODEL_DIR, metavar="FOLDER", help=f"diffusers pipeline folder: {kinds} "
+        "(default: the demo model)")  # fmt: skip
+    add("--device", help="torch device (default: cuda if there is one, else cpu)")
+    add("--dtype", choices=dtypes, help="default: float32 on the CPU, else bfloat16")

@@ -85,3 +85,17 @@ def frame_bar(frames: int, what: str) -> Iterator[Any]:
 
         yield show
         show(frames)
+
+
+@contextmanager
+def loss_bar(steps: int) -> Iterator[Any]:
+    """A bar of training steps with their loss; yields what to call with all losses so far."""
+    with _bar(steps, "step") as bar:
+
+        def show(losses: list[float]) -> None:
+            if losses:
+                recent = losses[-20:]
+                bar.set_postfix_str(f"loss {sum(recent) / len(recent):.4f}")
+            bar.update(len(losses) - bar.n)
+
+        yield show

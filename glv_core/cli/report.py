@@ -127,13 +127,13 @@ def quiet() -> None:
 
 
 @contextmanager
-def memory_advice() -> Iterator[None]:
+def memory_advice(
+    advice: str = "lower --windows-per-forward to 1, then --width and --height, then --window.",
+) -> Iterator[None]:
     """Turns running out of device memory into advice."""
     import torch
 
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise UserError(
-            "the device ran out of memory: lower --windows-per-forward to 1, then --width and --height, then --window."
-        ) from error
+        raise UserError(f"the device ran out of memory: {advice}") from error

@@ -115,14 +115,18 @@ def _header(path: Path, header: Mapping[str, str], names: list[str]) -> dict[str
         raise NotTunedError(f"{path.name} is damaged: its header cannot be read ({error}).") from error
 
 
+def _is_state(names: list[str]) -> bool:
+    return any(name.startswith("weight/") for name in names)
+
+
 def _is_lora(names: list[str]) -> bool:
-    return any(".lora_" in name or "_lora." in name or ".lora." in name for name in names)
+    return not _is_state(names) and any(".lora_" in name or "_lora." in name or ".lora." in name for name in names)
 
 
 def _kind(names: list[str]) -> str:
     if _is_lora(names):
         return "an ordinary LoRA"
-    if any(name.startswith("weight/") for name in names):
+    if _is_state(names):
         return "the state of a tuning that is not finished, or its optimiser's"
     return "a file of other weights"
 

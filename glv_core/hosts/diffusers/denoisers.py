@@ -198,6 +198,10 @@ class Call:
         pieces = self.text[row, 0]
         return all(torch.equal(pieces[0], piece) for piece in pieces[1:])
 
+    def shows(self, row: int, text: torch.Tensor) -> bool:
+        """Whether a batch row sees nothing but this prompt, embeddings ``1 l d``."""
+        return self.text_is_equal(row) and torch.equal(self.text[row, 0, 0], text[0].to(self.text))
+
     def cut(self, rows: list[Row], views: list[View]) -> dict[str, Any]:
         """The arguments of one forward pass of several rows; ``views[n]`` is what ``rows[n]`` shows of the video."""
         pairs = list(zip(rows, views, strict=True))

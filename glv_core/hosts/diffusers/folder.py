@@ -21,6 +21,7 @@ from .denoisers import DENOISER_NAMES, SUPPORTED
 from .schedulers import scheduler_class
 from .vace import VACE, with_branch
 
+ONE = "Use a model with one, such as Wan 2.1 or Wan 2.2 5B."
 WAN_DENOISERS = ("WanTransformer3DModel", VACE)
 
 
@@ -130,6 +131,20 @@ def load_scheduler(folder: ModelFolder) -> Any:
     """
     cls = scheduler_class(folder.scheduler)
     return cls.from_pretrained(folder.path, subfolder="scheduler", local_files_only=True)
+
+
+def empty_denoiser(folder: ModelFolder) -> torch.nn.Module:
+    """The denoiser of a folder without weights, on the meta device: its layers and their sizes.
+
+    Raises:
+        ValueError: there are two.
+    """
+    [place, *others] = [each for name in DENOISER_NAMES if (each := folder.path / name / "config.json").is_file()]
+    if others:
+        raise ValueError(f"{folder.path} has two denoisers, and a file of a tuning holds the weights of one. {ONE}")
+    cls = getattr(diffusers, folder.denoiser)
+    with torch.device("meta"):
+        return cls.from_config(cls.load_config(place.parent, local_files_only=True))
 
 
 def load_pipeline(folder: ModelFolder, device: str, dtype: str, branch: bool = False) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -23,6 +23,8 @@ from ...windows import View, Window
 from .denoisers import Call, DenoiserKind, Row, UnsupportedDenoiserError, denoisers_of
 from .frame_text import attending, check_attention
 from .held import Held
+from .identified import Identified, told
+from .tuned_layers import TunedLayers
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def co_denoising(
     text_length: int,
     progress: ProgressCallback | None = None,
     held: Held | None = None,
+    identified: Identified | None = None,
+    negative: torch.Tensor | None = None,
 ) -> Iterator[PromptTrack]:
     """While this context is open, the pipeline's denoiser takes latents of any length, one window at a time.
 
@@ -69,6 +73,9 @@ def co_denoising(
         text_length: tokens of one prompt's embeddings.
         progress: told after every forward pass.
         held: latent frames at the beginning that are known.
+        identified: what tells windows which part of a tuned video they are like.
+        negative: the negative prompt's embeddings ``1 l d``; windows that see them are told nothing. None is that
+            there is no negative prompt.
 
     Raises:
         UnsupportedDenoiserError: the pipeline's denoiser cannot be co-denoised.
@@ -76,15 +83,19 @@ def co_denoising(
     """
     track = track_of(prompts, timebase)
     wrapped: list[tuple[torch.nn.Module, Any, LongForward]] = []
+    stack = ExitStack()
     try:
         for module, kind in denoisers_of(pipeline):
             if any(each.prompt_blending == "attention" for each in settings.each()):
                 check_attention(type(module).__name__, kind)
             long_forward = LongForward(module, kind, pipeline, settings, timebase, track, text_length, progress, held)
+            if identified is not None:
+                stack.enter_context(long_forward.telling(identified, negative))
             wrapped.append((module, module.__dict__.get("forward"), long_forward))
             module.forward = long_forward
         yield track
     finally:
+        stack.close()
         for module, before, long_forward in wrapped:
             # Offloading hooks may have replaced the forward, and ours with it, when the pipeline was done.
             if module.__dict__.get("forward") is not long_forward:
@@ -127,6 +138,16 @@ class LongForward:
         self.text_length = text_length
         self.progress = progress
         self.held = held
+        self._identified: Identified | None = None
+        self._negative: torch.Tensor | None = None
+        self._starts: list[float | None] = []
+
+    @contextmanager
+    def telling(self, identified: Identified, negative: torch.Tensor | None) -> Iterator[None]:
+        """While open, the rows of forward passes are told their clips; see ``co_denoising``."""
+        self._identified, self._negative = identified, negative
+        with told(TunedLayers(self.module), identified.identifiers, lambda: self._starts):
+            yield
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = Call.read(self.module, self.kind, args, kwargs, len(self.track.prompts), self.text_length)
@@ -139,6 +160,7 @@ class LongForward:
         step, num_steps = step_of(call.timestep, self.pipeline.scheduler.timesteps)
         windows = self.settings.windows(length, step, num_steps)
         if len(windows) == 1 and windows[0].is_slice and len(self.track.prompts) == 1 and self.held is None:
+            self._tell(call, list(range(call.sample.shape[0])), [View(windows[0])] * call.sample.shape[0])
             output = self.original(*args, **kwargs)
             self._report(Progress(step, num_steps, 1, 1, 1))
             return output
@@ -212,6 +234,7 @@ class LongForward:
 
     def _forward(self, call: Call, rows: list[Row], views: list[View]) -> torch.Tensor:
         arguments = call.cut(rows, views)
+        self._tell(call, [row.row for row in rows], views)
         sample = arguments[self.kind.sample]
         with self._attention(rows, views, sample):
             output = self.original(**arguments)[0]
@@ -221,6 +244,14 @@ class LongForward:
                 "text-to-video models, whose output has the shape of their latent, can be co-denoised."
             )
         return output
+
+    def _tell(self, call: Call, rows: Sequence[int], views: Sequence[View]) -> None:
+        """Set what the clip identifiers are told of a forward pass: rows of the pipeline's batch, and their views."""
+        identified, length = self._identified, call.sample.shape[2]
+        if identified is not None:
+            plain = [self._negative is not None and call.shows(row, self._negative) for row in range(max(rows) + 1)]
+            starts = [identified.start_of(view.window, length) for view in views]
+            self._starts = [None if plain[row] else start for row, start in zip(rows, starts, strict=True)]
 
     def _attention(self, rows: list[Row], views: list[View], sample: torch.Tensor) -> AbstractContextManager[None]:
         """The attention of one forward pass: to several prompts side by side, or as it is. Latent frames in front of

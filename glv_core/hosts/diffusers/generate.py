@@ -19,6 +19,7 @@ from .decode import decode_loop
 from .denoisers import denoisers_of, latent_shape, spatial_scale
 from .forward import ProgressCallback, co_denoising, track_of
 from .held import Held
+from .identified import Identified
 from .vace import VaceHint, encode_hint, hinted, takes_hints
 
 OUTPUT_TYPES = ("frames", "latent")
@@ -49,6 +50,7 @@ def generate(
     noise: NoiseSettings | None = None,
     held: Held | None = None,
     hint: VaceHint | None = None,
+    identified: Identified | None = None,
 ) -> torch.Tensor:
     """Make a video of any length with a pipeline whose model is short.
 
@@ -73,6 +75,8 @@ def generate(
         noise: the kind of initial noise; None and ``independent`` are the pipeline's own.
         held: latent frames at the beginning that are known.
         hint: what VACE's branch reads; None with such a pipeline is one that says nothing, as in its own default.
+        identified: clip identifiers, see ``load_tuned``. Only predictions with a prompt are told of them; a prompt that
+            is the same as the negative one is taken for it.
 
     Returns:
         Frames ``t h w c``, float32 in 0..1 on the CPU; or with "latent" the normalised latents ``1 c t h w``. A closed
@@ -122,7 +126,10 @@ def generate(
                 hint = VaceHint(_neutral_hint(pipeline, timebase, height, width))
             arguments["conditioning_scale"] = float(hint.strength)
             stack.enter_context(hinted(pipeline, hint.latents))
-        stack.enter_context(co_denoising(pipeline, settings, timebase, track, embeds[0].shape[1], progress, held))
+        length = embeds[0].shape[1]
+        stack.enter_context(
+            co_denoising(pipeline, settings, timebase, track, length, progress, held, identified, negative)
+        )
         [video] = pipeline(**{name: value for name, value in arguments.items() if value is not None})
     if output_type == "latent":
         return video

@@ -74,7 +74,7 @@ def prediction_type(scheduler: Any) -> str:
     kind = scheduler.config.get("prediction_type", "epsilon")
     kind = {"flow_prediction": "flow"}.get(kind, kind)
     if kind not in ("flow", "epsilon", "v_prediction", "sample"):
-        raise UnsupportedDenoiserError(f"{type(scheduler).__name__} predicts {kind!r}, which streaming does not know.")
+        raise UnsupportedDenoiserError(f"{type(scheduler).__name__} predicts {kind!r}, which is not known here.")
     return kind
 
 
@@ -86,7 +86,7 @@ def check_scheduler(scheduler: Any) -> None:
     """
     if prediction_type(scheduler) != "flow" and not hasattr(scheduler, "alphas_cumprod"):
         raise UnsupportedDenoiserError(
-            f"Streaming does not know the noise levels of {type(scheduler).__name__}. Use for example DDIMScheduler."
+            f"The noise levels of {type(scheduler).__name__} are not known here. Use for example DDIMScheduler."
         )
 
 

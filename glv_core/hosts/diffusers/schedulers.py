@@ -42,7 +42,7 @@ def make_scheduler(current: Any, name: str | None = None, flow_shift: float | No
     cls = type(current) if name is None else scheduler_class(name)
     config = dict(current.config)
     options = inspect.signature(cls.__init__).parameters
-    flow_shift_now = _flow_shift(current)
+    flow_shift_now = flow_shift_of(current)
     if flow_shift_now is None:
         if flow_shift is not None:
             raise ValueError(
@@ -72,7 +72,7 @@ def scheduler_digest(scheduler: Any) -> str:
     return hashlib.sha256(repr(described).encode()).hexdigest()
 
 
-def _flow_shift(scheduler: Any) -> float | None:
+def flow_shift_of(scheduler: Any) -> float | None:
     """The flow shift of a scheduler, or None if it does no flow matching."""
     config = scheduler.config
     if config.get("use_flow_sigmas"):

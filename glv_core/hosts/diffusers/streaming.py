@@ -18,6 +18,7 @@ from .denoisers import denoisers_of, latent_shape
 from .forward import Progress, track_of
 from .generate import generate
 from .held import Held, check_scheduler
+from .identified import Identified
 from .schedulers import scheduler_digest
 
 #: Called as ``on_progress(chunk, progress in it)``; None for a chunk that was found.
@@ -49,6 +50,7 @@ class Sampling:
     width: int
     negative_prompt: str = ""
     scheduler: Any = None
+    identified: Identified | None = None
 
 
 def modules_digest(modules: Sequence[Any]) -> str:
@@ -94,9 +96,13 @@ class PipelineChunks:
     def cache_inputs(self, chunk: Chunk) -> dict[str, Any]:
         """See ``ChunkSampler``."""
         track = self._track(chunk)
-        sampling = {key: value for key, value in vars(self.sampling).items() if key not in ("scheduler", "seed")}
+        sampling = {
+            key: value for key, value in vars(self.sampling).items() if key not in ("scheduler", "seed", "identified")
+        }
+        identified = {} if self.sampling.identified is None else {"identified": self.sampling.identified.described}
         scheduler = self.sampling.scheduler or self.pipeline.scheduler
         return {
+            **identified,
             "model": self._model,
             "clean_frames": self.clean_frames,
             "sampling": sampling,
@@ -113,12 +119,16 @@ class PipelineChunks:
         clock = Timebase.of_latent(chunk.length, self.timebase.fps, self.timebase.compression)
         sampling, report = self.sampling, self.on_progress
         progress = None if report is None else lambda progress: report(chunk.index, progress)
+        identified = sampling.identified
+        if identified is not None:
+            identified = replace(identified, begin=chunk.start, length=self.timebase.num_latent_frames)
         latents = generate(
             self.pipeline, self._track(chunk), clock, self.settings.windows, negative_prompt=sampling.negative_prompt,
             guidance_scale=sampling.guidance, num_inference_steps=sampling.steps,
             seed=chunk_seed(sampling.seed, chunk.index), height=sampling.height, width=sampling.width,
             output_type="latent", progress=progress, scheduler=sampling.scheduler,
             held=None if known is None else Held(known, self.settings.blend, self.clean_frames),
+            identified=identified,
         )  # fmt: skip
         latents = latents.float().cpu()
         if known is not None:
