@@ -201,7 +201,7 @@ def _around_unet(
         return executor(x, timesteps, context, y, control, options, **more)
     rows = x.shape[0]
     network = executor.class_obj
-    with for_this_call(network, options[_KEY].on(network, rows, frames_in(options, rows))):
+    with for_this_call(network, _KEY, options[_KEY].on(network, rows, frames_in(options, rows))):
         return executor(x, timesteps, context, y, control, options, **more)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from contextvars import ContextVar
 
 import torch
 
-_KEPT: ContextVar[ExitStack | None] = ContextVar("kept", default=None)
+_KEPT: list[ExitStack] = []  # no context variable: gradients are made in threads of torch's own
+_ON: set[tuple[int, str]] = set()
 
 
 @contextmanager
@@ -20,22 +20,30 @@ def kept_for_gradients() -> Iterator[None]:
     its network before. Other calls are as without: no hook of one call is there in another.
     """
     with ExitStack() as kept:
-        token = _KEPT.set(kept)
+        _KEPT.append(kept)
         try:
             yield
         finally:
-            _KEPT.reset(token)
+            _KEPT.pop()
 
 
 @contextmanager
-def for_this_call(network: torch.nn.Module, hooks: AbstractContextManager[None]) -> Iterator[None]:
-    """Put hooks on a network around its call, or longer: see ``kept_for_gradients``."""
-    kept = _KEPT.get()
-    if kept is None:
+def for_this_call(network: torch.nn.Module, whose: str, hooks: AbstractContextManager[None]) -> Iterator[None]:
+    """Put hooks on a network around its call, or longer: see ``kept_for_gradients``.
+
+    Args:
+        network: that is called.
+        whose: a name of the hooks. Where those of this name are still on it, the same call is computed once more.
+        hooks: puts them on, and takes them off at its end.
+    """
+    if not _KEPT:
         with hooks:
             yield
         return
-    handle = network.register_forward_pre_hook(lambda *_: kept.close())
-    kept.callback(handle.remove)
-    kept.enter_context(hooks)
+    kept, place = _KEPT[-1], (id(network), whose)
+    if place not in _ON:
+        kept.enter_context(hooks)
+        kept.callback(_ON.discard, place)
+        kept.callback(network.register_forward_pre_hook(lambda *_: kept.close()).remove)
+        _ON.add(place)
     yield

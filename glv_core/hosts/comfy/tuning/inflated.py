@@ -35,9 +35,7 @@ def transformer_blocks(model: Any) -> dict[str, tuple[int, int]]:
 def trained_queries(model: Any) -> list[str]:
     """Names of the queries' layers in every transformer block, below the MODEL's ``model``: of attention to the frame
     itself, then to the text. With the layers over time they are all that Gen-L-Video trains."""
-    return [
-        f"diffusion_model.{name}.{attention}.to_q" for name in _blocks(model) for attention in ("attn1", "attn2")
-    ]
+    return [f"diffusion_model.{name}.{attention}.to_q" for name in _blocks(model) for attention in ("attn1", "attn2")]
 
 
 def check_inflatable(model: Any) -> None:
@@ -155,5 +153,5 @@ def _around_unet(
     if _KEY not in options:
         return executor(x, timesteps, context, y, control, options, **more)
     network, clips = executor.class_obj, x.shape[0] // frames_in(options, x.shape[0])
-    with for_this_call(network, options[_KEY].on(network, clips)):
+    with for_this_call(network, _KEY, options[_KEY].on(network, clips)):
         return executor(x, timesteps, context, y, control, options, **more)
