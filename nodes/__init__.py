@@ -38,6 +38,7 @@ from .routes import register
 from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
 from .streaming_extend import StreamingExtend
+from .tuning_preset import TuningPreset
 from .vae_decode_loop import VAEDecodeLoop
 from .window_plan import WindowPlan
 
@@ -50,7 +51,7 @@ NODES = [
         CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
         LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
         LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD, LoadI2VGenXL, I2VGenXLConditioning,
-        ChunkKeyFrames,
+        ChunkKeyFrames, TuningPreset,
     )
 ]  # fmt: skip
 

@@ -23,6 +23,7 @@ NODES = [
     "CrossFrameAttention", "LoadFollowYourPose", "CompositeEdit", "LongVaceConditioning", "DepthConcat",
     "LongInpaintConditioning", "RefineLongVideo", "LoadMSVid2Vid", "MSVid2VidSigmas", "LoadStreamingT2V",
     "AnchorGuidance", "LoadStreamingSVD", "LoadI2VGenXL", "I2VGenXLConditioning", "ChunkKeyFrames",
+    "TuningPreset",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))

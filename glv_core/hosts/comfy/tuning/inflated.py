@@ -35,7 +35,8 @@ def transformer_blocks(model: Any) -> dict[str, tuple[int, int]]:
 def trained_queries(model: Any) -> list[str]:
     """Names of the queries' layers in every transformer block, below the MODEL's ``model``: of attention to the frame
     itself, then to the text. With the layers over time they are all that Gen-L-Video trains."""
-    return [f"diffusion_model.{name}.{query}" for name in _blocks(model) for query in ("attn1.to_q", "attn2.to_q")]
+    queries = [(name, attention, "to_q") for name in _blocks(model) for attention in ("attn1", "attn2")]
+    return [".".join(("diffusion_model", *each)) for each in queries]
 
 
 def check_inflatable(model: Any) -> None:
