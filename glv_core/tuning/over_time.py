@@ -108,7 +108,7 @@ class LayersOverTime(nn.Module):
         Raises:
             ValueError: a weight is missing, has no place or is of another shape; the message names it.
         """
-        width = {name: tensors[key].shape[0] for name in heads if (key := f"{name}.norm.weight") in tensors}
+        width = {name: tensors[key].numel() for name in heads if (key := f"{name}.norm.weight") in tensors}
         for name in heads.keys() - width.keys():
             raise ValueError(f"The layers over time lack {name}.norm.weight.")
         made = cls({name: (width[name], heads[name]) for name in heads})

@@ -15,7 +15,7 @@ def seeded(seed=1):
 def layers(awake=True):
     made = LayersOverTime(BLOCKS, seeded())
     if awake:
-        for index, weight in enumerate(made._weights().values()):
+        for index, weight in enumerate(made.parameters()):
             weight.data += torch.randn(weight.shape, generator=seeded(index)) * 0.3
     return made
 

@@ -362,7 +362,7 @@ def animated():
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (lambda: tiny.wan(1), r"The model is a video model \(WAN21\).*method is 'gen_l_video'.*choose method 'low_rank'"),
+    (lambda: tiny.wan(1), r"The model is a video model \(WAN21\).*SD 1.5, SD 2 or SDXL.*method 'low_rank'"),
     (lambda: rows_image.svd(3).model, r"The model is a video model \(SVD\)"),
     (animated, "The model is one with AnimateDiff's motion modules"),
 ])  # fmt: skip

@@ -6,24 +6,21 @@ behind each transformer block. The network itself is not changed: all of it is p
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_patcher
-import comfy.patcher_extension
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock
 
 from ....tuning.over_time import LayersOverTime
-from ..editing.cross_frame import OFF, CrossFrame, frames_in, is_follow_your_pose, not_an_image_unet, tie_model
-from ..editing.hooks_of_a_call import for_this_call
+from ..editing.cross_frame import OFF, CrossFrame, is_follow_your_pose, not_an_image_unet, tie_model
+from ..editing.hooks_of_a_call import with_hooks
 
 RULE = "middle_and_inward_neighbour"
 _KEY = "tuned_layers_over_time"
-_OPTIONS = "transformer_options"
 _ANIMATEDIFF = "ADE"  # by which AnimateDiff-Evolved keeps its motion models with a MODEL
 
 
@@ -54,8 +51,8 @@ def check_inflatable(model: Any) -> None:
         wrong = f"a {type(model.model).__name__} whose UNet has no transformer blocks"
     if wrong:
         raise ValueError(
-            f"The model is {wrong}. method is 'gen_l_video', which makes a video model of an image model: SD 1.5, SD 2 "
-            "or SDXL. Connect one of them, or choose method 'low_rank'."
+            f"The model is {wrong}. Gen-L-Video's tuning makes a video model of an image model: SD 1.5, SD 2 or SDXL. "
+            "Connect one of them, or tune this one with method 'low_rank'."
         )
 
 
@@ -74,17 +71,12 @@ def inflate(model: Any, layers: LayersOverTime | None, cross_frame: bool = True,
     check_inflatable(model)
     if layers is not None:
         _check_fit(model, layers)
-    inflated = tie_model(model, CrossFrame(RULE if cross_frame else OFF, pooled_norm))
-    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
-    options = {key: value for key, value in inflated.model_options.get(_OPTIONS, {}).items() if key != _KEY}
-    inflated.remove_wrappers_with_key(kind, _KEY)
+    tied = tie_model(model, CrossFrame(RULE if cross_frame else OFF, pooled_norm))
+    inflated = with_hooks(tied, _KEY, None if layers is None else _Inflated(layers))
     inflated.remove_additional_models(_KEY)
-    if layers is not None:
-        options[_KEY] = _Inflated(layers)  # here, among what a MODEL is known by: other weights are another model
-        inflated.add_wrapper_with_key(kind, _KEY, _uncompiled())
+    if layers is not None:  # as a model of its own, which the host moves to the device, and back
         patcher = comfy.model_patcher.ModelPatcher(layers, model.load_device, model.offload_device)
-        inflated.set_additional_models(_KEY, [patcher])  # so that the host moves them to the device, and back
-    inflated.model_options[_OPTIONS] = options
+        inflated.set_additional_models(_KEY, [patcher])
     return inflated
 
 
@@ -97,12 +89,13 @@ class _Inflated:
         return self
 
     @contextmanager
-    def on(self, network: torch.nn.Module, clips: int) -> Iterator[None]:
+    def on(self, network: torch.nn.Module, rows: int, frames: int) -> Iterator[None]:
         """Put the layers behind the blocks of a network for a while."""
         handles = []
         try:
             for name in self.layers.blocks:
-                handles.append(network.get_submodule(name).register_forward_hook(self._behind(name, clips)))
+                behind = self._behind(name, rows // frames)
+                handles.append(network.get_submodule(name).register_forward_hook(behind))
             yield
         finally:
             for handle in handles:
@@ -131,28 +124,3 @@ def _check_fit(model: Any, layers: LayersOverTime) -> None:
 def _blocks(model: Any) -> dict[str, BasicTransformerBlock]:
     modules = model.model.diffusion_model.named_modules()
     return {name: each for name, each in modules if isinstance(each, BasicTransformerBlock)}
-
-
-@functools.cache
-def _uncompiled() -> Callable:
-    """``_around_unet`` as torch.compile leaves it alone: what it has compiled once would not see the hooks."""
-    return torch.compiler.disable(_around_unet)  # here, for it loads the compiler
-
-
-def _around_unet(
-    executor: Any,
-    x: torch.Tensor,
-    timesteps: Any = None,
-    context: Any = None,
-    y: Any = None,
-    control: Any = None,
-    transformer_options: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> torch.Tensor:
-    """A wrapper of ComfyUI's around the forward pass of a UNet, ``(g f) c h w``, with the layers over time."""
-    options = transformer_options or {}
-    if _KEY not in options:
-        return executor(x, timesteps, context, y, control, options, **more)
-    network, clips = executor.class_obj, x.shape[0] // frames_in(options, x.shape[0])
-    with for_this_call(network, _KEY, options[_KEY].on(network, clips)):
-        return executor(x, timesteps, context, y, control, options, **more)
