@@ -4,12 +4,13 @@ import contextlib
 
 import comfy.ldm.modules.attention
 import comfy.model_management
-import comfy.patcher_extension
+import comfy.ops
 import comfy.sampler_helpers
 import pytest
 import rows_image
 import tiny
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_train
 from long_video_pack.glv_core.hosts.comfy.editing.cross_frame import CrossFrame, tie_model
@@ -243,10 +244,12 @@ def trainable():
     return inflate(model, made), weights
 
 
-def gradients(model, weights):
+def gradients(model, weights, half=False):
     for weight in weights.values():
         weight.grad = None
-    predicted(model, frames()).square().mean().backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        loss = predicted(model, frames()).float().square().mean()
+    loss.backward()
     return {name: weight.grad.clone() for name, weight in weights.items()}
 
 
@@ -279,19 +282,19 @@ def checkpointed(model, depth):
             nodes_train.unpatch(module)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize(("depth", "half"), [(1, False), (2, False), (3, False), (4, False), (2, True)])
 @in_training
-def test_gradients_are_the_same_with_checkpointing(monkeypatch, depth):
+def test_gradients_are_the_same_with_checkpointing(monkeypatch, depth, half):
     """From the network as one to each attention: what is computed once more sees the hooks of its call."""
     model, weights = trainable()
-    wanted = gradients(model, weights)
+    wanted = gradients(model, weights, half)
     assert all(bool(each.any()) for each in wanted.values())
     attend, calls = comfy.ldm.modules.attention.CrossAttention.forward, []
     monkeypatch.setattr(
         comfy.ldm.modules.attention.CrossAttention, "forward", lambda *a, **k: calls.append(1) or attend(*a, **k)
     )
     with checkpointed(model, depth), kept_for_gradients():
-        found = [gradients(model, weights) for _ in range(2)]
+        found = [gradients(model, weights, half) for _ in range(2)]
     assert len(calls) == 2 * 2 * 8  # each of 4 blocks has two, and all are computed twice
     for each in found:
         for name, gradient in each.items():
@@ -343,6 +346,23 @@ def test_blocks_and_queries_have_the_names_of_the_network(sd15):
     weights = {f"{name}.weight" for name in queries}
     assert weights <= set(sd15.model.state_dict()) and len(weights) == 8
     assert network.get_submodule(names[1]).attn1.to_q is sd15.model.get_submodule(queries[2])
+
+
+@pytest.mark.parametrize(("heads", "found"), [
+    ({"num_heads": 8, "num_head_channels": -1}, {(320, 8), (640, 8), (1280, 8)}),  # Stable Diffusion 1
+    ({"num_heads": -1, "num_head_channels": 64}, {(320, 5), (640, 10), (1280, 20)}),  # 2
+])  # fmt: skip
+def test_blocks_of_stable_diffusion_at_its_size(heads, found):
+    """Without numbers: 16 blocks, each of which gets a layer, as in Gen-L-Video."""
+    model = sd15_model()
+    config = {
+        **tiny.SD15, "model_channels": 320, "num_res_blocks": [2, 2, 2, 2], "channel_mult": [1, 2, 4, 4],
+        "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_output": [1] * 9 + [0] * 3,
+        "transformer_depth_middle": 1, **heads,
+    }  # fmt: skip
+    model.model.diffusion_model = UNetModel(**config, device="meta", operations=comfy.ops.disable_weight_init)
+    blocks = transformer_blocks(model)
+    assert len(blocks) == 16 and set(blocks.values()) == found and len(trained_queries(model)) == 32
 
 
 def test_sdxl_s_shape():
