@@ -40,7 +40,7 @@ ROOMS = {
         "loading": {"families"},
         "editing": {"families", "co_denoise"},
         "conditioning": {"families", "video"},
-        "tuning": {"families", "memory", "co_denoise", "editing"},
+        "tuning": {"families", "co_denoise", "streaming", "editing"},
         "editor": {"families", "co_denoise", "streaming"},
     },
 }

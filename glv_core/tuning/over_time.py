@@ -6,7 +6,8 @@ image. What comes out of it is zero at first, so an image model that is given th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -45,6 +46,7 @@ class LayersOverTime(nn.Module):
         super().__init__()
         self.sizes = dict(blocks)
         self.norms, self.attentions = nn.ModuleDict(), nn.ModuleDict()
+        self._left_out = False
         for name, (width, heads) in blocks.items():
             if heads < 1 or width % heads:
                 raise ValueError(f"{name} has {heads} heads, which do not divide its width, {width}.")
@@ -77,9 +79,20 @@ class LayersOverTime(nn.Module):
         Raises:
             ValueError: the batch cannot be cut into so many clips.
         """
+        if self._left_out:
+            return x
         along = as_sequences(x, clips)
         made = self.attentions[_key(block)](self.norms[_key(block)](along))
         return x + as_tokens(made, x.shape[1])
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """While open, nothing is added: the network is as before its tuning."""
+        self._left_out = True
+        try:
+            yield
+        finally:
+            self._left_out = False
 
     def trained(self) -> dict[str, nn.Parameter]:
         """What a tuning changes, by the names of ``tensors``."""

@@ -91,6 +91,14 @@ def test_a_frame_moves_its_own_clip_alone():
     assert moved.tolist() == [False] * 3 + [True] * 3
 
 
+def test_they_can_be_left_out_for_a_while():
+    made, x = layers(), frames(1, 4)
+    plain = made.add("down.0.block", x)
+    with made.left_out():
+        assert made.add("down.0.block", x) is x
+    assert torch.equal(made.add("down.0.block", x), plain)
+
+
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
 def test_activations_keep_their_type(kind):
     made, x = layers(), frames(1, 4)
