@@ -47,11 +47,11 @@ NODES = [
     for node in (
         LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
         LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
-        SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
+        SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset, TuningPreset,
         CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
         LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
         LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD, LoadI2VGenXL, I2VGenXLConditioning,
-        ChunkKeyFrames, TuningPreset,
+        ChunkKeyFrames,
     )
 ]  # fmt: skip
 

@@ -20,10 +20,10 @@ NODES = [
     "LongLatent", "MultiPromptSchedule", "CoDenoiseKSampler", "CoDenoiseModel", "CoDenoisePhase", "WindowPlan",
     "LongNoise", "VAEDecodeLoop", "LoadVideoPipeline", "StreamingExtend", "LoadLongVideo", "EncodeLongVideo",
     "SaveLongVideo", "GroundedMask", "SamIdMap", "ControlPreprocess", "InvertLongLatent", "GenLVideoPreset",
+    "TuningPreset",
     "CrossFrameAttention", "LoadFollowYourPose", "CompositeEdit", "LongVaceConditioning", "DepthConcat",
     "LongInpaintConditioning", "RefineLongVideo", "LoadMSVid2Vid", "MSVid2VidSigmas", "LoadStreamingT2V",
     "AnchorGuidance", "LoadStreamingSVD", "LoadI2VGenXL", "I2VGenXLConditioning", "ChunkKeyFrames",
-    "TuningPreset",
 ]  # fmt: skip
 pytestmark = pytest.mark.every_host
 API_PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
