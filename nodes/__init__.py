@@ -40,6 +40,7 @@ from .sam_id_map import SamIdMap
 from .save_long_video import SaveLongVideo
 from .streaming_extend import StreamingExtend
 from .tune_on_video import TuneOnVideo
+from .tuning_preset import TuningPreset
 from .vae_decode_loop import VAEDecodeLoop
 from .window_plan import WindowPlan
 
@@ -48,7 +49,7 @@ NODES = [
     for node in (
         LongLatent, MultiPromptSchedule, CoDenoiseKSampler, CoDenoiseModel, CoDenoisePhase, WindowPlan,
         LongNoise, InvertLongLatent, VAEDecodeLoop, StreamingExtend, LoadLongVideo, EncodeLongVideo,
-        SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset,
+        SaveLongVideo, LoadVideoPipeline, GroundedMask, SamIdMap, ControlPreprocess, GenLVideoPreset, TuningPreset,
         CrossFrameAttention, LoadFollowYourPose, CompositeEdit, LongVaceConditioning, DepthConcat,
         LongInpaintConditioning, RefineLongVideo, LoadMSVid2Vid, MSVid2VidSigmas,
         LoadStreamingT2V, AnchorGuidance, LoadStreamingSVD, LoadI2VGenXL, I2VGenXLConditioning,

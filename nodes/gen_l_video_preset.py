@@ -9,7 +9,7 @@ from .inputs import CATEGORY
 
 
 class GenLVideoPreset(io.ComfyNode):
-    """One of six configurations, an output for each value."""
+    """One of its configurations, an output for each value."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -17,10 +17,10 @@ class GenLVideoPreset(io.ComfyNode):
             node_id="GenLVideoPreset",
             display_name="Gen-L-Video Preset",
             category=f"{CATEGORY}/sampling",
-            description="The values of the six configurations that Gen-L-Video ships, to be connected to the "
-            "inputs that their help names, so that a graph does what the paper's code does. For "
-            "its image models: Stable Diffusion with "
-            "frames as batch. Video models have their own window, steps and cfg.",
+            description="The values of the six configurations that Gen-L-Video ships, and of one that its code has "
+            "beside them, to be connected to the inputs that their help names, so that a graph does what the paper's "
+            "code does. For its image models: Stable Diffusion with frames as batch. Video models have their own "
+            "window, steps and cfg.",
             search_aliases=["gen-l-video", "faithful", "settings", "paper"],
             inputs=[
                 io.Combo.Input(

@@ -10,6 +10,7 @@ from ..glv_core.hosts.comfy.tuning.files import check_name
 from ..glv_core.hosts.comfy.tuning.layers import CHOICES
 from ..glv_core.hosts.comfy.tuning.tune import PRECISIONS, TuningSettings, tune_on_video
 from ..glv_core.tuning import KINDS, TuningOptions
+from ..glv_core.tuning.presets import LOW_RANK, METHODS
 from .before_run import Wrong
 from .errors import naming
 from .inputs import CATEGORY
@@ -62,9 +63,14 @@ class TuneOnVideo(io.ComfyNode):
                     "stride", default=20, min=1, max=16384, tooltip="Frames between the starts of two windows."
                 ),
                 io.Combo.Input(
+                    "method", options=list(METHODS), default=LOW_RANK,
+                    tooltip="low_rank: a LoRA of any model. gen_l_video: an image model (SD 1.5) gets layers "
+                    "over time, which are trained with its queries.",
+                ),
+                io.Combo.Input(
                     "layers", options=list(CHOICES), default=CHOICES[0],
                     tooltip="Which layers of the attention are trained: all, those along the video, those to the text, "
-                    "or the queries.",
+                    "or the queries. For low_rank.",
                 ),
                 io.Combo.Input(
                     "identifiers", options=list(KINDS), default=KINDS[0],
@@ -144,6 +150,7 @@ class TuneOnVideo(io.ComfyNode):
         rank: int,
         window: int,
         stride: int,
+        method: str,
         layers: str,
         identifiers: str,
         seed: int,
@@ -161,6 +168,6 @@ class TuneOnVideo(io.ComfyNode):
                 steps, window, stride, batch_size, learning_rate, rank, text_drop, clip_drop, identifiers,
                 keep_strength, seed,
             )  # fmt: skip
-            settings = TuningSettings(name, options, layers, precision, gradient_checkpointing, preview_every)
+            settings = TuningSettings(name, options, layers, method, precision, gradient_checkpointing, preview_every)
             made = tune_on_video(model, positive, empty, latent_image, settings, keep)
             return io.NodeOutput(made.model, made.file, {"loss": made.losses}, ui=told(made.report))

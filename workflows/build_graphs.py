@@ -34,7 +34,8 @@ _GREEN = {"color": "#232", "bgcolor": "#353"}  # as the editor's own green
 STAGES = {
     "Models": ("#3f789e", "UNETLoader CheckpointLoaderSimple CLIPLoader VAELoader ControlNetLoader LoraLoaderModelOnly "
                "ModelSamplingSD3 LTXAVTextEncoderLoader LTXVAudioVAELoader LoadVideoPipeline LoadStreamingT2V "
-               "LoadMSVid2Vid LoadFollowYourPose GetICLoRAParameters CrossFrameAttention GenLVideoPreset"),
+               "LoadMSVid2Vid LoadFollowYourPose GetICLoRAParameters CrossFrameAttention GenLVideoPreset "
+               "TuningPreset"),
     "Your video or image": ("#b06634", "LoadLongVideo LoadImage ImageScale GetVideoComponents LTXVPreprocess "
                             "EncodeLongVideo"),
     "Size and length": ("#8A8", "LongLatent EmptyLatentImage ComfyMathExpression PrimitiveFloat"),

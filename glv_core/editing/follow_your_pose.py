@@ -63,6 +63,20 @@ def as_frames(clips: torch.Tensor) -> torch.Tensor:
     return clips.movedim(1, 2).flatten(0, 1)
 
 
+def as_sequences(x: torch.Tensor, clips: int = 1) -> torch.Tensor:
+    """``(clips frames) tokens width`` as ``(clips tokens) frames width``: each place of the image along its clip.
+
+    Raises:
+        ValueError: the batch cannot be cut into so many clips.
+    """
+    return x.unflatten(0, (clips, frames_of(x.shape[0], clips))).transpose(1, 2).flatten(0, 1)
+
+
+def as_tokens(sequences: torch.Tensor, tokens: int) -> torch.Tensor:
+    """The inverse of ``as_sequences``, for images of ``tokens`` places."""
+    return sequences.unflatten(0, (-1, tokens)).transpose(1, 2).flatten(0, 1)
+
+
 class TemporalAttention(nn.Module):
     """Full attention over the frames of a clip at every place of the image; nothing says where in time a frame is.
 
@@ -133,11 +147,10 @@ class TemporalLayers(nn.Module):
         Raises:
             ValueError: the batch cannot be cut into so many clips.
         """
-        frames, tokens = frames_of(x.shape[0], clips), x.shape[1]
-        x = x.unflatten(0, (clips, frames)).transpose(1, 2).flatten(0, 1)
+        tokens, x = x.shape[1], as_sequences(x, clips)
         x = x + self.attention(self.norm(x))
         x = self.conv(x.transpose(1, 2)).transpose(1, 2)
-        return x.unflatten(0, (clips, tokens)).transpose(1, 2).flatten(0, 1)
+        return as_tokens(x, tokens)
 
 
 def conv_rank(width: int) -> int:

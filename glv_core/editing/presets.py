@@ -1,4 +1,7 @@
-"""The six configurations that Gen-L-Video ships, as values of this pack's inputs (github.com/G-U-N/Gen-L-Video)."""
+"""Gen-L-Video's configurations as values of this pack's inputs (github.com/G-U-N/Gen-L-Video).
+
+It ships six. The last is that of ``gen_long_mix``, a part of its one-shot tuning that no script of it runs.
+"""
 
 from __future__ import annotations
 
@@ -49,4 +52,5 @@ PRESETS: dict[str, Preset] = {
     "control: girl (hed)": Preset(15, 5, 2, strength=0.2, control=0.6),
     "pose: group (follow your pose)": Preset(16, 4, 3, inverted=False),
     "one-shot tuning: hike": Preset(16, 4, 6),
+    "one-shot tuning mix: hike (prompts that change)": Preset(16, 4, 6),
 }

@@ -300,7 +300,16 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all("Follow-Your-Pose", "<SD 1 network>", _need("out")),
     *_all("Follow-Your-Pose", "<residual block>", _need("in_layers"), _need("out_layers")),
-    *_all("Follow-Your-Pose", "<transformer block>", _need("n_heads")),
+    *_all("Follow-Your-Pose and inflated image models", "<transformer block>", _need("n_heads")),
+    *_all(
+        "inflated image models", "<transformer block>",
+        _need("norm1.normalized_shape"), _need("attn1.to_q"), _need("attn2.to_q"),
+    ),
+    *_all(
+        "layers over time beside a MODEL", "comfy.model_patcher.ModelPatcher",
+        _need("set_additional_models", 2), _need("remove_additional_models", 1),
+    ),
+    *_all("layers over time beside a MODEL", "<MODEL>", _need("additional_models")),
     *_all(
         "files, sizes, and the bar of a node", "comfy.utils",
         _need("PROGRESS_BAR_ENABLED"), _need("ProgressBar", 1), _need("ProgressBar.update_absolute", 3),

@@ -1,4 +1,4 @@
-"""Gen-L-Video Preset: every output is the value that it is named after, and the sampler takes them."""
+"""Presets: every output is the value that it is named after, and the sampler takes them."""
 
 import pytest
 import tiny
@@ -7,11 +7,12 @@ import torch
 pytestmark = pytest.mark.every_host
 
 
-def outputs(name):
+def outputs(name, node=None):
     from long_video_pack.nodes.gen_l_video_preset import GenLVideoPreset
 
-    names = [each.display_name for each in GenLVideoPreset.define_schema().outputs]
-    return dict(zip(names, GenLVideoPreset.execute(name).args, strict=True))
+    node = node or GenLVideoPreset
+    names = [each.display_name for each in node.define_schema().outputs]
+    return dict(zip(names, node.execute(name).args, strict=True))
 
 
 @pytest.mark.parametrize(("mode", "changed"), [
@@ -20,7 +21,8 @@ def outputs(name):
     ("control", {"window": 15, "overlap": 10, "control_strength": 0.6, "strength": 0.2, "start_at_step": 40,
                  "select_every": 2}),
     ("pose", {"window": 16, "overlap": 12, "inverted": False, "select_every": 3}),
-    ("one-shot", {"window": 16, "overlap": 12, "select_every": 6}),
+    ("one-shot tuning:", {"window": 16, "overlap": 12, "select_every": 6}),
+    ("one-shot tuning mix", {"window": 16, "overlap": 12, "select_every": 6}),
 ])  # fmt: skip
 def test_outputs_are_what_they_are_named_after(mode, changed):
     from long_video_pack.glv_core.editing.presets import PRESETS
@@ -42,3 +44,28 @@ def test_the_sampler_takes_them():
         prompt_blending=given["prompt_blending"], positive=tiny.scheduled("a | b", 97),
     )  # fmt: skip
     assert made.shape == latent["samples"].shape and bool(torch.isfinite(made).all()) and made.std() > 0.1
+
+
+VIDEO = {
+    "steps": 400, "batch_size": 1, "learning_rate": 1e-4, "rank": 32, "text_drop": 0.1, "clip_drop": 0.4,
+    "method": "low_rank", "identifiers": "continuous",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("begins", "values"), [
+    ("Gen-L-Video: hike", {"steps": 200, "batch_size": 3, "learning_rate": 9e-5, "rank": 16, "window": 16, "stride": 4,
+                           "text_drop": 0.1, "clip_drop": 0.4, "method": "gen_l_video", "identifiers": "bank"}),
+    ("Gen-L-Video: its script", {"steps": 500, "batch_size": 1, "learning_rate": 3e-5, "rank": 16, "window": 16,
+                                 "stride": 4, "text_drop": 0.3, "clip_drop": 0.3, "method": "gen_l_video",
+                                 "identifiers": "bank"}),
+    ("Wan", {**VIDEO, "window": 81, "stride": 20}),
+    ("LTX-2", {**VIDEO, "window": 121, "stride": 32}),
+    ("MiniMax H3", {**VIDEO, "window": 124, "stride": 34}),
+    ("demo model", {**VIDEO, "steps": 300, "learning_rate": 1e-3, "rank": 8, "window": 61, "stride": 16}),
+])  # fmt: skip
+def test_outputs_of_a_tuning_are_what_they_are_named_after(begins, values):
+    from long_video_pack.glv_core.tuning.presets import PRESETS
+    from long_video_pack.nodes.tuning_preset import TuningPreset
+
+    found = outputs(next(name for name in PRESETS if name.startswith(begins)), TuningPreset)
+    assert found == pytest.approx(values)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.every_host
 
 SETTINGS = {
     "name": "tuned", "steps": 3, "learning_rate": 1e-2, "rank": 2, "window": 17, "stride": 8, "layers": "attention",
-    "identifiers": "none", "seed": 1, "preview_every": 0, "gradient_checkpointing": False,
+    "method": "low_rank", "identifiers": "none", "seed": 1, "preview_every": 0, "gradient_checkpointing": False,
 }  # fmt: skip
 WINDOWS = {"window": 17, "overlap": 8, "schedule": "static", "merge": "flat", "windows_per_forward": 0}
 ATTENTION = {"self_attn", "cross_attn"}
@@ -172,6 +172,56 @@ CHANGED = {
 }  # fmt: skip
 
 
+def image_video(frames=9):
+    """A LATENT of an image model, whose frames are its batch."""
+    return {"samples": torch.randn((frames, 4, 8, 8), generator=torch.Generator().manual_seed(3))}
+
+
+IMAGE = {"method": "gen_l_video", "identifiers": "bank", "window": 5, "stride": 2, "clip_drop": 0.0}
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gen_l_videos_own_way_trains_what_it_says_and_nothing_else(output, checkpointing):
+    model = tiny.sd15()
+    before = {name: weight.clone() for name, weight in model.model.state_dict().items()}
+    texts = {"positive": tiny.text(1), "empty": tiny.text(0)}
+    tuned, file, _ = tune(
+        model, image_video(), steps=6, **texts, **IMAGE, gradient_checkpointing=checkpointing, learning_rate=1e-3
+    )
+    assert all(torch.equal(weight, before[name]) for name, weight in model.model.state_dict().items())
+    found = weights(output, file)
+    blocks = {name.split(".transformer_blocks")[0] for name in before if "transformer_blocks" in name}
+    assert len(blocks) == 3
+    whole = {f"{block}.transformer_blocks.0.attn{which}.to_q.diff" for block in blocks for which in (1, 2)}
+    assert {name for name in found if name.endswith(".diff")} == whole and all(found[name].any() for name in whole)
+    assert not [name for name in found if ".lora_" in name]
+    bank = {name.removeprefix("clip_identifiers.").rsplit(".", 2)[0] for name in found if name.startswith("clip_")}
+    assert bank == {f"{block}.transformer_blocks.0.attn1.to_q" for block in blocks}
+    over_time = [name for name in found if name.startswith("layers_over_time.") and "attention.to_out" in name]
+    assert len(over_time) == 6 and all(found[name].any() for name in over_time)
+    from long_video_pack.nodes.load_tuning import LoadTuning
+
+    latent, cond = image_video(13), tiny.text(4)
+    loaded = LoadTuning.execute(model, file, 1.0, "stretched").args[0]
+    sizes = {"window": 5, "overlap": 3}
+    assert torch.equal(predict(loaded, latent, cond, **sizes), predict(tuned, latent, cond, **sizes))
+    assert not torch.allclose(predict(loaded, latent, cond, **sizes), predict(model, latent, cond, **sizes), atol=1e-2)
+
+
+def test_gen_l_videos_own_way_learns(output):
+    texts = {"positive": tiny.text(1), "empty": tiny.text(0)}
+    *_, losses = tune(tiny.sd15(), image_video(), steps=60, **texts, **{**IMAGE, "learning_rate": 3e-3})
+    assert sum(losses["loss"][-15:]) < 0.9 * sum(losses["loss"][:15])
+
+
+def test_gen_l_videos_own_way_is_for_image_models():
+    with pytest.raises(ValueError, match="TuneOnVideo.*low_rank"):
+        tune(tiny.wan(1), video(), method="gen_l_video")
+    texts = {"positive": tiny.text(1), "empty": tiny.text(0)}
+    with pytest.raises(ValueError, match="keeps no prompts"):
+        tune(tiny.sd15(), image_video(), **texts, **IMAGE, keep=tiny.text(3), keep_strength=1.0)
+
+
 def test_every_input_changes_the_weights(output):
     model, latent, keep = tiny.wan(1), video(), tiny.conditioning(7)
 
@@ -196,6 +246,22 @@ def test_gradient_checkpointing_changes_nothing(output):
     one, other = (weights(output, file) for file in files)
     for name in one:
         assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
+
+
+def test_identifiers_learn_beside_kept_prompts_and_checkpointing(output):
+    """What a block computes again is told the same clip as the first time."""
+    model, latent, keep = tiny.wan(1), video(), tiny.conditioning(7)
+    files = [
+        tune(
+            model, latent, name=str(on), gradient_checkpointing=on, identifiers="bank", clip_drop=0.0, keep=keep,
+            keep_strength=1.0,
+        )[1]
+        for on in (False, True)
+    ]  # fmt: skip
+    one, other = (weights(output, file) for file in files)
+    assert any(one[name].any() for name in one if name.startswith("clip_") and name.endswith("up"))
+    for name in one:
+        assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
 
 
 def test_kept_prompts_change_less(output):

@@ -6,21 +6,20 @@ it, so that other MODELs and ControlNets with the same network see nothing of th
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import comfy.cldm.cldm
 import comfy.controlnet
-import comfy.patcher_extension
 import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 
-from ....editing import RULES, fold_frames, frames_of_a_group, gather_tokens, seen_frames, unfold_frames
-from ..families import FRAMES_OF_A_WINDOW, IMAGE, LAYERS_OVER_TIME, clips_in, family_of
+from ....editing import RULES, fold_frames, gather_tokens, seen_frames, unfold_frames
+from ..families import IMAGE, LAYERS_OVER_TIME, family_of
+from .hooks_of_a_call import frames_in, with_hooks
 
 OFF = "off"
 _KEY = "cross_frame"
@@ -75,27 +74,6 @@ class CrossFrame:
                 handle.remove()
 
 
-def frames_in(transformer_options: Mapping[str, Any], rows: int) -> int:
-    """How many frames of a batch of ``rows`` belong to one window.
-
-    Raises:
-        ValueError: it cannot be told.
-    """
-    told = transformer_options.get(FRAMES_OF_A_WINDOW)
-    if told is None and "cond_or_uncond" not in transformer_options:
-        raise ValueError(
-            "Cross-frame attention is not told how many predictions share a forward pass, which ComfyUI's samplers "
-            "say. Use one of them, or take CrossFrameAttention off the model."
-        )
-    frames = frames_of_a_group(rows, clips_in(transformer_options, rows))
-    if told not in (None, frames):
-        raise ValueError(
-            f"A forward pass has {rows} images, which are not whole windows of {told}. Remove what changes the batch "
-            "of the model."
-        )
-    return frames
-
-
 def _look_at(seen: torch.Tensor, rows: int) -> Callable:
     """A hook that gives a self-attention, ``(g f) n c``, the tokens of other frames for its keys and values."""
 
@@ -131,6 +109,21 @@ def _norms(network: torch.nn.Module) -> Iterator[torch.nn.Module]:
         yield network.out[0]
 
 
+def not_an_image_unet(model: Any) -> str:
+    """What a MODEL is, where it is no image model with a UNet; empty where it is one."""
+    base = model.model
+    is_video = base.latent_format.latent_dimensions == 3
+    if is_video or family_of(base) is not IMAGE:
+        name = type(base).__name__ if is_video else family_of(base).name
+        return f"a video model ({name}), which sees along the video by itself"
+    return "" if isinstance(base.diffusion_model, UNetModel) else f"a {type(base).__name__}, which has no UNet"
+
+
+def is_follow_your_pose(model: Any) -> bool:
+    """Whether the UNet of a MODEL has layers over time of its own."""
+    return any(hasattr(block, LAYERS_OVER_TIME) for block in model.model.diffusion_model.modules())
+
+
 def tie_model(model: Any, ties: CrossFrame) -> Any:
     """A clone of a ComfyUI MODEL whose frames are tied; one that was on it before is replaced.
 
@@ -141,60 +134,18 @@ def tie_model(model: Any, ties: CrossFrame) -> Any:
     Raises:
         ValueError: the model is no image model, or has no UNet.
     """
-    base = model.model
-    is_video = base.latent_format.latent_dimensions == 3
-    if is_video or family_of(base) is not IMAGE:
-        name = type(base).__name__ if is_video else family_of(base).name
+    if wrong := not_an_image_unet(model):
         raise ValueError(
-            f"The model is a video model ({name}), which sees along the video by itself. Cross-frame attention is for "
-            "image models that are given the frames as a batch: SD 1.5, SD 2 or SDXL. Connect one, or leave this node "
-            "out."
+            f"The model is {wrong}. Cross-frame attention is for image models that are given the frames as a batch: "
+            "SD 1.5, SD 2 or SDXL. Connect one of them, or leave this node out."
         )
-    if not isinstance(base.diffusion_model, UNetModel):
-        raise ValueError(
-            f"The model is a {type(base).__name__}, which has no UNet. Cross-frame attention is for SD 1.5, SD 2 and "
-            "SDXL. Connect one of them, or leave this node out."
-        )
-    if not ties.does_nothing and any(hasattr(block, LAYERS_OVER_TIME) for block in base.diffusion_model.modules()):
+    if not ties.does_nothing and is_follow_your_pose(model):
         raise ValueError(
             "The model is Follow-Your-Pose, whose frames look at the first and the previous one already, and whose "
             f"norms Load Follow-Your-Pose pools; rule is {ties.rule!r} and pooled_norm {ties.pooled_norm}. Leave this "
             "node out."
         )
-    tied = model.clone()
-    kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
-    options = {key: value for key, value in tied.model_options.get(_OPTIONS, {}).items() if key != _KEY}
-    tied.remove_wrappers_with_key(kind, _KEY)
-    if not ties.does_nothing:
-        options[_KEY] = ties  # here, among what a MODEL is known by: a changed rule is another model to a stream
-        tied.add_wrapper_with_key(kind, _KEY, _uncompiled())
-    tied.model_options[_OPTIONS] = options
-    return tied
-
-
-@functools.cache
-def _uncompiled() -> Callable:
-    """``_around_unet`` as torch.compile leaves it alone: what it has compiled once would not see the hooks."""
-    return torch.compiler.disable(_around_unet)  # here, for it loads the compiler
-
-
-def _around_unet(
-    executor: Any,
-    x: torch.Tensor,
-    timesteps: Any = None,
-    context: Any = None,
-    y: Any = None,
-    control: Any = None,
-    transformer_options: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> torch.Tensor:
-    """A wrapper of ComfyUI's around the forward pass of a UNet, ``(g f) c h w``, with the frames of each group tied."""
-    options = transformer_options or {}
-    if _KEY not in options:
-        return executor(x, timesteps, context, y, control, options, **more)
-    rows = x.shape[0]
-    with options[_KEY].on(executor.class_obj, rows, frames_in(options, rows)):
-        return executor(x, timesteps, context, y, control, options, **more)
+    return with_hooks(model, _KEY, None if ties.does_nothing else ties)
 
 
 class TiedNetwork(torch.nn.Module):

@@ -7,7 +7,9 @@ from typing import Any
 import comfy.sd
 
 from ....tuning import Tuned
+from ....tuning.over_time import LayersOverTime
 from .identified import check_layers, identify
+from .inflated import check_inflatable, inflate, transformer_blocks
 
 
 def put_on(model: Any, tuned: Tuned, strength: float = 1.0, identifiers: str = "stretched") -> Any:
@@ -26,6 +28,9 @@ def put_on(model: Any, tuned: Tuned, strength: float = 1.0, identifiers: str = "
     made = model
     if tuned.lora:
         made, _ = comfy.sd.load_lora_for_models(model, None, dict(tuned.lora), strength, 0)
+    if tuned.over_time:
+        heads = {name: heads for name, (_, heads) in transformer_blocks(model).items()}
+        made = inflate(made, LayersOverTime.of_tensors(tuned.over_time, heads))
     if tuned.identifiers is not None:
         made = identify(made, tuned.identifiers, identifiers)
     return made
@@ -38,6 +43,8 @@ def check_fits(model: Any, tuned: Tuned) -> None:
         ValueError: it has not.
     """
     base = model.model
+    if tuned.over_time:
+        check_inflatable(model)
     sizes = {name: tuple(weight.shape) for name, weight in base.state_dict().items()}
     for name, weight in tuned.lora.items():
         layer, _, part = name.partition(".lora_")

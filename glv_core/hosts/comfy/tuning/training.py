@@ -32,6 +32,7 @@ from ..co_denoise.model_patches import check_model_options
 from ..co_denoise.options import WindowOptions
 from ..co_denoise.prompt_tags import TAG, schedules_in
 from ..co_denoise.run import Run
+from ..editing.hooks_of_a_call import kept_for_gradients
 from ..families import map_streams, with_frames
 from .identified import told
 from .layers import Layer
@@ -170,7 +171,6 @@ class TrainingSampler(comfy.samplers.Sampler):
         shapes: of the latent's streams.
         dtype: to compute in; float32 without autocast.
         run: called with the loss of a draw and with what predicts for a preview; it makes the steps.
-        held: a context that is open meanwhile, for what is on the network beside.
     """
 
     def __init__(
@@ -181,10 +181,9 @@ class TrainingSampler(comfy.samplers.Sampler):
         shapes: Sequence[Sequence[int]],
         dtype: torch.dtype,
         run: Callable[[Callable[[Draw], torch.Tensor], Callable[[], torch.Tensor]], None],
-        held: Callable[[Any, int], Any] | None = None,
     ) -> None:
         self._trained, self._options, self._windows, self._shapes = trained, options, windows, shapes
-        self._dtype, self._run_steps, self._held = dtype, run, held
+        self._dtype, self._run_steps = dtype, run
 
     def sample(
         self,
@@ -205,8 +204,7 @@ class TrainingSampler(comfy.samplers.Sampler):
             self._shapes, self._dtype, extra_args["model_options"],
         )  # fmt: skip
         with ExitStack() as stack:
-            if self._held is not None:
-                stack.enter_context(self._held(model_wrap.inner_model, windows.rows))
+            stack.enter_context(kept_for_gradients())
             if self._trained.identifiers is not None:
                 network = model_wrap.inner_model.diffusion_model
                 self._trained.identifiers.to(latent_image.device)
@@ -294,17 +292,18 @@ class _Windows:
         comfy.model_management.throw_exception_if_processing_interrupted()
         view = self.run.view(Window(draw.start, self.options.window))
         latent, x, sigma = self._noisy(view, draw)
-        entry = self._entry("positive" if draw.text else "empty", view, draw)
+        kept = self._entry("keep", view, draw) if self.entries.get("keep") else None
+        if kept is not None:
+            with torch.no_grad(), self._untuned():
+                before = self._predict(x, sigma, kept, view, None)
         place = Place(draw.start, self.options.window, self.run.length)
         identifiers = self.trained.identifiers
+        # Until the gradients are there, for blocks that compute again: the same for both predictions.
         start = identifiers.places.start_of(place) if identifiers is not None and draw.clip else None
-        predicted = self._predict(x, sigma, entry, view, start)
-        total = self._error(predicted, latent, view, sigma)
-        if self.options.keep and self.entries.get("keep"):
-            other = self._entry("keep", view, draw)
-            with torch.no_grad(), self._untuned():
-                before = self._predict(x, sigma, other, view, None)
-            now = self._predict(x, sigma, other, view, None)
+        entry = self._entry("positive" if draw.text else "empty", view, draw)
+        total = self._error(self._predict(x, sigma, entry, view, start), latent, view, sigma)
+        if kept is not None:
+            now = self._predict(x, sigma, kept, view, start)
             total = total + self.options.keep * self._error(now, before, view, sigma)
         return total
 

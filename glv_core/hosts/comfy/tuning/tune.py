@@ -28,6 +28,8 @@ from ....tuning import (
     write_tuned,
 )
 from ....tuning.identifiers import NONE
+from ....tuning.over_time import LayersOverTime
+from ....tuning.presets import GEN_L_VIDEO, LOW_RANK, METHODS
 from ..co_denoise.options import WindowOptions
 from ..co_denoise.prompt_tags import schedules_of
 from ..co_denoise.sampling import samples_for
@@ -35,6 +37,7 @@ from ..families import family_of, streams_of, time_dim_of
 from ..streaming.hashes import model_hash, value_hash
 from .files import check_name, files_of
 from .gradients import in_training
+from .inflated import check_inflatable, inflate, trained_queries, transformer_blocks
 from .layers import blocks_of, chosen_layers, identified_layers
 from .on_model import put_on
 from .preview import TuningProgress
@@ -52,7 +55,8 @@ class TuningSettings:
     Args:
         name: of the file, inside ``output/loras``.
         options: with ``window`` and ``stride`` in frames.
-        layers: one of ``CHOICES`` of ``layers``.
+        layers: one of ``CHOICES`` of ``layers``; of ``gen_l_video`` it says nothing.
+        method: one of ``METHODS``: low-rank weights, or an image model inflated to video, as in Gen-L-Video.
         precision: one of ``PRECISIONS``.
         checkpointing: whether blocks compute again on the way back, for less memory.
         preview_every: steps between two previews; 0 shows none.
@@ -61,6 +65,7 @@ class TuningSettings:
     name: str
     options: TuningOptions
     layers: str
+    method: str = LOW_RANK
     precision: str = "auto"
     checkpointing: bool = True
     preview_every: int = 20
@@ -109,7 +114,7 @@ def tune_on_video(
     options = in_latent_frames(model, settings.options, length)
     if options.keep and keep is None:
         raise ValueError(f"keep_strength is {options.keep:g}, and keep is not connected. Connect the prompts to keep.")
-    layers = chosen_layers(model.model, settings.layers)
+    _check_method(model, settings, options)
     if options.identifiers != NONE and not identified_layers(model.model):
         raise ValueError(
             f"identifiers is {options.identifiers}, and the network of {type(model.model).__name__} has no attention "
@@ -129,13 +134,29 @@ def tune_on_video(
         "family": type(model.model).__name__.removesuffix("WithPerFrameTimesteps"),
         "prompts": [prompt for schedule in schedules_of(positive) for prompt in schedule.prompts],
         "layers": settings.layers,
+        "method": settings.method,
         **{name: value for name, value in asdict(options).items() if name != "clip_drop"},
         "losses": [round(loss, 6) for loss in loop.losses],
     }
-    tuned = Tuned(trained.lora(), about, trained.identifiers)
+    over_time = trained.extra["over_time"].tensors() if trained.extra else {}
+    tuned = Tuned(trained.lora(), about, trained.identifiers, over_time)
     write_tuned(path, tuned)
-    report = _report(loop, found, path.name, len(layers), length, options)
+    report = _report(loop, found, path.name, length, options)
     return TunedVideo(put_on(model, tuned), _name_of(path), loop.losses, report)
+
+
+def _check_method(model: Any, settings: TuningSettings, options: TuningOptions) -> None:
+    if settings.method not in METHODS:
+        raise ValueError(f"Unknown method {settings.method!r}. Known: {', '.join(METHODS)}.")
+    if settings.method == LOW_RANK:
+        chosen_layers(model.model, settings.layers)
+        return
+    check_inflatable(model)
+    if options.keep:
+        raise ValueError(
+            f"keep_strength is {options.keep:g}, and method gen_l_video keeps no prompts. Set it to 0, or choose "
+            "low_rank."
+        )
 
 
 def in_latent_frames(model: Any, options: TuningOptions, length: int) -> TuningOptions:
@@ -176,7 +197,6 @@ def _train(
     state: Path,
 ) -> tuple[Trained, TuningLoop, int]:
     """Make the steps that are left; what was trained, the loop, and how many steps there were before."""
-    layers = chosen_layers(model.model, settings.layers)
     time_dim = time_dim_of(model.model.latent_format)
     shapes = [tuple(stream.shape) for stream in streams_of(samples)]
     length = shapes[0][time_dim]
@@ -186,12 +206,18 @@ def _train(
         named = {layer.name: layer.sizes for layer in identified_layers(model.model)}
         generator = torch.Generator().manual_seed(options.seed)
         identifiers = ClipIdentifiers(options.identifiers, named, options.rank, places, generator)
-    trained = Trained.of(layers, options, identifiers=identifiers)
+    made = training_copy(model)
+    if settings.method == GEN_L_VIDEO:
+        over_time = LayersOverTime(transformer_blocks(made), torch.Generator().manual_seed(options.seed))
+        queries = {name: made.model.get_submodule(name).weight.shape for name in trained_queries(made)}
+        trained = Trained.of([], options, queries, identifiers, {"over_time": over_time})
+        made = inflate(made, over_time)
+    else:
+        trained = Trained.of(chosen_layers(model.model, settings.layers), options, identifiers=identifiers)
     loop = TuningLoop(options, length, trained.parameters(), key, state)
     found = loop.done
     conds = {"positive": positive, "empty": empty, **({"keep": keep} if options.keep and keep else {})}
     windows = WindowOptions(settings.options.window, 0)
-    made = training_copy(model)
     dtype = _dtype(made, settings.precision)
     progress = TuningProgress(options.steps, loop.done, model, settings.preview_every)
 
@@ -243,7 +269,7 @@ def _key(
     """A hash of all that the weights depend on, but the number of steps."""
     described = [
         "1", model_hash(model), value_hash(positive), value_hash(empty), value_hash(keep if options.keep else None),
-        digest_of(*streams_of(samples)), settings.layers, str(_dtype(model, settings.precision)),
+        digest_of(*streams_of(samples)), settings.layers, settings.method, str(_dtype(model, settings.precision)),
         json.dumps({name: value for name, value in asdict(options).items() if name != "steps"}),
     ]  # fmt: skip
     return hashlib.sha256(repr(described).encode()).hexdigest()
@@ -255,12 +281,12 @@ def _name_of(path: Any) -> str:
     return "/".join(parts[len(parts) - parts[::-1].index("loras") :])
 
 
-def _report(loop: TuningLoop, found: int, name: str, layers: int, length: int, options: TuningOptions) -> str:
+def _report(loop: TuningLoop, found: int, name: str, length: int, options: TuningOptions) -> str:
     some = max(1, min(20, len(loop.losses) // 4))
     first, last = sum(loop.losses[:some]) / some, sum(loop.losses[-some:]) / some
     clips = len(window_starts(length, options.window, options.stride, options.grain))
     resumed = f", {found} of them found from before" if found else ""
     return (
-        f"{options.steps} steps{resumed}, on {clips} windows of {options.window} latent frames; {layers} layers, rank "
-        f"{options.rank}. Loss {first:.4f} to {last:.4f}. Written to loras/{name}."
+        f"{options.steps} steps{resumed}, on {clips} windows of {options.window} latent frames. "
+        f"Loss {first:.4f} to {last:.4f}. Written to loras/{name}."
     )
