@@ -210,12 +210,12 @@ def test_gen_l_videos_own_way_trains_what_it_says_and_nothing_else(output, check
 
 def test_gen_l_videos_own_way_learns(output):
     texts = {"positive": tiny.text(1), "empty": tiny.text(0)}
-    *_, losses = tune(tiny.sd15(), image_video(), steps=60, **texts, **{**IMAGE, "learning_rate": 3e-3})
+    *_, losses = tune(tiny.sd15(), image_video(), steps=60, **texts, **{**IMAGE, "learning_rate": 1e-2})
     assert sum(losses["loss"][-15:]) < 0.9 * sum(losses["loss"][:15])
 
 
 def test_gen_l_videos_own_way_is_for_image_models():
-    with pytest.raises(ValueError, match="TuneOnVideo.*low_rank"):
+    with pytest.raises(ValueError, match=r"TuneOnVideo.*low_rank"):
         tune(tiny.wan(1), video(), method="gen_l_video")
     texts = {"positive": tiny.text(1), "empty": tiny.text(0)}
     with pytest.raises(ValueError, match="keeps no prompts"):

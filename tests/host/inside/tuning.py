@@ -39,7 +39,8 @@ def tune(name: str, folder: str, **settings) -> dict:
     latent, length = star_latent(vae)
     positive = MultiPromptSchedule.execute(clip, star_schedule(), length, 16.0, "hard", 0.0).args[0]
     given = {
-        "name": name, "learning_rate": 1e-3, "rank": 16, "window": 61, "stride": 8, "layers": "attention", "method": "low_rank",
+        "name": name, "learning_rate": 1e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
+        "layers": "attention",
         "identifiers": "none", "seed": 0, "batch_size": 4, "preview_every": 0, "gradient_checkpointing": False,
     } | settings  # fmt: skip
     started = time.monotonic()
