@@ -45,7 +45,7 @@ STAGES = {
                            "LTXVImgToVideoInplace MiniMaxH3ImageToVideo LTXVConcatAVLatent"),
     "Sampling": ("#8AA", "CoDenoiseKSampler CoDenoiseModel StreamingExtend KSampler InvertLongLatent CFGGuider "
                  "KSamplerSelect ManualSigmas MSVid2VidSigmas RandomNoise SamplerCustomAdvanced RefineLongVideo "
-                 "LTXVSeparateAVLatent LTXVCropGuides VAEDecode VAEDecodeLoop ImageFromBatch CompositeEdit WindowPlan"),
+                 "TuneOnVideo LoadTuning LTXVSeparateAVLatent LTXVCropGuides VAEDecode VAEDecodeLoop ImageFromBatch CompositeEdit WindowPlan"),
     "Save": ("#A88", "SaveLongVideo SaveVideo CreateVideo"),
 }  # fmt: skip
 STAGE_OF = {node: stage for stage, (_, nodes) in STAGES.items() for node in nodes.split()}

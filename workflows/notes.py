@@ -75,6 +75,22 @@ NOTES = {
     "video. With one of yours put **Load Long Video** in its place.\n\n**Control Preprocess** draws the pose of every "
     "frame. The demo model's objects have stick figures, from the centre to the corners, and its VACE branch follows "
     "them; for people choose the detector *openpose* or *vitpose*, and a model such as Wan VACE.",
+    "Demo 11 - Tune on a star (runs as shipped)": "## Teach a model one video\nRuns as it is, in some minutes: the demo model has "
+    "never seen a star. **Tune on Video** shows it 17 seconds of one, which moves right and up, on black and on white, "
+    "and it makes 30 seconds of a star that moves left on gray. With a video of yours choose it in **Load Long Video** "
+    "and say in the prompts what it shows.\n\nThe curve and a guess are shown as it learns. Stop it when you like: it "
+    "goes on where it was. The file is in `output/loras`; **Load Tuning** puts it on the model again.",
+    "SD 1.5 - Gen-L-Video one-shot tuning": "## One-shot tuning, as Gen-L-Video does it\nFiles: "
+    "`checkpoints/v1-5-pruned-emaonly-fp16.safetensors`, `controlnet/t2iadapter_canny_sd15v2.pth`. Choose your video in "
+    "**Load Long Video**, say what it shows, and below what it is to show.\n\nStable Diffusion gets attention over "
+    "time, and is trained for 200 steps on windows of 16 frames, each with an identifier of its own; the video is "
+    "inverted with an empty text, and sampled with the new one. Other controls: pose, depth, seg or sketch in **Control "
+    "Preprocess**, with the adapter for it.",
+    "Wan 2.1 1.3B - Tune on your video": "## A thing of yours in other scenes\nFiles: "
+    "`diffusion_models/wan2.1_t2v_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
+    "`vae/wan_2.1_vae.safetensors`. Choose your video in **Load Long Video** and name what is new in it with a word of "
+    "your own (here *zwx dog*); the same word in **Multi-Prompt Schedule** brings it back.\n\nA video with two scenes, "
+    "each with its prompt, teaches better what the thing is and what the place.",
     "Wan 2.1 VACE 1.3B - Mask and repaint": "## Edit anything in a video of yours\nFiles: "
     "`diffusion_models/wan2.1_vace_1.3B_fp16.safetensors`, `text_encoders/umt5_xxl_fp8_e4m3fn_scaled.safetensors`, "
     "`vae/wan_2.1_vae.safetensors`, and the folders `transformers/IDEA-Research/grounding-dino-tiny` and "
