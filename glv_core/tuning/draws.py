@@ -64,18 +64,18 @@ def share_at(drop: Drop, step: int) -> float:
     return next((share for until, share in drop if step < until), 0.0)
 
 
-def draws_of_step(options: TuningOptions, length: int, step: int) -> list[Draw]:
+def draws_of_step(options: TuningOptions, length: int, step: int, starts: Sequence[int] | None = None) -> list[Draw]:
     """The windows of a step of tuning on a video of ``length`` latent frames.
 
     Windows are drawn alike; the noise levels of a batch lie one in each of as many equal parts of the range, so that a
-    step does not see one end of it alone.
+    step does not see one end of it alone. ``starts``: of the windows to draw from; None for ``window_starts``.
     """
     generator = torch.Generator().manual_seed((options.seed * _PRIME + step) % 2**63)
 
     def uniform() -> float:
         return float(torch.rand((), generator=generator, dtype=torch.float64))
 
-    starts = window_starts(length, options.window, options.stride, options.grain)
+    starts = starts or window_starts(length, options.window, options.stride, options.grain)
     clip_drop = share_at(options.clip_drop, step)
     return [
         Draw(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -30,6 +30,7 @@ class TuningLoop:
         key: of all that the result depends on but the number of steps.
         file: where the state is kept; None keeps none.
         every: steps between two states that are written; one is always written at the end, and when it is cut off.
+        starts: of the windows to draw from; None for all, see ``window_starts``.
 
     Raises:
         StateError: the file is damaged, or not such a state.
@@ -43,10 +44,11 @@ class TuningLoop:
         key: str,
         file: Path | None = None,
         every: int = 50,
+        starts: Sequence[int] | None = None,
     ) -> None:
         self.options, self.length, self.parameters = options, length, dict(parameters)
         self.losses: list[float] = []
-        self._key, self._file, self._every = key, file, every
+        self._key, self._file, self._every, self._starts = key, file, every, starts
         self._optimizer = torch.optim.AdamW(list(self.parameters.values()), lr=options.learning_rate, **OPTIMIZER)
         self._written = -1
         if file is not None and file.is_file():
@@ -75,7 +77,7 @@ class TuningLoop:
     def _step(self, loss: Loss) -> float:
         self._optimizer.zero_grad(set_to_none=True)  # AdamW leaves alone what has no gradient: other clips' weights
         total = 0.0
-        for draw in draws_of_step(self.options, self.length, self.done):
+        for draw in draws_of_step(self.options, self.length, self.done, self._starts):
             value = loss(draw)
             if not bool(torch.isfinite(value)):
                 raise ValueError(

@@ -30,8 +30,9 @@ from ....tuning import (
 from ....tuning.identifiers import NONE
 from ....tuning.over_time import LayersOverTime
 from ....tuning.presets import GEN_L_VIDEO, LOW_RANK, METHODS
+from ....windows import Window
 from ..co_denoise.options import WindowOptions
-from ..co_denoise.prompt_tags import schedules_of
+from ..co_denoise.prompt_tags import schedules_of, track_of
 from ..co_denoise.sampling import samples_for
 from ..families import family_of, streams_of, time_dim_of
 from ..streaming.hashes import model_hash, value_hash
@@ -184,6 +185,21 @@ def in_latent_frames(model: Any, options: TuningOptions, length: int) -> TuningO
     return made
 
 
+def _starts(model: Any, positive: list, length: int, options: TuningOptions) -> list[int]:
+    """The starts of the windows that are trained: with prompts along the video those that see one of them alone, if
+    each prompt has such a window; between two scenes a video is neither.
+    """
+    starts = window_starts(length, options.window, options.stride, options.grain)
+    for schedule in schedules_of(positive):
+        track = track_of(schedule, length, family_of(model.model).compression)
+        shares = {start: track.in_window(Window(start, options.window)).mean(dim=1) for start in starts}
+        alone = [start for start, share in shares.items() if float(share.max()) > 1 - 1e-6]
+        shown = {int(shares[start].argmax()) for start in alone}
+        if shown == {int(index) for share in shares.values() for index in share.nonzero().flatten()}:
+            starts = alone
+    return starts
+
+
 def _train(
     model: Any,
     positive: list,
@@ -214,7 +230,8 @@ def _train(
         made = inflate(made, over_time)
     else:
         trained = Trained.of(chosen_layers(model.model, settings.layers), options, identifiers=identifiers)
-    loop = TuningLoop(options, length, trained.parameters(), key, state)
+    starts = _starts(model, positive, length, options)
+    loop = TuningLoop(options, length, trained.parameters(), key, state, starts=starts)
     found = loop.done
     conds = {"positive": positive, "empty": empty, **({"keep": keep} if options.keep and keep else {})}
     windows = WindowOptions(settings.options.window, 0)
