@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from . import MODEL_DIR
-from .clips import BACKGROUNDS, COLOURS, DIRECTIONS, SIZE, SPEED
+from .clips import BACKGROUNDS, COLOURS, DIRECTIONS, SHAPES, SIZE, SPEED, Scene
 
 #: A video of the star: four scenes, each `SCENE_FRAMES` long, written by ``training/demo/star_video.py``.
 STAR_VIDEO: Path = MODEL_DIR.parent / "star.mp4"
 SCENES: tuple[tuple[str, str], ...] = (("right", "black"), ("up", "black"), ("right", "white"), ("up", "white"))
-SCENE_FRAMES = 68
+SCENE_FRAMES = 88
 
 _OUTER, _INNER = 17.0, 7.5  # pixels from the middle to the points, and to the corners between
 _TURN = 2 * math.pi / 5
@@ -23,6 +23,16 @@ _TURN = 2 * math.pi / 5
 def star_prompt(direction: str, background: str, colour: str = "red") -> str:
     """The words for a scene with the star."""
     return f"a {colour} star moving {direction} on a {background} background"
+
+
+def other_prompts() -> list[str]:
+    """Prompts of the world's own shapes in the scenes of the star."""
+    return [
+        Scene(shape, colour, background, direction, 0.0, 0.0).prompt()
+        for direction, background in SCENES
+        for shape in SHAPES
+        for colour in COLOURS
+    ]
 
 
 def render_star(direction: str, background: str, num_frames: int, colour: str = "red", start: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-STEPS, CFG = 20, 2.0
+STEPS, CFG = 20, 1.5
 
 
 def conditioning(clip, text: str) -> list:
@@ -28,7 +28,7 @@ def star_latent(vae) -> tuple[dict, int]:
 def tune(name: str, folder: str, **settings) -> dict:
     """Tune the demo model on the star's video into a folder; the file, the losses, and how long it took."""
     import folder_paths
-    from long_video_pack.glv_core.demo.star import star_schedule
+    from long_video_pack.glv_core.demo.star import other_prompts, star_schedule
     from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
     from long_video_pack.nodes.tune_on_video import TuneOnVideo
 
@@ -38,10 +38,11 @@ def tune(name: str, folder: str, **settings) -> dict:
     model, clip, vae = editing.pipeline()
     latent, length = star_latent(vae)
     positive = MultiPromptSchedule.execute(clip, star_schedule(), length, 16.0, "hard", 0.0).args[0]
+    keep = MultiPromptSchedule.execute(clip, " | ".join(other_prompts()), length, 16.0, "hard", 0.0).args[0]
     given = {
-        "name": name, "learning_rate": 1e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
-        "layers": "attention",
-        "identifiers": "none", "seed": 0, "batch_size": 4, "preview_every": 0, "gradient_checkpointing": False,
+        "name": name, "learning_rate": 1.5e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
+        "layers": "attention", "identifiers": "none", "seed": 0, "batch_size": 8, "keep": keep, "keep_strength": 0.5,
+        "preview_every": 0, "gradient_checkpointing": False,
     } | settings  # fmt: skip
     started = time.monotonic()
     made = TuneOnVideo.execute(model, positive, conditioning(clip, ""), latent, **given).args

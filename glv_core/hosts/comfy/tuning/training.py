@@ -90,13 +90,17 @@ class Trained:
     ) -> Trained:
         """New weights, drawn from the seed, that change nothing yet."""
         adapters: dict[str, Any] = {}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            for layer in layers:
-                like = torch.empty(1).expand(layer.sizes[1], layer.sizes[0])  # of which only the shape is asked
+        generator = torch.Generator().manual_seed(options.seed)
+        for layer in layers:
+            like = torch.empty(1).expand(layer.sizes[1], layer.sizes[0])  # of which only the shape is asked
+            with torch.random.fork_rng(devices=[]):
                 adapter = adapter_maps["LoRA"].create_train(like, rank=options.rank, alpha=float(options.rank))
-                adapters[layer.name] = adapter.float().train().requires_grad_(True)
-                adapter.alpha.requires_grad_(False)
+            adapters[layer.name] = adapter.float().train().requires_grad_(True)
+            adapter.alpha.requires_grad_(False)
+            # Gen-L-Video's first weights; the host's are many times as large for the same learning rate.
+            down = torch.randn(adapter.lora_down.weight.shape, generator=generator) / options.rank
+            adapter.lora_down.weight.data.copy_(down)
+            adapter.lora_up.weight.data.zero_()
         differences = {name: BiasDiff(torch.nn.Parameter(torch.zeros(shape))) for name, shape in (whole or {}).items()}
         return cls(adapters, differences, identifiers, extra or {})
 
