@@ -309,6 +309,26 @@ def test_streaming_workflows_run_as_shipped_and_are_found_again(server, name, nu
     assert np.abs(other.astype(int) - frames.astype(int)).mean() < 8
 
 
+def test_the_tuning_workflow_runs_and_goes_on(server):
+    """As shipped, but for how long it learns and how long the video is."""
+    shutil.rmtree(server.base / "output" / "tuning", ignore_errors=True)
+    few = {"steps": 2, "preview_every": 1, "batch_size": 1}
+    prompt = with_inputs("Demo 11", TuneOnVideo=few, LongLatent={"length": 61}, CoDenoiseKSampler={"steps": 2})
+    history, messages = server.run(prompt)
+    assert history["status"]["status_str"] == "success"
+    frames, fps = video_of(server, history, "10")
+    assert frames.shape == (61, 256, 256, 3) and fps == 16
+    assert "2 steps" in history["outputs"]["6"]["text"][0]
+    [file] = (server.base / "output" / "loras").glob("demo_star_*_2.safetensors")
+    bars = [m["data"] for m in messages if not isinstance(m, bytes) and m["type"] == "progress"]
+    assert [(bar["value"], bar["max"]) for bar in bars if bar["node"] == "6"][-1] == (2, 2)
+    assert any(isinstance(m, bytes) and b"loss" in m for m in messages)
+    assert file.name in server.get("/object_info/LoadTuning")["LoadTuning"]["input"]["required"]["file"][0]
+    prompt["6"]["inputs"]["steps"] = 3
+    history, _ = server.run(prompt)
+    assert "2 of them found from before" in history["outputs"]["6"]["text"][0]
+
+
 @pytest.mark.parametrize(("name", "num_frames"), [("Demo 09", 80), ("Demo 10", 72)])
 def test_the_workflows_of_the_built_in_streamingt2v_show_their_prompts(comfyui, server, name, num_frames):
     if comfyui != hosts()[0]:

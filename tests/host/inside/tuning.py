@@ -58,7 +58,13 @@ def model_of(file: str | None, strength: float = 1.0):
 
 
 def video(
-    file: str | None, prompts: list[str], num_frames: int, path: str, seed: int = 0, strength: float = 1.0
+    file: str | None,
+    prompts: list[str],
+    num_frames: int,
+    path: str,
+    seed: int = 0,
+    strength: float = 1.0,
+    cfg: float = CFG,
 ) -> None:
     """Videos of prompts by the tuned model, or the demo model; kept as ``[prompt t h w 3]``."""
     from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
@@ -69,7 +75,7 @@ def video(
     for number, prompt in enumerate(prompts):
         windows = {"window": 61, "overlap": 28, "schedule": "shifted_trimmed", "merge": "pyramid"}
         samples = CoDenoiseKSampler.execute(
-            model, seed + number, STEPS, CFG, "euler", "simple", conditioning(clip, prompt), conditioning(clip, ""),
+            model, seed + number, STEPS, cfg, "euler", "simple", conditioning(clip, prompt), conditioning(clip, ""),
             latent, 1.0, **windows, windows_per_forward=0,
         ).args[0]  # fmt: skip
         made.append(vae.decode(samples["samples"])[0][:num_frames].float().cpu().numpy())
