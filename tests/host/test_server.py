@@ -323,7 +323,7 @@ def test_the_tuning_workflow_runs_and_goes_on(server):
     bars = [m["data"] for m in messages if not isinstance(m, bytes) and m["type"] == "progress"]
     assert [(bar["value"], bar["max"]) for bar in bars if bar["node"] == "6"][-1] == (2, 2)
     assert any(isinstance(m, bytes) and b"loss" in m for m in messages)
-    assert file.name in server.get("/object_info/LoadTuning")["LoadTuning"]["input"]["required"]["file"][0]
+    assert file.name in str(server.get("/object_info/LoadTuning")["LoadTuning"]["input"]["required"]["file"])
     prompt["6"]["inputs"]["steps"] = 3
     history, _ = server.run(prompt)
     assert "2 of them found from before" in history["outputs"]["6"]["text"][0]

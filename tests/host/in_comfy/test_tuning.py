@@ -145,12 +145,14 @@ def count_steps(monkeypatch):
     return seen
 
 
-def test_more_steps_go_on_from_the_end(output, monkeypatch):
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_more_steps_go_on_from_the_end(output, monkeypatch, scheduled):
     model, latent = tiny.wan(1), video()
-    _, whole, _ = tune(model, latent, name="whole", steps=4)
-    tune(model, latent, steps=2)
+    texts = {"positive": tiny.scheduled("one | two", 33) if scheduled else tiny.conditioning(1)}
+    tune(model, latent, steps=2, **texts)
+    _, whole, _ = tune(model, latent, name="whole", steps=4, **texts)
     steps = count_steps(monkeypatch)
-    _, further, _ = tune(model, latent, steps=4)
+    _, further, _ = tune(model, latent, steps=4, **texts)
     assert len(steps) == 2
     one, other = weights(output, whole), weights(output, further)
     assert all(torch.equal(one[name], other[name]) for name in one)

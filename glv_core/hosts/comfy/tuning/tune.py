@@ -32,7 +32,7 @@ from ....tuning.over_time import LayersOverTime
 from ....tuning.presets import GEN_L_VIDEO, LOW_RANK, METHODS
 from ....windows import Window
 from ..co_denoise.options import WindowOptions
-from ..co_denoise.prompt_tags import schedules_of, track_of
+from ..co_denoise.prompt_tags import TAG, schedules_of, track_of
 from ..co_denoise.sampling import samples_for
 from ..families import family_of, streams_of, time_dim_of
 from ..streaming.hashes import model_hash, value_hash
@@ -285,11 +285,22 @@ def _key(
 ) -> str:
     """A hash of all that the weights depend on, but the number of steps."""
     described = [
-        "1", model_hash(model), value_hash(positive), value_hash(empty), value_hash(keep if options.keep else None),
+        "1", model_hash(model), _texts_hash(positive), _texts_hash(empty),
+        _texts_hash(keep if options.keep and keep else []),
         digest_of(*streams_of(samples)), settings.layers, settings.method, str(_dtype(model, settings.precision)),
         json.dumps({name: value for name, value in asdict(options).items() if name != "steps"}),
     ]  # fmt: skip
     return hashlib.sha256(repr(described).encode()).hexdigest()
+
+
+def _texts_hash(conditioning: list) -> str:
+    """A hash of a CONDITIONING. A prompt's place in its schedule is said by what it was made of: the schedule keeps
+    more with it once it was used.
+    """
+    return value_hash([
+        [text, {key: repr(value) if key == TAG else value for key, value in extras.items()}]
+        for text, extras in conditioning
+    ])  # fmt: skip
 
 
 def _name_of(path: Any) -> str:
