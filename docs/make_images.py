@@ -238,6 +238,16 @@ def before_and_after(prompt: dict) -> Image.Image:
     return mosaic(*(frames / 255 for frames in saved_videos(both, "before", "after")))
 
 
+def taught_and_made(prompt: dict) -> Image.Image:
+    """Frames of the video that a model is tuned on, and below them those that it makes; needs a ComfyUI."""
+    from glv_core.demo.star import render_star_video
+
+    values = {node["class_type"]: node["inputs"] for node in prompt.values()}
+    values["SaveLongVideo"] |= {"filename_prefix": "made", "crf": 8, "upscale": 1}
+    [made] = saved_videos(prompt, "made")
+    return mosaic(render_star_video().permute(0, 2, 3, 1), made / 255)
+
+
 def saved_videos(prompt: dict, *names: str) -> list[torch.Tensor]:
     """Frames ``t h w 3``, uint8, of the videos that a ComfyUI saves of a prompt under these names."""
     sys.path.insert(0, str(ROOT / "tests"))
@@ -283,6 +293,8 @@ def thumbnail(name: str) -> Image.Image:
         return titled(name, plan_of(name, prompt, streams))
     if "LongVaceConditioning" in kinds:
         return before_and_after(prompt)
+    if "TuneOnVideo" in kinds:
+        return taught_and_made(prompt)
     if "LoadStreamingT2V" in kinds:
         return streamed_in_comfyui(prompt)
     if streams:

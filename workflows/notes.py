@@ -76,7 +76,7 @@ NOTES = {
     "frame. The demo model's objects have stick figures, from the centre to the corners, and its VACE branch follows "
     "them; for people choose the detector *openpose* or *vitpose*, and a model such as Wan VACE.",
     "Demo 11 - Tune on a star (runs as shipped)": "## Teach a model one video\nRuns as it is, in some minutes: the demo model has "
-    "never seen a star. **Tune on Video** shows it 17 seconds of one, which moves right and up, on black and on white, "
+    "never seen a star. **Tune on Video** shows it 22 seconds of one, which moves right and up, on black and on white, "
     "and it makes 30 seconds of a star that moves left on gray. With a video of yours choose it in **Load Long Video** "
     "and say in the prompts what it shows.\n\nThe curve and a guess are shown as it learns. Stop it when you like: it "
     "goes on where it was. The file is in `output/loras`; **Load Tuning** puts it on the model again.",

@@ -14,7 +14,7 @@ from .clips import BACKGROUNDS, COLOURS, DIRECTIONS, SHAPES, SIZE, SPEED, Scene
 #: A video of the star: four scenes, each `SCENE_FRAMES` long, written by ``training/demo/star_video.py``.
 STAR_VIDEO: Path = MODEL_DIR.parent / "star.mp4"
 SCENES: tuple[tuple[str, str], ...] = (("right", "black"), ("up", "black"), ("right", "white"), ("up", "white"))
-SCENE_FRAMES = 68
+SCENE_FRAMES = 88
 
 _OUTER, _INNER = 17.0, 7.5  # pixels from the middle to the points, and to the corners between
 _TURN = 2 * math.pi / 5

@@ -43,5 +43,5 @@ PRESETS: dict[str, TuningPreset] = {
     "Wan": TuningPreset(400, 1, 1e-4, 32, WAN.clip, 20),
     "LTX-2": TuningPreset(400, 1, 1e-4, 32, LTX_2.clip, 32),
     "MiniMax H3": TuningPreset(400, 1, 1e-4, 32, MINIMAX_H3.clip, 34),
-    "demo model": TuningPreset(175, 4, 1e-3, 16, DEMO.clip, 8),
+    "demo model": TuningPreset(140, 8, 1.5e-3, 16, DEMO.clip, 16),
 }

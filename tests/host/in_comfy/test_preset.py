@@ -61,8 +61,8 @@ VIDEO = {
     ("Wan", {**VIDEO, "window": 81, "stride": 20}),
     ("LTX-2", {**VIDEO, "window": 121, "stride": 32}),
     ("MiniMax H3", {**VIDEO, "window": 124, "stride": 34}),
-    ("demo model", {**VIDEO, "steps": 175, "batch_size": 4, "learning_rate": 1e-3, "rank": 16, "window": 61,
-                    "stride": 8}),
+    ("demo model", {**VIDEO, "steps": 140, "batch_size": 8, "learning_rate": 1.5e-3, "rank": 16, "window": 61,
+                    "stride": 16}),
 ])  # fmt: skip
 def test_outputs_of_a_tuning_are_what_they_are_named_after(begins, values):
     from long_video_pack.glv_core.tuning.presets import PRESETS

@@ -40,8 +40,8 @@ def tune(name: str, folder: str, **settings) -> dict:
     positive = MultiPromptSchedule.execute(clip, star_schedule(), length, 16.0, "hard", 0.0).args[0]
     keep = MultiPromptSchedule.execute(clip, " | ".join(other_prompts()), length, 16.0, "hard", 0.0).args[0]
     given = {
-        "name": name, "learning_rate": 1e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
-        "layers": "attention", "identifiers": "none", "seed": 0, "batch_size": 4, "keep": keep,
+        "name": name, "learning_rate": 1.5e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
+        "layers": "attention", "identifiers": "none", "seed": 0, "batch_size": 8, "keep": keep,
         "preview_every": 0, "gradient_checkpointing": False,
     } | settings  # fmt: skip
     started = time.monotonic()
