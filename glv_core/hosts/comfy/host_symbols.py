@@ -254,7 +254,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all(
         "tuning", "comfy_extras.nodes_train",
-        _need("BiasDiff", 1), _need("TrainGuider", 1), _need("TrainGuider.outer_sample"),
+        _need("BiasDiff", 1), _need("TrainGuider", 1),
     ),
     *_all(
         "tuning", "comfy",
@@ -264,13 +264,10 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("weight_adapter.BypassInjectionManager.create_injections", 1),
         _need("model_patcher.ModelPatcher.add_weight_wrapper", 2), _need("model_patcher.ModelPatcher.detach"),
         _need("model_patcher.ModelPatcher.set_model_compute_dtype", 1),
-        _need("model_patcher.ModelPatcher.set_additional_models", 2),
-        _need("model_management.unload_all_models"), _need("model_management.should_use_bf16", 1),
+        _need("model_management.unload_all_models"),
         _need("samplers.Sampler"), _need("samplers.CFGGuider.inner_set_conds", 1),
         _need("samplers.CFGGuider.sample", 4, "denoise_mask", "seed"),
-        _need("model_sampling.V_PREDICTION"), _need("model_sampling.CONST"), _need("sd.load_lora_for_models", 5),
-        _need("ldm.modules.attention.BasicTransformerBlock"),
-        _need("ldm.modules.diffusionmodules.openaimodel.ResBlock"),
+        _need("model_sampling.CONST"), _need("sd.load_lora_for_models", 5),
         _ask("model_patcher.ModelPatcher.clone", 0, "force_deepcopy"), _ask("model_management.in_training"),
     ),
     *_all(
