@@ -25,10 +25,22 @@ def star_latent(vae) -> tuple[dict, int]:
     return latent, length
 
 
-def tune(name: str, folder: str, **settings) -> dict:
+ONE_PROMPT = "a red star"  #: that says nothing of the scenes
+
+
+def prompts_of(clip, length: int, scenes: bool) -> list:
+    """The prompts of the star's video, scene by scene, or one for all of it."""
+    from long_video_pack.glv_core.demo.star import star_schedule
+    from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
+
+    text = star_schedule() if scenes else ONE_PROMPT
+    return MultiPromptSchedule.execute(clip, text, length, 16.0, "hard", 0.0).args[0]
+
+
+def tune(name: str, folder: str, scenes: bool = True, **settings) -> dict:
     """Tune the demo model on the star's video into a folder; the file, the losses, and how long it took."""
     import folder_paths
-    from long_video_pack.glv_core.demo.star import other_prompts, star_schedule
+    from long_video_pack.glv_core.demo.star import other_prompts
     from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
     from long_video_pack.nodes.tune_on_video import TuneOnVideo
 
@@ -37,7 +49,7 @@ def tune(name: str, folder: str, **settings) -> dict:
     folder_paths.filename_list_cache.clear()
     model, clip, vae = editing.pipeline()
     latent, length = star_latent(vae)
-    positive = MultiPromptSchedule.execute(clip, star_schedule(), length, 16.0, "hard", 0.0).args[0]
+    positive = prompts_of(clip, length, scenes)
     keep = MultiPromptSchedule.execute(clip, " | ".join(other_prompts()), length, 16.0, "hard", 0.0).args[0]
     given = {
         "name": name, "learning_rate": 1.5e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
@@ -82,23 +94,21 @@ def video(
     np.save(path, np.stack(made))
 
 
-def reconstruction(file: str | None, cfg: float, refinements: int = 1, identifiers: str = "stretched") -> float:
+def reconstruction(file: str | None, cfg: float, scenes: bool = True, refinements: int = 1) -> float:
     """PSNR in dB between the star's video, as the VAE gives it back, and what sampling makes of its inversion.
 
     The inversion has an empty text, as in Gen-L-Video; sampling the prompts of the video and guidance.
     """
-    from long_video_pack.glv_core.demo.star import star_schedule
     from long_video_pack.nodes.co_denoise_ksampler import CoDenoiseKSampler
     from long_video_pack.nodes.invert_long_latent import InvertLongLatent
     from long_video_pack.nodes.load_tuning import LoadTuning
-    from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
 
     model, clip, vae = editing.pipeline()
     if file is not None:
-        model = LoadTuning.execute(model, file, 1.0, identifiers).args[0]
+        model = LoadTuning.execute(model, file, 1.0, "stretched").args[0]
     latent, length = star_latent(vae)
     empty = conditioning(clip, "")
-    prompts = MultiPromptSchedule.execute(clip, star_schedule(), length, 16.0, "hard", 0.0).args[0]
+    prompts = prompts_of(clip, length, scenes)
     windows = {"window": 61, "overlap": 53, "schedule": "static", "merge": "flat", "windows_per_forward": 0}
     noise, same, start = InvertLongLatent.execute(
         model, empty, latent, STEPS, "simple", 1.0, 1.0, refinements, 0, **windows
