@@ -1,8 +1,7 @@
 """Gradients through blocks that work in place, with the memory of one block.
 
 PyTorch's own checkpointing keeps what a block saves without a copy. Video networks are written for speed, and change
-tensors in place that were saved: within a block that is an error, and where a whole network is one block, gradients are
-silently those of the changed values. Here what is saved is copied.
+tensors in place that were saved, which is an error within a block. Here what is saved is copied.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def _copied(block, *args, **given):
         return block(*args, **given)
 
 
-def test_torch_itself_refuses_or_is_wrong():
+def test_torch_itself_refuses():
     """Why this is here: the plain way raises."""
     torch.manual_seed(0)
     block = InPlace()

@@ -152,7 +152,7 @@ class Trained:
 def checkpointed(model: Any, blocks: Sequence[str]) -> Iterator[None]:
     """While open, blocks of a MODEL's network forget what they computed, and compute it again on the way back.
 
-    The host's own way keeps what a block saves without a copy, and most of its video networks work in place, see
+    The host's own way keeps what a block saves without a copy, and several of its video networks work in place, see
     ``again``.
     """
     modules = [model.model.get_submodule(name) for name in blocks]
