@@ -115,6 +115,12 @@ class TuneOnVideo(io.ComfyNode):
                     "preview_every", default=20, min=0, max=10_000, optional=True, advanced=True,
                     tooltip="Steps between two previews of the prompt below the loss curve; 0 shows neither.",
                 ),
+                io.Float.Input(
+                    "ema_decay", default=0.98, min=0.0, max=0.9999, step=0.001, round=False, optional=True,
+                    advanced=True,
+                    tooltip="Of the average of the weights, which is what is kept: 0.98 averages about 50 steps. 0 keeps "
+                    "the last.",
+                ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The tuned model, for samplers and inversion."),
@@ -162,11 +168,12 @@ class TuneOnVideo(io.ComfyNode):
         precision: str = "auto",
         gradient_checkpointing: bool = True,
         preview_every: int = 20,
+        ema_decay: float = 0.98,
     ) -> io.NodeOutput:
         with naming("TuneOnVideo"):
             options = TuningOptions(
                 steps, window, stride, batch_size, learning_rate, rank, text_drop, clip_drop, identifiers,
-                keep_strength, seed,
+                keep_strength, ema_decay, seed,
             )  # fmt: skip
             settings = TuningSettings(name, options, layers, method, precision, gradient_checkpointing, preview_every)
             made = tune_on_video(model, positive, empty, latent_image, settings, keep)

@@ -46,6 +46,7 @@ class TuningPreset(io.ComfyNode):
                     display_name="identifiers",
                     tooltip="How windows are told apart: bank has weights for each, continuous weights for all.",
                 ),
+                io.Float.Output(display_name="ema_decay", tooltip="Of the average of the weights that is kept."),
             ],
         )
 

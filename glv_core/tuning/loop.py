@@ -23,6 +23,8 @@ class TuningLoop:
     AdamW with the values of Gen-L-Video's configuration; the learning rate stays the same, so a tuning of 300 steps
     begins as one of 200 and can go on from its end.
 
+    ``longer``: steps of a state with more of them than are wanted now; it is left as it is, and none is kept.
+
     Args:
         options: see ``TuningOptions``.
         length: of the video, in latent frames.
@@ -50,11 +52,15 @@ class TuningLoop:
         self.losses: list[float] = []
         self._key, self._file, self._every, self._starts = key, file, every, starts
         self._optimizer = torch.optim.AdamW(list(self.parameters.values()), lr=options.learning_rate, **OPTIMIZER)
+        self._averages = {name: each.detach().clone() for name, each in self.parameters.items() if options.ema_decay}
         self._written = -1
+        self.longer = 0
         if file is not None and file.is_file():
             state = read_state(file)
             if state.key == key and len(state.losses) <= options.steps:
                 self._take(state)
+            elif state.key == key:
+                self.longer, self._file = len(state.losses), None
 
     @property
     def done(self) -> int:
@@ -62,17 +68,32 @@ class TuningLoop:
         return len(self.losses)
 
     def run(self, loss: Loss, on_step: OnStep = lambda losses: None) -> None:
-        """Make the steps that are left. Whatever ends them early, what was done is kept in the file."""
+        """Make the steps that are left; the parameters are then the averages, where ``ema_decay`` asks for them.
+
+        Whatever ends it early, what was done is kept in the file.
+        """
         for parameter, known in self._optimizer.state.items():  # which a host may have moved since they were read
             known |= {part: value.to(parameter) for part, value in known.items() if part != "step"}
+        for name, average in self._averages.items():
+            self._averages[name] = average.to(self.parameters[name])
         try:
             while self.done < self.options.steps:
                 self.losses.append(self._step(loss))
+                self._follow()
                 on_step(self.losses)
                 if self.done % self._every == 0:
                     self._keep()
         finally:
             self._keep()
+        with torch.no_grad():
+            for name, average in self._averages.items():
+                self.parameters[name].copy_(average)
+
+    def _follow(self) -> None:
+        decay = min(self.options.ema_decay, (1 + self.done) / (10 + self.done))
+        with torch.no_grad():
+            for name, average in self._averages.items():
+                average.lerp_(self.parameters[name], 1 - decay)
 
     def _step(self, loss: Loss) -> float:
         self._optimizer.zero_grad(set_to_none=True)  # AdamW leaves alone what has no gradient: other clips' weights
@@ -98,6 +119,8 @@ class TuningLoop:
         tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors[f"weight/{name}"] = parameter.detach()
+            if name in self._averages:
+                tensors[f"average/{name}"] = self._averages[name]
             for part, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"{part}/{name}"] = torch.as_tensor(value)
         return State(self._key, list(self.losses), tensors)
@@ -114,6 +137,8 @@ class TuningLoop:
                 raise RuntimeError(f"{name} is {list(weight.shape)} in the state, and {list(parameter.shape)} here.")
             with torch.no_grad():
                 parameter.copy_(weight)
+            if name in self._averages:
+                self._averages[name] = state.tensors[f"average/{name}"].clone()
             if parts:
                 self._optimizer.state[parameter] = {
                     kind: value if kind == "step" else value.to(parameter) for kind, value in parts.items()

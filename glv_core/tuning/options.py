@@ -27,6 +27,8 @@ class TuningOptions:
         clip_drop: how often it is seen without its clip identifier.
         identifiers: one of ``KINDS``.
         keep: how much it counts that other prompts go on giving what they gave; 0 does not ask.
+        ema_decay: of the exponential moving average of the weights, which is what is kept in the end; 0 keeps those of
+            the last step. The first steps have a lower one, ``(1 + n) / (10 + n)``.
         seed: of all that is drawn.
         grain: windows start at multiples of it only.
 
@@ -44,6 +46,7 @@ class TuningOptions:
     clip_drop: Drop = 0.4
     identifiers: str = "none"
     keep: float = 0.0
+    ema_decay: float = 0.0
     seed: int = 0
     grain: int = 1
 
@@ -61,6 +64,8 @@ class TuningOptions:
             raise ValueError(f"learning_rate is {self.learning_rate:g}; it must be above 0 and below 1.")
         if not 0 <= self.keep <= 1000:
             raise ValueError(f"keep is {self.keep:g}; it must be 0 to 1000.")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay:g}; it must be 0 or more, and below 1.")
         if not 0 <= self.text_drop < 1:
             raise ValueError(f"text_drop is {self.text_drop:g}; it must be 0 or more, and below 1.")
         shares = [self.clip_drop] if isinstance(self.clip_drop, (int, float)) else [p for _, p in self.clip_drop]

@@ -27,6 +27,7 @@ class TuningPreset:
     clip_drop: float = 0.4
     method: str = LOW_RANK
     identifiers: str = CONTINUOUS
+    ema_decay: float = 0.98
 
 
 #: Gen-L-Video's: its configuration multiplies a learning rate of 3e-5 by the batch, its script alone does not. Those of
@@ -35,10 +36,10 @@ class TuningPreset:
 #: frames; one video takes fewer steps than the collections that LoRAs are trained on.
 PRESETS: dict[str, TuningPreset] = {
     "Gen-L-Video: hike (Stable Diffusion 1.5)": TuningPreset(
-        200, 3, 3 * 3e-5, 16, 16, 4, method=GEN_L_VIDEO, identifiers=BANK
+        200, 3, 3 * 3e-5, 16, 16, 4, method=GEN_L_VIDEO, identifiers=BANK, ema_decay=0.0
     ),
     "Gen-L-Video: its script's own values": TuningPreset(
-        500, 1, 3e-5, 16, 16, 4, text_drop=0.3, clip_drop=0.3, method=GEN_L_VIDEO, identifiers=BANK
+        500, 1, 3e-5, 16, 16, 4, text_drop=0.3, clip_drop=0.3, method=GEN_L_VIDEO, identifiers=BANK, ema_decay=0.0
     ),
     "Wan": TuningPreset(400, 1, 1e-4, 32, WAN.clip, 20),
     "LTX-2": TuningPreset(400, 1, 1e-4, 32, LTX_2.clip, 32),
