@@ -210,6 +210,32 @@ def test_gen_l_videos_own_way_trains_what_it_says_and_nothing_else(output, check
     assert not torch.allclose(predict(loaded, latent, cond, **sizes), predict(model, latent, cond, **sizes), atol=1e-2)
 
 
+def test_controls_steer_what_is_trained(output):
+    """A ControlNet behind a T2I-Adapter, as the host loads them, in inference mode."""
+    from test_controls import adapter, conds, controlnet, pictures
+
+    model = tiny.sd15()
+
+    def trained(name, net=20.0, before=20.0, checkpointing=False):
+        first = adapter(pictures(9), strength=before)
+        whole = first.t2i_model.forward  # the tiny network has two layers on its way down, the adapter is for three
+        first.t2i_model.forward = lambda hint: {"input": whole(hint)["input"][:2]}
+        control = controlnet(pictures(9), strength=net).set_previous_controlnet(first)
+        assert next(control.control_model.parameters()).is_inference()
+        positive, empty = conds(control)
+        settings = {**IMAGE, "text_drop": 0.0, "steps": 2, "learning_rate": 1e-3, "name": name}
+        _, file, losses = tune(
+            model, image_video(), positive=positive, empty=empty, **settings, gradient_checkpointing=checkpointing
+        )
+        return weights(output, file), losses["loss"]
+
+    (plain, losses), (again, _) = trained("plain"), trained("again", checkpointing=True)
+    for name in plain:
+        assert_close(plain[name], again[name], rtol=1e-3, atol=1e-5)
+    for name, strengths in {"adapter": {"net": 0.0}, "controlnet": {"before": 0.0}}.items():
+        assert losses[0] != pytest.approx(trained(name, **strengths)[1][0], rel=1e-4), name
+
+
 def test_gen_l_videos_own_way_learns(output):
     texts = {"positive": tiny.text(1), "empty": tiny.text(0)}
     *_, losses = tune(tiny.sd15(), image_video(), steps=60, **texts, **{**IMAGE, "learning_rate": 1e-2})

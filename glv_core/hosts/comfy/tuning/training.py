@@ -34,6 +34,7 @@ from ..co_denoise.prompt_tags import TAG, schedules_in
 from ..co_denoise.run import Run
 from ..editing.hooks_of_a_call import kept_for_gradients
 from ..families import map_streams, with_frames
+from .gradients import WithoutGradient, own_tensors
 from .identified import told
 from .layers import Layer
 
@@ -288,6 +289,8 @@ class _Windows:
                     raise ValueError(
                         f"A prompt has a{'n' * (key == 'area')} {key}, and is trained as a whole. Remove it."
                     )
+            if "gligen" in entry:
+                raise ValueError("A prompt has boxes of GLIGEN, which no gradient flows through. Remove them.")
             check_control(entry.get("control"), self.run.length, self.run.time_dim)
             self.run.conditions.check(entry, self.run.view(Window(0, self.options.window)))
 
@@ -357,7 +360,7 @@ class _Windows:
         rows = x.shape[0]
         one = collate([entry], rows, x.shape[2:], x.device, self.run.family.whole)
         if one.get("control") is not None:
-            one["control"] = control_for(one["control"], view.indices, self.run.length)
+            one["control"] = WithoutGradient(control_for(one["control"], view.indices, self.run.length))
         level = x.new_full((rows,), sigma)
         options = self.model_options
         if drives(options.get("transformer_options", {})):
@@ -394,18 +397,10 @@ def _weight(sampling: Any, sigma: float) -> float:
 
 
 def _own(entry: Entry) -> Entry:
-    """An entry whose tensors may be part of what gradients flow through: ComfyUI made them in inference mode."""
-
-    def own(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.detach().clone()
-        if isinstance(value, (list, tuple)):
-            return type(value)(own(each) for each in value)
-        return value
-
+    """An entry whose tensors may be part of what gradients flow through."""
     conds = {
-        key: cond._copy_with(own(cond.cond)) if hasattr(cond, "cond") else cond
+        key: cond._copy_with(own_tensors(cond.cond)) if hasattr(cond, "cond") else cond
         for key, cond in entry["model_conds"].items()
     }
-    masks = {"mask": own(entry["mask"])} if "mask" in entry else {}
+    masks = {"mask": own_tensors(entry["mask"])} if "mask" in entry else {}
     return {**entry, **masks, "model_conds": conds}
