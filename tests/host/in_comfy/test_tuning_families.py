@@ -65,3 +65,94 @@ def test_video_with_sound_is_tuned(output, kind):
     weights = tuned(output, combined.model(kind), combined.text(kind, 1), combined.text(kind, 0), latent)
     check(weights, {"ltx": 8, "h3": 2}[kind])
     assert not any("audio" in name for name in weights)
+
+
+KEPT = ["Wan T2V", "Wan 2.2 5B TI2V", *combined.KINDS]
+
+
+def masked(name):
+    """A model, texts, and a LATENT whose noise mask keeps every third latent frame, and others in part."""
+    if name in combined.KINDS:
+        model, texts = combined.model(name), [combined.text(name, 1), combined.text(name, 0)]
+        streams = combined.latent(name, 17)["samples"].unbind()
+    else:
+        [row] = [row for row in rows.ROWS if row.name == name]
+        made = row.make(11)
+        model, texts, streams = made.model, [made.positive, made.negative], [made.latent["samples"]]
+    generator = torch.Generator().manual_seed(0)
+    streams = [torch.randn(each.shape, generator=generator) for each in streams]
+    masks = [torch.ones(each.shape) for each in streams]
+    time_dim_of_sound = {"ltx": 2, "h3": 3}.get(name)
+    for mask, axis in zip(masks, (2, time_dim_of_sound), strict=False):
+        along = mask.movedim(axis, 0)
+        along[::3], along[1::3, ..., :2] = 0.0, 0.5
+    if len(streams) == 1:
+        return model, texts, {"samples": streams[0], "noise_mask": masks[0]}
+    made = combined.nested(*streams)
+    return model, texts, {**made, "noise_mask": combined.nested(*masks)["samples"]}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_a_noise_mask_keeps_is_as_in_sampling_and_not_learnt(output, monkeypatch, name):
+    import comfy.samplers
+    from long_video_pack.glv_core.hosts.comfy.tuning import training
+    from long_video_pack.nodes.tune_on_video import TuneOnVideo
+
+    noisy, error, seen = training._Windows._noisy, training._Windows._error, []
+
+    def spy_noisy(self, view, draw, mask):
+        """With noise of 0.3 everywhere: what the network sees is a part of what the sampler shows it of it all."""
+        assert 0 < float(mask.mean()) < 1
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "randn", lambda shape, generator: torch.full(shape, 0.3))
+            latent, x, sigma = noisy(self, view, draw, mask)
+        shown = []
+
+        class Guider:
+            inner_model = self.model
+
+            def __call__(self, x, sigma, **_):
+                return shown.append(x) or x
+
+        level = torch.full((1,), sigma)
+        inpaint = comfy.samplers.KSamplerX0Inpaint(Guider(), None)
+        inpaint.latent_image, inpaint.noise = self.latent, torch.full_like(self.latent, 0.3)
+        whole = self.model.model_sampling.noise_scaling(
+            level.view(-1, *[1] * (self.latent.ndim - 1)), inpaint.noise, self.latent, False
+        )
+        inpaint(whole, level, self.mask)
+        torch.testing.assert_close(x, self.run.latent.part(shown[0], view))
+        if name in ("Wan 2.2 5B TI2V", "ltx"):  # told what is clean
+            assert torch.equal(x[mask == 0], latent[mask == 0])
+        return latent, x, sigma
+
+    def spy_error(self, predicted, wanted, view, sigma, mask):
+        made = error(self, predicted, wanted, view, sigma, mask)
+        for changed in (mask == 0, mask == 1):
+            with torch.no_grad():
+                other = error(self, predicted + 5.0 * changed, wanted, view, sigma, mask)
+            seen.append(bool(torch.isclose(other, made.detach(), rtol=1e-5)))
+        return made
+
+    monkeypatch.setattr(training._Windows, "_noisy", spy_noisy)
+    monkeypatch.setattr(training._Windows, "_error", spy_error)
+    model, (positive, empty), latent = masked(name)
+    frames = 17 if name == "h3" else 33
+    TuneOnVideo.execute(
+        model,
+        positive,
+        empty,
+        latent,
+        "tuned",
+        3,
+        1e-2,
+        2,
+        frames,
+        8,
+        "low_rank",
+        "attention",
+        "none",
+        1,
+        preview_every=0,
+    )
+    assert seen == [True, False] * 3
