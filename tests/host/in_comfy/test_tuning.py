@@ -42,11 +42,16 @@ def video(frames=9, channels=16, seed=3):
 
 
 def tune(model, latent, **changed):
+    return run(model, latent, **changed).args
+
+
+def run(model, latent, **changed):
+    """The node's output."""
     from long_video_pack.nodes.tune_on_video import TuneOnVideo
 
     given = {**SETTINGS, **changed}
     positive, empty = given.pop("positive", tiny.conditioning(1)), given.pop("empty", tiny.conditioning(2))
-    return TuneOnVideo.execute(model, positive, empty, latent, **given).args
+    return TuneOnVideo.execute(model, positive, empty, latent, **given)
 
 
 def weights(output, file):
@@ -268,6 +273,18 @@ def test_every_input_changes_the_weights(output):
     assert not any(dropped[name].any() for name in ups) and any(kept[name].any() for name in ups)
 
 
+def test_a_noise_mask_changes_the_weights_and_their_file(output):
+    model, latent, masks = tiny.wan(1), video(), [torch.ones(1, 1, 9, 4, 4) for _ in range(2)]
+    masks[0][:, :, ::2] = 0
+    masks[1][:, :, 1::2] = 0
+    given = [latent, *({**latent, "noise_mask": mask} for mask in masks)]
+    files = [tune(model, each, steps=1)[1] for each in given]
+    assert len(set(files)) == 3
+    name = "diffusion_model.blocks.0.self_attn.q.lora_up.weight"
+    one, two, three = (weights(output, file)[name] for file in files)
+    assert not torch.equal(one, two) and not torch.equal(two, three)
+
+
 def test_gradient_checkpointing_changes_nothing(output):
     model, latent = tiny.wan(), video()
     files = [tune(model, latent, name=str(on), gradient_checkpointing=on)[1] for on in (False, True)]
@@ -418,6 +435,7 @@ def test_mistakes_are_said_before_anything_is_trained(output, monkeypatch):
         ({"name": "../out"}, "name is '../out'"),
         ({"name": " "}, "name is ' '"),
         ({"latent": tiny.latent(9)}, "latent_image is empty"),
+        ({"latent": {**latent, "noise_mask": torch.zeros(9, 4, 4)}}, "keeps all of it"),
         ({"latent": video(channels=4)}, "another model family"),
         ({"positive": [[tiny.conditioning(1)[0][0], {"area": (4, 4, 0, 0), "strength": 1.0}]]}, "area"),
     ):
@@ -438,12 +456,27 @@ def test_prompts_along_the_video_are_seen_where_they_are(monkeypatch):
         return made
 
     monkeypatch.setattr(training._Windows, "_entry", spy)
-    tune(tiny.wan(1), video(), positive=positive, steps=12, window=5, stride=4, text_drop=0.0)
+    made = run(tiny.wan(1), video(), positive=positive, steps=12, window=5, stride=4, text_drop=0.0)
+    assert "on 7 windows of 2 latent frames" in made.ui["text"][0]  # of 8, without that across the change
     first, second = (each[0][:, :16] for each in positive)
     for start, text in seen:  # windows of two latent frames; the prompt changes behind the fifth
         if start != 4:
             assert torch.equal(text[:, :16], first if start < 4 else second), start
     assert {start < 4 for start, _ in seen} == {True, False}
+
+
+def test_prompts_begin_behind_a_reference_latent(output):
+    from long_video_pack.glv_core.hosts.comfy.tuning.tune import _starts
+
+    model, latent, (_, empty) = families.wan_vace()
+    extras, length = empty[0][1], latent["samples"].shape[2]
+    tagged = tiny.scheduled("one | two", 4 * (length - 1) - 3, transition="hard")
+    positive = [[text, {**extras, **own}] for text, own in tagged]
+    options = core().TuningOptions(1, 2, 1)
+    whole = _starts(model, tagged, length - 1, options)  # without the reference
+    assert len(whole) < length - 2
+    assert _starts(model, positive, length, options) == [0, *(start + 1 for start in whole)]
+    tune(model, video(length), positive=positive, empty=empty, window=5, stride=4, steps=1)
 
 
 def test_memory_does_not_grow_with_the_length(monkeypatch):

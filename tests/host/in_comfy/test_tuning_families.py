@@ -22,7 +22,7 @@ def output(tmp_path, monkeypatch):
     return tmp_path
 
 
-def tuned(output, model, positive, empty, latent):
+def tuned(output, model, positive, empty, latent, steps=2, window=33):
     """The weights of a short tuning on noise in the shape of a latent."""
     from long_video_pack.glv_core.hosts.comfy.families import nested, streams_of
     from long_video_pack.nodes.tune_on_video import TuneOnVideo
@@ -30,9 +30,9 @@ def tuned(output, model, positive, empty, latent):
     generator = torch.Generator().manual_seed(0)
     streams = [torch.randn(each.shape, generator=generator) for each in streams_of(latent["samples"])]
     given = {**latent, "samples": streams[0] if len(streams) == 1 else nested(streams)}
-    window, stride = (33, 8) if streams[0].ndim == 5 else (5, 2)
+    window, stride = (window, 8) if streams[0].ndim == 5 else (5, 2)
     _, file, losses = TuneOnVideo.execute(
-        model, positive, empty, given, "tuned", 2, 1e-2, 2, window, stride, "low_rank", "attention", "continuous", 1,
+        model, positive, empty, given, "tuned", steps, 1e-2, 2, window, stride, "low_rank", "attention", "continuous", 1,
         clip_drop=0.0, text_drop=0.0, preview_every=0,
     ).args  # fmt: skip
     assert all(loss > 0 for loss in losses["loss"])
@@ -57,6 +57,38 @@ def test_a_family_is_tuned(output, name):
     except (AttributeError, ImportError) as error:
         pytest.skip(f"this ComfyUI has no such model: {error}")
     check(tuned(output, made.model, made.positive, made.negative, made.latent), ROWS[name])
+
+
+def test_guides_behind_the_video_are_no_part_of_it(output, monkeypatch):
+    """With prompts along the video, whose length is that without the guides."""
+    import tiny
+    from long_video_pack.glv_core.hosts.comfy.tuning import training
+    from long_video_pack.glv_core.tuning import Places, read_tuned
+
+    [row] = [row for row in rows.ROWS if row.name == "LTXV, guides"]
+    made = row.make(11)
+    [[text, extras]], tagged = made.positive, tiny.scheduled("one | two", 8 * 11 - 7, transition="hard")
+    positive = [[text * sign, {**extras, **own}] for sign, (_, own) in zip((1, -1), tagged, strict=True)]
+    seen, entry = [], training._Windows._entry
+
+    def spy(self, name, view, draw):
+        sliced = entry(self, name, view, draw)
+        prompt = 1 if torch.equal(sliced["model_conds"]["c_crossattn"].cond, text) else 2
+        seen.append((draw.start, prompt, len(view.indices), sliced["model_conds"]["denoise_mask"].cond.shape[2]))
+        return sliced
+
+    monkeypatch.setattr(training._Windows, "_entry", spy)
+    tuned(output, made.model, positive, made.negative, made.latent, steps=16, window=17)
+    [file] = (output / "loras").glob("*.safetensors")
+    assert read_tuned(file).identifiers.places == Places(11, 3, 1)
+    # frames 0 to 40 show the first prompt: latent frames 0 to 5
+    assert {(start, prompt) for start, prompt, *_ in seen} <= {
+        *((start, 1) for start in range(4)), *((start, 2) for start in range(6, 9))
+    }  # fmt: skip
+    assert {prompt for _, prompt, *_ in seen} == {1, 2}
+    for start, _, shown, masked_frames in seen:
+        guides = sum(start <= guided < start + 3 for guided in made.guides)
+        assert shown == masked_frames == 3 + guides
 
 
 @pytest.mark.parametrize("kind", combined.KINDS)
