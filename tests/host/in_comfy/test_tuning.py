@@ -309,6 +309,38 @@ def test_identifiers_learn_beside_kept_prompts_and_checkpointing(output):
         assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["identifiers", "layers over time"])
+def test_a_tuned_model_is_tuned_as_it_will_be_used(output, monkeypatch, kind):
+    """A file's identifiers stay where a tuning has none, and each window is told of them; new ones take their place."""
+    from long_video_pack.glv_core.hosts.comfy.tuning import identified, training
+    from long_video_pack.nodes.load_tuning import LoadTuning
+
+    if kind == "identifiers":
+        model, latent, texts, settings = tiny.wan(1), video(), {"keep": tiny.conditioning(7), "keep_strength": 1.0}, {}
+    else:
+        model, latent, texts = tiny.sd15(), image_video(), {"positive": tiny.text(1), "empty": tiny.text(0)}
+        settings = IMAGE
+    common = {**texts, "clip_drop": 0.0, "learning_rate": 0.05}
+    _, first, _ = tune(model, latent, **{**common, "identifiers": "bank", "steps": 4, **settings, "keep_strength": 0.0})
+    loaded = LoadTuning.execute(model, first, 1.0, "stretched").args[0]
+    told, drawn, starts, loss = [], [], identified.Identified.starts, training._Windows.loss
+    monkeypatch.setattr(identified.Identified, "starts", lambda *given: told.append(starts(*given)) or told[-1])
+    monkeypatch.setattr(training._Windows, "loss", lambda self, draw: drawn.append(draw) or loss(self, draw))
+    usual = {**common, **settings, "method": "low_rank", "text_drop": 0.5, "steps": 6}
+    ways = [{**usual, "identifiers": "none", "name": str(on), "gradient_checkpointing": on} for on in (False, True)]
+    made = [weights(output, tune(loaded, latent, **way)[1]) for way in ways]
+    calls = 3 if kind == "identifiers" else 1  # of the network in a step: what is kept, before and now, and the text
+    assert {draw.text for draw in drawn} == {True, False}
+    assert told == [[float(draw.start)] for draw in drawn for _ in range(calls) if draw.text]
+    for name in made[0]:
+        assert_close(made[0][name], made[1][name], rtol=1e-3, atol=1e-5)
+    told.clear()
+    again, *_ = tune(loaded, latent, **{**usual, "steps": 1, "identifiers": "continuous"})
+    assert not told
+    new = again.model_options["transformer_options"]["clip_identifiers"].identifiers
+    assert new.kind == "continuous"
+
+
 def test_kept_prompts_change_less(output):
     model, latent, keep = tiny.wan(1), video(), tiny.conditioning(7)
     plain = predict(model, latent, keep)

@@ -32,8 +32,8 @@ def tuned(output, model, positive, empty, latent, steps=2, window=33):
     given = {**latent, "samples": streams[0] if len(streams) == 1 else nested(streams)}
     window, stride = (window, 8) if streams[0].ndim == 5 else (5, 2)
     _, file, losses = TuneOnVideo.execute(
-        model, positive, empty, given, "tuned", steps, 1e-2, 2, window, stride, "low_rank", "attention", "continuous", 1,
-        clip_drop=0.0, text_drop=0.0, preview_every=0,
+        model, positive, empty, given, "tuned", steps, 1e-2, 2, window, stride, "low_rank", "attention", "continuous",
+        1, clip_drop=0.0, text_drop=0.0, preview_every=0,
     ).args  # fmt: skip
     assert all(loss > 0 for loss in losses["loss"])
     return load_torch_file(str(output / "loras" / file))

@@ -33,9 +33,10 @@ from ..co_denoise.options import WindowOptions
 from ..co_denoise.prompt_tags import TAG, schedules_in
 from ..co_denoise.run import Run
 from ..editing.hooks_of_a_call import kept_for_gradients
-from ..families import map_streams, with_frames
+from ..families import asks_for_windows, map_streams, with_frames, with_windows
 from .gradients import WithoutGradient, own_tensors
-from .identified import told
+from .identified import told, untold, with_own_identifiers
+from .inflated import with_own_layers
 from .layers import Layer
 
 #: The least noise that is drawn, as a share of the range: below it a prediction says nothing of what is seen.
@@ -61,7 +62,7 @@ def training_copy(model: Any) -> Any:
         made.model = copy.copy(model.model)
         made.model._modules = {name: copy.deepcopy(module) for name, module in model.model._modules.items()}
     made.model_options.pop(_HANDLER, None)
-    return made
+    return with_own_layers(with_own_identifiers(made))
 
 
 @dataclass
@@ -311,15 +312,16 @@ class _Windows:
         kept = self._entry("keep", view, draw) if self.entries.get("keep") else None
         if kept is not None:
             with torch.no_grad(), self._untuned():
-                before = self._predict(x, sigma, kept, view, None)
+                before = self._predict(x, sigma, kept, view, None, draw.text)
         place = Place(draw.start, self.options.window, self.run.length)
         identifiers = self.trained.identifiers
-        # Until the gradients are there, for blocks that compute again: the same for both predictions.
+        # Until the gradients are there, for blocks that compute again: the same for both predictions. So is whether
+        # identifiers that were on the MODEL before are told: without text they are not, as in sampling.
         start = identifiers.places.start_of(place) if identifiers is not None and draw.clip else None
         entry = self._entry("positive" if draw.text else "empty", view, draw)
-        total = self._error(self._predict(x, sigma, entry, view, start), latent, view, sigma, mask)
+        total = self._error(self._predict(x, sigma, entry, view, start, draw.text), latent, view, sigma, mask)
         if kept is not None:
-            now = self._predict(x, sigma, kept, view, start)
+            now = self._predict(x, sigma, kept, view, start, draw.text)
             total = total + self.options.keep * self._error(now, before, view, sigma, mask)
         return total
 
@@ -331,7 +333,7 @@ class _Windows:
         latent, x, sigma = self._noisy(view, draw, mask)
         start = 0.0 if self.trained.identifiers is not None else None
         with torch.no_grad():
-            made = self._predict(x, sigma, self._entry("positive", view, draw), view, start)
+            made = self._predict(x, sigma, self._entry("positive", view, draw), view, start, draw.text)
         if mask is not None:
             made = made * mask + latent * (1 - mask)
         return self.run.latent.of_window(self.model.process_latent_out(made.float()), view)[0]
@@ -393,7 +395,10 @@ class _Windows:
         tag = entry[TAG]
         return float(self.run.track(tag.schedule).in_window(view.window)[tag.prompt].sum())
 
-    def _predict(self, x: torch.Tensor, sigma: float, entry: Entry, view: View, start: float | None) -> torch.Tensor:
+    def _predict(
+        self, x: torch.Tensor, sigma: float, entry: Entry, view: View, start: float | None, told_before: bool
+    ) -> torch.Tensor:
+        """The clean latent as the network predicts it, told a clip of its own and of what was on the MODEL before."""
         self.clip = start
         rows = x.shape[0]
         one = collate([entry], rows, x.shape[2:], x.device, self.run.family.whole)
@@ -401,6 +406,8 @@ class _Windows:
             one["control"] = WithoutGradient(control_for(one["control"], view.indices, self.run.length))
         level = x.new_full((rows,), sigma)
         options = self.model_options
+        if asks_for_windows(options):
+            options = with_windows(options, [self.run.place_of(view)]) if told_before else untold(options)
         if drives(options.get("transformer_options", {})):
             options = options_for(options, view, self.run.latent.shapes[0][2:], self.run.kept)
         with copied(), torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):

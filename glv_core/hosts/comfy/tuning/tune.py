@@ -38,6 +38,7 @@ from ..families import family_of, streams_of, time_dim_of
 from ..streaming.hashes import model_hash, value_hash
 from .files import check_name, files_of
 from .gradients import in_training
+from .identified import unidentified
 from .inflated import check_inflatable, inflate, trained_queries, transformer_blocks
 from .layers import blocks_of, chosen_layers, identified_layers
 from .on_model import put_on
@@ -232,7 +233,8 @@ def _train(
         named = {layer.name: layer.sizes for layer in identified_layers(model.model)}
         generator = torch.Generator().manual_seed(options.seed)
         identifiers = ClipIdentifiers(options.identifiers, named, options.rank, places, generator)
-    made = training_copy(model)
+    # As it will be used: new clip identifiers take the place of those before.
+    made = training_copy(model if identifiers is None else unidentified(model))
     if settings.method == GEN_L_VIDEO:
         over_time = LayersOverTime(transformer_blocks(made), torch.Generator().manual_seed(options.seed))
         queries = {name: made.model.get_submodule(name).weight.shape for name in trained_queries(made)}
