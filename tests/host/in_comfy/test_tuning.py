@@ -427,6 +427,15 @@ def test_load_tuning_is_what_tuning_gave():
     assert not torch.equal(predict(weaker, latent, cond), predict(tuned, latent, cond))
 
 
+@pytest.mark.parametrize("name", ["loras/stars", "loras\\stars"])
+def test_a_name_may_have_folders(output, name):
+    made = run(tiny.wan(1), video(), name=name, steps=1)
+    _, file, _ = made.args
+    assert file.startswith("loras/stars_") and (output / "loras" / file).is_file()
+    assert f"Written to loras/{file}." in made.ui["text"][0]
+    assert not [path for path in output.rglob("*") if "\\" in path.name]
+
+
 def test_the_hosts_own_loader_reads_the_file(output, caplog):
     import nodes
 
@@ -466,6 +475,7 @@ def test_mistakes_are_said_before_anything_is_trained(output, monkeypatch):
         ({"keep_strength": 1.0}, "keep is not connected"),
         ({"name": "../out"}, "name is '../out'"),
         ({"name": " "}, "name is ' '"),
+        ({"name": "\\out"}, "name is"),
         ({"latent": tiny.latent(9)}, "latent_image is empty"),
         ({"latent": {**latent, "noise_mask": torch.zeros(9, 4, 4)}}, "keeps all of it"),
         ({"latent": video(channels=4)}, "another model family"),

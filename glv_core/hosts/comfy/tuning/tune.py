@@ -36,7 +36,7 @@ from ..co_denoise.prompt_tags import TAG, schedules_of, track_in
 from ..co_denoise.sampling import samples_for
 from ..families import family_of, streams_of, time_dim_of
 from ..streaming.hashes import model_hash, value_hash
-from .files import check_name, files_of
+from .files import check_name, files_of, name_of
 from .gradients import in_training
 from .identified import unidentified
 from .inflated import check_inflatable, inflate, trained_queries, transformer_blocks
@@ -128,8 +128,8 @@ def tune_on_video(
     path, state = files_of(settings.name, key, options.steps)
     if path.is_file():
         tuned = read_tuned(path)
-        text = f"Found {path.name}, of a run with the same settings."
-        return TunedVideo(put_on(model, tuned), _name_of(path), list(tuned.about.get("losses", [])), text)
+        text = f"Found loras/{name_of(path)}, of a run with the same settings."
+        return TunedVideo(put_on(model, tuned), name_of(path), list(tuned.about.get("losses", [])), text)
     with torch.inference_mode(False), torch.enable_grad():
         trained, loop, found = _train(
             model, positive, empty, keep, samples, noise_mask, settings, options, length, starts, key, state
@@ -145,8 +145,8 @@ def tune_on_video(
     over_time = trained.extra["over_time"].tensors() if trained.extra else {}
     tuned = Tuned(trained.lora(), about, trained.identifiers, over_time)
     write_tuned(path, tuned)
-    report = _report(loop, found, path.name, len(starts), options)
-    return TunedVideo(put_on(model, tuned), _name_of(path), loop.losses, report)
+    report = _report(loop, found, name_of(path), len(starts), options)
+    return TunedVideo(put_on(model, tuned), name_of(path), loop.losses, report)
 
 
 def _check_method(model: Any, settings: TuningSettings, options: TuningOptions) -> None:
@@ -314,12 +314,6 @@ def _texts_hash(conditioning: list) -> str:
         [text, {key: repr(value) if key == TAG else value for key, value in extras.items()}]
         for text, extras in conditioning
     ])  # fmt: skip
-
-
-def _name_of(path: Any) -> str:
-    """The name of a file among the LoRAs."""
-    parts = path.parts
-    return "/".join(parts[len(parts) - parts[::-1].index("loras") :])
 
 
 def _report(loop: TuningLoop, found: int, name: str, clips: int, options: TuningOptions) -> str:
