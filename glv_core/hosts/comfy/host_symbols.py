@@ -195,6 +195,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _ask("MiniMaxH3"), _ask("HunyuanVideo15"), _ask("HunyuanVideo15_SR_Distilled"),
         _ask("WAN21_Vace"), _ask("WAN22_Animate"), _ask("WAN_Animate2"), _ask("WAN22_S2V"), _ask("WAN22_WanDancer"),
         _need("WAN22.process_timestep", 2, "denoise_mask"), _need("WAN22.scale_latent_inpaint", 3),
+        _need("BaseModel.scale_latent_inpaint", 0, "x", "sigma", "noise", "latent_image", "denoise_mask"),
         _need("BaseModel.memory_required", 1, "cond_shapes"), _need("BaseModel.process_latent_in", 1),
         _need("BaseModel.process_latent_out", 1), _need("BaseModel.extra_conds"), _need("BaseModel.get_dtype"),
     ),
@@ -235,6 +236,7 @@ SYMBOLS: tuple[Symbol, ...] = (
     ),
     *_all("StreamingSVD", "<image UNet>", _need("output_blocks"), _need("model_channels")),
     *_all("StreamingSVD", "<model>", _need("manual_cast_dtype")),
+    *_all("tuning", "<model>", _ask("latent_shapes")),
     *_all(
         "MODELs, and networks of transformers as the host loads them", "comfy.model_patcher.ModelPatcher",
         _need("", 3, "load_device", "offload_device"), _need("clone"), _need("get_model_object", 1),

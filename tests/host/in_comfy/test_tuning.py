@@ -42,11 +42,16 @@ def video(frames=9, channels=16, seed=3):
 
 
 def tune(model, latent, **changed):
+    return run(model, latent, **changed).args
+
+
+def run(model, latent, **changed):
+    """The node's output."""
     from long_video_pack.nodes.tune_on_video import TuneOnVideo
 
     given = {**SETTINGS, **changed}
     positive, empty = given.pop("positive", tiny.conditioning(1)), given.pop("empty", tiny.conditioning(2))
-    return TuneOnVideo.execute(model, positive, empty, latent, **given).args
+    return TuneOnVideo.execute(model, positive, empty, latent, **given)
 
 
 def weights(output, file):
@@ -210,6 +215,32 @@ def test_gen_l_videos_own_way_trains_what_it_says_and_nothing_else(output, check
     assert not torch.allclose(predict(loaded, latent, cond, **sizes), predict(model, latent, cond, **sizes), atol=1e-2)
 
 
+def test_controls_steer_what_is_trained(output):
+    """A ControlNet behind a T2I-Adapter, as the host loads them, in inference mode."""
+    from test_controls import adapter, conds, controlnet, pictures
+
+    model = tiny.sd15()
+
+    def trained(name, net=20.0, before=20.0, checkpointing=False):
+        first = adapter(pictures(9), strength=before)
+        whole = first.t2i_model.forward  # the tiny network has two layers on its way down, the adapter is for three
+        first.t2i_model.forward = lambda hint: {"input": whole(hint)["input"][:2]}
+        control = controlnet(pictures(9), strength=net).set_previous_controlnet(first)
+        assert next(control.control_model.parameters()).is_inference()
+        positive, empty = conds(control)
+        settings = {**IMAGE, "text_drop": 0.0, "steps": 2, "learning_rate": 1e-3, "name": name}
+        _, file, losses = tune(
+            model, image_video(), positive=positive, empty=empty, **settings, gradient_checkpointing=checkpointing
+        )
+        return weights(output, file), losses["loss"]
+
+    (plain, losses), (again, _) = trained("plain"), trained("again", checkpointing=True)
+    for name in plain:
+        assert_close(plain[name], again[name], rtol=1e-3, atol=1e-5)
+    for name, strengths in {"adapter": {"net": 0.0}, "controlnet": {"before": 0.0}}.items():
+        assert losses[0] != pytest.approx(trained(name, **strengths)[1][0], rel=1e-4), name
+
+
 def test_gen_l_videos_own_way_learns(output):
     texts = {"positive": tiny.text(1), "empty": tiny.text(0)}
     *_, losses = tune(tiny.sd15(), image_video(), steps=60, **texts, **{**IMAGE, "learning_rate": 1e-2})
@@ -242,6 +273,18 @@ def test_every_input_changes_the_weights(output):
     assert not any(dropped[name].any() for name in ups) and any(kept[name].any() for name in ups)
 
 
+def test_a_noise_mask_changes_the_weights_and_their_file(output):
+    model, latent, masks = tiny.wan(1), video(), [torch.ones(1, 1, 9, 4, 4) for _ in range(2)]
+    masks[0][:, :, ::2] = 0
+    masks[1][:, :, 1::2] = 0
+    given = [latent, *({**latent, "noise_mask": mask} for mask in masks)]
+    files = [tune(model, each, steps=1)[1] for each in given]
+    assert len(set(files)) == 3
+    name = "diffusion_model.blocks.0.self_attn.q.lora_up.weight"
+    one, two, three = (weights(output, file)[name] for file in files)
+    assert not torch.equal(one, two) and not torch.equal(two, three)
+
+
 def test_gradient_checkpointing_changes_nothing(output):
     model, latent = tiny.wan(), video()
     files = [tune(model, latent, name=str(on), gradient_checkpointing=on)[1] for on in (False, True)]
@@ -264,6 +307,38 @@ def test_identifiers_learn_beside_kept_prompts_and_checkpointing(output):
     assert any(one[name].any() for name in one if name.startswith("clip_") and name.endswith("up"))
     for name in one:
         assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["identifiers", "layers over time"])
+def test_a_tuned_model_is_tuned_as_it_will_be_used(output, monkeypatch, kind):
+    """A file's identifiers stay where a tuning has none, and each window is told of them; new ones take their place."""
+    from long_video_pack.glv_core.hosts.comfy.tuning import identified, training
+    from long_video_pack.nodes.load_tuning import LoadTuning
+
+    if kind == "identifiers":
+        model, latent, texts, settings = tiny.wan(1), video(), {"keep": tiny.conditioning(7), "keep_strength": 1.0}, {}
+    else:
+        model, latent, texts = tiny.sd15(), image_video(), {"positive": tiny.text(1), "empty": tiny.text(0)}
+        settings = IMAGE
+    common = {**texts, "clip_drop": 0.0, "learning_rate": 0.05}
+    _, first, _ = tune(model, latent, **{**common, "identifiers": "bank", "steps": 4, **settings, "keep_strength": 0.0})
+    loaded = LoadTuning.execute(model, first, 1.0, "stretched").args[0]
+    told, drawn, starts, loss = [], [], identified.Identified.starts, training._Windows.loss
+    monkeypatch.setattr(identified.Identified, "starts", lambda *given: told.append(starts(*given)) or told[-1])
+    monkeypatch.setattr(training._Windows, "loss", lambda self, draw: drawn.append(draw) or loss(self, draw))
+    usual = {**common, **settings, "method": "low_rank", "text_drop": 0.5, "steps": 6}
+    ways = [{**usual, "identifiers": "none", "name": str(on), "gradient_checkpointing": on} for on in (False, True)]
+    made = [weights(output, tune(loaded, latent, **way)[1]) for way in ways]
+    calls = 3 if kind == "identifiers" else 1  # of the network in a step: what is kept, before and now, and the text
+    assert {draw.text for draw in drawn} == {True, False}
+    assert told == [[float(draw.start)] for draw in drawn for _ in range(calls) if draw.text]
+    for name in made[0]:
+        assert_close(made[0][name], made[1][name], rtol=1e-3, atol=1e-5)
+    told.clear()
+    again, *_ = tune(loaded, latent, **{**usual, "steps": 1, "identifiers": "continuous"})
+    assert not told
+    new = again.model_options["transformer_options"]["clip_identifiers"].identifiers
+    assert new.kind == "continuous"
 
 
 def test_kept_prompts_change_less(output):
@@ -352,6 +427,15 @@ def test_load_tuning_is_what_tuning_gave():
     assert not torch.equal(predict(weaker, latent, cond), predict(tuned, latent, cond))
 
 
+@pytest.mark.parametrize("name", ["loras/stars", "loras\\stars"])
+def test_a_name_may_have_folders(output, name):
+    made = run(tiny.wan(1), video(), name=name, steps=1)
+    _, file, _ = made.args
+    assert file.startswith("loras/stars_") and (output / "loras" / file).is_file()
+    assert f"Written to loras/{file}." in made.ui["text"][0]
+    assert not [path for path in output.rglob("*") if "\\" in path.name]
+
+
 def test_the_hosts_own_loader_reads_the_file(output, caplog):
     import nodes
 
@@ -391,7 +475,9 @@ def test_mistakes_are_said_before_anything_is_trained(output, monkeypatch):
         ({"keep_strength": 1.0}, "keep is not connected"),
         ({"name": "../out"}, "name is '../out'"),
         ({"name": " "}, "name is ' '"),
+        ({"name": "\\out"}, "name is"),
         ({"latent": tiny.latent(9)}, "latent_image is empty"),
+        ({"latent": {**latent, "noise_mask": torch.zeros(9, 4, 4)}}, "keeps all of it"),
         ({"latent": video(channels=4)}, "another model family"),
         ({"positive": [[tiny.conditioning(1)[0][0], {"area": (4, 4, 0, 0), "strength": 1.0}]]}, "area"),
     ):
@@ -412,12 +498,27 @@ def test_prompts_along_the_video_are_seen_where_they_are(monkeypatch):
         return made
 
     monkeypatch.setattr(training._Windows, "_entry", spy)
-    tune(tiny.wan(1), video(), positive=positive, steps=12, window=5, stride=4, text_drop=0.0)
+    made = run(tiny.wan(1), video(), positive=positive, steps=12, window=5, stride=4, text_drop=0.0)
+    assert "on 7 windows of 2 latent frames" in made.ui["text"][0]  # of 8, without that across the change
     first, second = (each[0][:, :16] for each in positive)
     for start, text in seen:  # windows of two latent frames; the prompt changes behind the fifth
         if start != 4:
             assert torch.equal(text[:, :16], first if start < 4 else second), start
     assert {start < 4 for start, _ in seen} == {True, False}
+
+
+def test_prompts_begin_behind_a_reference_latent(output):
+    from long_video_pack.glv_core.hosts.comfy.tuning.tune import _starts
+
+    model, latent, (_, empty) = families.wan_vace()
+    extras, length = empty[0][1], latent["samples"].shape[2]
+    tagged = tiny.scheduled("one | two", 4 * (length - 1) - 3, transition="hard")
+    positive = [[text, {**extras, **own}] for text, own in tagged]
+    options = core().TuningOptions(1, 2, 1)
+    whole = _starts(model, tagged, length - 1, options)  # without the reference
+    assert len(whole) < length - 2
+    assert _starts(model, positive, length, options) == [0, *(start + 1 for start in whole)]
+    tune(model, video(length), positive=positive, empty=empty, window=5, stride=4, steps=1)
 
 
 def test_memory_does_not_grow_with_the_length(monkeypatch):

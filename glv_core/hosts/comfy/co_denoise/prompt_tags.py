@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ....prompts import PromptSchedule, PromptTrack
-from ....timeline import Compression
+from ....timeline import Compression, Place
+from ..families import Family
 
 TAG = "co_denoise_prompt"  #: key in the dictionary of a CONDITIONING entry
 
@@ -44,6 +45,26 @@ def track_of(schedule: PromptSchedule, num_latent_frames: int, compression: Comp
             f"{error} Give MultiPromptSchedule the length of the latent: connect LongLatent's output 'length' to its "
             "input 'length'."
         ) from None
+
+
+def track_in(schedule: PromptSchedule, length: int, family: Family, place: Place | None = None) -> PromptTrack:
+    """What the latent frames of a latent see of a schedule; guides behind its video are not counted.
+
+    Args:
+        schedule: of the whole video.
+        length: latent frames of the latent.
+        family: of the model.
+        place: where the latent lies in a longer video. With None it is all of it, perhaps behind reference latents that
+            the schedule leaves out.
+
+    Raises:
+        ValueError: the schedule is for a video of another length.
+    """
+    if place is None:
+        scheduled = family.compression.num_latent_frames(schedule.num_frames)
+        extra = length - scheduled
+        place = Place(-extra, scheduled) if 0 < extra <= family.references else Place(0, length)
+    return track_of(schedule, place.num_latent_frames, family.compression).at(place, length)
 
 
 def without_copied_tags(conds: Sequence[list[dict[str, Any]] | None]) -> list[list[dict[str, Any]] | None]:

@@ -24,7 +24,7 @@ from .frame_text import has_frame_text
 from .model_patches import check_model_options
 from .options import NoiseOptions, WindowOptions
 from .packed import PackedLatent
-from .prompt_tags import track_of
+from .prompt_tags import track_in
 from .space import check_tiles
 from .step_caches import StepCaches
 
@@ -239,16 +239,8 @@ class Run:
             ValueError: the schedule is for a video of another length.
         """
         if schedule not in self._tracks:
-            place = self._place or self._behind_references(schedule)
-            whole = track_of(schedule, place.num_latent_frames, self.family.compression)
-            self._tracks[schedule] = whole.at(place, self.length)
+            self._tracks[schedule] = track_in(schedule, self.length, self.family, self._place)
         return self._tracks[schedule]
-
-    def _behind_references(self, schedule: PromptSchedule) -> Place:
-        """The place of the whole latent, which may begin with reference latents that the schedule leaves out."""
-        scheduled = self.family.compression.num_latent_frames(schedule.num_frames)
-        extra = self.length - scheduled
-        return Place(-extra, scheduled) if 0 < extra <= self.family.references else Place(0, self.length)
 
     def windows_that_fit(
         self, model: Any, x: torch.Tensor, entries: Sequence[Entry], patchers: Mapping[torch.device, Any]

@@ -100,14 +100,14 @@ def _around_unet(key: str) -> Callable:
         if key not in options:
             return executor(x, timesteps, context, y, control, options, **more)
         network, rows = executor.class_obj, x.shape[0]
-        with _for_this_call(network, key, options[key].on(network, rows, frames_in(options, rows))):
+        with for_this_call(network, key, options[key].on(network, rows, frames_in(options, rows))):
             return executor(x, timesteps, context, y, control, options, **more)
 
     return around
 
 
 @contextmanager
-def _for_this_call(network: torch.nn.Module, whose: str, hooks: AbstractContextManager[None]) -> Iterator[None]:
+def for_this_call(network: torch.nn.Module, whose: str, hooks: AbstractContextManager[None]) -> Iterator[None]:
     """Put hooks on a network around its call, or longer: see ``kept_for_gradients``.
 
     Args:

@@ -22,10 +22,14 @@ def check_name(name: str) -> None:
     Raises:
         ValueError: it is empty, leads out of the folder, or some system cannot hold it.
     """
-    parts = Path(name.replace("\\", "/")).parts
-    if not name.strip() or "\0" in name or Path(name).is_absolute() or ".." in parts or name.endswith(("/", "\\")):
+    path = Path(_with_slashes(name))
+    if not name.strip() or "\0" in name or path.is_absolute() or ".." in path.parts or name.endswith(("/", "\\")):
         raise ValueError(f"name is {name!r}; it must be a name or a path inside output/{KIND}, without '..'.")
-    check_names("name", name.replace("\\", "/"))
+    check_names("name", _with_slashes(name))
+
+
+def _with_slashes(name: str) -> str:
+    return name.replace("\\", "/")
 
 
 def files_of(name: str, key: str, steps: int) -> tuple[Path, Path]:
@@ -34,8 +38,13 @@ def files_of(name: str, key: str, steps: int) -> tuple[Path, Path]:
     Settings have a file each, so no tuning is written over another. Steps share a state: more of them go on from it.
     """
     output = Path(folder_paths.get_output_directory())
-    stem = f"{name}_{key[:_KEY_DIGITS]}"
+    stem = f"{_with_slashes(name)}_{key[:_KEY_DIGITS]}"
     return output / KIND / f"{stem}_{steps}.safetensors", output / STATES / f"{stem}.safetensors"
+
+
+def name_of(path: Path) -> str:
+    """The name of a file of a tuning among the LoRAs, with slashes."""
+    return path.relative_to(Path(folder_paths.get_output_directory()) / KIND).as_posix()
 
 
 def list_tuned() -> list[str]:

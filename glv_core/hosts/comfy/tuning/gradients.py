@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import comfy.model_management
+import torch
 
 _FLAG = "in_training"
 #: Rotary positions of comfy_kitchen, the host's library of kernels: its own operators have no gradient, and what it
@@ -55,3 +56,34 @@ def _plain_rotations() -> dict[str, Any]:
         plain = importlib.import_module("comfy_kitchen.backends.eager.rope")
         return {name: getattr(plain, name) for name in _ROTATIONS if hasattr(plain, name)}
     return {}
+
+
+class WithoutGradient:
+    """A ControlNet or T2I-Adapter, and those before it, as a host's control that no gradient flows through.
+
+    Their weights are not trained, and are as the host loaded them, in inference mode. They compute in their own dtype,
+    as in sampling.
+    """
+
+    def __init__(self, control: Any) -> None:
+        self._control = control
+
+    def get_control(self, x_noisy: torch.Tensor, *args: Any) -> Any:
+        """What they say to the network: lists of tensors by its parts, or None outside of their steps."""
+        with torch.no_grad(), torch.autocast(x_noisy.device.type, enabled=False):
+            made = self._control.get_control(x_noisy, *args)
+        return None if made is None else {part: own_tensors(values) for part, values in made.items()}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._control, name)
+
+
+def own_tensors(value: Any) -> Any:
+    """Tensors, nested in lists and tuples or not, as ones that may be part of what gradients flow through: ComfyUI made
+    them in inference mode.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, (list, tuple)):
+        return type(value)(own_tensors(each) for each in value)
+    return value

@@ -6,6 +6,7 @@ are there for the length of one call of the network, so that other MODELs with t
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import comfy.patcher_extension
 import torch
 
 from ....tuning.identifiers import LENGTHS, OFF, ClipIdentifiers, Place
+from ..editing.hooks_of_a_call import for_this_call
 from ..families import CLIP_IDENTIFIERS as _KEY
 from ..families import clips_in, windows_in
 
@@ -90,20 +92,45 @@ def identify(model: Any, identifiers: ClipIdentifiers, lengths: str) -> Any:
         ValueError: the network lacks a layer, or has it in another size.
     """
     check_layers(model.model, identifiers)
-    identified = model.clone()
-    kinds = comfy.patcher_extension.WrappersMP
-    options = {key: value for key, value in identified.model_options.get(_OPTIONS, {}).items() if key != _KEY}
-    for kind in (kinds.DIFFUSION_MODEL, kinds.OUTER_SAMPLE):
-        identified.remove_wrappers_with_key(kind, _KEY)
-    identified.model_options[_OPTIONS] = options
+    identified = unidentified(model)
     if lengths == OFF:
         return identified
-    options[_KEY] = Identified(identifiers, lengths)
+    kinds = comfy.patcher_extension.WrappersMP
+    identified.model_options[_OPTIONS][_KEY] = Identified(identifiers, lengths)
     identified.add_wrapper_with_key(kinds.DIFFUSION_MODEL, _KEY, _uncompiled())
     identified.add_wrapper_with_key(kinds.OUTER_SAMPLE, _KEY, _find_positive)
     patcher = comfy.model_patcher.ModelPatcher(identifiers, model.load_device, model.offload_device)
     identified.set_additional_models(_KEY, [patcher])
     return identified
+
+
+def unidentified(model: Any) -> Any:
+    """A clone of a MODEL whose windows are not told their clip."""
+    made = model.clone()
+    kinds = comfy.patcher_extension.WrappersMP
+    for kind in (kinds.DIFFUSION_MODEL, kinds.OUTER_SAMPLE):
+        made.remove_wrappers_with_key(kind, _KEY)
+    made.remove_additional_models(_KEY)
+    made.model_options[_OPTIONS] = {
+        key: value for key, value in made.model_options.get(_OPTIONS, {}).items() if key != _KEY
+    }
+    return made
+
+
+def with_own_identifiers(model: Any) -> Any:
+    """A MODEL whose clip identifiers, if it has any, are a copy that gradients may flow through, and that is not
+    trained: those of a file are made in inference mode.
+    """
+    found: Identified | None = model.model_options.get(_OPTIONS, {}).get(_KEY)
+    if found is None:
+        return model
+    return identify(model, copy.deepcopy(found.identifiers).requires_grad_(False), found.lengths)
+
+
+def untold(model_options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a MODEL without its clip identifiers; the given ones are not changed."""
+    options = {key: value for key, value in model_options.get(_OPTIONS, {}).items() if key != _KEY}
+    return {**model_options, _OPTIONS: options}
 
 
 def check_layers(model: Any, identifiers: ClipIdentifiers) -> None:
@@ -143,7 +170,7 @@ def _around(executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
     length = video.shape[2] if time_dim else video.shape[0] // clips_in(options, video.shape[0])
     starts = found.starts(options, video.shape[0], length)
     found.identifiers.to(video.device)
-    with told(network, found.identifiers, lambda: starts):
+    with for_this_call(network, _KEY, told(network, found.identifiers, lambda: starts)):
         return executor(x, *args, **kwargs)
 
 

@@ -6,6 +6,7 @@ behind each transformer block. The network itself is not changed: all of it is p
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,12 +73,24 @@ def inflate(model: Any, layers: LayersOverTime | None, cross_frame: bool = True,
     if layers is not None:
         _check_fit(model, layers)
     tied = tie_model(model, CrossFrame(RULE if cross_frame else OFF, pooled_norm))
-    inflated = with_hooks(tied, _KEY, None if layers is None else _Inflated(layers))
-    inflated.remove_additional_models(_KEY)
+    return _with_layers(tied, layers)
+
+
+def with_own_layers(model: Any) -> Any:
+    """A MODEL whose layers over time, if it has any, are a copy that gradients may flow through, and that is not
+    trained: those of a file are made in inference mode.
+    """
+    found: _Inflated | None = model.model_options.get("transformer_options", {}).get(_KEY)
+    return model if found is None else _with_layers(model, copy.deepcopy(found.layers).requires_grad_(False))
+
+
+def _with_layers(model: Any, layers: LayersOverTime | None) -> Any:
+    made = with_hooks(model, _KEY, None if layers is None else _Inflated(layers))
+    made.remove_additional_models(_KEY)
     if layers is not None:  # as a model of its own, which the host moves to the device, and back
         patcher = comfy.model_patcher.ModelPatcher(layers, model.load_device, model.offload_device)
-        inflated.set_additional_models(_KEY, [patcher])
-    return inflated
+        made.set_additional_models(_KEY, [patcher])
+    return made
 
 
 @dataclass(frozen=True)

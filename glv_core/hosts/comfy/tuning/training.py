@@ -33,8 +33,10 @@ from ..co_denoise.options import WindowOptions
 from ..co_denoise.prompt_tags import TAG, schedules_in
 from ..co_denoise.run import Run
 from ..editing.hooks_of_a_call import kept_for_gradients
-from ..families import map_streams, with_frames
-from .identified import told
+from ..families import asks_for_windows, map_streams, with_frames, with_windows
+from .gradients import WithoutGradient, own_tensors
+from .identified import told, untold, with_own_identifiers
+from .inflated import with_own_layers
 from .layers import Layer
 
 #: The least noise that is drawn, as a share of the range: below it a prediction says nothing of what is seen.
@@ -60,7 +62,7 @@ def training_copy(model: Any) -> Any:
         made.model = copy.copy(model.model)
         made.model._modules = {name: copy.deepcopy(module) for name, module in model.model._modules.items()}
     made.model_options.pop(_HANDLER, None)
-    return made
+    return with_own_layers(with_own_identifiers(made))
 
 
 @dataclass
@@ -202,10 +204,16 @@ class TrainingSampler(comfy.samplers.Sampler):
     ) -> torch.Tensor:
         """Train; gives back the latent, which nothing is done to."""
         assert latent_image is not None
+        if denoise_mask is not None and not bool(denoise_mask.any()):
+            raise ValueError(
+                "The noise mask of latent_image keeps all of it, so there is nothing to learn. Connect the video "
+                "without the mask."
+            )
+        mask = None if denoise_mask is None else denoise_mask.clone()
         entries = {name: [_own(entry) for entry in found] for name, found in model_wrap.conds.items()}
         windows = _Windows(
             model_wrap.inner_model, latent_image.clone(), entries, self._trained, self._options, self._windows,
-            self._shapes, self._dtype, extra_args["model_options"],
+            self._shapes, self._dtype, extra_args["model_options"], mask,
         )  # fmt: skip
         with ExitStack() as stack:
             stack.enter_context(kept_for_gradients())
@@ -262,8 +270,10 @@ class _Windows:
         shapes: Sequence[Sequence[int]],
         dtype: torch.dtype,
         model_options: dict[str, Any],
+        mask: torch.Tensor | None = None,
     ) -> None:
         self.model, self.latent, self.entries = model, latent, entries
+        self.mask = mask  #: of the latent's shape, 1 what is made and 0 what is kept; None makes all of it
         self.trained, self.options, self.dtype = trained, options, dtype
         every = [entry for found in entries.values() for entry in found]
         self.run = Run(model, latent.shape, windows, options.seed, None, None, shapes, every)
@@ -288,6 +298,8 @@ class _Windows:
                     raise ValueError(
                         f"A prompt has a{'n' * (key == 'area')} {key}, and is trained as a whole. Remove it."
                     )
+            if "gligen" in entry:
+                raise ValueError("A prompt has boxes of GLIGEN, which no gradient flows through. Remove them.")
             check_control(entry.get("control"), self.run.length, self.run.time_dim)
             self.run.conditions.check(entry, self.run.view(Window(0, self.options.window)))
 
@@ -295,41 +307,72 @@ class _Windows:
         """How wrong the network is about a window: the mean square of what it predicts, noise or velocity."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         view = self.run.view(Window(draw.start, self.options.window))
-        latent, x, sigma = self._noisy(view, draw)
+        mask = self._mask(view)
+        latent, x, sigma = self._noisy(view, draw, mask)
         kept = self._entry("keep", view, draw) if self.entries.get("keep") else None
         if kept is not None:
             with torch.no_grad(), self._untuned():
-                before = self._predict(x, sigma, kept, view, None)
+                before = self._predict(x, sigma, kept, view, None, draw.text)
         place = Place(draw.start, self.options.window, self.run.length)
         identifiers = self.trained.identifiers
-        # Until the gradients are there, for blocks that compute again: the same for both predictions.
+        # Until the gradients are there, for blocks that compute again: the same for both predictions. So is whether
+        # identifiers that were on the MODEL before are told: without text they are not, as in sampling.
         start = identifiers.places.start_of(place) if identifiers is not None and draw.clip else None
         entry = self._entry("positive" if draw.text else "empty", view, draw)
-        total = self._error(self._predict(x, sigma, entry, view, start), latent, view, sigma)
+        total = self._error(self._predict(x, sigma, entry, view, start, draw.text), latent, view, sigma, mask)
         if kept is not None:
-            now = self._predict(x, sigma, kept, view, start)
-            total = total + self.options.keep * self._error(now, before, view, sigma)
+            now = self._predict(x, sigma, kept, view, start, draw.text)
+            total = total + self.options.keep * self._error(now, before, view, sigma, mask)
         return total
 
     def preview(self) -> torch.Tensor:
         """What the network takes the first window for at much noise: its video, as the latents are."""
         view = self.run.view(Window(0, self.options.window))
         draw = Draw(0, 0.75, True, True, self.options.seed, 0.0)
-        _, x, sigma = self._noisy(view, draw)
+        mask = self._mask(view)
+        latent, x, sigma = self._noisy(view, draw, mask)
         start = 0.0 if self.trained.identifiers is not None else None
         with torch.no_grad():
-            made = self._predict(x, sigma, self._entry("positive", view, draw), view, start)
+            made = self._predict(x, sigma, self._entry("positive", view, draw), view, start, draw.text)
+        if mask is not None:
+            made = made * mask + latent * (1 - mask)
         return self.run.latent.of_window(self.model.process_latent_out(made.float()), view)[0]
 
-    def _noisy(self, view: View, draw: Draw) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """The latent of a window, with noise, and how much."""
+    def _mask(self, view: View) -> torch.Tensor | None:
+        """How much of a window is made, 0 where it is kept; None where all of it is."""
+        return None if self.mask is None else self.run.latent.part(self.mask, view)
+
+    def _noisy(self, view: View, draw: Draw, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """The latent of a window, with noise where it is made, and how much. What is kept is as in sampling: as clean
+        as the model takes it.
+        """
         latent = self.run.latent.part(self.latent, view)
         generator = torch.Generator().manual_seed(draw.seed)
         noise = torch.randn(latent.shape, generator=generator).to(latent)
         sampling = self.model.model_sampling
         sigma = float(sampling.percent_to_sigma(1 - max(draw.share, LEAST_SHARE)))
         level = latent.new_full((latent.shape[0],), sigma)
-        return latent, sampling.noise_scaling(level.view(-1, *[1] * (latent.ndim - 1)), noise, latent, False), sigma
+        x = sampling.noise_scaling(level.view(-1, *[1] * (latent.ndim - 1)), noise, latent, False)
+        if mask is not None:
+            with self._shapes_of(view):
+                kept = self.model.scale_latent_inpaint(
+                    x=x, sigma=level, noise=noise, latent_image=latent, denoise_mask=mask
+                )
+            x = x * mask + kept * (1 - mask)
+        return latent, x, sigma
+
+    @contextmanager
+    def _shapes_of(self, view: View) -> Iterator[None]:
+        """While open, the model knows the shapes of a window's streams for the latent's; older ones know none."""
+        known = getattr(self.model, "latent_shapes", None)
+        if known is None:
+            yield
+            return
+        self.model.latent_shapes = self.run.latent.shapes_of(view)
+        try:
+            yield
+        finally:
+            self.model.latent_shapes = known
 
     def _entry(self, name: str, view: View, draw: Draw) -> Entry:
         """The entry of a prompt for a window; of several, one is drawn: those of a schedule by what the window sees."""
@@ -352,26 +395,39 @@ class _Windows:
         tag = entry[TAG]
         return float(self.run.track(tag.schedule).in_window(view.window)[tag.prompt].sum())
 
-    def _predict(self, x: torch.Tensor, sigma: float, entry: Entry, view: View, start: float | None) -> torch.Tensor:
+    def _predict(
+        self, x: torch.Tensor, sigma: float, entry: Entry, view: View, start: float | None, told_before: bool
+    ) -> torch.Tensor:
+        """The clean latent as the network predicts it, told a clip of its own and of what was on the MODEL before."""
         self.clip = start
         rows = x.shape[0]
         one = collate([entry], rows, x.shape[2:], x.device, self.run.family.whole)
         if one.get("control") is not None:
-            one["control"] = control_for(one["control"], view.indices, self.run.length)
+            one["control"] = WithoutGradient(control_for(one["control"], view.indices, self.run.length))
         level = x.new_full((rows,), sigma)
         options = self.model_options
+        if asks_for_windows(options):
+            options = with_windows(options, [self.run.place_of(view)]) if told_before else untold(options)
         if drives(options.get("transformer_options", {})):
             options = options_for(options, view, self.run.latent.shapes[0][2:], self.run.kept)
         with copied(), torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
             [made] = comfy.samplers.calc_cond_batch(self.model, [[one]], x, level, options)
         return made
 
-    def _error(self, predicted: torch.Tensor, wanted: torch.Tensor, view: View, sigma: float) -> torch.Tensor:
-        streams = zip(
-            self.run.latent.of_window(predicted.float(), view), self.run.latent.of_window(wanted.float(), view),
-            strict=True,
-        )  # fmt: skip
-        errors = [(one - other).square().mean() for one, other in streams if bool(other.any())]
+    def _error(
+        self, predicted: torch.Tensor, wanted: torch.Tensor, view: View, sigma: float, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The mean square of an error, of the streams that there are and of what is made of them."""
+        streams = [self.run.latent.of_window(each.float(), view) for each in (predicted, wanted)]
+        shares = [None] * len(streams[0]) if mask is None else self.run.latent.of_window(mask, view)
+        errors = []
+        for one, other, share in zip(*streams, shares, strict=True):
+            square = (one - other).square()
+            if not bool(other.any()) or (share is not None and not bool(share.any())):
+                continue
+            errors.append(square.mean() if share is None else (square * share).sum() / share.sum())
+        if not errors:  # all of the window is kept: no error, and no way back that changes anything
+            return (predicted * 0).sum()
         return torch.stack(errors).mean() * _weight(self.model.model_sampling, sigma)
 
     @contextmanager
@@ -394,18 +450,10 @@ def _weight(sampling: Any, sigma: float) -> float:
 
 
 def _own(entry: Entry) -> Entry:
-    """An entry whose tensors may be part of what gradients flow through: ComfyUI made them in inference mode."""
-
-    def own(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.detach().clone()
-        if isinstance(value, (list, tuple)):
-            return type(value)(own(each) for each in value)
-        return value
-
+    """An entry whose tensors may be part of what gradients flow through."""
     conds = {
-        key: cond._copy_with(own(cond.cond)) if hasattr(cond, "cond") else cond
+        key: cond._copy_with(own_tensors(cond.cond)) if hasattr(cond, "cond") else cond
         for key, cond in entry["model_conds"].items()
     }
-    masks = {"mask": own(entry["mask"])} if "mask" in entry else {}
+    masks = {"mask": own_tensors(entry["mask"])} if "mask" in entry else {}
     return {**entry, **masks, "model_conds": conds}

@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,12 +32,13 @@ from ....tuning.over_time import LayersOverTime
 from ....tuning.presets import GEN_L_VIDEO, LOW_RANK, METHODS
 from ....windows import Window
 from ..co_denoise.options import WindowOptions
-from ..co_denoise.prompt_tags import TAG, schedules_of, track_of
+from ..co_denoise.prompt_tags import TAG, schedules_of, track_in
 from ..co_denoise.sampling import samples_for
 from ..families import family_of, streams_of, time_dim_of
 from ..streaming.hashes import model_hash, value_hash
-from .files import check_name, files_of
+from .files import check_name, files_of, name_of
 from .gradients import in_training
+from .identified import unidentified
 from .inflated import check_inflatable, inflate, trained_queries, transformer_blocks
 from .layers import blocks_of, chosen_layers, identified_layers
 from .on_model import put_on
@@ -109,7 +110,7 @@ def tune_on_video(
     check_name(settings.name)
     samples = samples_for(model, latent, combined=True)
     video = streams_of(samples)[0]
-    length = video.shape[time_dim_of(model.model.latent_format)]
+    length = video.shape[time_dim_of(model.model.latent_format)] - _guides(model, video, [positive, empty])
     if not video.any():
         raise ValueError("latent_image is empty, so there is nothing to learn. Connect a video from Encode Long Video.")
     options = in_latent_frames(model, settings.options, length)
@@ -121,15 +122,17 @@ def tune_on_video(
             f"identifiers is {options.identifiers}, and the network of {type(model.model).__name__} has no attention "
             "that they can lie on. Choose none."
         )
-    key = _key(model, positive, empty, keep, samples, settings, options)
+    starts = _starts(model, positive, length, options)
+    noise_mask = latent.get("noise_mask")
+    key = _key(model, positive, empty, keep, samples, noise_mask, settings, options)
     path, state = files_of(settings.name, key, options.steps)
     if path.is_file():
         tuned = read_tuned(path)
-        text = f"Found {path.name}, of a run with the same settings."
-        return TunedVideo(put_on(model, tuned), _name_of(path), list(tuned.about.get("losses", [])), text)
+        text = f"Found loras/{name_of(path)}, of a run with the same settings."
+        return TunedVideo(put_on(model, tuned), name_of(path), list(tuned.about.get("losses", [])), text)
     with torch.inference_mode(False), torch.enable_grad():
         trained, loop, found = _train(
-            model, positive, empty, keep, samples, latent.get("noise_mask"), settings, options, key, state
+            model, positive, empty, keep, samples, noise_mask, settings, options, length, starts, key, state
         )  # fmt: skip
     about = {
         "family": type(model.model).__name__.removesuffix("WithPerFrameTimesteps"),
@@ -142,8 +145,8 @@ def tune_on_video(
     over_time = trained.extra["over_time"].tensors() if trained.extra else {}
     tuned = Tuned(trained.lora(), about, trained.identifiers, over_time)
     write_tuned(path, tuned)
-    report = _report(loop, found, path.name, length, options)
-    return TunedVideo(put_on(model, tuned), _name_of(path), loop.losses, report)
+    report = _report(loop, found, name_of(path), len(starts), options)
+    return TunedVideo(put_on(model, tuned), name_of(path), loop.losses, report)
 
 
 def _check_method(model: Any, settings: TuningSettings, options: TuningOptions) -> None:
@@ -158,6 +161,14 @@ def _check_method(model: Any, settings: TuningSettings, options: TuningOptions) 
             f"keep_strength is {options.keep:g}, and method gen_l_video keeps no prompts. Set it to 0, or choose "
             "low_rank."
         )
+
+
+def _guides(model: Any, video: torch.Tensor, conditionings: Sequence[list]) -> int:
+    """How many guides lie behind the video in its latent."""
+    guided = family_of(model.model).guided
+    if guided is None:
+        return 0
+    return len(guided([extras for conditioning in conditionings for _, extras in conditioning], video.shape))
 
 
 def in_latent_frames(model: Any, options: TuningOptions, length: int) -> TuningOptions:
@@ -191,7 +202,7 @@ def _starts(model: Any, positive: list, length: int, options: TuningOptions) -> 
     """
     starts = window_starts(length, options.window, options.stride, options.grain)
     for schedule in schedules_of(positive):
-        track = track_of(schedule, length, family_of(model.model).compression)
+        track = track_in(schedule, length, family_of(model.model))
         shares = {start: track.in_window(Window(start, options.window)).mean(dim=1) for start in starts}
         alone = [start for start, share in shares.items() if float(share.max()) > 1 - 1e-6]
         shown = {int(shares[start].argmax()) for start in alone}
@@ -209,20 +220,21 @@ def _train(
     noise_mask: Any,
     settings: TuningSettings,
     options: TuningOptions,
+    length: int,
+    starts: Sequence[int],
     key: str,
     state: Path,
 ) -> tuple[Trained, TuningLoop, int]:
     """Make the steps that are left; what was trained, the loop, and how many steps there were before."""
-    time_dim = time_dim_of(model.model.latent_format)
     shapes = [tuple(stream.shape) for stream in streams_of(samples)]
-    length = shapes[0][time_dim]
     identifiers = None
     if options.identifiers != NONE:
         places = Places(length, options.window, options.stride)
         named = {layer.name: layer.sizes for layer in identified_layers(model.model)}
         generator = torch.Generator().manual_seed(options.seed)
         identifiers = ClipIdentifiers(options.identifiers, named, options.rank, places, generator)
-    made = training_copy(model)
+    # As it will be used: new clip identifiers take the place of those before.
+    made = training_copy(model if identifiers is None else unidentified(model))
     if settings.method == GEN_L_VIDEO:
         over_time = LayersOverTime(transformer_blocks(made), torch.Generator().manual_seed(options.seed))
         queries = {name: made.model.get_submodule(name).weight.shape for name in trained_queries(made)}
@@ -230,7 +242,6 @@ def _train(
         made = inflate(made, over_time)
     else:
         trained = Trained.of(chosen_layers(model.model, settings.layers), options, identifiers=identifiers)
-    starts = _starts(model, positive, length, options)
     loop = TuningLoop(options, length, trained.parameters(), key, state, starts=starts)
     found = loop.done
     conds = {"positive": positive, "empty": empty, **({"keep": keep} if options.keep and keep else {})}
@@ -280,6 +291,7 @@ def _key(
     empty: list,
     keep: list | None,
     samples: Any,
+    noise_mask: Any,
     settings: TuningSettings,
     options: TuningOptions,
 ) -> str:
@@ -287,7 +299,8 @@ def _key(
     described = [
         "1", model_hash(model), _texts_hash(positive), _texts_hash(empty),
         _texts_hash(keep if options.keep and keep else []),
-        digest_of(*streams_of(samples)), settings.layers, settings.method, str(_dtype(model, settings.precision)),
+        digest_of(*streams_of(samples)), "" if noise_mask is None else digest_of(*streams_of(noise_mask)),
+        settings.layers, settings.method, str(_dtype(model, settings.precision)),
         json.dumps({name: value for name, value in asdict(options).items() if name != "steps"}),
     ]  # fmt: skip
     return hashlib.sha256(repr(described).encode()).hexdigest()
@@ -303,16 +316,9 @@ def _texts_hash(conditioning: list) -> str:
     ])  # fmt: skip
 
 
-def _name_of(path: Any) -> str:
-    """The name of a file among the LoRAs."""
-    parts = path.parts
-    return "/".join(parts[len(parts) - parts[::-1].index("loras") :])
-
-
-def _report(loop: TuningLoop, found: int, name: str, length: int, options: TuningOptions) -> str:
+def _report(loop: TuningLoop, found: int, name: str, clips: int, options: TuningOptions) -> str:
     some = max(1, min(20, len(loop.losses) // 4))
     first, last = sum(loop.losses[:some]) / some, sum(loop.losses[-some:]) / some
-    clips = len(window_starts(length, options.window, options.stride, options.grain))
     resumed = f", {found} of them found from before" if found else ""
     return (
         f"{options.steps} steps{resumed}, on {clips} windows of {options.window} latent frames. "
