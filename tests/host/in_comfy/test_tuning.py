@@ -88,6 +88,23 @@ def test_only_the_chosen_layers_change(output, layers, wanted):
     assert all(found[name].any() for name in found if ".lora_" in name)  # each of them learnt something
 
 
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "nvfp4"])  # a number a byte, and two
+def test_the_layers_of_quantised_checkpoints_are_trained(output, monkeypatch, kind):
+    # as a GPU that computes with them
+    monkeypatch.setattr(comfy.model_management, "supports_fp8_compute", lambda *_, **__: True)
+    model, latent, cond = tiny.quantised_wan(kind, 2), video(), tiny.conditioning(4)
+    layer = model.model.diffusion_model.blocks[0].self_attn.q
+    assert not isinstance(layer, torch.nn.Linear) and layer._full_precision_mm == (kind == "nvfp4")
+    before = layer.weight.dequantize().clone()
+    tuned, file, losses = tune(model, latent, identifiers="continuous", steps=1, clip_drop=0.0)
+    assert losses["loss"][0] == pytest.approx(tune(tiny.wan(), latent, steps=1)[2]["loss"][0], rel=0.2)
+    found = weights(output, file)
+    learnt = [name for name in found if name.endswith((".lora_up.weight", ".up"))]
+    assert len(learnt) == 2 * 8 + 2 and all(found[name].any() for name in learnt)
+    assert torch.equal(layer.weight.dequantize(), before)
+    assert not torch.equal(predict(tuned, latent, cond), predict(model, latent, cond))
+
+
 def test_it_learns_the_video():
     _, _, losses = tune(tiny.wan(), video(), steps=60, batch_size=2, rank=4)
     first, last = losses["loss"][:15], losses["loss"][-15:]

@@ -52,8 +52,8 @@ def attention_layers(model: Any) -> list[Layer]:
     modules = dict(network.named_modules())
     found = []
     for name, module in modules.items():
-        weight = getattr(module, "weight", None)
-        if not isinstance(module, torch.nn.Linear) or weight is None or _OTHER_STREAMS.search(name):
+        sizes = linear_sizes(module)
+        if sizes is None or _OTHER_STREAMS.search(name):
             continue
         parts = name.split(".")
         at = len(parts) - 1
@@ -64,9 +64,20 @@ def attention_layers(model: Any) -> list[Layer]:
         holder = ".".join(parts[:at])
         if not part or not _attends(modules[holder]):
             continue
-        sizes = (module.in_features, module.out_features)
         found.append(Layer(f"diffusion_model.{name}", part, bool(_CROSS.search(holder)), sizes))
     return found
+
+
+def linear_sizes(module: torch.nn.Module) -> tuple[int, int] | None:
+    """Features in and out of a linear layer, or None of other modules.
+
+    The layers of quantised checkpoints are no ``torch.nn.Linear``, and the shape of what they store says nothing.
+    """
+    inner, outer = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    weight = getattr(module, "weight", None)
+    if not isinstance(inner, int) or not isinstance(outer, int) or weight is None or weight.ndim != 2:
+        return None
+    return inner, outer
 
 
 def _attends(module: torch.nn.Module) -> bool:

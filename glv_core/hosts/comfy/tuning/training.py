@@ -18,6 +18,7 @@ import comfy.model_management
 import comfy.model_sampling
 import comfy.samplers
 import torch
+from comfy.quant_ops import QuantizedTensor
 from comfy.weight_adapter import BypassInjectionManager, adapter_maps
 from comfy_extras.nodes_train import BiasDiff, TrainGuider
 
@@ -58,9 +59,30 @@ def training_copy(model: Any) -> Any:
         comfy.model_management.unload_all_models()  # what is patched in place is as it was then
         made = model.clone()
         made.model = copy.copy(model.model)
-        made.model._modules = {name: copy.deepcopy(module) for name, module in model.model._modules.items()}
+        known = _quantised_copies(model.model)
+        made.model._modules = {name: copy.deepcopy(module, known) for name, module in model.model._modules.items()}
     made.model_options.pop(_HANDLER, None)
+    _compute_in_full(made)
     return made
+
+
+def _compute_in_full(model: Any) -> None:
+    """Have layers with quantised weights compute with what those stand for.
+
+    On a device that can, they quantise what they are given too, and in older hosts no gradient flows through that.
+    """
+    for module in model.model.modules():
+        if isinstance(getattr(module, "weight", None), QuantizedTensor):
+            module.comfy_force_cast_weights = model.force_cast_weights = True  # loading sets each by that of the MODEL
+
+
+def _quantised_copies(network: torch.nn.Module) -> dict[int, Any]:
+    """Copies of a network's quantised weights, which ``copy.deepcopy`` cannot make, as it takes them by ``id``."""
+    return {
+        id(weight): torch.nn.Parameter(weight.detach().clone(), requires_grad=False)
+        for weight in network.parameters()
+        if isinstance(weight, QuantizedTensor)
+    }
 
 
 @dataclass
