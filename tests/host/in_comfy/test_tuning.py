@@ -88,6 +88,46 @@ def test_only_the_chosen_layers_change(output, layers, wanted):
     assert all(found[name].any() for name in found if ".lora_" in name)  # each of them learnt something
 
 
+def without_gradient(attention):
+    """Attention as kernels without a gradient do it."""
+
+    def attend(*args, **kwargs):
+        with torch.no_grad():
+            return attention(*args, **kwargs)
+
+    return attend
+
+
+@pytest.mark.parametrize("method", ["low_rank", "gen_l_video"])
+def test_a_patch_of_attention_without_a_gradient_gives_way(output, method):
+    image = method == "gen_l_video"
+    model = tiny.sd15() if image else tiny.wan(1)
+    patched = model.clone()
+    options = patched.model_options.setdefault("transformer_options", {})
+    options["optimized_attention_override"] = override = without_gradient(
+        lambda func, *args, **more: func(*args, **more)
+    )
+    given = {
+        "positive": tiny.text(1), "empty": tiny.text(0), **IMAGE
+    } if image else {"layers": "queries"}  # fmt: skip
+    found = [
+        weights(output, tune(each, image_video() if image else video(), **given, gradient_checkpointing=True)[1])
+        for each in (model, patched)
+    ]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert patched.model_options["transformer_options"]["optimized_attention_override"] is override
+
+
+@pytest.mark.parametrize("layers", ["queries", "attention"])
+def test_layers_that_no_gradient_reaches_are_refused(output, monkeypatch, layers):
+    from long_video_pack.glv_core.hosts.comfy.tuning import training
+
+    monkeypatch.setattr(training, "_attend", without_gradient(training._attend))
+    with pytest.raises(ValueError, match=r"No gradient reaches diffusion_model\.blocks\.0.*--use-sage-attention"):
+        tune(tiny.wan(1), video(), layers=layers, gradient_checkpointing=True)
+    assert not list((output / "loras").glob("*"))
+
+
 @pytest.mark.parametrize("kind", ["float8_e4m3fn", "nvfp4"])  # a number a byte, and two
 def test_the_layers_of_quantised_checkpoints_are_trained(output, monkeypatch, kind):
     # as a GPU that computes with them

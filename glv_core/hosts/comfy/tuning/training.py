@@ -18,6 +18,7 @@ import comfy.model_management
 import comfy.model_sampling
 import comfy.samplers
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from comfy.quant_ops import QuantizedTensor
 from comfy.weight_adapter import BypassInjectionManager, adapter_maps
 from comfy_extras.nodes_train import BiasDiff, TrainGuider
@@ -41,6 +42,7 @@ from .layers import Layer
 #: The least noise that is drawn, as a share of the range: below it a prediction says nothing of what is seen.
 LEAST_SHARE = 1e-3
 _HANDLER = "context_handler"
+_ATTENTION = "optimized_attention_override"
 #: In what PyTorch says where there is no way back.
 _NO_GRADIENT = ("Inference tensors cannot be saved", "no autograd formula", "does not require grad")
 _OFF, _ON = 0.0, 1.0
@@ -50,7 +52,7 @@ def training_copy(model: Any) -> Any:
     """A copy of a MODEL with weights of its own that gradients may flow through, without windows.
 
     ComfyUI loads weights in inference mode, where nothing can be trained. Newer hosts load them anew; else they are
-    copied.
+    copied. It attends in PyTorch's way, whatever the host was started with or is patched into the MODEL.
     """
     again = "force_deepcopy" in inspect.signature(model.clone).parameters
     if again and getattr(model, "cached_patcher_init", None) is not None:
@@ -62,8 +64,15 @@ def training_copy(model: Any) -> Any:
         known = _quantised_copies(model.model)
         made.model._modules = {name: copy.deepcopy(module, known) for name, module in model.model._modules.items()}
     made.model_options.pop(_HANDLER, None)
+    # Of the host's ways to attend not all have a gradient, nor those that a patch puts in their place.
+    made.model_options.setdefault("transformer_options", {})[_ATTENTION] = _attend
     _compute_in_full(made)
     return made
+
+
+def _attend(_: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Attention that has a gradient, for the host's hook."""
+    return attention_pytorch(*args, **kwargs)
 
 
 def _compute_in_full(model: Any) -> None:
@@ -94,12 +103,15 @@ class Trained:
         whole: names of layers whose weights are trained themselves.
         identifiers: clip identifiers, or None.
         extra: other modules by name, whose parameters are trained that want a gradient.
+        queries: names of those of ``low_rank`` that make queries.
     """
 
     low_rank: Mapping[str, Any]
     whole: Mapping[str, Any] = field(default_factory=dict)
     identifiers: ClipIdentifiers | None = None
     extra: Mapping[str, torch.nn.Module] = field(default_factory=dict)
+    queries: frozenset[str] = frozenset()
+    _called: set[str] = field(default_factory=set)
 
     @classmethod
     def of(
@@ -124,7 +136,8 @@ class Trained:
             adapter.lora_down.weight.data.copy_(down)
             adapter.lora_up.weight.data.zero_()
         differences = {name: BiasDiff(torch.nn.Parameter(torch.zeros(shape))) for name, shape in (whole or {}).items()}
-        return cls(adapters, differences, identifiers, extra or {})
+        queries = frozenset(layer.name for layer in layers if layer.part in ("q", "qkv"))
+        return cls(adapters, differences, identifiers, extra or {}, queries)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """All that is trained, by name."""
@@ -141,6 +154,30 @@ class Trained:
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
+
+    def check_gradients(self) -> None:
+        """Check after the first way back that it led to what is trained.
+
+        Layers that were not called, and those behind attention whose output nothing sees, may have no gradient.
+
+        Raises:
+            ValueError: to some queries it did not, or to nothing, so that they would stay as they are.
+        """
+        ups = {name: each.lora_up.weight for name, each in self.low_rank.items() if name in self._called}
+        others = {name: each.bias for name, each in self.whole.items()}
+        for each in self.extra.values():
+            others |= {name: weight for name, weight in each.named_parameters() if weight.requires_grad}
+        wanted = {name: weight for name, weight in ups.items() if name in self.queries} | others
+        lost = [name for name, weight in wanted.items() if weight.grad is None]
+        if ups and not any(weight.grad is not None and bool(weight.grad.any()) for weight in ups.values()):
+            lost = list(ups)
+        if lost:
+            named = ", ".join(lost[:3]) + ("" if len(lost) <= 3 else f" and {len(lost) - 3} more")
+            raise ValueError(
+                f"No gradient reaches {named}, so they would learn nothing. What is around them has none: start "
+                "ComfyUI without --use-sage-attention, --use-flash-attention and the like, and connect a MODEL without "
+                "patches of its attention."
+            )
 
     def lora(self) -> dict[str, torch.Tensor]:
         """The weights by the names that the host's LoRA loader reads."""
@@ -163,9 +200,15 @@ class Trained:
         injections = manager.create_injections(model.model)
         for injection in injections:
             injection.inject(model)
+        handles = [
+            model.model.get_submodule(name).register_forward_hook(lambda *_, name=name: self._called.add(name))
+            for name in self.low_rank
+        ]
         try:
             yield manager
         finally:
+            for handle in handles:
+                handle.remove()
             for injection in injections:
                 injection.eject(model)
 

@@ -232,6 +232,7 @@ def _train(
         trained = Trained.of(chosen_layers(model.model, settings.layers), options, identifiers=identifiers)
     starts = _starts(model, positive, length, options)
     loop = TuningLoop(options, length, trained.parameters(), key, state, starts=starts)
+    loop.on_gradients = trained.check_gradients
     found = loop.done
     conds = {"positive": positive, "empty": empty, **({"keep": keep} if options.keep and keep else {})}
     windows = WindowOptions(settings.options.window, 0)
