@@ -138,7 +138,7 @@ def build_tune_parser() -> argparse.ArgumentParser:
         prog="genlong tune",
         description="Train low-rank weights for a model on the windows of one video, as Gen-L-Video's one-shot tuning "
         "does. genlong --tuned FILE and, with Wan, ComfyUI's LoRA loader read what it writes. Run the same line again "
-        "after an interrupt, and it goes on where it was.",
+        "after an interrupt, and it goes on where it was; with more --steps it goes on from the end.",
         allow_abbrev=False,
     )
     add = parser.add_argument_group("video").add_argument
@@ -176,7 +176,8 @@ def build_tune_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("model and files").add_argument
     _add_model(add, "Wan, TextToVideoSD or AnimateDiff, with one denoiser", ("float32", "bfloat16"))
     add("--output", type=Path, metavar="FILE", help="file of the weights, .safetensors; beside it lies the state of "
-        "the run, .state.safetensors (default: tuned/ and the name of the video, the next that is free)")  # fmt: skip
+        "the run, .state.safetensors (default: tuned/ and the name of the video: the file that this line has begun "
+        "with as many steps or fewer, or the next that is free)")  # fmt: skip
     return parser
 
 
