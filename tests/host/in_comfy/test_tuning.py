@@ -503,6 +503,28 @@ def test_the_curve_and_a_guess_are_shown(monkeypatch):
     assert kinds == ["JPEG"] * 3
 
 
+def test_a_guess_is_shown_as_the_samplers_show_theirs(monkeypatch):
+    from comfy.cli_args import LatentPreviewMethod, args
+    from long_video_pack.glv_core.hosts.comfy.tuning import preview
+
+    model, latent = tiny.wan(1), video(5)
+    known = model.model.process_latent_in(latent["samples"])[:, :, :1]
+    # a network that knows the video's first frame
+    model.set_model_unet_function_wrapper(
+        lambda apply, given: 1e-9 * apply(given["input"], given["timestep"], **given["c"]) + known
+    )
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
+    shown, picture = [], preview.TuningProgress.picture
+    monkeypatch.setattr(
+        preview.TuningProgress, "picture", lambda self, losses: shown.extend(self._frames) or picture(self, losses)
+    )
+    tune(model, latent, steps=1, preview_every=1)
+    seen = []
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda _, *given: seen.append(given[2]))
+    tiny.ksampler(model, latent, steps=1)
+    assert len(shown) == 4 and seen[0][1].tobytes() == shown[0].tobytes()
+
+
 @pytest.mark.parametrize("kind", ["ltx", "hunyuan", "wan_i2v", "wan_vace", "sd15"])
 def test_gradients_are_right(kind, monkeypatch):
     """The slope along a direction is that of the loss itself, with the blocks computed again and without."""

@@ -377,14 +377,14 @@ class _Windows:
         return total
 
     def preview(self) -> torch.Tensor:
-        """What the network takes the first window for at much noise: its video, as the latents are."""
+        """What the network takes the first window for at much noise: its video, as the host's previewers take it."""
         view = self.run.view(Window(0, self.options.window))
         draw = Draw(0, 0.75, True, True, self.options.seed, 0.0)
         _, x, sigma = self._noisy(view, draw)
         start = 0.0 if self.trained.identifiers is not None else None
         with torch.no_grad():
             made = self._predict(x, sigma, self._entry("positive", view, draw), view, start)
-        return self.run.latent.of_window(self.model.process_latent_out(made.float()), view)[0]
+        return self.run.latent.of_window(made.float(), view)[0]
 
     def _noisy(self, view: View, draw: Draw) -> tuple[torch.Tensor, torch.Tensor, float]:
         """The latent of a window, with noise, and how much."""
