@@ -26,7 +26,7 @@ PROMPT_BLENDINGS = ("auto", "predictions", "embeddings", "embeddings_spherical",
 NOISES = ("independent", "stable", "shuffled", "repeated", "mixed")
 TRANSITIONS = ("hard", "linear", "ease")
 BEYOND_END = ("error", "drop")
-LAYERS = ("attention", "self_attention", "cross_attention", "queries")
+LAYERS = ("attention", "attention_and_feed_forward", "self_attention", "cross_attention", "queries")
 IDENTIFIERS = ("none", "bank", "continuous")
 LENGTHS = ("stretched", "repeated", "off")
 CONTROLS = ("depth", "canny", "scribble", "mask", "ready")
@@ -138,7 +138,7 @@ def build_tune_parser() -> argparse.ArgumentParser:
         prog="genlong tune",
         description="Train low-rank weights for a model on the windows of one video, as Gen-L-Video's one-shot tuning "
         "does. genlong --tuned FILE and, with Wan, ComfyUI's LoRA loader read what it writes. Run the same line again "
-        "after an interrupt, and it goes on where it was.",
+        "after an interrupt, and it goes on where it was; with more --steps it goes on from the end.",
         allow_abbrev=False,
     )
     add = parser.add_argument_group("video").add_argument
@@ -160,8 +160,8 @@ def build_tune_parser() -> argparse.ArgumentParser:
     add("--learning-rate", type=float, default=1e-4, metavar="RATE", help="it stays the same (default: %(default)s)")
     add("--rank", type=int, default=16, metavar="N", help="of the low-rank weights (default: %(default)s)")
     add("--layers", choices=LAYERS, default="attention", help="queries, keys, values and the way out of all "
-        "attention, of that of the video to itself, of that to the text; or the queries of both (default: "
-        "%(default)s)")  # fmt: skip
+        "attention, with the feed-forward layers or without; of that of the video to itself, of that to the text; "
+        "or the queries of both (default: %(default)s)")  # fmt: skip
     add("--identifiers", choices=IDENTIFIERS, default="none", help="weights by which the model knows which part of "
         "the video a window is: a pair for each window, or one pair that changes along the video (default: "
         "%(default)s)")  # fmt: skip
@@ -171,12 +171,15 @@ def build_tune_parser() -> argparse.ArgumentParser:
     add("--keep", type=float, default=0.0, metavar="WEIGHT", help="how much it counts that other prompts go on giving "
         "what they gave (default: %(default)s, not at all)")  # fmt: skip
     add("--keep-prompts", metavar="TEXT", help="these prompts: 'a cat | a dog'")
+    add("--ema-decay", type=float, default=0.98, metavar="DECAY", help="of the average of the weights, which is what "
+        "is kept: 0.98 averages about 50 steps, 0 keeps the last (default: %(default)s)")  # fmt: skip
     add("--recompute", action="store_true", help="less memory: blocks are computed twice")
     add("--seed", type=int, default=0, help="of all that is drawn (default: %(default)s)")
     add = parser.add_argument_group("model and files").add_argument
     _add_model(add, "Wan, TextToVideoSD or AnimateDiff, with one denoiser", ("float32", "bfloat16"))
     add("--output", type=Path, metavar="FILE", help="file of the weights, .safetensors; beside it lies the state of "
-        "the run, .state.safetensors (default: tuned/ and the name of the video, the next that is free)")  # fmt: skip
+        "the run, .state.safetensors (default: tuned/ and the name of the video: the file that this line has begun "
+        "with as many steps or fewer, or the next that is free)")  # fmt: skip
     return parser
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 STATE = ".state.safetensors"
 _ADVICE = "add --recompute, or lower --window, --width and --height, or choose --layers queries."
 #: Options whose values go into ``TuningOptions`` as they are.
-_PLAIN = ("steps", "batch", "learning_rate", "rank", "text_drop", "clip_drop", "identifiers", "keep", "seed")
+_PLAIN = (
+    "steps", "batch", "learning_rate", "rank", "text_drop", "clip_drop", "identifiers", "keep", "seed", "ema_decay",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,28 @@ class TuneJob:
     height: int
     device: str
     dtype: str
-    output: Path
+    output: Path | None
 
-    @property
-    def state(self) -> Path:
-        """What a run that is cut off leaves."""
-        return self.output.with_name(self.output.stem + STATE)
+    def output_of(self, key: str) -> Path:
+        """The file to write: the one that was named; else in ``tuned/`` that of the run with this ``key`` which has the
+        most steps, but no more than are wanted, or the first name that is free."""
+        from ..tuning import StateError, read_progress
+
+        if self.output is not None:
+            return self.output
+        folder, stem = Path("tuned"), self.clip.path.stem
+        begun = []
+        for state in folder.glob(f"*{STATE}"):
+            name = state.name.removesuffix(STATE)
+            if re.fullmatch(rf"{re.escape(stem)}(_\d+)?", name):
+                with suppress(StateError):
+                    found, steps = read_progress(state)
+                    if found == key and steps <= self.options.steps:
+                        begun.append((steps, folder / f"{name}.safetensors"))
+        if begun:
+            return max(begun)[1]
+        names = (folder / f"{stem}{f'_{number}' * (number > 1)}.safetensors" for number in itertools.count(1))
+        return next(path for path in names if not path.exists() and not state_of(path).exists())
 
     def frames(self, show: Any) -> Iterator[torch.Tensor]:
         """The clip in the size of the model, pieces ``t h w 3`` uint8; ``show`` is told how many are done."""
@@ -77,7 +96,7 @@ def prepare_tune(arguments: argparse.Namespace) -> TuneJob:
         from ..hosts.diffusers.folder import DEMO_DEFAULTS, empty_denoiser, load_scheduler, read_model_folder
         from ..hosts.diffusers.held import check_scheduler
         from ..hosts.diffusers.tuning import check_recompute
-        from ..tuning import read_state
+        from ..tuning import read_progress
     except ImportError as error:
         remedy = "Install what the command line needs: pip install genlong-video[standalone]"
         raise UserError(f"{error}. {remedy}") from error
@@ -101,18 +120,18 @@ def prepare_tune(arguments: argparse.Namespace) -> TuneJob:
     keep_prompts = _keep_prompts(arguments)
     options = _options(arguments, folder, clip)
     device = device_of(arguments.device)
-    output = _next_output(arguments.video.stem) if arguments.output is None else arguments.output
-    check_output(output, ".safetensors")
-    if output.name.endswith(STATE):
+    output = arguments.output
+    check_output(output or Path("tuned") / f"{clip.path.stem}.safetensors", ".safetensors")
+    if output is not None and output.name.endswith(STATE):
         raise UserError(f"--output {output}: names with {STATE} are those of runs that were cut off. Choose another.")
     dtype = arguments.dtype or ("float32" if device.startswith("cpu") else "bfloat16")
     job = TuneJob(
         folder, clip, arguments.prompt, keep_prompts, options, arguments.layers, arguments.recompute, width, height,
         device, dtype, output,
     )  # fmt: skip
-    if job.state.is_file():
+    if output is not None and state_of(output).is_file():
         with option("--output", output):
-            read_state(job.state)
+            read_progress(state_of(output))
     return job
 
 
@@ -179,11 +198,9 @@ def _numbers(job: TuneJob) -> Iterator[None]:
         raise UserError(f"--learning-rate {job.options.learning_rate:g}: the loss is not a number. {remedy}") from error
 
 
-def _next_output(name: str) -> Path:
-    """The first name that no file has; what a run that was cut off has left has none yet."""
-    folder = Path("tuned")
-    names = (folder / f"{name}{f'_{number}' * (number > 1)}.safetensors" for number in itertools.count(1))
-    return next(path for path in names if not path.exists())
+def state_of(output: Path) -> Path:
+    """What a run leaves beside its file, for one that goes on from there."""
+    return output.with_name(output.stem + STATE)
 
 
 def run_tune(job: TuneJob) -> None:
@@ -194,9 +211,9 @@ def run_tune(job: TuneJob) -> None:
     from ..tuning import write_tuned
 
     started = time.monotonic()
-    with option("--output", job.output):
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-    if job.output.exists():
+    with option("--output", job.output or "tuned"):
+        (Path("tuned") if job.output is None else job.output.parent).mkdir(parents=True, exist_ok=True)
+    if job.output is not None and job.output.exists():
         print(f"replaces    {job.output}, which is there")
     quiet()
     with option("--model", job.folder.path):
@@ -204,7 +221,7 @@ def run_tune(job: TuneJob) -> None:
     with memory_advice(_ADVICE), frame_bar(job.clip.num_frames, "encode") as show:
         latents = encode_frames(pipeline, job.frames(show))
     about = {"family": job.folder.defaults.model.name, "model": job.folder.path.resolve().name}
-    there = job.state.is_file()
+    output, there = Path(), False
     losses: list[float] = []
     with (
         loss_bar(job.options.steps) as show,
@@ -212,13 +229,19 @@ def run_tune(job: TuneJob) -> None:
         _numbers(job),
     ):
 
+        def state(key: str) -> Path:
+            nonlocal output, there
+            output = job.output_of(key)
+            there = state_of(output).is_file()
+            return state_of(output)
+
         def on_start(before: list[float]) -> None:
             losses[:] = before
             if there:
                 print(
-                    f"goes on     behind step {len(before)}, from {job.state}"
+                    f"goes on     behind step {len(before)}, from {state_of(output)}"
                     if before
-                    else f"begins anew {job.state} is of other options, or of more steps",
+                    else f"begins anew {state_of(output)} is of other options, or of more steps",
                     file=sys.stderr,
                 )
             show(before)
@@ -229,16 +252,16 @@ def run_tune(job: TuneJob) -> None:
 
         tuned = tune(
             pipeline, latents, job.prompt, job.options, layers=job.layers, keep_prompts=job.keep_prompts,
-            recompute=job.recompute, about=about, state=job.state, on_start=on_start, on_step=on_step,
+            recompute=job.recompute, about=about, state=state, on_start=on_start, on_step=on_step,
         )  # fmt: skip
-    with option("--output", job.output):
-        write_tuned(job.output, tuned)
+    with option("--output", output):
+        write_tuned(output, tuned)
     count = max(1, min(20, len(losses) // 4))
     first, last = sum(losses[:count]) / count, sum(losses[-count:]) / count
     size = f"{job.width} x {job.height}"
-    print(f"tuned       {job.output} (on {job.clip.num_frames} frames of {size})")
+    print(f"tuned       {output} (on {job.clip.num_frames} frames of {size})")
     print(f"loss        {first:.4g} -> {last:.4g} (mean of the first and the last {count} of {len(losses)} steps)")
-    print(f"state       {job.state} (for the same line with more --steps; delete it when you are content)")
+    print(f"state       {state_of(output)} (for the same line with more --steps; delete it when you are content)")
     model = "" if job.folder.path == MODEL_DIR else f"--model {job.folder.path} "
-    print(f"use         genlong {model}--tuned {job.output} --prompts ...")
+    print(f"use         genlong {model}--tuned {output} --prompts ...")
     print(f"time        {time.monotonic() - started:.1f} s")

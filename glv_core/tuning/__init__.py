@@ -6,7 +6,7 @@ from .draws import Draw, Drop, draws_of_step, window_starts
 from .identifiers import KINDS, ClipIdentifiers, Place, Places
 from .loop import TuningLoop
 from .options import OPTIMIZER, TuningOptions
-from .state import State, StateError, read_state, write_state
+from .state import State, StateError, read_progress, read_state, write_state
 from .tuned_file import NotTunedError, Tuned, read_tuned, read_tuned_header, write_tuned
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "TuningLoop",
     "TuningOptions",
     "draws_of_step",
+    "read_progress",
     "read_state",
     "read_tuned",
     "read_tuned_header",

@@ -81,4 +81,6 @@ class _Again(torch.autograd.Function):
         ]
         if pairs:
             torch.autograd.backward([tensor for tensor, _ in pairs], [grad for _, grad in pairs])
-        return (None, None, *(tensor.grad if tensor.requires_grad else None for tensor in given))
+        # What had no way back was given as it is, and may have been changed in place since to something that has one.
+        grads_of = (tensor.grad if tensor.is_leaf and tensor.requires_grad else None for tensor in given)
+        return (None, None, *grads_of)

@@ -50,6 +50,8 @@ class TuningLoop:
     ) -> None:
         self.options, self.length, self.parameters = options, length, dict(parameters)
         self.losses: list[float] = []
+        #: Called once, with the gradients of the first step that is made.
+        self.on_gradients: Callable[[], None] | None = None
         self._key, self._file, self._every, self._starts = key, file, every, starts
         self._optimizer = torch.optim.AdamW(list(self.parameters.values()), lr=options.learning_rate, **OPTIMIZER)
         self._averages = {name: each.detach().clone() for name, each in self.parameters.items() if options.ema_decay}
@@ -106,6 +108,9 @@ class TuningLoop:
                 )
             (value / self.options.batch).backward()
             total += float(value.detach()) / self.options.batch
+        if self.on_gradients is not None:
+            self.on_gradients()
+            self.on_gradients = None
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), LARGEST_GRADIENT)
         self._optimizer.step()
         return total

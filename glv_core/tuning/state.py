@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,13 +48,28 @@ def read_state(path: Path) -> State:
     Raises:
         StateError: it is none, or damaged.
     """
+    with _opened(path) as (file, key, losses):
+        return State(key, losses, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - no mapping
+
+
+def read_progress(path: Path) -> tuple[str, int]:
+    """The key of a state and its steps, without its tensors.
+
+    Raises:
+        StateError: it is none, or damaged.
+    """
+    with _opened(path) as (_, key, losses):
+        return key, len(losses)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, str, list[float]]]:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             if header.get("format") != _FORMAT:
                 raise StateError(f"{path.name} is no state of a tuning. Move it away, or choose another name.")
-            names = file.keys()
-            return State(header["key"], json.loads(header["losses"]), {name: file.get_tensor(name) for name in names})
+            yield file, header["key"], json.loads(header["losses"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         if isinstance(error, StateError):
             raise

@@ -269,7 +269,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("model_management.unload_all_models"),
         _need("samplers.Sampler"), _need("samplers.CFGGuider.inner_set_conds", 1),
         _need("samplers.CFGGuider.sample", 4, "denoise_mask", "seed"),
-        _need("model_sampling.CONST"), _need("sd.load_lora_for_models", 5),
+        _need("model_sampling.CONST"), _need("sd.load_lora_for_models", 5), _need("quant_ops.QuantizedTensor"),
         _ask("model_patcher.ModelPatcher.clone", 0, "force_deepcopy"), _ask("model_management.in_training"),
     ),
     *_all(
@@ -308,6 +308,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         "layers over time beside a MODEL", "comfy.model_patcher.ModelPatcher",
         _need("set_additional_models", 2), _need("remove_additional_models", 1),
     ),
+    *_all("tuning of quantised models", "<MODEL>", _need("force_cast_weights")),
     *_all("layers over time beside a MODEL", "<MODEL>", _need("additional_models")),
     *_all(
         "files, sizes, and the bar of a node", "comfy.utils",

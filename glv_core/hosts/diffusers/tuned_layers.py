@@ -16,13 +16,17 @@ from torch import nn
 from .denoisers import DenoiserKind, UnsupportedDenoiserError, denoisers_of
 from .folder import ONE, WAN_DENOISERS
 
-#: Which layers are trained: queries, keys, values and the way out of all attention, or of a part of it.
+#: Which layers are trained: queries, keys, values and the way out of all attention, or of a part of it; or with them
+#: the feed-forward layers between.
 ATTENTION, SELF, CROSS, QUERIES = "attention", "self_attention", "cross_attention", "queries"
-CHOICES = (ATTENTION, SELF, CROSS, QUERIES)
+WITH_FEED_FORWARD = "attention_and_feed_forward"
+CHOICES = (ATTENTION, WITH_FEED_FORWARD, SELF, CROSS, QUERIES)
 
 _PARTS = ("to_q", "to_k", "to_v", "to_out.0")
 _BRANCH = "vace_"  # reads hints, and stays as it is
 _WAN = re.compile(r"blocks\.(\d+)\.attn([12])\.(to_q|to_k|to_v|to_out\.0)")
+_FEED_FORWARD, _WAN_FEED_FORWARD = "feed_forward", re.compile(r"blocks\.(\d+)\.ffn\.net\.(0|2)(\.proj)?")
+_FEED_FORWARD_LAYER = re.compile(r"\.ffn?\.net\.(0\.proj|2)$")
 _WAN_ATTENTION = {"1": "self_attn", "2": "cross_attn"}
 _WAN_PARTS = {"to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o"}
 #: Endings of the two low-rank weights, down and up, in files.
@@ -59,10 +63,15 @@ class TunedLayers:
             for part in _PARTS:
                 name = f"{holder}.{part}"
                 self._names[self._named(name)] = name, part, attention.is_cross_attention
+        for name, layer in module.named_modules():
+            if isinstance(layer, nn.Linear) and _FEED_FORWARD_LAYER.search(name) and not name.startswith(_BRANCH):
+                self._names[self._named(name)] = name, _FEED_FORWARD, False
 
     def _named(self, name: str) -> str:
         if not self._wan:
             return f"unet.{name}"
+        if found := _WAN_FEED_FORWARD.fullmatch(name):
+            return f"diffusion_model.blocks.{found[1]}.ffn.{found[2]}"
         match = _WAN.fullmatch(name)
         if match is None:
             raise ValueError(
@@ -77,8 +86,9 @@ class TunedLayers:
             ValueError: an unknown choice.
         """
         wanted = {
-            ATTENTION: lambda part, cross: True,
-            SELF: lambda part, cross: not cross,
+            ATTENTION: lambda part, cross: part != _FEED_FORWARD,
+            WITH_FEED_FORWARD: lambda part, cross: True,
+            SELF: lambda part, cross: part != _FEED_FORWARD and not cross,
             CROSS: lambda part, cross: cross,
             QUERIES: lambda part, cross: part == "to_q",
         }

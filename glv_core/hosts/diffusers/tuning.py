@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,7 +36,7 @@ def tune(
     keep_prompts: Sequence[str] = (),
     recompute: bool = False,
     about: Mapping[str, Any] | None = None,
-    state: Path | None = None,
+    state: Path | Callable[[str], Path] | None = None,
     on_start: OnStep = lambda losses: None,
     on_step: OnStep = lambda losses: None,
 ) -> Tuned:
@@ -55,7 +55,8 @@ def tune(
         keep_prompts: the other prompts that ``options.keep`` speaks of.
         recompute: run blocks a second time in place of keeping what they made: less memory, more time.
         about: what the file is to say beside ``prompt``, ``layers``, the options and ``losses``.
-        state: file of what a run that was cut off had done; it goes on from there.
+        state: file of what a run that was cut off had done; it goes on from there. Or what gives the file of the key
+            of all that the result depends on but the number of steps.
         on_start: called once with the losses of the steps that were done before.
         on_step: called after every step with all losses.
 
@@ -97,7 +98,7 @@ def tune(
             stack.enter_context(told(parts, identifiers, lambda: windows.starts))
         if recompute:
             stack.enter_context(_recomputing(module))
-        loop = TuningLoop(options, places.length, trained, key, state)
+        loop = TuningLoop(options, places.length, trained, key, state(key) if callable(state) else state)
         on_start(list(loop.losses))
         loop.run(windows.loss, on_step)
         weights = parts.to_file(lora, options.rank)

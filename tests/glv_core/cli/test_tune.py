@@ -20,7 +20,7 @@ from glv_core.cli import tune as cli_tune
 from glv_core.cli import tuned as cli_tuned
 from glv_core.hosts.diffusers import folder as folders
 from glv_core.hosts.diffusers.tuned_layers import CHOICES
-from glv_core.tuning import KINDS, read_state, read_tuned, read_tuned_header
+from glv_core.tuning import KINDS, State, read_state, read_tuned, read_tuned_header, write_state
 from glv_core.tuning.identifiers import LENGTHS
 from glv_core.video_io import read_video, save_video
 
@@ -201,6 +201,23 @@ def test_an_interrupt_keeps_what_was_done(tiny_wan_folder, files, tmp_path, caps
     assert "begins anew" in capsys.readouterr().err
 
 
+def test_the_same_line_with_more_steps_goes_on_from_the_end(
+    tiny_wan_folder, files, tmp_path, capsys, monkeypatch, trained
+):
+    monkeypatch.chdir(tmp_path)
+    given = {**BASE, "--model": tiny_wan_folder, "--video": files.video, "--steps": "2"}
+    assert cli.main(words(["tune"], given)) == 0
+    assert cli.main(words(["tune"], {**given, "--seed": "1"})) == 0  # another run, with a name of its own
+    assert cli.main(words(["tune"], {**given, "--steps": "3"})) == 0
+    said, progress = capsys.readouterr()
+    assert "goes on     behind step 2, from tuned/clip.state.safetensors" in progress
+    assert "begins anew" not in progress
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("tuned ")] == [
+        "tuned/clip.safetensors", "tuned/clip_2.safetensors", "tuned/clip.safetensors"
+    ]  # fmt: skip
+    assert not differ(read_tuned(tmp_path / "tuned/clip.safetensors"), trained().tuned)
+
+
 def test_defaults(tiny_wan_folder, files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
@@ -214,11 +231,19 @@ def test_defaults(tiny_wan_folder, files, tmp_path, monkeypatch):
     assert (job.options.steps, job.options.rank, job.options.identifiers, job.options.keep) == (200, 16, "none", 0)
     assert job.layers == "attention"
     assert (job.width, job.height) == (688, 576)  # the area of Wan's 832 x 480, in the shape of the video
-    assert str(job.output) == "tuned/clip.safetensors"
+    assert str(job.output_of("a")) == "tuned/clip.safetensors"
     (tmp_path / "tuned").mkdir()
     (tmp_path / "tuned" / "clip.state.safetensors").write_bytes(b"")
     (tmp_path / "tuned" / "clip.safetensors").write_bytes(b"")
-    assert str(prepared().output) == "tuned/clip_2.safetensors"
+    (tmp_path / "tuned" / "clip_2.safetensors").write_bytes(b"")
+    assert str(prepared().output_of("a")) == "tuned/clip_3.safetensors"
+    for name, key, steps in (("clip_4", "a", 3), ("clip_5", "a", 200), ("clip_6", "a", 201), ("other", "a", 9)):
+        write_state(tmp_path / "tuned" / f"{name}.state.safetensors", State(key, [0.1] * steps, {}))
+    assert str(prepared().output_of("a")) == "tuned/clip_5.safetensors"
+    assert str(prepared(steps=100).output_of("a")) == "tuned/clip_4.safetensors"
+    assert str(prepared(steps=2).output_of("a")) == "tuned/clip_3.safetensors"
+    assert str(prepared().output_of("b")) == "tuned/clip_3.safetensors"
+    assert str(prepared(output="x/y.safetensors").output_of("a")) == "x/y.safetensors"
     assert prepared(window="5").options.stride == 1
     assert prepared(fps="8").clip.num_frames == 18
 

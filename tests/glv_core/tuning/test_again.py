@@ -49,6 +49,15 @@ def test_gradients_are_those_of_the_same_block_without_working_in_place(more):
         assert_close(three, to_weights)
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_argument_without_a_gradient_may_be_changed_in_place():
+    torch.manual_seed(0)
+    block, x = InPlace(), torch.randn(2, 4)
+    again(block, x).square().sum().backward()
+    made = [weight.grad.clone() for weight in block.parameters()]
+    assert_close(made, gradients(block.plain, block, x)[2])
+
+
 def _copied(block, *args, **given):
     with copied():
         return block(*args, **given)

@@ -93,6 +93,63 @@ def test_only_the_chosen_layers_change(output, layers, wanted):
     assert all(found[name].any() for name in found if ".lora_" in name)  # each of them learnt something
 
 
+def without_gradient(attention):
+    """Attention as kernels without a gradient do it."""
+
+    def attend(*args, **kwargs):
+        with torch.no_grad():
+            return attention(*args, **kwargs)
+
+    return attend
+
+
+@pytest.mark.parametrize("method", ["low_rank", "gen_l_video"])
+def test_a_patch_of_attention_without_a_gradient_gives_way(output, method):
+    image = method == "gen_l_video"
+    model = tiny.sd15() if image else tiny.wan(1)
+    patched = model.clone()
+    options = patched.model_options.setdefault("transformer_options", {})
+    options["optimized_attention_override"] = override = without_gradient(
+        lambda func, *args, **more: func(*args, **more)
+    )
+    given = {
+        "positive": tiny.text(1), "empty": tiny.text(0), **IMAGE
+    } if image else {"layers": "queries"}  # fmt: skip
+    found = [
+        weights(output, tune(each, image_video() if image else video(), **given, gradient_checkpointing=True)[1])
+        for each in (model, patched)
+    ]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert patched.model_options["transformer_options"]["optimized_attention_override"] is override
+
+
+@pytest.mark.parametrize("layers", ["queries", "attention"])
+def test_layers_that_no_gradient_reaches_are_refused(output, monkeypatch, layers):
+    from long_video_pack.glv_core.hosts.comfy.tuning import training
+
+    monkeypatch.setattr(training, "_attend", without_gradient(training._attend))
+    with pytest.raises(ValueError, match=r"No gradient reaches diffusion_model\.blocks\.0.*--use-sage-attention"):
+        tune(tiny.wan(1), video(), layers=layers, gradient_checkpointing=True)
+    assert not list((output / "loras").glob("*"))
+
+
+@pytest.mark.parametrize("kind", ["float8_e4m3fn", "nvfp4"])  # a number a byte, and two
+def test_the_layers_of_quantised_checkpoints_are_trained(output, monkeypatch, kind):
+    # as a GPU that computes with them
+    monkeypatch.setattr(comfy.model_management, "supports_fp8_compute", lambda *_, **__: True)
+    model, latent, cond = tiny.quantised_wan(kind, 2), video(), tiny.conditioning(4)
+    layer = model.model.diffusion_model.blocks[0].self_attn.q
+    assert not isinstance(layer, torch.nn.Linear) and layer._full_precision_mm == (kind == "nvfp4")
+    before = layer.weight.dequantize().clone()
+    tuned, file, losses = tune(model, latent, identifiers="continuous", steps=1, clip_drop=0.0)
+    assert losses["loss"][0] == pytest.approx(tune(tiny.wan(), latent, steps=1)[2]["loss"][0], rel=0.2)
+    found = weights(output, file)
+    learnt = [name for name in found if name.endswith((".lora_up.weight", ".up"))]
+    assert len(learnt) == 2 * 8 + 2 and all(found[name].any() for name in learnt)
+    assert torch.equal(layer.weight.dequantize(), before)
+    assert not torch.equal(predict(tuned, latent, cond), predict(model, latent, cond))
+
+
 def test_it_learns_the_video():
     _, _, losses = tune(tiny.wan(), video(), steps=60, batch_size=2, rank=4)
     first, last = losses["loss"][:15], losses["loss"][-15:]
@@ -545,6 +602,28 @@ def test_the_curve_and_a_guess_are_shown(monkeypatch):
     assert [guess.shape for guess in pictured] == [(1, 16, 5, 4, 4)] * 2  # after two steps, and at the end
     kinds = [image[0] for *_, image in shown if image is not None]
     assert kinds == ["JPEG"] * 3
+
+
+def test_a_guess_is_shown_as_the_samplers_show_theirs(monkeypatch):
+    from comfy.cli_args import LatentPreviewMethod, args
+    from long_video_pack.glv_core.hosts.comfy.tuning import preview
+
+    model, latent = tiny.wan(1), video(5)
+    known = model.model.process_latent_in(latent["samples"])[:, :, :1]
+    # a network that knows the video's first frame
+    model.set_model_unet_function_wrapper(
+        lambda apply, given: 1e-9 * apply(given["input"], given["timestep"], **given["c"]) + known
+    )
+    monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
+    shown, picture = [], preview.TuningProgress.picture
+    monkeypatch.setattr(
+        preview.TuningProgress, "picture", lambda self, losses: shown.extend(self._frames) or picture(self, losses)
+    )
+    tune(model, latent, steps=1, preview_every=1)
+    seen = []
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda _, *given: seen.append(given[2]))
+    tiny.ksampler(model, latent, steps=1)
+    assert len(shown) == 4 and seen[0][1].tobytes() == shown[0].tobytes()
 
 
 @pytest.mark.parametrize("kind", ["ltx", "hunyuan", "wan_i2v", "wan_vace", "sd15"])

@@ -1,6 +1,7 @@
 """Native ComfyUI models with tiny random weights, loaded by the stock loaders. Runs inside ComfyUI."""
 
 import functools
+import json
 
 import comfy.ldm.wan.model
 import comfy.model_base
@@ -30,6 +31,21 @@ def wan_weights(layers: int = 2, model_type: str = "t2v", in_dim: int = 16) -> d
 
 def wan(layers: int = 2):
     return comfy.sd.load_diffusion_model_state_dict(dict(wan_weights(layers)))
+
+
+def quantised_wan(kind: str, layers: int = 1):
+    """Wan with the layers of its blocks quantised, ``kind`` as checkpoints name it."""
+    from comfy.quant_ops import QUANT_ALGOS, QuantizedTensor
+
+    layout, weights = QUANT_ALGOS[kind]["comfy_tensor_layout"], {}
+    for name, weight in wan_weights(layers).items():
+        if name.startswith("blocks.") and name.endswith(".weight") and weight.ndim == 2:
+            weights |= QuantizedTensor.from_float(weight.clone(), layout, scale="recalculate").state_dict(name)
+            about = json.dumps({"format": kind}).encode()
+            weights[name.replace(".weight", ".comfy_quant")] = torch.tensor(list(about), dtype=torch.uint8)
+        else:
+            weights[name] = weight
+    return comfy.sd.load_diffusion_model_state_dict(weights)
 
 
 SD15 = {

@@ -11,9 +11,11 @@ import torch
 from comfy.ldm.modules.attention import BasicTransformerBlock
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 
-#: Which layers are trained: queries, keys, values and the way out of all attention, or of a part of it.
+#: Which layers are trained: queries, keys, values and the way out of all attention, or of a part of it; or with them
+#: the feed-forward layers between.
 ATTENTION, SELF, CROSS, QUERIES = "attention", "self_attention", "cross_attention", "queries"
-CHOICES = (ATTENTION, SELF, CROSS, QUERIES)
+WITH_FEED_FORWARD = "attention_and_feed_forward"
+CHOICES = (ATTENTION, WITH_FEED_FORWARD, SELF, CROSS, QUERIES)
 
 _QUERY = {"q", "to_q", "q_proj", "to_query"}
 _FUSED = {"qkv", "qkv_x", "qkv_proj", "to_qkv", "wqkv"}
@@ -22,9 +24,13 @@ _OTHERS = {
     "to_value", "out_layer", "proj", "proj_x", "attn_out",
 }  # fmt: skip
 _CROSS = re.compile(r"cross_?att|attn2$", re.IGNORECASE)
+_FEED_FORWARD = re.compile(
+    r"\.(ff|ffn|mlp|img_mlp|mlp_x|(visual_)?feed_?forward|ff_proj|ff_out)(\.|$)|\.block\.layer[12]$"
+)
+_FUSED_BLOCK = re.compile(r"\.linear[12]")  # of blocks whose attention and feed-forward layers are one
 _UNET_BLOCKS = (BasicTransformerBlock, ResBlock)
 _OTHER_STREAMS = re.compile(
-    r"audio|txt_attn|text_transformer|refiner|connector", re.IGNORECASE
+    r"audio|txt_attn|txt_mlp|text_transformer|refiner|connector", re.IGNORECASE
 )  # not those of the video
 
 
@@ -52,8 +58,8 @@ def attention_layers(model: Any) -> list[Layer]:
     modules = dict(network.named_modules())
     found = []
     for name, module in modules.items():
-        weight = getattr(module, "weight", None)
-        if not isinstance(module, torch.nn.Linear) or weight is None or _OTHER_STREAMS.search(name):
+        sizes = linear_sizes(module)
+        if sizes is None or _OTHER_STREAMS.search(name):
             continue
         parts = name.split(".")
         at = len(parts) - 1
@@ -64,9 +70,37 @@ def attention_layers(model: Any) -> list[Layer]:
         holder = ".".join(parts[:at])
         if not part or not _attends(modules[holder]):
             continue
-        sizes = (module.in_features, module.out_features)
         found.append(Layer(f"diffusion_model.{name}", part, bool(_CROSS.search(holder)), sizes))
     return found
+
+
+def feed_forward_layers(model: Any) -> list[Layer]:
+    """The linear layers behind the attention, in the blocks of a model's network that see the video, in order.
+
+    Args:
+        model: in ``comfy.model_base``.
+    """
+    found = []
+    for block in blocks_of(model):
+        for inner, module in model.get_submodule(block).named_modules():
+            sizes, name = linear_sizes(module), f"{block}.{inner}"
+            if sizes is None or _OTHER_STREAMS.search(name):
+                continue
+            if _FEED_FORWARD.search(f".{inner}") or _FUSED_BLOCK.fullmatch(f".{inner}"):
+                found.append(Layer(name, "other", False, sizes))
+    return found
+
+
+def linear_sizes(module: torch.nn.Module) -> tuple[int, int] | None:
+    """Features in and out of a linear layer, or None of other modules.
+
+    The layers of quantised checkpoints are no ``torch.nn.Linear``, and the shape of what they store says nothing.
+    """
+    inner, outer = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    weight = getattr(module, "weight", None)
+    if not isinstance(inner, int) or not isinstance(outer, int) or weight is None or weight.ndim != 2:
+        return None
+    return inner, outer
 
 
 def _attends(module: torch.nn.Module) -> bool:
@@ -85,6 +119,7 @@ def chosen_layers(model: Any, choice: str) -> list[Layer]:
     layers = attention_layers(model)
     chosen = {
         ATTENTION: layers,
+        WITH_FEED_FORWARD: layers + feed_forward_layers(model),
         SELF: [layer for layer in layers if not layer.cross],
         CROSS: [layer for layer in layers if layer.cross],
         QUERIES: [layer for layer in layers if layer.part == "q"],

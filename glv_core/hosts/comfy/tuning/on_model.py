@@ -10,6 +10,7 @@ from ....tuning import Tuned
 from ....tuning.over_time import LayersOverTime
 from .identified import check_layers, identify
 from .inflated import check_inflatable, inflate, transformer_blocks
+from .layers import linear_sizes
 
 
 def put_on(model: Any, tuned: Tuned, strength: float = 1.0, identifiers: str = "stretched") -> Any:
@@ -45,7 +46,6 @@ def check_fits(model: Any, tuned: Tuned) -> None:
     base = model.model
     if tuned.over_time:
         check_inflatable(model)
-    sizes = {name: tuple(weight.shape) for name, weight in base.state_dict().items()}
     for name, weight in tuned.lora.items():
         layer, _, part = name.partition(".lora_")
         wanted: tuple[int, ...]
@@ -55,7 +55,7 @@ def check_fits(model: Any, tuned: Tuned) -> None:
             layer, wanted = name.removesuffix(".diff"), tuple(weight.shape)
         else:
             continue
-        found = sizes.get(f"{layer}.weight")
+        found = _shape(base, layer)
         if found != wanted:
             what = "has no such layer" if found is None else f"has it as {list(found)}"
             raise ValueError(
@@ -64,3 +64,14 @@ def check_fits(model: Any, tuned: Tuned) -> None:
             )
     if tuned.identifiers is not None:
         check_layers(base, tuned.identifiers)
+
+
+def _shape(base: Any, layer: str) -> tuple[int, ...] | None:
+    """The shape of a layer's weight, whatever it is stored as; None without such a layer."""
+    try:
+        module = base.get_submodule(layer)
+    except AttributeError:
+        return None
+    sizes = linear_sizes(module)
+    weight = getattr(module, "weight", None)
+    return sizes[::-1] if sizes else None if weight is None else tuple(weight.shape)

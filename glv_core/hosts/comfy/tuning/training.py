@@ -18,6 +18,8 @@ import comfy.model_management
 import comfy.model_sampling
 import comfy.samplers
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from comfy.quant_ops import QuantizedTensor
 from comfy.weight_adapter import BypassInjectionManager, adapter_maps
 from comfy_extras.nodes_train import BiasDiff, TrainGuider
 
@@ -42,6 +44,7 @@ from .layers import Layer
 #: The least noise that is drawn, as a share of the range: below it a prediction says nothing of what is seen.
 LEAST_SHARE = 1e-3
 _HANDLER = "context_handler"
+_ATTENTION = "optimized_attention_override"
 #: In what PyTorch says where there is no way back.
 _NO_GRADIENT = ("Inference tensors cannot be saved", "no autograd formula", "does not require grad")
 _OFF, _ON = 0.0, 1.0
@@ -51,7 +54,7 @@ def training_copy(model: Any) -> Any:
     """A copy of a MODEL with weights of its own that gradients may flow through, without windows.
 
     ComfyUI loads weights in inference mode, where nothing can be trained. Newer hosts load them anew; else they are
-    copied.
+    copied. It attends in PyTorch's way, whatever the host was started with or is patched into the MODEL.
     """
     again = "force_deepcopy" in inspect.signature(model.clone).parameters
     if again and getattr(model, "cached_patcher_init", None) is not None:
@@ -60,9 +63,38 @@ def training_copy(model: Any) -> Any:
         comfy.model_management.unload_all_models()  # what is patched in place is as it was then
         made = model.clone()
         made.model = copy.copy(model.model)
-        made.model._modules = {name: copy.deepcopy(module) for name, module in model.model._modules.items()}
+        known = _quantised_copies(model.model)
+        made.model._modules = {name: copy.deepcopy(module, known) for name, module in model.model._modules.items()}
     made.model_options.pop(_HANDLER, None)
-    return with_own_layers(with_own_identifiers(made))
+    made = with_own_layers(with_own_identifiers(made))
+    # Of the host's ways to attend not all have a gradient, nor those that a patch puts in their place.
+    made.model_options.setdefault("transformer_options", {})[_ATTENTION] = _attend
+    _compute_in_full(made)
+    return made
+
+
+def _attend(_: Callable, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Attention that has a gradient, for the host's hook."""
+    return attention_pytorch(*args, **kwargs)
+
+
+def _compute_in_full(model: Any) -> None:
+    """Have layers with quantised weights compute with what those stand for.
+
+    On a device that can, they quantise what they are given too, and in older hosts no gradient flows through that.
+    """
+    for module in model.model.modules():
+        if isinstance(getattr(module, "weight", None), QuantizedTensor):
+            module.comfy_force_cast_weights = model.force_cast_weights = True  # loading sets each by that of the MODEL
+
+
+def _quantised_copies(network: torch.nn.Module) -> dict[int, Any]:
+    """Copies of a network's quantised weights, which ``copy.deepcopy`` cannot make, as it takes them by ``id``."""
+    return {
+        id(weight): torch.nn.Parameter(weight.detach().clone(), requires_grad=False)
+        for weight in network.parameters()
+        if isinstance(weight, QuantizedTensor)
+    }
 
 
 @dataclass
@@ -74,12 +106,15 @@ class Trained:
         whole: names of layers whose weights are trained themselves.
         identifiers: clip identifiers, or None.
         extra: other modules by name, whose parameters are trained that want a gradient.
+        queries: names of those of ``low_rank`` that make queries.
     """
 
     low_rank: Mapping[str, Any]
     whole: Mapping[str, Any] = field(default_factory=dict)
     identifiers: ClipIdentifiers | None = None
     extra: Mapping[str, torch.nn.Module] = field(default_factory=dict)
+    queries: frozenset[str] = frozenset()
+    _called: set[str] = field(default_factory=set)
 
     @classmethod
     def of(
@@ -104,7 +139,8 @@ class Trained:
             adapter.lora_down.weight.data.copy_(down)
             adapter.lora_up.weight.data.zero_()
         differences = {name: BiasDiff(torch.nn.Parameter(torch.zeros(shape))) for name, shape in (whole or {}).items()}
-        return cls(adapters, differences, identifiers, extra or {})
+        queries = frozenset(layer.name for layer in layers if layer.part in ("q", "qkv"))
+        return cls(adapters, differences, identifiers, extra or {}, queries)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """All that is trained, by name."""
@@ -121,6 +157,30 @@ class Trained:
             for name, parameter in module.named_parameters()
             if parameter.requires_grad
         }
+
+    def check_gradients(self) -> None:
+        """Check after the first way back that it led to what is trained.
+
+        Layers that were not called, and those behind attention whose output nothing sees, may have no gradient.
+
+        Raises:
+            ValueError: to some queries it did not, or to nothing, so that they would stay as they are.
+        """
+        ups = {name: each.lora_up.weight for name, each in self.low_rank.items() if name in self._called}
+        others = {name: each.bias for name, each in self.whole.items()}
+        for each in self.extra.values():
+            others |= {name: weight for name, weight in each.named_parameters() if weight.requires_grad}
+        wanted = {name: weight for name, weight in ups.items() if name in self.queries} | others
+        lost = [name for name, weight in wanted.items() if weight.grad is None]
+        if ups and not any(weight.grad is not None and bool(weight.grad.any()) for weight in ups.values()):
+            lost = list(ups)
+        if lost:
+            named = ", ".join(lost[:3]) + ("" if len(lost) <= 3 else f" and {len(lost) - 3} more")
+            raise ValueError(
+                f"No gradient reaches {named}, so they would learn nothing. What is around them has none: start "
+                "ComfyUI without --use-sage-attention, --use-flash-attention and the like, and connect a MODEL without "
+                "patches of its attention."
+            )
 
     def lora(self) -> dict[str, torch.Tensor]:
         """The weights by the names that the host's LoRA loader reads."""
@@ -143,9 +203,15 @@ class Trained:
         injections = manager.create_injections(model.model)
         for injection in injections:
             injection.inject(model)
+        handles = [
+            model.model.get_submodule(name).register_forward_hook(lambda *_, name=name: self._called.add(name))
+            for name in self.low_rank
+        ]
         try:
             yield manager
         finally:
+            for handle in handles:
+                handle.remove()
             for injection in injections:
                 injection.eject(model)
 
@@ -326,7 +392,7 @@ class _Windows:
         return total
 
     def preview(self) -> torch.Tensor:
-        """What the network takes the first window for at much noise: its video, as the latents are."""
+        """What the network takes the first window for at much noise: its video, as the host's previewers take it."""
         view = self.run.view(Window(0, self.options.window))
         draw = Draw(0, 0.75, True, True, self.options.seed, 0.0)
         mask = self._mask(view)
@@ -336,7 +402,7 @@ class _Windows:
             made = self._predict(x, sigma, self._entry("positive", view, draw), view, start, draw.text)
         if mask is not None:
             made = made * mask + latent * (1 - mask)
-        return self.run.latent.of_window(self.model.process_latent_out(made.float()), view)[0]
+        return self.run.latent.of_window(made.float(), view)[0]
 
     def _mask(self, view: View) -> torch.Tensor | None:
         """How much of a window is made, 0 where it is kept; None where all of it is."""

@@ -243,6 +243,7 @@ def _train(
     else:
         trained = Trained.of(chosen_layers(model.model, settings.layers), options, identifiers=identifiers)
     loop = TuningLoop(options, length, trained.parameters(), key, state, starts=starts)
+    loop.on_gradients = trained.check_gradients
     found = loop.done
     conds = {"positive": positive, "empty": empty, **({"keep": keep} if options.keep and keep else {})}
     windows = WindowOptions(settings.options.window, 0)
