@@ -212,7 +212,13 @@ def test_gen_l_videos_own_way_trains_what_it_says_and_nothing_else(output, check
     loaded = LoadTuning.execute(model, file, 1.0, "stretched").args[0]
     sizes = {"window": 5, "overlap": 3}
     assert torch.equal(predict(loaded, latent, cond, **sizes), predict(tuned, latent, cond, **sizes))
-    assert not torch.allclose(predict(loaded, latent, cond, **sizes), predict(model, latent, cond, **sizes), atol=1e-2)
+    plain = predict(model, latent, cond, **sizes)
+    assert not torch.allclose(predict(loaded, latent, cond, **sizes), plain, atol=1e-2)
+    none, half = (LoadTuning.execute(model, file, strength, "stretched").args[0] for strength in (0.0, 0.5))
+    assert torch.equal(predict(none, latent, cond, **sizes), plain)
+    one, other = (each.additional_models["tuned_layers_over_time"][0].model.tensors() for each in (loaded, half))
+    for name, weight in one.items():
+        assert_close(other[name], weight * (0.5 if "attention.to_out" in name else 1.0))
 
 
 def test_controls_steer_what_is_trained(output):
@@ -421,10 +427,13 @@ def test_load_tuning_is_what_tuning_gave():
     assert list_tuned() == [file]
     loaded = LoadTuning.execute(model, file, 1.0, "stretched").args[0]
     assert torch.equal(predict(loaded, latent, cond), predict(tuned, latent, cond))
-    none = LoadTuning.execute(model, file, 0.0, "off").args[0]
+    none = LoadTuning.execute(model, file, 0.0, "stretched").args[0]
     assert torch.equal(predict(none, latent, cond), predict(model, latent, cond))
     weaker = LoadTuning.execute(model, file, 0.5, "stretched").args[0]
     assert not torch.equal(predict(weaker, latent, cond), predict(tuned, latent, cond))
+    whole, half = (each.model_options["transformer_options"]["clip_identifiers"] for each in (tuned, weaker))
+    for name, weight in whole.identifiers.weights.items():
+        assert_close(half.identifiers.weights[name], weight * (0.5 if name.endswith("up") else 1.0))
 
 
 @pytest.mark.parametrize("name", ["loras/stars", "loras\\stars"])
