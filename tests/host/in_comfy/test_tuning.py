@@ -291,6 +291,18 @@ def test_a_noise_mask_changes_the_weights_and_their_file(output):
     assert not torch.equal(one, two) and not torch.equal(two, three)
 
 
+@pytest.mark.parametrize("image", [False, True])
+def test_windows_that_are_kept_whole_are_not_trained(monkeypatch, image):
+    """A mask of the pixels' size, of frames or latent frames, keeps all but the sixth and seventh."""
+    steps, mask = count_steps(monkeypatch), torch.zeros(9, 32, 32)
+    mask[5:7, :8, :8] = 1
+    model, latent = (tiny.sd15(), image_video()) if image else (tiny.wan(1), video())
+    texts = {"positive": tiny.text(1), "empty": tiny.text(0)} if image else {}
+    sizes = {"window": 2, "stride": 1} if image else {"window": 5, "stride": 4}
+    made = run(model, {**latent, "noise_mask": mask}, steps=12, **texts, **sizes)
+    assert {draw.start for draw in steps} == {4, 5, 6} and "on 3 windows" in made.ui["text"][0]
+
+
 def test_gradient_checkpointing_changes_nothing(output):
     model, latent = tiny.wan(), video()
     files = [tune(model, latent, name=str(on), gradient_checkpointing=on)[1] for on in (False, True)]
