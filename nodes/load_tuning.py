@@ -34,7 +34,8 @@ class LoadTuning(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=-10.0, max=10.0, step=0.05,
-                    tooltip="Of the low-rank weights. Lower shows less of the video, and more of the model.",
+                    tooltip="How much the tuning counts. Lower shows less of the video and more of the model; 0 is the "
+                    "model as it was.",
                 ),
                 io.Combo.Input(
                     "identifiers", options=list(LENGTHS), default=LENGTHS[0],

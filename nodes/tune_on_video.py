@@ -69,8 +69,8 @@ class TuneOnVideo(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "layers", options=list(CHOICES), default=CHOICES[0],
-                    tooltip="Which layers of the attention are trained: all, those along the video, those to the text, "
-                    "or the queries. For low_rank.",
+                    tooltip="Which layers low_rank trains: all of the attention, those with the feed-forward layers, those "
+                    "along the video or to the text, or queries.",
                 ),
                 io.Combo.Input(
                     "identifiers", options=list(KINDS), default=KINDS[0],
@@ -118,7 +118,7 @@ class TuneOnVideo(io.ComfyNode):
                 io.Float.Input(
                     "ema_decay", default=0.98, min=0.0, max=0.9999, step=0.001, round=False, optional=True,
                     advanced=True,
-                    tooltip="Of the average of the weights, which is what is kept: 0.98 averages about 50 steps. 0 keeps "
+                    tooltip="Of the average of the weights, which is what is kept: 0.98 averages about 50 steps, 0 keeps "
                     "the last.",
                 ),
             ],

@@ -276,7 +276,7 @@ def _add_files(parser: argparse.ArgumentParser, kinds: str) -> None:
     add = parser.add_argument_group("model and files").add_argument
     _add_model(add, kinds)
     add("--tuned", type=Path, metavar="FILE", help="what genlong tune has trained for this model")
-    add("--tuned-strength", type=float, metavar="WEIGHT", help="how much its low-rank weights count (default: 1)")
+    add("--tuned-strength", type=float, metavar="WEIGHT", help="how much it counts; 0 is not at all (default: 1)")
     add("--tuned-identifiers", choices=LENGTHS, help="which part of the tuned video a window is like, where that "
         "has clip identifiers and another length: at the same share of it, or counted from its beginning again and "
         "again; off: without them (default: stretched)")  # fmt: skip

@@ -19,7 +19,7 @@ STRONGEST = 10.0
 
 @dataclass(frozen=True)
 class TunedJob:
-    """A file of ``genlong tune`` or Tune on Video, and how much its low-rank weights count.
+    """A file of ``genlong tune`` or Tune on Video, and how much it counts.
 
     ``identifiers``: one of ``tuning.identifiers.LENGTHS``.
     """

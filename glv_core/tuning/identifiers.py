@@ -8,6 +8,7 @@ its size does not grow with the length, and neighbouring windows are told nearly
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -158,6 +159,17 @@ class ClipIdentifiers(nn.Module):
         share = self.places.share_of(start)
         waves = [math.cos(math.pi * wave * share) for wave in range(COSINES)]
         return weights @ torch.tensor(waves, dtype=weights.dtype, device=weights.device)
+
+    def scaled(self, strength: float) -> ClipIdentifiers:
+        """Those that add so much of what these do."""
+        if strength == 1:
+            return self
+        made = copy.deepcopy(self)
+        with torch.no_grad():
+            for name, weight in made.weights.items():
+                if name.endswith("/up"):
+                    weight.mul_(strength)
+        return made
 
     def header(self) -> dict[str, Any]:
         """What is to be known to make these again, as JSON holds it."""

@@ -85,6 +85,13 @@ class LayersOverTime(nn.Module):
         made = self.attentions[_key(block)](self.norms[_key(block)](along))
         return x + as_tokens(made, x.shape[1])
 
+    def scale(self, strength: float) -> None:
+        """Multiply what the layers add by a number."""
+        with torch.no_grad():
+            for attention in self.attentions.values():
+                for weight in attention.get_submodule("to_out").parameters():
+                    weight.mul_(strength)
+
     @contextmanager
     def left_out(self) -> Iterator[None]:
         """While open, nothing is added: the network is as before its tuning."""

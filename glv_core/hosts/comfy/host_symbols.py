@@ -266,7 +266,7 @@ SYMBOLS: tuple[Symbol, ...] = (
         _need("weight_adapter.BypassInjectionManager.create_injections", 1),
         _need("model_patcher.ModelPatcher.add_weight_wrapper", 2), _need("model_patcher.ModelPatcher.detach"),
         _need("model_patcher.ModelPatcher.set_model_compute_dtype", 1),
-        _need("model_management.unload_all_models"),
+        _need("model_management.unload_all_models"), _need("sampler_helpers.prepare_mask", 3),
         _need("samplers.Sampler"), _need("samplers.CFGGuider.inner_set_conds", 1),
         _need("samplers.CFGGuider.sample", 4, "denoise_mask", "seed"),
         _need("model_sampling.CONST"), _need("sd.load_lora_for_models", 5), _need("quant_ops.QuantizedTensor"),

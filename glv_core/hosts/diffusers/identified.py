@@ -81,7 +81,7 @@ def load_tuned(pipeline: Any, path: Path, strength: float = 1.0, lengths: str = 
     Args:
         pipeline: of the model that was tuned.
         path: a file of ``write_tuned``.
-        strength: what the low-rank weights add is multiplied by it.
+        strength: what the low-rank weights and the clip identifiers add is multiplied by it.
         lengths: one of ``LENGTHS``, for ``Identified``.
 
     Returns:
@@ -106,7 +106,7 @@ def load_tuned(pipeline: Any, path: Path, strength: float = 1.0, lengths: str = 
     parts.thaw()
     if tuned.identifiers is None or lengths == OFF:
         return None
-    return Identified(tuned.identifiers.to(module.device), lengths)
+    return Identified(tuned.identifiers.scaled(strength).to(module.device), lengths)
 
 
 def check_tuned(folder: ModelFolder, path: Path) -> bool:

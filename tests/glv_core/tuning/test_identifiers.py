@@ -28,6 +28,14 @@ def filled(kind, **more):
     return identifiers.requires_grad_(False)
 
 
+@pytest.mark.parametrize("kind", ["bank", "continuous"])
+def test_a_strength_multiplies_what_is_added(kind):
+    identifiers, x = filled(kind), torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(1))
+    whole = identifiers.add("a.q", x, [0.0, 9.0])
+    assert_close(identifiers.scaled(-0.5).add("a.q", x, [0.0, 9.0]), -0.5 * whole)
+    assert torch.equal(identifiers.add("a.q", x, [0.0, 9.0]), whole)
+
+
 def test_there_is_a_pair_for_each_window_without_a_cap():
     assert Places(212, 16, 4).count == 50  # where Gen-L-Video's bank ends
     places = Places(1200, 16, 4)

@@ -269,7 +269,13 @@ def test_gen_l_videos_own_way_trains_what_it_says_and_nothing_else(output, check
     loaded = LoadTuning.execute(model, file, 1.0, "stretched").args[0]
     sizes = {"window": 5, "overlap": 3}
     assert torch.equal(predict(loaded, latent, cond, **sizes), predict(tuned, latent, cond, **sizes))
-    assert not torch.allclose(predict(loaded, latent, cond, **sizes), predict(model, latent, cond, **sizes), atol=1e-2)
+    plain = predict(model, latent, cond, **sizes)
+    assert not torch.allclose(predict(loaded, latent, cond, **sizes), plain, atol=1e-2)
+    none, half = (LoadTuning.execute(model, file, strength, "stretched").args[0] for strength in (0.0, 0.5))
+    assert torch.equal(predict(none, latent, cond, **sizes), plain)
+    one, other = (each.additional_models["tuned_layers_over_time"][0].model.tensors() for each in (loaded, half))
+    for name, weight in one.items():
+        assert_close(other[name], weight * (0.5 if "attention.to_out" in name else 1.0))
 
 
 def test_controls_steer_what_is_trained(output):
@@ -340,6 +346,18 @@ def test_a_noise_mask_changes_the_weights_and_their_file(output):
     name = "diffusion_model.blocks.0.self_attn.q.lora_up.weight"
     one, two, three = (weights(output, file)[name] for file in files)
     assert not torch.equal(one, two) and not torch.equal(two, three)
+
+
+@pytest.mark.parametrize("image", [False, True])
+def test_windows_that_are_kept_whole_are_not_trained(monkeypatch, image):
+    """A mask of the pixels' size, of frames or latent frames, keeps all but the sixth and seventh."""
+    steps, mask = count_steps(monkeypatch), torch.zeros(9, 32, 32)
+    mask[5:7, :8, :8] = 1
+    model, latent = (tiny.sd15(), image_video()) if image else (tiny.wan(1), video())
+    texts = {"positive": tiny.text(1), "empty": tiny.text(0)} if image else {}
+    sizes = {"window": 2, "stride": 1} if image else {"window": 5, "stride": 4}
+    made = run(model, {**latent, "noise_mask": mask}, steps=12, **texts, **sizes)
+    assert {draw.start for draw in steps} == {4, 5, 6} and "on 3 windows" in made.ui["text"][0]
 
 
 def test_gradient_checkpointing_changes_nothing(output):
@@ -478,10 +496,13 @@ def test_load_tuning_is_what_tuning_gave():
     assert list_tuned() == [file]
     loaded = LoadTuning.execute(model, file, 1.0, "stretched").args[0]
     assert torch.equal(predict(loaded, latent, cond), predict(tuned, latent, cond))
-    none = LoadTuning.execute(model, file, 0.0, "off").args[0]
+    none = LoadTuning.execute(model, file, 0.0, "stretched").args[0]
     assert torch.equal(predict(none, latent, cond), predict(model, latent, cond))
     weaker = LoadTuning.execute(model, file, 0.5, "stretched").args[0]
     assert not torch.equal(predict(weaker, latent, cond), predict(tuned, latent, cond))
+    whole, half = (each.model_options["transformer_options"]["clip_identifiers"] for each in (tuned, weaker))
+    for name, weight in whole.identifiers.weights.items():
+        assert_close(half.identifiers.weights[name], weight * (0.5 if name.endswith("up") else 1.0))
 
 
 @pytest.mark.parametrize("name", ["loras/stars", "loras\\stars"])

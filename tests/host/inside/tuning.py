@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-STEPS, CFG = 20, 1.5
+STEPS, CFG = 20, 1.0  # guidance sharpens outlines beyond what was learnt
 
 
 def conditioning(clip, text: str) -> list:
@@ -39,21 +39,18 @@ def prompts_of(clip, length: int, scenes: bool) -> list:
 
 def tune(name: str, folder: str, scenes: bool = True, **settings) -> dict:
     """Tune the demo model on the star's video into a folder; the file, the losses, and how long it took."""
-    import folder_paths
     from long_video_pack.glv_core.demo.star import other_prompts
     from long_video_pack.nodes.multi_prompt_schedule import MultiPromptSchedule
     from long_video_pack.nodes.tune_on_video import TuneOnVideo
 
-    folder_paths.set_output_directory(folder)
-    folder_paths.add_model_folder_path("loras", f"{folder}/loras")
-    folder_paths.filename_list_cache.clear()
+    use(folder)
     model, clip, vae = editing.pipeline()
     latent, length = star_latent(vae)
     positive = prompts_of(clip, length, scenes)
     keep = MultiPromptSchedule.execute(clip, " | ".join(other_prompts()), length, 16.0, "hard", 0.0).args[0]
     given = {
         "name": name, "learning_rate": 1.5e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
-        "layers": "attention", "identifiers": "none", "seed": 0, "batch_size": 8, "keep": keep,
+        "layers": "attention_and_feed_forward", "identifiers": "none", "seed": 0, "batch_size": 8, "keep": keep,
         "preview_every": 0, "gradient_checkpointing": False,
     } | settings  # fmt: skip
     started = time.monotonic()
@@ -119,3 +116,12 @@ def reconstruction(file: str | None, cfg: float, scenes: bool = True, refinement
     ).args[0]["samples"]  # fmt: skip
     one, other = (vae.decode(each).float().clamp(0, 1) for each in (made, latent["samples"]))
     return float(-10 * torch.log10(F.mse_loss(one, other)))
+
+
+def use(folder: str) -> None:
+    """Look for tunings in a folder of an earlier run."""
+    import folder_paths
+
+    folder_paths.set_output_directory(folder)
+    folder_paths.add_model_folder_path("loras", f"{folder}/loras")
+    folder_paths.filename_list_cache.clear()

@@ -19,21 +19,26 @@ def put_on(model: Any, tuned: Tuned, strength: float = 1.0, identifiers: str = "
     Args:
         model: the MODEL that was tuned, or one with the same network; it is not changed.
         tuned: from ``read_tuned``.
-        strength: of the low-rank weights and differences.
+        strength: what is added is multiplied by it: by low-rank weights and differences, layers over time and clip
+            identifiers. What ties the frames of an inflated image model has no strength; with 0 it is left out too.
         identifiers: how a video of another length is told apart, one of ``LENGTHS``; ``off`` leaves them out.
 
     Raises:
         ValueError: it was tuned on another model.
     """
     check_fits(model, tuned)
+    if not strength:
+        return model.clone()
     made = model
     if tuned.lora:
         made, _ = comfy.sd.load_lora_for_models(model, None, dict(tuned.lora), strength, 0)
     if tuned.over_time:
         heads = {name: heads for name, (_, heads) in transformer_blocks(model).items()}
-        made = inflate(made, LayersOverTime.of_tensors(tuned.over_time, heads))
+        layers = LayersOverTime.of_tensors(tuned.over_time, heads)
+        layers.scale(strength)
+        made = inflate(made, layers)
     if tuned.identifiers is not None:
-        made = identify(made, tuned.identifiers, identifiers)
+        made = identify(made, tuned.identifiers.scaled(strength), identifiers)
     return made
 
 

@@ -270,11 +270,6 @@ class TrainingSampler(comfy.samplers.Sampler):
     ) -> torch.Tensor:
         """Train; gives back the latent, which nothing is done to."""
         assert latent_image is not None
-        if denoise_mask is not None and not bool(denoise_mask.any()):
-            raise ValueError(
-                "The noise mask of latent_image keeps all of it, so there is nothing to learn. Connect the video "
-                "without the mask."
-            )
         mask = None if denoise_mask is None else denoise_mask.clone()
         entries = {name: [_own(entry) for entry in found] for name, found in model_wrap.conds.items()}
         windows = _Windows(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import comfy.sampler_helpers
 import torch
 
 from ....streaming import digest_of
@@ -122,8 +123,8 @@ def tune_on_video(
             f"identifiers is {options.identifiers}, and the network of {type(model.model).__name__} has no attention "
             "that they can lie on. Choose none."
         )
-    starts = _starts(model, positive, length, options)
     noise_mask = latent.get("noise_mask")
+    starts = _starts(model, positive, length, options, _learnt(model, samples, noise_mask, length))
     key = _key(model, positive, empty, keep, samples, noise_mask, settings, options)
     path, state = files_of(settings.name, key, options.steps)
     if path.is_file():
@@ -196,11 +197,38 @@ def in_latent_frames(model: Any, options: TuningOptions, length: int) -> TuningO
     return made
 
 
-def _starts(model: Any, positive: list, length: int, options: TuningOptions) -> list[int]:
-    """The starts of the windows that are trained: with prompts along the video those that see one of them alone, if
-    each prompt has such a window; between two scenes a video is neither.
+def _learnt(model: Any, samples: Any, noise_mask: Any, length: int) -> torch.Tensor | None:
+    """For each latent frame whether there is something to learn in it, which its noise mask does not keep; None where
+    there is everywhere, or may be in the sound.
+
+    Raises:
+        ValueError: all is kept.
+    """
+    if noise_mask is None:
+        return None
+    streams, masks = streams_of(samples), streams_of(noise_mask)
+    if len(masks) < len(streams) or any(bool(mask.any()) for mask in masks[1:]):
+        return None
+    mask = comfy.sampler_helpers.prepare_mask(masks[0], streams[0].shape, "cpu")
+    made = mask.movedim(time_dim_of(model.model.latent_format), 0)[:length].flatten(1).amax(1) > 0
+    if not bool(made.any()):
+        raise ValueError(
+            "The noise mask of latent_image keeps all of it, so there is nothing to learn. Connect the video without "
+            "the mask."
+        )
+    return made
+
+
+def _starts(
+    model: Any, positive: list, length: int, options: TuningOptions, learnt: torch.Tensor | None = None
+) -> list[int]:
+    """The starts of the windows that are trained: those with something to learn in them, see ``_learnt``. With prompts
+    along the video those that see one of them alone, if each prompt has such a window; between two scenes a video is
+    neither.
     """
     starts = window_starts(length, options.window, options.stride, options.grain)
+    if learnt is not None:
+        starts = [start for start in starts if bool(learnt[start : start + options.window].any())]
     for schedule in schedules_of(positive):
         track = track_in(schedule, length, family_of(model.model))
         shares = {start: track.in_window(Window(start, options.window)).mean(dim=1) for start in starts}
