@@ -1,5 +1,8 @@
 """Tune on Video and Load Tuning: what is trained, and by what; runs that are cut off; what comes of it on a MODEL."""
 
+import gc
+
+import combined
 import comfy.model_management
 import comfy.utils
 import families
@@ -484,6 +487,46 @@ def test_memory_does_not_grow_with_the_length(monkeypatch):
         tune(recorder.model, video(frames), steps=2)
         shapes.append(set(map(tuple, recorder.shapes)))
     assert shapes[0] == shapes[1] == {(1, 16, 5, 4, 4)}
+
+
+def tensors_of_length(length):
+    """All tensors that there are of so many latent frames and hold as many numbers."""
+    found = [each for each in gc.get_objects() if isinstance(each, torch.Tensor) and each.device.type != "meta"]
+    return [each for each in found if length in each.shape and each.untyped_storage().nbytes() >= 4 * length]
+
+
+@pytest.mark.parametrize("kind", ["ltx", None])
+def test_what_is_as_long_as_the_video_is_not_on_the_device_while_it_trains(monkeypatch, kind):
+    """Without a graphics card all is on the CPU: what can be seen is what was moved, and that nothing else is left."""
+    from long_video_pack.glv_core.hosts.comfy.tuning import training
+
+    if kind:
+        model, length = combined.model(kind), 17
+        positive, empty, latent = combined.text(kind, 1), combined.text(kind, 0), combined.latent(kind, length)
+        for stream in latent["samples"].unbind():
+            stream.normal_()
+        length = sum(stream.numel() for stream in latent["samples"].unbind())  # packed into one row
+    else:
+        (model, latent, (positive, empty)), length = families.wan_vace(), 13
+        latent["samples"].normal_()
+    moved, cpu, left, loss = [], torch.Tensor.cpu, [], training._Windows.loss
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self.shape) or cpu(self).clone())
+
+    def look(self, draw):
+        held = [self.latent] + [
+            cond.cond for found in self.entries.values() for entry in found for cond in entry["model_conds"].values()
+        ]
+        known = {id(each) for each in (*before, *held)}
+        left.extend(each.shape for each in tensors_of_length(length) if id(each) not in known)
+        assert length in self.latent.shape
+        return loss(self, draw)
+
+    monkeypatch.setattr(training._Windows, "loss", look)
+    before = tensors_of_length(length)
+    tune(model, latent, positive=positive, empty=empty, steps=1, **({"window": 33} if kind else {}))
+    assert not left
+    assert any(length in shape for shape in moved)
+    assert kind or (1, 96, 13, 4, 4) in [tuple(shape)[-5:] for shape in moved]  # what VACE is given
 
 
 def test_the_curve_and_a_guess_are_shown(monkeypatch):
