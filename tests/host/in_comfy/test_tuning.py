@@ -230,7 +230,7 @@ def test_what_was_trained_already_is_read_from_its_file(monkeypatch):
 
 CHANGED = {
     "learning_rate": 2e-2, "rank": 3, "window": 9, "stride": 4, "layers": "queries", "identifiers": "bank", "seed": 2,
-    "batch_size": 2, "text_drop": 0.9, "keep_strength": 3.0, "precision": "bf16",
+    "batch_size": 2, "text_drop": 0.9, "keep_strength": 0.0, "precision": "bf16",
 }  # fmt: skip
 
 
@@ -335,6 +335,31 @@ def test_kept_prompts_change_less(output):
         return (predict(tuned, latent, keep) - plain).square().mean()
 
     assert change(30.0) < 0.5 * change(0.0)
+
+
+def test_without_prompts_to_keep_their_strength_says_nothing():
+    model, latent = tiny.wan(1), video()
+    assert tune(model, latent, steps=1, keep_strength=3.0)[1] == tune(model, latent, steps=1, keep_strength=0.0)[1]
+
+
+def test_the_file_is_linked_to_the_menus_of_loaders():
+    import execution
+    import nodes
+    from comfy_execution.validation import validate_node_input
+    from long_video_pack.nodes.gen_l_video_preset import GenLVideoPreset
+    from long_video_pack.nodes.load_tuning import LoadTuning
+    from long_video_pack.nodes.tune_on_video import TuneOnVideo
+
+    def check(source, output, node, name):
+        return validate_node_input(source.RETURN_TYPES[output], execution.get_input_info(node, name)[0])
+
+    loader, sampler = nodes.LoraLoaderModelOnly, nodes.KSampler
+    assert TuneOnVideo.RETURN_TYPES[1] == "COMBO"
+    assert check(TuneOnVideo, 1, LoadTuning, "file") and check(TuneOnVideo, 1, loader, "lora_name")
+    assert not check(TuneOnVideo, 1, sampler, "steps") and not check(TuneOnVideo, 1, loader, "model")
+    names = [each.display_name for each in GenLVideoPreset.define_schema().outputs]
+    for name in ("sampler_name", "scheduler"):
+        assert check(GenLVideoPreset, names.index(name), sampler, name)
 
 
 def test_only_windows_of_a_clip_are_told_of_it(output):
@@ -448,7 +473,6 @@ def test_mistakes_are_said_before_anything_is_trained(output, monkeypatch):
     model, latent = tiny.wan(1), video()
     for changed, words in (
         ({"window": 81}, "window is 81 frames, and the video has 33"),
-        ({"keep_strength": 1.0}, "keep is not connected"),
         ({"name": "../out"}, "name is '../out'"),
         ({"name": " "}, "name is ' '"),
         ({"latent": tiny.latent(9)}, "latent_image is empty"),
