@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..glv_core.editing.presets import PRESETS
-from .inputs import CATEGORY
+from .inputs import CATEGORY, ChoiceOutput
 
 
 class GenLVideoPreset(io.ComfyNode):
@@ -36,8 +36,8 @@ class GenLVideoPreset(io.ComfyNode):
                 io.Combo.Output(display_name="prompt_blending", tooltip="one_per_window."),
                 io.Int.Output(display_name="steps", tooltip="Sampling steps, and those of the inversion."),
                 io.Float.Output(display_name="cfg", tooltip="Guidance of the sampler; the inversion has 1."),
-                io.Combo.Output(display_name="sampler_name", tooltip="ddim."),
-                io.Combo.Output(display_name="scheduler", tooltip="ddim_uniform."),
+                ChoiceOutput(display_name="sampler_name", tooltip="ddim."),
+                ChoiceOutput(display_name="scheduler", tooltip="ddim_uniform."),
                 io.Int.Output(display_name="seed", tooltip="The seed."),
                 io.Float.Output(
                     display_name="strength", tooltip="For Invert Long Latent: the part of the steps that is inverted."

@@ -16,6 +16,24 @@ CATEGORY = "long video"  #: the branch of ComfyUI's node menu; each node adds a 
 ESSENTIAL = {"essentials_category": "Video Tools"} if "essentials_category" in signature(io.Schema).parameters else {}
 
 
+class _Choice(str):
+    """The type of a menu's choice. In the host's older nodes menus are lists, of which it is no other type."""
+
+    __slots__ = ()
+    __eq__, __hash__ = str.__eq__, str.__hash__
+
+    def __ne__(self, other: object) -> bool:
+        return not isinstance(other, list) and str.__ne__(self, other)
+
+
+class ChoiceOutput(io.Combo.Output):
+    """An output for menus, those of the host's older nodes too, which ComfyUI would refuse to link."""
+
+    @property
+    def io_type(self) -> str:
+        return _Choice(super().io_type)
+
+
 def chunk_inputs() -> list[io.Input]:
     """Chunk and overlap of StreamingSVD's refinement."""
     return [

@@ -13,7 +13,7 @@ from ..glv_core.tuning import KINDS, TuningOptions
 from ..glv_core.tuning.presets import LOW_RANK, METHODS
 from .before_run import Wrong
 from .errors import naming
-from .inputs import CATEGORY
+from .inputs import CATEGORY, ChoiceOutput
 from .notes import told
 
 
@@ -69,8 +69,8 @@ class TuneOnVideo(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "layers", options=list(CHOICES), default=CHOICES[0],
-                    tooltip="Which layers low_rank trains: all of the attention, those with the feed-forward layers, those "
-                    "along the video or to the text, or queries.",
+                    tooltip="Which layers low_rank trains: all of the attention, those with the feed-forward layers, "
+                    "those along the video or to the text, or queries.",
                 ),
                 io.Combo.Input(
                     "identifiers", options=list(KINDS), default=KINDS[0],
@@ -84,11 +84,12 @@ class TuneOnVideo(io.ComfyNode):
                 io.Conditioning.Input(
                     "keep", optional=True,
                     tooltip="Prompts that shall go on giving what they gave; several by Conditioning Combine or a "
-                    "schedule. With keep_strength.",
+                    "schedule. See keep_strength.",
                 ),
                 io.Float.Input(
-                    "keep_strength", default=0.0, min=0.0, max=100.0, step=0.05, optional=True,
-                    tooltip="How much that counts; 1 as much as the video. Each step takes twice as long with it.",
+                    "keep_strength", default=0.5, min=0.0, max=100.0, step=0.05, optional=True,
+                    tooltip="How much keep counts, if it is connected; 1 as much as the video, 0 not at all. Each step "
+                    "takes twice as long with it.",
                 ),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=64, optional=True, advanced=True,
@@ -118,13 +119,13 @@ class TuneOnVideo(io.ComfyNode):
                 io.Float.Input(
                     "ema_decay", default=0.98, min=0.0, max=0.9999, step=0.001, round=False, optional=True,
                     advanced=True,
-                    tooltip="Of the average of the weights, which is what is kept: 0.98 averages about 50 steps, 0 keeps "
-                    "the last.",
+                    tooltip="Of the average of the weights, which is what is kept: 0.98 averages about 50 steps, 0 "
+                    "keeps the last.",
                 ),
             ],
             outputs=[
                 io.Model.Output(display_name="model", tooltip="The tuned model, for samplers and inversion."),
-                io.String.Output(display_name="file", tooltip="Of Load Tuning, and of ComfyUI's LoRA loaders."),
+                ChoiceOutput(display_name="file", tooltip="For the menus of Load Tuning and ComfyUI's LoRA loaders."),
                 io.Custom("LOSS_MAP").Output(display_name="loss", tooltip="For ComfyUI's Plot Loss Graph."),
             ],
         )  # fmt: skip
@@ -161,7 +162,7 @@ class TuneOnVideo(io.ComfyNode):
         identifiers: str,
         seed: int,
         keep: list | None = None,
-        keep_strength: float = 0.0,
+        keep_strength: float = 0.5,
         batch_size: int = 1,
         text_drop: float = 0.1,
         clip_drop: float = 0.4,

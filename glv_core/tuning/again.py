@@ -56,6 +56,7 @@ def again(block: Callable, *args: Any, **kwargs: Any) -> Any:
 class _Again(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Callable, start: torch.Tensor, *tensors: torch.Tensor) -> Any:
+        ctx.set_materialize_grads(False)  # what no gradient reaches is to have none, not zeros
         ctx.run = run
         ctx.kept = [tensor.detach().clone() for tensor in tensors]
         ctx.wanted = [tensor.requires_grad for tensor in tensors]

@@ -325,7 +325,17 @@ def test_the_tuning_workflow_runs_and_goes_on(server):
     assert any(isinstance(m, bytes) and b"loss" in m for m in messages)
     assert file.name in str(server.get("/object_info/LoadTuning")["LoadTuning"]["input"]["required"]["file"])
     prompt["6"]["inputs"]["steps"] = 3
+    # its file is linked to the menu of a loader, which did not have it when the prompt was checked
+    [sampler] = (node for node in prompt.values() if node["class_type"] == "CoDenoiseKSampler")
+    loaded = {"model": prompt["6"]["inputs"]["model"], "file": ["6", 1], "strength": 1.0, "identifiers": "off"}
+    prompt["30"] = {"class_type": "LoadTuning", "inputs": loaded}
+    prompt["31"] = {
+        "class_type": "LoraLoaderModelOnly",
+        "inputs": {"model": ["30", 0], "lora_name": ["6", 1], "strength_model": 0.0},
+    }
+    sampler["inputs"]["model"] = ["31", 0]
     history, _ = server.run(prompt)
+    assert history["status"]["status_str"] == "success"
     assert "2 of them found from before" in history["outputs"]["6"]["text"][0]
 
 

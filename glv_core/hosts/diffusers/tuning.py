@@ -131,17 +131,17 @@ class _Windows:
         self.device, self._dtype = next(module.parameters()).device, module.dtype
         self._module, self._kind, self._options, self._parts = module, kind, options, parts
         self._scheduler = pipeline.scheduler
-        self._latents = latents.to(self.device, torch.float32)
+        self._latents = latents.float().cpu()  # of which windows go to the device
         self._hint = None
         if takes_hints(pipeline):
             _, _, length, height, width = latents.shape
             scale = spatial_scale(pipeline)
-            self._hint = encode_hint(pipeline, length, height * scale, width * scale).to(self.device, self._dtype)
+            self._hint = encode_hint(pipeline, length, height * scale, width * scale).to("cpu", self._dtype)
 
     def loss(self, draw: Draw) -> torch.Tensor:
         """The loss of a window; see ``tune``."""
         options = self._options
-        clean = self._latents[:, :, draw.start : draw.start + options.window]
+        clean = self._latents[:, :, draw.start : draw.start + options.window].to(self.device)
         noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(draw.seed)).to(clean)
         noisy, wanted, timestep = noised(self._scheduler, clean, noise, draw.share)
         place = Place(draw.start, options.window, self._latents.shape[2])
@@ -165,7 +165,7 @@ class _Windows:
             text = text.repeat_interleave(noisy.shape[2], 0)
         more = {}
         if self._hint is not None:
-            more["control_hidden_states"] = self._hint[:, :, start : start + noisy.shape[2]]
+            more["control_hidden_states"] = self._hint[:, :, start : start + noisy.shape[2]].to(self.device)
         arguments = {self._kind.sample: noisy.to(self._dtype), "timestep": timestep, "encoder_hidden_states": text}
         return self._module(**arguments, return_dict=False, **more)[0].float()
 

@@ -1,5 +1,8 @@
 """Tune on Video and Load Tuning: what is trained, and by what; runs that are cut off; what comes of it on a MODEL."""
 
+import gc
+
+import combined
 import comfy.model_management
 import comfy.utils
 import families
@@ -232,7 +235,7 @@ def test_what_was_trained_already_is_read_from_its_file(monkeypatch):
 
 CHANGED = {
     "learning_rate": 2e-2, "rank": 3, "window": 9, "stride": 4, "layers": "queries", "identifiers": "bank", "seed": 2,
-    "batch_size": 2, "text_drop": 0.9, "keep_strength": 3.0, "precision": "bf16",
+    "batch_size": 2, "text_drop": 0.9, "keep_strength": 0.0, "precision": "bf16",
 }  # fmt: skip
 
 
@@ -427,6 +430,31 @@ def test_kept_prompts_change_less(output):
     assert change(30.0) < 0.5 * change(0.0)
 
 
+def test_without_prompts_to_keep_their_strength_says_nothing():
+    model, latent = tiny.wan(1), video()
+    assert tune(model, latent, steps=1, keep_strength=3.0)[1] == tune(model, latent, steps=1, keep_strength=0.0)[1]
+
+
+def test_the_file_is_linked_to_the_menus_of_loaders():
+    import execution
+    import nodes
+    from comfy_execution.validation import validate_node_input
+    from long_video_pack.nodes.gen_l_video_preset import GenLVideoPreset
+    from long_video_pack.nodes.load_tuning import LoadTuning
+    from long_video_pack.nodes.tune_on_video import TuneOnVideo
+
+    def check(source, output, node, name):
+        return validate_node_input(source.RETURN_TYPES[output], execution.get_input_info(node, name)[0])
+
+    loader, sampler = nodes.LoraLoaderModelOnly, nodes.KSampler
+    assert TuneOnVideo.RETURN_TYPES[1] == "COMBO"
+    assert check(TuneOnVideo, 1, LoadTuning, "file") and check(TuneOnVideo, 1, loader, "lora_name")
+    assert not check(TuneOnVideo, 1, sampler, "steps") and not check(TuneOnVideo, 1, loader, "model")
+    names = [each.display_name for each in GenLVideoPreset.define_schema().outputs]
+    for name in ("sampler_name", "scheduler"):
+        assert check(GenLVideoPreset, names.index(name), sampler, name)
+
+
 def test_only_windows_of_a_clip_are_told_of_it(output):
     """With one clip's weights alone, only latent frames change that its window sees."""
     tuning = core()
@@ -550,7 +578,6 @@ def test_mistakes_are_said_before_anything_is_trained(output, monkeypatch):
     model, latent = tiny.wan(1), video()
     for changed, words in (
         ({"window": 81}, "window is 81 frames, and the video has 33"),
-        ({"keep_strength": 1.0}, "keep is not connected"),
         ({"name": "../out"}, "name is '../out'"),
         ({"name": " "}, "name is ' '"),
         ({"name": "\\out"}, "name is"),
@@ -606,6 +633,46 @@ def test_memory_does_not_grow_with_the_length(monkeypatch):
         tune(recorder.model, video(frames), steps=2)
         shapes.append(set(map(tuple, recorder.shapes)))
     assert shapes[0] == shapes[1] == {(1, 16, 5, 4, 4)}
+
+
+def tensors_of_length(length):
+    """All tensors that there are of so many latent frames and hold as many numbers."""
+    found = [each for each in gc.get_objects() if isinstance(each, torch.Tensor) and each.device.type != "meta"]
+    return [each for each in found if length in each.shape and each.untyped_storage().nbytes() >= 4 * length]
+
+
+@pytest.mark.parametrize("kind", ["ltx", None])
+def test_what_is_as_long_as_the_video_is_not_on_the_device_while_it_trains(monkeypatch, kind):
+    """Without a graphics card all is on the CPU: what can be seen is what was moved, and that nothing else is left."""
+    from long_video_pack.glv_core.hosts.comfy.tuning import training
+
+    if kind:
+        model, length = combined.model(kind), 17
+        positive, empty, latent = combined.text(kind, 1), combined.text(kind, 0), combined.latent(kind, length)
+        for stream in latent["samples"].unbind():
+            stream.normal_()
+        length = sum(stream.numel() for stream in latent["samples"].unbind())  # packed into one row
+    else:
+        (model, latent, (positive, empty)), length = families.wan_vace(), 13
+        latent["samples"].normal_()
+    moved, cpu, left, loss = [], torch.Tensor.cpu, [], training._Windows.loss
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: moved.append(self.shape) or cpu(self).clone())
+
+    def look(self, draw):
+        held = [self.latent] + [
+            cond.cond for found in self.entries.values() for entry in found for cond in entry["model_conds"].values()
+        ]
+        known = {id(each) for each in (*before, *held)}
+        left.extend(each.shape for each in tensors_of_length(length) if id(each) not in known)
+        assert length in self.latent.shape
+        return loss(self, draw)
+
+    monkeypatch.setattr(training._Windows, "loss", look)
+    before = tensors_of_length(length)
+    tune(model, latent, positive=positive, empty=empty, steps=1, **({"window": 33} if kind else {}))
+    assert not left
+    assert any(length in shape for shape in moved)
+    assert kind or (1, 96, 13, 4, 4) in [tuple(shape)[-5:] for shape in moved]  # what VACE is given
 
 
 def test_the_curve_and_a_guess_are_shown(monkeypatch):

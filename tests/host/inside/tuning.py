@@ -51,7 +51,7 @@ def tune(name: str, folder: str, scenes: bool = True, **settings) -> dict:
     given = {
         "name": name, "learning_rate": 1.5e-3, "rank": 16, "window": 61, "stride": 8, "method": "low_rank",
         "layers": "attention_and_feed_forward", "identifiers": "none", "seed": 0, "batch_size": 8, "keep": keep,
-        "preview_every": 0, "gradient_checkpointing": False,
+        "keep_strength": 0.0, "preview_every": 0, "gradient_checkpointing": False,
     } | settings  # fmt: skip
     started = time.monotonic()
     made = TuneOnVideo.execute(model, positive, conditioning(clip, ""), latent, **given).args

@@ -34,8 +34,9 @@ from ..co_denoise.model_patches import check_model_options
 from ..co_denoise.options import WindowOptions
 from ..co_denoise.prompt_tags import TAG, schedules_in
 from ..co_denoise.run import Run
+from ..co_denoise.shared_conditions import Mover
 from ..editing.hooks_of_a_call import kept_for_gradients
-from ..families import asks_for_windows, map_streams, with_frames, with_windows
+from ..families import asks_for_windows, map_streams, streams_of, with_frames, with_windows
 from .gradients import WithoutGradient, own_tensors
 from .identified import told, untold, with_own_identifiers
 from .inflated import with_own_layers
@@ -172,7 +173,7 @@ class Trained:
             others |= {name: weight for name, weight in each.named_parameters() if weight.requires_grad}
         wanted = {name: weight for name, weight in ups.items() if name in self.queries} | others
         lost = [name for name, weight in wanted.items() if weight.grad is None]
-        if ups and not any(weight.grad is not None and bool(weight.grad.any()) for weight in ups.values()):
+        if ups and all(weight.grad is None for weight in ups.values()):
             lost = list(ups)
         if lost:
             named = ", ".join(lost[:3]) + ("" if len(lost) <= 3 else f" and {len(lost) - 3} more")
@@ -256,6 +257,7 @@ class TrainingSampler(comfy.samplers.Sampler):
     ) -> None:
         self._trained, self._options, self._windows, self._shapes = trained, options, windows, shapes
         self._dtype, self._run_steps = dtype, run
+        self.given: Sequence[torch.Tensor] = ()  #: the streams of the user's latent
 
     def sample(
         self,
@@ -268,22 +270,48 @@ class TrainingSampler(comfy.samplers.Sampler):
         denoise_mask: torch.Tensor | None = None,
         disable_pbar: bool = False,
     ) -> torch.Tensor:
-        """Train; gives back the latent, which nothing is done to."""
+        """Train; gives back the latent, which nothing is done to, in the computer's memory."""
         assert latent_image is not None
         mask = None if denoise_mask is None else denoise_mask.clone()
-        entries = {name: [_own(entry) for entry in found] for name, found in model_wrap.conds.items()}
+        device = latent_image.device
         windows = _Windows(
-            model_wrap.inner_model, latent_image.clone(), entries, self._trained, self._options, self._windows,
+            model_wrap.inner_model, latent_image, model_wrap.conds, self._trained, self._options, self._windows,
             self._shapes, self._dtype, extra_args["model_options"], mask,
         )  # fmt: skip
+        model_wrap.conds = windows.entries
+        model_wrap.let_go(latent_image, [windows.latent, *self.given])
         with ExitStack() as stack:
             stack.enter_context(kept_for_gradients())
             if self._trained.identifiers is not None:
                 network = model_wrap.inner_model.diffusion_model
-                self._trained.identifiers.to(latent_image.device)
+                self._trained.identifiers.to(device)
                 stack.enter_context(told(network, self._trained.identifiers, lambda: [windows.clip]))
             self._run_steps(windows.loss, windows.preview)
-        return latent_image
+        return windows.latent
+
+
+class _Guider(TrainGuider):
+    """The host's guider, which can let go of what has the length of the video.
+
+    Its callers hold on to these tensors as long as the sampler runs, so that they are emptied.
+    """
+
+    def inner_sample(self, noise: torch.Tensor, latent_image: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.held = [noise, latent_image]
+        return super().inner_sample(noise, latent_image, *args, **kwargs)
+
+    def let_go(self, latent: torch.Tensor, kept: Sequence[torch.Tensor]) -> None:
+        """Empty the noise, which is none, and the latent, as it was given and as the model takes it.
+
+        Args:
+            latent: the latter.
+            kept: tensors that are not to change.
+        """
+        own = {each.untyped_storage().data_ptr() for each in kept}
+        for tensor in (*self.held, latent):
+            if tensor.untyped_storage().data_ptr() not in own:
+                tensor.data = tensor.new_empty(0)
+        self.held = []
 
 
 def train(
@@ -302,10 +330,11 @@ def train(
     Raises:
         ValueError: gradients cannot flow through what is on the MODEL.
     """
-    guider = TrainGuider(model)
+    guider = _Guider(model)
     guider.inner_set_conds(dict(conds))
     levels = torch.tensor([1.0, 0.0])
-    noise = map_streams(samples, lambda streams: [torch.zeros_like(stream) for stream in streams])
+    noise = map_streams(samples, lambda streams: [each.new_zeros(()).expand(each.shape) for each in streams])
+    sampler.given = streams_of(samples)
     try:
         guider.sample(noise, samples, sampler, levels, denoise_mask=noise_mask, seed=seed)
     except RuntimeError as error:
@@ -318,7 +347,10 @@ def train(
 
 
 class _Windows:
-    """Windows of the video: what the network sees of them, and how wrong it is."""
+    """Windows of the video: what the network sees of them, and how wrong it is.
+
+    ``latent`` and ``entries``: of the whole video, in the computer's memory.
+    """
 
     def __init__(
         self,
@@ -333,12 +365,19 @@ class _Windows:
         model_options: dict[str, Any],
         mask: torch.Tensor | None = None,
     ) -> None:
-        self.model, self.latent, self.entries = model, latent, entries
+        self.model, self.device, self.entries = model, latent.device, entries
         self.mask = mask  #: of the latent's shape, 1 what is made and 0 what is kept; None makes all of it
         self.trained, self.options, self.dtype = trained, options, dtype
         every = [entry for found in entries.values() for entry in found]
         self.run = Run(model, latent.shape, windows, options.seed, None, None, shapes, every)
         self._check(every, model_options)
+        # The whole video waits in the computer's memory, and its windows go to the device.
+        self.latent, move = latent.cpu().clone(), Mover()
+        view = self.run.view(Window(0, options.window))
+        self.entries = {
+            name: [_own(self.run.conditions.offloaded(entry, view, move)) for entry in found]
+            for name, found in entries.items()
+        }
         self.clip: float | None = None
         self.rows = options.window if self.run.time_dim == 0 else latent.shape[0]
         self.model_options = with_frames(model_options, self.rows) if self.run.time_dim == 0 else model_options
@@ -407,7 +446,7 @@ class _Windows:
         """The latent of a window, with noise where it is made, and how much. What is kept is as in sampling: as clean
         as the model takes it.
         """
-        latent = self.run.latent.part(self.latent, view)
+        latent = self.run.latent.part(self.latent, view).to(self.device)
         generator = torch.Generator().manual_seed(draw.seed)
         noise = torch.randn(latent.shape, generator=generator).to(latent)
         sampling = self.model.model_sampling

@@ -103,7 +103,7 @@ def tune_on_video(
         empty: an empty text with the same controls, for windows whose text is left out.
         latent: the LATENT of the encoded video.
         settings: see ``TuningSettings``.
-        keep: prompts that are to go on giving what they gave.
+        keep: prompts that are to go on giving what they gave; without them ``settings.options.keep`` is not asked.
 
     Raises:
         ValueError: something does not fit; nothing was trained then.
@@ -115,8 +115,8 @@ def tune_on_video(
     if not video.any():
         raise ValueError("latent_image is empty, so there is nothing to learn. Connect a video from Encode Long Video.")
     options = in_latent_frames(model, settings.options, length)
-    if options.keep and keep is None:
-        raise ValueError(f"keep_strength is {options.keep:g}, and keep is not connected. Connect the prompts to keep.")
+    if keep is None:
+        options = replace(options, keep=0.0)
     _check_method(model, settings, options)
     if options.identifiers != NONE and not identified_layers(model.model):
         raise ValueError(
@@ -159,8 +159,8 @@ def _check_method(model: Any, settings: TuningSettings, options: TuningOptions) 
     check_inflatable(model)
     if options.keep:
         raise ValueError(
-            f"keep_strength is {options.keep:g}, and method gen_l_video keeps no prompts. Set it to 0, or choose "
-            "low_rank."
+            "keep is connected, and method gen_l_video keeps no prompts. Disconnect it, set keep_strength to 0, or "
+            "choose low_rank."
         )
 
 
