@@ -39,6 +39,7 @@ from glv_core.metrics import frame_differences, seam_ratio_of
 
 PROMPTS = {direction: star_prompt(direction, "gray") for direction in ("left", "down")}
 CLIP = 61
+OTHERS_CFG = 1.5
 
 
 def figures(direction: str, frames: np.ndarray) -> list[str]:
@@ -70,10 +71,12 @@ def other_prompts(count: int, seed: int = 5) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=140, help="of tuning")
+    parser.add_argument("--steps", type=int, default=150, help="of tuning")
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--keep", type=float, default=0.5, help="how much other prompts in its scenes are kept")
+    parser.add_argument("--strength", type=float, default=0.9, help="of the tuning in videos")
+    parser.add_argument("--cfg", type=float, default=1.0, help="guidance of videos of stars")
     parser.add_argument("--frames", type=int, default=481, help="of each video of a star, 4 n + 1")
     parser.add_argument("--others", type=int, default=24, help="videos of other prompts, 61 frames each")
     parser.add_argument("--identified-steps", type=int, default=100, help="of each tuning of the second table; 0: none")
@@ -95,9 +98,13 @@ def main() -> int:
         )
         others = other_prompts(arguments.others)
         for name, file in (("untuned", None), ("tuned", tuned["file"])):
-            call("tuning", "video", file=file, prompts=others, num_frames=CLIP, path=path, seed=100)
+            given = {"file": file, "path": path, "strength": arguments.strength}
+            call("tuning", "video", prompts=others, num_frames=CLIP, seed=100, cfg=OTHERS_CFG, **given)
             kept = adherence(np.load(path), others)
-            call("tuning", "video", file=file, prompts=list(PROMPTS.values()), num_frames=arguments.frames, path=path)
+            call(
+                "tuning", "video", prompts=list(PROMPTS.values()), num_frames=arguments.frames, cfg=arguments.cfg,
+                **given,
+            )  # fmt: skip
             for direction, frames in zip(PROMPTS, np.load(path), strict=True):
                 if arguments.keep_videos:
                     from glv_core.video_io import save_video

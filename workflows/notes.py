@@ -79,7 +79,8 @@ NOTES = {
     "never seen a star. **Tune on Video** shows it 22 seconds of one, which moves right and up, on black and on white, "
     "and it makes 30 seconds of a star that moves left on gray. With a video of yours choose it in **Load Long Video** "
     "and say in the prompts what it shows.\n\nThe curve and a guess are shown as it learns. Stop it when you like: it "
-    "goes on where it was. The file is in `output/loras`; **Load Tuning** puts it on the model again.",
+    "goes on where it was. **Load Tuning** puts its file, which is in `output/loras`, on the model: a strength "
+    "below 1 shows less of the video and more of the model.",
     "SD 1.5 - Gen-L-Video one-shot tuning": "## One-shot tuning, as Gen-L-Video does it\nFiles: "
     "`checkpoints/v1-5-pruned-emaonly-fp16.safetensors`, `controlnet/t2iadapter_canny_sd15v2.pth`. Choose your video in "
     "**Load Long Video**, say what it shows, and below what it is to show.\n\nStable Diffusion gets attention over "

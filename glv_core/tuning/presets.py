@@ -44,5 +44,5 @@ PRESETS: dict[str, TuningPreset] = {
     "Wan": TuningPreset(400, 1, 1e-4, 32, WAN.clip, 20),
     "LTX-2": TuningPreset(400, 1, 1e-4, 32, LTX_2.clip, 32),
     "MiniMax H3": TuningPreset(400, 1, 1e-4, 32, MINIMAX_H3.clip, 34),
-    "demo model": TuningPreset(140, 8, 1.5e-3, 16, DEMO.clip, 16),
+    "demo model": TuningPreset(150, 8, 1.5e-3, 16, DEMO.clip, 16),
 }

@@ -116,7 +116,7 @@ def test_it_writes_a_file_and_says_so(tiny_wan_folder, files, tmp_path, capsys):
     expected = {
         "family": "Wan", "model": tiny_wan_folder.name, "prompt": "a red circle", "steps": 3, "window": 5, "stride": 2,
         "rank": 2, "layers": "attention", "identifiers": "bank", "keep": 0.5, "batch": 1, "seed": 0, "text_drop": 0.1,
-        "clip_drop": 0.4, "learning_rate": 1e-4,
+        "clip_drop": 0.4, "ema_decay": 0.98, "learning_rate": 1e-4,
     }  # fmt: skip
     assert expected.items() <= about.items()
     assert about["losses"] == [round(loss, 6) for loss in losses]

@@ -119,6 +119,9 @@ def test_layers_are_those_of_the_attention(tiny_pipelines, name):
     assert len(every) == len(attended) == len(set(every))
     assert parts.chosen("cross_attention") == [key for key in every if of_text(key)] != []
     assert parts.chosen("self_attention") == [key for key in every if not of_text(key)] != []
+    more = [key for key in parts.chosen("attention_and_feed_forward") if key not in every]
+    between = [key for key in linear if (".ff" in key) and not key.startswith("vace_")]
+    assert len(more) == len(between) == len(set(more)) > 0
     queries = [key for key in every if key.endswith((".q", ".to_q"))]
     assert parts.chosen("queries") == queries
     assert list(parts.identified()) == [key for key in queries if not of_text(key)]

@@ -59,6 +59,31 @@ def test_it_is_adamw_step_by_step():
     assert len(loop.losses) == 5
 
 
+def test_the_average_is_kept_and_training_goes_on_without_it(tmp_path):
+    """Beside the averages of the weights after each step."""
+    options, file = replace(OPTIONS, ema_decay=0.3), tmp_path / "state.safetensors"
+    after = [parameters(), *(run(steps)[0] for steps in range(1, 7))]
+    expected = {name: weight.detach() for name, weight in after[0].items()}
+    for step in range(1, 7):
+        decay = min(0.3, (1 + step) / (10 + step))
+        expected = {name: decay * expected[name] + (1 - decay) * after[step][name].detach() for name in expected}
+    for steps in (4, 6):  # the second goes on from the state of the first
+        trained = parameters()
+        TuningLoop(replace(options, steps=steps), 24, trained, "key", file).run(loss_of(trained))
+    for name, weight in trained.items():
+        torch.testing.assert_close(weight.detach(), expected[name])
+    assert not torch.equal(trained["one"], after[6]["one"])
+
+
+def test_a_longer_state_is_left_alone(tmp_path):
+    file = tmp_path / "state.safetensors"
+    run(6, file)
+    before = file.read_bytes()
+    few, loop = run(3, file)
+    assert loop.longer == 6 and file.read_bytes() == before
+    assert torch.equal(few["one"], run(3)[0]["one"])
+
+
 @pytest.mark.parametrize("cut_at", range(8))
 def test_a_run_that_was_cut_off_ends_with_the_same_weights(tmp_path, cut_at):
     whole, loop = run(8)

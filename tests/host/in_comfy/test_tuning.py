@@ -75,6 +75,7 @@ def predict(model, latent, cond, cfg=1.0, negative=None, seed=5, **windows):
     "layers, wanted",
     [
         ("attention", {f"{a}.{p}" for a in ATTENTION for p in "qkvo"}),
+        ("attention_and_feed_forward", {f"{a}.{p}" for a in ATTENTION for p in "qkvo"} | {"ffn.0", "ffn.2"}),
         ("self_attention", {f"self_attn.{p}" for p in "qkvo"}),
         ("cross_attention", {f"cross_attn.{p}" for p in "qkvo"}),
         ("queries", {"self_attn.q", "cross_attn.q"}),

@@ -349,6 +349,8 @@ def _report(loop: TuningLoop, found: int, name: str, clips: int, options: Tuning
     some = max(1, min(20, len(loop.losses) // 4))
     first, last = sum(loop.losses[:some]) / some, sum(loop.losses[-some:]) / some
     resumed = f", {found} of them found from before" if found else ""
+    if loop.longer:
+        resumed += f" (what an earlier run had after {loop.longer} steps is left for it to go on from)"
     return (
         f"{options.steps} steps{resumed}, on {clips} windows of {options.window} latent frames. "
         f"Loss {first:.4f} to {last:.4f}. Written to loras/{name}."
