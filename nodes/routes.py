@@ -1,7 +1,10 @@
-"""What the timeline in the editor asks the server: how a text reads, a change written into it, the plan under it.
+"""What the editor asks the server of the pack.
 
-All are POST requests with JSON below ``/long_video_pack/timeline/``. An answer with ``problem`` says in words why there
-is nothing else in it.
+The timeline: how a text reads, a change written into it, the plan under it. Load Long Video: the video that comes with
+the pack, which the editor looks for among the input files.
+
+Those of the timeline are POST requests with JSON below ``/long_video_pack/timeline/``. An answer with ``problem`` says
+in words why there is nothing else in it.
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..glv_core.demo.star import STAR_VIDEO
 from ..glv_core.hosts.comfy.editor import Planned, chunk_plan, chunk_preview, made_chunks, window_plan
 from ..glv_core.prompts import parse_schedule
 from ..glv_core.prompts.editing import Timing, edited
 from ..glv_core.prompts.view import view
 from ..glv_core.video_models import model_named
+from .load_long_video import BUILT_IN
 
 PREFIX = "/long_video_pack/timeline"
+VIEWS = ("/view", "/api/view")  #: where the host shows files of its folders
 LARGEST_REQUEST = 2_000_000  #: characters
 
 
@@ -55,6 +61,14 @@ def register() -> None:
         except ValueError as error:
             return web.Response(status=404, text=str(error))
         return web.FileResponse(path)
+
+    @web.middleware
+    async def built_in(request: web.Request, handler: Callable[[web.Request], Any]) -> web.StreamResponse:
+        if request.path in VIEWS and request.query.get("filename") == BUILT_IN:
+            return web.FileResponse(STAR_VIDEO)
+        return await handler(request)
+
+    server.app.middlewares.append(built_in)
 
 
 def timing_of(asked: Mapping[str, Any]) -> Timing:

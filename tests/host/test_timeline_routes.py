@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import urllib.error
+import urllib.request
 
 import pytest
 from comfyui_hosts import api_prompt
 from PIL import Image
+
+from glv_core.demo.star import STAR_VIDEO
 
 PREFIX = "/long_video_pack/timeline"
 TIMING = {"num_frames": 240, "fps": 24}
@@ -26,6 +30,15 @@ def test_a_text_is_read(server):
         (120, 240, "b"),
     ]
     assert ask(server, "read", text="0: a\n24 [slow]: b")["error"]["line"] == 2
+
+
+def test_the_video_that_comes_with_the_pack_is_shown(server):
+    place = "view?type=input&subfolder=&filename="
+    for prefix in ("", "api/"):
+        with urllib.request.urlopen(f"{server.url}/{prefix}{place}star+%28built+in%29") as answer:
+            assert answer.headers["Content-Type"] == "video/mp4" and answer.read() == STAR_VIDEO.read_bytes()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{server.url}/{place}another.mp4")
 
 
 def test_a_change_is_written(server):
