@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=481, help="of each video of a star, 4 n + 1")
     parser.add_argument("--others", type=int, default=24, help="videos of other prompts, 61 frames each")
     parser.add_argument("--identified-steps", type=int, default=120, help="of each tuning of the second table; 0: none")
+    parser.add_argument("--seed", type=int, default=0, help="of the tunings of the second table")
     parser.add_argument("--keep-videos", type=Path, help="a folder for the videos of stars")
     arguments = parser.parse_args()
     comfyui = find_host()
@@ -121,7 +122,7 @@ def main() -> int:
                 made = call(
                     "tuning", "tune", name=kind, folder=folder, steps=arguments.identified_steps, identifiers=kind,
                     learning_rate=arguments.learning_rate, scenes=False, clip_drop=0.1, layers="attention", stride=16,
-                    batch_size=4,
+                    batch_size=4, seed=arguments.seed,
                 )  # fmt: skip
                 found = call("tuning", "reconstruction", file=made["file"], **asked)
                 print(f"| identifiers {kind} | {found:.1f} |", flush=True)

@@ -394,4 +394,4 @@ def test_chunks_of_a_stream():
             run_name="", length=FRAMES,
         ).args[0]["samples"]  # fmt: skip
         made.append(list(samples.unbind()))
-    close(*made, 2e-3)
+    close(*made, 1e-2)

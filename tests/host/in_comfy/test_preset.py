@@ -48,20 +48,21 @@ def test_the_sampler_takes_them():
 
 VIDEO = {
     "steps": 400, "batch_size": 1, "learning_rate": 1e-4, "rank": 32, "text_drop": 0.1, "clip_drop": 0.4,
-    "method": "low_rank", "identifiers": "continuous",
+    "method": "low_rank", "identifiers": "continuous", "ema_decay": 0.98,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("begins", "values"), [
     ("Gen-L-Video: hike", {"steps": 200, "batch_size": 3, "learning_rate": 9e-5, "rank": 16, "window": 16, "stride": 4,
-                           "text_drop": 0.1, "clip_drop": 0.4, "method": "gen_l_video", "identifiers": "bank"}),
+                           "text_drop": 0.1, "clip_drop": 0.4, "method": "gen_l_video", "identifiers": "bank",
+                           "ema_decay": 0.0}),
     ("Gen-L-Video: its script", {"steps": 500, "batch_size": 1, "learning_rate": 3e-5, "rank": 16, "window": 16,
                                  "stride": 4, "text_drop": 0.3, "clip_drop": 0.3, "method": "gen_l_video",
-                                 "identifiers": "bank"}),
+                                 "identifiers": "bank", "ema_decay": 0.0}),
     ("Wan", {**VIDEO, "window": 81, "stride": 20}),
     ("LTX-2", {**VIDEO, "window": 121, "stride": 32}),
     ("MiniMax H3", {**VIDEO, "window": 124, "stride": 34}),
-    ("demo model", {**VIDEO, "steps": 140, "batch_size": 8, "learning_rate": 1.5e-3, "rank": 16, "window": 61,
+    ("demo model", {**VIDEO, "steps": 150, "batch_size": 8, "learning_rate": 1.5e-3, "rank": 16, "window": 61,
                     "stride": 16}),
 ])  # fmt: skip
 def test_outputs_of_a_tuning_are_what_they_are_named_after(begins, values):
