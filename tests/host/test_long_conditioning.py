@@ -7,8 +7,6 @@ import torch
 
 from glv_core.video_io import save_video
 
-pytestmark = pytest.mark.every_host
-
 
 def clip(path, count):
     images = torch.rand(8, 128, 128, 3, generator=torch.Generator().manual_seed(1))
@@ -25,6 +23,7 @@ def test_memory_of_vace_does_not_grow_with_the_length(inside_alone, tmp_path):
     assert many["memory"] - few["memory"] < 40, (few, many)  # the mask and the latents for the model are 10
 
 
+@pytest.mark.every_host
 def test_memory_of_a_composite_does_not_grow_with_the_length(inside_alone, tmp_path):
     """160 frames, then 1600: kept, they would be 71 MB more."""
     few = inside_alone("long_conditioning", "memory_of_composite", path=clip(tmp_path / "few.mp4", 160))
