@@ -10,11 +10,16 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted(path.name for path in (ROOT / "workflows").glob("*.json"))
 
 
+#: What the editor adds of its own to a node that shows a video.
+PREVIEW = "video-preview"
+
+
 def differences(queued, shipped, info):
     """What the editor queues for a node beside or in place of what the API prompt has.
 
     Of core's nodes, other releases have more inputs, which come with their defaults, and have moved some into menus.
     """
+    queued = {name: value for name, value in queued.items() if name != PREVIEW}
     if info["category"] == "long video":
         return {name for name in {*queued, *shipped} if queued.get(name) != shipped.get(name)}
     inputs = inputs_of(info["input"], queued)
